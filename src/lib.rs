@@ -1,0 +1,4 @@
+//! Backs up a PostgreSQL server on a schedule and on request over HTTP, and restores all or nothing.
+
+pub mod logger;
+pub mod process;
