@@ -45,6 +45,16 @@ impl Exit {
     }
 }
 
+impl From<WaitStatus> for Exit {
+    fn from(status: WaitStatus) -> Self {
+        match status {
+            WaitStatus::Exited(_, code) => Self::Code(code),
+            WaitStatus::Signaled(_, signal, _) => Self::Signal(signal),
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -79,6 +89,9 @@ struct Entry {
 /// How long to leave `waitid` alone when there is no child at all. Orphans of a `docker exec` may
 /// come to PID 1 at any time without a start that we would be told of.
 const CHILDLESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks whether a child has ended, and leaves its status to be collected.
+const ENDED: WaitPidFlag = WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
 
 impl Reaper {
     /// Starts the reaping thread.
@@ -171,16 +184,16 @@ impl Shared {
 
     fn collect(&self, pid: Pid) {
         let mut children = self.lock();
+        // A program that could not be started is waited for by `spawn` itself, under the same lock.
+        if matches!(waitid(Id::Pid(pid), ENDED), Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD)) {
+            return;
+        }
         let entry = children.remove(&pid);
         if entry.as_ref().is_some_and(|entry| entry.leads_group) {
             // The zombie leader still holds the group's id. ESRCH: nobody else was left in it.
             let _ = killpg(pid, Signal::SIGKILL);
         }
-        let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(_, code)) => Exit::Code(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signal(signal),
-            _ => Exit::Unknown,
-        };
+        let exit = waitpid(pid, Some(WaitPidFlag::WNOHANG)).map_or(Exit::Unknown, Exit::from);
         if let Some(entry) = entry {
             // Capacity 1 and a single message: this cannot block. The owner may have lost interest.
             let _ = entry.exited.try_send(exit);
@@ -188,9 +201,8 @@ impl Shared {
     }
 
     fn collect_nameless(&self) {
-        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let registered: Vec<Pid> = self.lock().keys().copied().collect();
-        match registered.into_iter().find(|pid| waitid(Id::Pid(*pid), ended) == Err(Errno::EINVAL)) {
+        match registered.into_iter().find(|pid| waitid(Id::Pid(*pid), ENDED) == Err(Errno::EINVAL)) {
             Some(pid) => self.collect(pid),
             None => self.collect_stranger(),
         }
@@ -200,13 +212,8 @@ impl Shared {
         // A child of ours that ended meanwhile may come first; then it must not be dropped.
         let mut children = self.lock();
         let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) else { return };
-        let exit = match status {
-            WaitStatus::Exited(_, code) => Exit::Code(code),
-            WaitStatus::Signaled(_, signal, _) => Exit::Signal(signal),
-            _ => return,
-        };
         if let Some(entry) = status.pid().and_then(|pid| children.remove(&pid)) {
-            let _ = entry.exited.try_send(exit);
+            let _ = entry.exited.try_send(Exit::from(status));
         }
     }
 }
