@@ -4,3 +4,4 @@ pub mod cli;
 pub mod logger;
 pub mod process;
 pub mod schedule;
+pub mod scheduler;

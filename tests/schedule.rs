@@ -211,6 +211,11 @@ fn wildcard_hours_and_intervals_follow_elapsed_time() {
             "{text}"
         );
     }
+    // A star with a step is a wildcard too, as it is to cron daemons at large.
+    assert_eq!(
+        shown("0 */2 * * *", "Europe/Berlin", "2026-10-25T01:00:00+02:00", 3),
+        ["2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00", "2026-10-25T04:00:00+01:00"]
+    );
     assert_eq!(
         shown("@every 45m", "Europe/Berlin", "2026-10-25T02:00:00+02:00", 3),
         ["2026-10-25T02:45:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:15:00+01:00"]
