@@ -371,7 +371,7 @@ fn hup_closes_the_port_at_once_and_lets_the_run_end_in_peace() {
     write!(connected, "GET / HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     connected.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     drop(successor);
     go_cron.release();
     assert_eq!(go_cron.wait_for_exit().code(), Some(0));
@@ -399,10 +399,10 @@ fn clients_that_say_nothing_or_do_not_read_stop_nobody_else() {
     let script = "head -c 70000 /dev/zero; head -c 70000 /dev/zero >&2; touch full; await";
     let go_cron = GoCron::start(&["-i", "-s", "@yearly"], script);
     wait_for("the run's output", || go_cron.path("full").exists().then_some(()));
-    let silent: Vec<TcpStream> = (0..20).map(|_| go_cron.connect().unwrap()).collect();
-    let mut deaf: Vec<TcpStream> = (0..4).map(|_| go_cron.connect().unwrap()).collect();
+    // More than there are slots, so that the oldest have to give way.
+    let silent: Vec<TcpStream> = (0..150).map(|_| go_cron.connect().unwrap()).collect();
+    let mut deaf: Vec<TcpStream> = (0..20).map(|_| go_cron.connect().unwrap()).collect();
     for stream in &mut deaf {
-        // Some hundred answers of nearly a mebibyte each, none of them read.
         stream.write_all("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100).as_bytes()).unwrap();
     }
     for _ in 0..10 {
@@ -412,13 +412,40 @@ fn clients_that_say_nothing_or_do_not_read_stop_nobody_else() {
 }
 
 #[test]
-fn other_methods_are_refused() {
+fn what_is_no_get_is_refused_and_a_head_has_no_body() {
     let go_cron = GoCron::start(&["-s", "@yearly"], "true");
-    let mut stream = go_cron.connect().unwrap();
-    write!(stream, "DELETE / HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.0 405 ") && answer.contains("Allow: GET, HEAD"), "{answer}");
+    let answer = |request: &[u8]| {
+        let mut stream = go_cron.connect().unwrap();
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let refused = answer(b"DELETE / HTTP/1.0\r\n\r\n");
+    assert!(
+        refused.starts_with("HTTP/1.1 405 ") && refused.contains("\r\nAllow: GET, HEAD\r\n"),
+        "{refused}"
+    );
+    assert!(answer(b"GET /\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    assert!(answer(b"\xff\x00\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    assert!(answer(&[b'a'; 20_000]).starts_with("HTTP/1.1 431 "));
+    let head = answer(b"HEAD / HTTP/1.1\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+    // What would have a server that trusts it set aside a petabyte.
+    let body = answer(b"GET / HTTP/1.1\r\nContent-Length: 1000000000000000\r\n\r\nabc");
+    assert!(body.starts_with("HTTP/1.1 200 "), "{body}");
+    assert_eq!(go_cron.health().0, 200);
+}
+
+#[test]
+fn curl_gets_its_answer() {
+    let go_cron = GoCron::start(&["-i", "-s", "@yearly"], "exit 1");
+    go_cron.wait_for_run();
+    let url = format!("http://127.0.0.1:{}/", go_cron.port);
+    let shown = Command::new("curl").args(["-s", &url]).output().unwrap();
+    let health: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(health["Last"]["Exit_status"], 1);
+    assert_eq!(Command::new("curl").args(["-sf", &url]).output().unwrap().status.code(), Some(22));
 }
 
 #[test]
