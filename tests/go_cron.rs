@@ -364,6 +364,8 @@ fn hup_closes_the_port_at_once_and_lets_the_run_end_in_peace() {
     go_cron.wait_for_lines("runs", 1);
     // A connection that is open before must not keep the port, nor be left without an answer.
     let mut connected = go_cron.connect().unwrap();
+    // Connections are accepted in order, so this answer means that the first has been.
+    assert_eq!(go_cron.health().0, 200);
     go_cron.signal(Signal::SIGHUP);
     // The next scheduler gets the port while the old one still waits for its run.
     let successor = wait_for("the port", || TcpListener::bind((Ipv4Addr::UNSPECIFIED, go_cron.port)).ok());
