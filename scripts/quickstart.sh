@@ -38,7 +38,7 @@ show() {
 
 # Shows job $JOB each time its state changes, until it ends.
 poll() {
-    ask="curl -s -H \"Authorization: Bearer \$TOKEN\" \$URL/jobs/\$JOB | jq -c '{type, state, exit_code, error}'"
+    ask="curl -s -H \"Authorization: Bearer \$TOKEN\" \$URL/jobs/\$JOB | jq -c '{type, state, exit_code}'"
     printf '%s$ %s%s\n' "$dim" "$ask" "$plain"
     seen='' tries=0
     while [ "$tries" -lt 6000 ]; do
@@ -47,7 +47,7 @@ poll() {
         case $state in
         *'"state":"succeeded"'*) return 0 ;;
         *'"state":"queued"'* | *'"state":"running"'*) ;;
-        *) fail 'the job did not succeed' ;;
+        *) fail "the job did not succeed: $(curl -s -H "Authorization: Bearer $TOKEN" "$URL/jobs/$JOB" | jq -r .error)" ;;
         esac
         seen=$state tries=$((tries + 1))
         sleep 0.1
@@ -154,7 +154,7 @@ cp "$root/scripts/lib/count-rows.sql" .
     NAME=$(curl -s -H "Authorization: Bearer $TOKEN" "$URL/backups?slot=last" |
         jq -r '[.backups[] | select(.alias_of == null)][0].name')
     show "curl -s -OJ -H \"Authorization: Bearer \$TOKEN\" \$URL/backups/last/$NAME"
-    show "gunzip -c $NAME | tail -n 3"
+    show "gunzip -c $NAME | grep 'PostgreSQL database dump'"
 
     say "Restore it into another database, $copy."
     show "JOB=\$(curl -s -X POST -H \"Authorization: Bearer \$TOKEN\" \\
