@@ -64,7 +64,8 @@ install_programs() {
     have jq || want jq jq
     have cc || want 'gcc libc6-dev' build-base
     if ! have setsid || ! have setpriv; then want util-linux 'util-linux setpriv'; fi
-    install_wanted >"$log"
+    [ -z "$apt_wanted" ] || printf 'installing%s... ' "$apt_wanted"
+    install_wanted >"$log" 2>&1
     find_cargo
     PATH="$(postgres_bin || echo "$PATH"):$PATH"
 }
