@@ -76,6 +76,7 @@ build() {
     running=-$!
     wait "${running#-}" || fail 'cargo build failed'
     running=''
+    : >"$log"
     PATH="$(cd "$root" && cargo metadata --no-deps --locked --format-version 1 | jq -r .target_directory)/release:$PATH"
 }
 
@@ -91,8 +92,9 @@ use_your_database() {
     export PGHOST="$POSTGRES_HOST" PGPORT="${POSTGRES_PORT:-5432}"
     export PGUSER="${POSTGRES_USER:?}" PGPASSWORD="${POSTGRES_PASSWORD:?}"
     case $database in *[!A-Za-z0-9_.-]*) fail 'POSTGRES_DB must be one plain name here' ;; esac
-    [ -z "$(psql -XAtd "$database" -c "select 1 from pg_database where datname = '$copy'")" ] ||
-        fail "your server has a database $copy already"
+    taken=$(psql -XAtd "$database" -c "select 1 from pg_database where datname = '$copy'") ||
+        fail "cannot use $database on $PGHOST:$PGPORT"
+    [ -z "$taken" ] || fail "your server has a database $copy already"
     undo="psql -Xqd '$database' -c 'drop database if exists $copy' 2>/dev/null"
 }
 
