@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use crate::catalog::{BackupDirectory, DirectoryError};
 use crate::http::{App, Server, Token};
 use crate::jobs::{Jobs, Programs, Worker};
+use crate::lock::Lock;
 use crate::overrides::OverridesError;
 use crate::process::{Reaper, Signals};
 use crate::settings::{
@@ -88,6 +89,7 @@ impl Daemon {
         }
         let directory = BackupDirectory::new(&storage.directory);
         directory.prepare().map_err(DaemonError::Directory)?;
+        sweep(&directory);
         let redactor = Redactor::new(&settings::secrets(environment));
         let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
         let programs =
@@ -131,6 +133,16 @@ impl Daemon {
             wait_until(Instant::now() + Duration::from_secs(1), ended);
         }
         log::info!("stopped");
+    }
+}
+
+/// Removes what killed runs left, unless one is at work there now.
+fn sweep(directory: &BackupDirectory) {
+    let Ok(_lock) = Lock::try_take(directory.root(), "clean-up") else { return };
+    match directory.sweep_partial() {
+        Ok(0) => {}
+        Ok(count) => log::info!("removed {count} unfinished files of killed runs"),
+        Err(error) => log::warn!("{error}"),
     }
 }
 

@@ -72,31 +72,37 @@ impl Lock {
         patience: Duration,
         runner: &Runner,
     ) -> Result<Self, LockError> {
+        let deadline = Instant::now() + patience;
+        let mut told = false;
+        loop {
+            match Self::try_take(directory, task) {
+                Err(LockError::Held(holder)) if Instant::now() < deadline => {
+                    if !told {
+                        log::info!("waiting: {}", LockError::Held(holder));
+                        told = true;
+                    }
+                }
+                taken => return taken,
+            }
+            runner.sleep(PAUSE).map_err(LockError::Interrupted)?;
+        }
+    }
+
+    /// Takes the lock if nobody holds it.
+    ///
+    /// # Errors
+    /// When somebody does, or the file cannot be used.
+    pub fn try_take(directory: &Path, task: &str) -> Result<Self, LockError> {
         let path = directory.join(".lock");
         let failed = |error: io::Error| LockError::Io(path.clone(), error);
         // Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.
         let open =
             File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
-        let mut file = open.map_err(failed)?;
-        let deadline = Instant::now() + patience;
-        let mut told = false;
-        loop {
-            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(locked) => return Self::sign(locked, task).map_err(failed),
-                Err((mut file, Errno::EWOULDBLOCK)) => {
-                    if Instant::now() >= deadline {
-                        return Err(LockError::Held(read_holder(&mut file)));
-                    }
-                    if !told {
-                        log::info!("waiting: {}", LockError::Held(read_holder(&mut file)));
-                        told = true;
-                    }
-                    file
-                }
-                Err((file, Errno::EINTR)) => file,
-                Err((_, error)) => return Err(failed(error.into())),
-            };
-            runner.sleep(PAUSE).map_err(LockError::Interrupted)?;
+        let file = open.map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => Self::sign(locked, task).map_err(failed),
+            Err((mut file, Errno::EWOULDBLOCK)) => Err(LockError::Held(read_holder(&mut file))),
+            Err((_, error)) => Err(failed(error.into())),
         }
     }
 

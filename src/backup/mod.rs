@@ -264,8 +264,13 @@ impl Backup<'_> {
         match report.status {
             Outcome::Ok => {
                 let size = report.databases.iter().filter_map(|database| database.size).sum();
-                let (count, seconds) = (names.len(), report.duration_seconds);
-                log::info!("backup succeeded: {count} databases, {}, {seconds:.1} s", units::bytes(size));
+                let count =
+                    if names.len() == 1 { "1 database".into() } else { format!("{} databases", names.len()) };
+                log::info!(
+                    "backup succeeded: {count}, {}, {:.1} s",
+                    units::bytes(size),
+                    report.duration_seconds
+                );
                 self.notifier.tell(&Event::Succeeded { databases: &names });
                 self.notifier.post_backup_hook(&paths);
             }

@@ -1,5 +1,6 @@
 //! What is in the backup directory.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -110,7 +111,10 @@ impl BackupDirectory {
             };
             backups.push(Entry { name, alias_of: Some(target.clone()), ..self.entry(slot, target, &status) });
         }
-        backups.sort_by(|a, b| (b.mtime, &b.name).cmp(&(a.mtime, &a.name)));
+        // A pointer has its target's time; the backup itself comes first.
+        backups.sort_by_key(|entry| {
+            (Reverse(entry.mtime), entry.alias_of.is_some(), Reverse(entry.name.clone()))
+        });
         Ok(backups)
     }
 

@@ -1,5 +1,6 @@
 //! GET /backups, and GET and DELETE of one of them.
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::App;
@@ -7,6 +8,11 @@ use crate::catalog::{BackupName, DirectoryError, Entry, Listed, Slot};
 use crate::http::download;
 use crate::http::error::ApiError;
 use crate::http::message::{Request, Response};
+
+#[derive(Serialize)]
+struct Inventory<'a> {
+    backups: Vec<Listed<'a>>,
+}
 
 /// Every backup, or those of one slot or database.
 pub fn list(app: &App, request: &Request) -> Result<Response, ApiError> {
@@ -24,7 +30,7 @@ pub fn list(app: &App, request: &Request) -> Result<Response, ApiError> {
         (wanted, _) => wanted.is_none(),
     };
     let listed: Vec<Listed> = entries.iter().filter(wanted).map(Listed::from).collect();
-    Ok(Response::json(200, &json!({ "backups": listed })))
+    Ok(Response::json(200, &Inventory { backups: listed }))
 }
 
 /// One backup's bytes.

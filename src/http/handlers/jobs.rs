@@ -1,6 +1,6 @@
 //! POST /backup and /restore, and the jobs that come of them.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::App;
@@ -9,7 +9,7 @@ use crate::catalog::DatabaseName;
 use crate::http::error::ApiError;
 use crate::http::json::parse_object;
 use crate::http::message::{Request, Response};
-use crate::jobs::{CancelError, JobId, SubmitError, Task};
+use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
 use crate::settings::{Databases, Reader, Subject};
 
 #[derive(Deserialize)]
@@ -29,6 +29,11 @@ struct RestoreBody {
     confirm: bool,
     #[serde(default)]
     keep_previous: bool,
+}
+
+#[derive(Serialize)]
+struct JobList {
+    jobs: Vec<Job>,
 }
 
 /// Asks for a backup.
@@ -86,7 +91,7 @@ fn submit(app: &App, task: Task) -> Result<Response, ApiError> {
 
 /// Every job.
 pub fn list(app: &App) -> Response {
-    Response::json(200, &json!({ "jobs": app.jobs.list() }))
+    Response::json(200, &JobList { jobs: app.jobs.list() })
 }
 
 /// One job.
