@@ -1,0 +1,64 @@
+//! The README says what the code does: its tables against the code, in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use backupgram::settings::VARIABLES;
+
+fn repository_file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows of the table under a heading of the README, each as its cells.
+fn table(heading: &str) -> Vec<Vec<String>> {
+    let readme = repository_file("README.md");
+    let section = readme.split("\n## ").find(|section| section.starts_with(heading));
+    let section = section.unwrap_or_else(|| panic!("README.md has no section {heading:?}"));
+    let rows = section.lines().filter(|line| line.starts_with('|'));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    rows.skip(2).map(cells).collect()
+}
+
+/// The words in backticks of a cell.
+fn quoted(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(String::from).collect()
+}
+
+#[test]
+fn every_setting_is_documented_with_its_default_and_every_documented_setting_is_read() {
+    let documented: BTreeMap<String, String> = table("Settings")
+        .iter()
+        .flat_map(|row| {
+            let default = quoted(&row[1]).first().cloned().unwrap_or_default();
+            quoted(&row[0]).into_iter().map(move |name| (name, default.clone()))
+        })
+        .collect();
+    let mut known = BTreeMap::new();
+    for variable in VARIABLES {
+        known.insert(variable.name.to_owned(), variable.default.to_owned());
+        if variable.has_file_twin {
+            known.insert(variable.file_twin(), variable.default.to_owned());
+        }
+    }
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_dependency_has_a_row_with_a_reason() {
+    let manifest = repository_file("Cargo.toml");
+    let mut named = BTreeSet::new();
+    let mut in_dependencies = false;
+    for line in manifest.lines() {
+        match line.strip_prefix('[') {
+            Some(section) => in_dependencies = section.ends_with("dependencies]"),
+            None if in_dependencies => named.extend(line.split_once(" = ").map(|(name, _)| name.to_owned())),
+            None => {}
+        }
+    }
+    let rows = table("What it is built from");
+    assert!(rows.iter().all(|row| row[1].len() > 10), "{rows:?}");
+    let explained: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
+    assert_eq!(explained, named);
+}
