@@ -95,7 +95,6 @@ impl Cluster {
             "unix_socket_directories=",
             "fsync=off",
             "full_page_writes=off",
-            "synchronous_commit=off",
             "autovacuum=off",
         ] {
             command.args(["-c", setting]);
@@ -354,7 +353,7 @@ impl Session {
     /// Runs statements that must not fail, and answers the lines that they print.
     pub fn run(&mut self, statements: &str) -> Vec<String> {
         const END: &str = "statements-have-ended";
-        writeln!(self.input, "{statements}\n\\echo {END}").expect("write to psql");
+        writeln!(self.input, "{statements};\n\\echo {END}").expect("write to psql");
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
