@@ -93,7 +93,11 @@ fn what_belongs_to_the_database_itself_is_kept(server: &'static Cluster) {
     let connect = |sql: &str| server.sql(&name, sql);
     connect("CREATE TABLE things (x int PRIMARY KEY, y text); INSERT INTO things VALUES (1, 'é')");
     let before = server.dump(&name);
-    Cli::new(server, &store).args(["backup", &name]).run().succeeded();
+    Cli::new(server, &store)
+        .env("POSTGRES_DB_AUTODISCOVER", "TRUE")
+        .args(["backup", &name])
+        .run()
+        .succeeded();
     let file = fs::read_dir(store.path().join("last")).unwrap().find_map(|entry| {
         let entry = entry.unwrap();
         let visible = !entry.file_name().to_str().unwrap().starts_with('.');
@@ -451,8 +455,8 @@ fn without_a_target_the_manifest_or_the_exact_name_says_the_database() {
     let database = server.database_named("my-app-20240101");
     database.fill(10);
     let before = database.dump();
-    let cli = || Cli::new(&server, &store).env("BACKUP_SUFFIX", ".dump");
-    cli().args(["backup", &database.name]).run().succeeded();
+    let cli = || Cli::new(&server, &store).env("POSTGRES_DB", &database.name).env("BACKUP_SUFFIX", ".dump");
+    cli().args(["backup"]).run().succeeded();
     let databases = server.databases();
     let mut files: Vec<PathBuf> = SLOTS
         .iter()
