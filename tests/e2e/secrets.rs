@@ -26,7 +26,7 @@ fn no_secret_reaches_a_command_line_a_log_or_an_answer() {
     let (token, password) = (cluster::random_hex(32), server.password().to_owned());
     // The documentation shows WEBHOOK_EXTRA_ARGS to whoever may ask; a command line must not.
     let hidden = vec![in_url.clone(), token.clone(), password];
-    let secrets = [hidden.as_slice(), &[in_header.clone()]].concat();
+    let secrets = [hidden.as_slice(), std::slice::from_ref(&in_header)].concat();
     let found = Arc::new(Mutex::new(Vec::new()));
     let webhook = {
         let (secrets, found) = (secrets.clone(), Arc::clone(&found));
