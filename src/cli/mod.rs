@@ -1,0 +1,3 @@
+//! The commands of `backupgram`, one file each.
+
+pub mod schedule;

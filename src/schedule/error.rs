@@ -1,0 +1,103 @@
+//! Why a schedule is refused, in one line that names the faulty part and the rule.
+
+use std::fmt;
+
+use super::fields::Field;
+
+/// Why a text is not a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScheduleError {
+    /// There is nothing in the text.
+    Empty,
+    /// The text has this many fields instead of five or six.
+    FieldCount(usize),
+    /// A part of a field is not a value that the field can have.
+    Value {
+        /// The part at fault.
+        text: String,
+        /// The field it stands in.
+        field: &'static Field,
+    },
+    /// A part of a field is neither a value nor a range nor a step over one.
+    Shape {
+        /// The part at fault.
+        text: String,
+        /// The field it stands in.
+        field: &'static Field,
+    },
+    /// A range ends before it begins.
+    Backwards {
+        /// The range.
+        text: String,
+        /// The field it stands in.
+        field: &'static Field,
+    },
+    /// The number after a slash is not a whole number from 1.
+    Step {
+        /// The part with the slash.
+        text: String,
+        /// The field it stands in.
+        field: &'static Field,
+    },
+    /// A field holds nothing but commas.
+    NoValue {
+        /// The field's text.
+        text: String,
+        /// The field.
+        field: &'static Field,
+    },
+    /// A word after `@` that is not known, in this spelling at least.
+    Descriptor(String),
+    /// What follows `@every` is not a duration.
+    Duration(String),
+    /// `@every` with less than a second.
+    TooShort(String),
+    /// The time zone of a `TZ=` prefix is not known.
+    Zone(String),
+    /// A time zone prefix that no schedule follows.
+    OnlyZone(String),
+    /// Well formed, but no day of any year fits.
+    Never(String),
+}
+
+impl fmt::Display for ScheduleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the schedule is empty"),
+            Self::FieldCount(count) => write!(f, "a schedule has five or six fields, this one has {count}"),
+            Self::Value { text, field } => {
+                write!(f, "{} is not {} {} ({})", quoted(text), field.article(), field.name, field.rule)
+            }
+            Self::Shape { text, field } => write!(
+                f,
+                "{} in the {} field is not a value, a range a-b or a step a-b/n",
+                quoted(text),
+                field.name
+            ),
+            Self::Backwards { text, field } => {
+                write!(f, "{} in the {} field ends before it begins", quoted(text), field.name)
+            }
+            Self::Step { text, field } => {
+                write!(f, "{} in the {} field has no step of at least 1", quoted(text), field.name)
+            }
+            Self::NoValue { text, field } => write!(f, "{} names no {}", quoted(text), field.name),
+            Self::Descriptor(text) => write!(
+                f,
+                "{} is not @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly or @every DURATION",
+                quoted(text)
+            ),
+            Self::Duration(text) => write!(f, "{} is not a duration (like 90s or 1h30m)", quoted(text)),
+            Self::TooShort(text) => write!(f, "@every {} is shorter than a second", text.escape_debug()),
+            Self::Zone(text) => write!(f, "{} is not a time zone", quoted(text)),
+            Self::OnlyZone(text) => write!(f, "{} is a time zone without a schedule", quoted(text)),
+            Self::Never(text) => write!(f, "{} never comes", quoted(text)),
+        }
+    }
+}
+
+impl std::error::Error for ScheduleError {}
+
+/// The text as one line, whatever it holds.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.escape_debug().to_string().replace("\\'", "'"))
+}

@@ -1,0 +1,174 @@
+//! go-cron: runs a command by a schedule, one run at a time, and tells about it on the health port.
+//!
+//! TERM, INT and QUIT end it and the run with it. HUP retires it: the port closes at once, and a run that
+//! goes on ends in peace, so that a scheduler with another schedule can take over meanwhile.
+
+mod arguments;
+mod health_port;
+mod record;
+mod run;
+mod timer;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, after, bounded, never, select};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use nix::sys::signal::Signal;
+
+pub use arguments::{Arguments, Service, USAGE};
+use health_port::HealthPort;
+use record::Record;
+use run::Going;
+use timer::{Tick, Timer};
+
+use crate::process::{Reaper, Signals};
+use crate::schedule::{Schedule, ScheduleError, rfc3339};
+
+/// How long a run may take to end after TERM; under the ten seconds of `docker stop`.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// How long to wait for a run that was killed.
+const AFTER_KILL: Duration = Duration::from_secs(1);
+
+/// Why go-cron does not start.
+#[derive(Debug)]
+pub enum SchedulerError {
+    /// The schedule is none.
+    Schedule(ScheduleError),
+    /// The health port cannot be opened.
+    Port(u16, io::Error),
+    /// The kernel gave no thread.
+    Thread(io::Error),
+}
+
+impl fmt::Display for SchedulerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schedule(error) => write!(f, "invalid schedule: {error}"),
+            Self::Port(port, error) => write!(f, "cannot open health port {port}: {error}"),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SchedulerError {}
+
+/// Runs the command by its schedule until a signal ends that. `signals` must have been blocked before any
+/// thread was started.
+///
+/// # Errors
+/// When the schedule is bad or the port cannot be opened, before anything runs.
+pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
+    if std::env::var_os("TZ").is_some_and(|name| !name.is_empty()) && TimeZone::system().is_unknown() {
+        log::warn!("TZ names no time zone that is known here, so UTC is used");
+    }
+    let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;
+    let record = Arc::new(Record::new(schedule.text()));
+    let port = service.port.map(|port| {
+        HealthPort::open(port, Arc::clone(&record)).map_err(|error| SchedulerError::Port(port, error))
+    });
+    let port = port.transpose()?;
+    let reaper = Reaper::start().map_err(SchedulerError::Thread)?;
+    let signals = listen(signals).map_err(SchedulerError::Thread)?;
+    let timer = Timer::new(schedule, Timestamp::now());
+    Scheduler { service, record, reaper, signals, timer, going: None }.serve(port);
+    Ok(())
+}
+
+/// Receives the signals on a thread of its own, for use in `select!`.
+fn listen(signals: Signals) -> io::Result<Receiver<Signal>> {
+    let (tell, told) = bounded(1);
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || while tell.send(signals.wait()).is_ok() {})?;
+    Ok(told)
+}
+
+struct Scheduler {
+    service: Service,
+    record: Arc<Record>,
+    reaper: Reaper,
+    signals: Receiver<Signal>,
+    timer: Timer,
+    going: Option<Going>,
+}
+
+impl Scheduler {
+    fn serve(mut self, port: Option<HealthPort>) {
+        let next = self.timer.due().map_or_else(|| "never".into(), rfc3339);
+        log::info!("schedule {}, next run {next}", self.service.schedule);
+        if self.service.at_start {
+            self.going = run::start(&self.service, &self.reaper, &self.record);
+        }
+        match self.follow() {
+            Signal::SIGHUP => {
+                log::info!("retiring");
+                if let Some(port) = port {
+                    port.close();
+                }
+                self.retire();
+            }
+            signal => self.stop(signal),
+        }
+    }
+
+    /// Runs what is due until a signal comes.
+    fn follow(&mut self) -> Signal {
+        loop {
+            let pause = match self.timer.tick(Timestamp::now()) {
+                Tick::Due => {
+                    self.start_due();
+                    continue;
+                }
+                Tick::Sleep(pause) => pause,
+            };
+            let ended = self.going.as_ref().map_or_else(never, |going| going.ended.clone());
+            select! {
+                recv(self.signals) -> signal => return signal.unwrap_or(Signal::SIGTERM),
+                recv(ended) -> _ => self.going = None,
+                recv(after(pause)) -> _ => {}
+            }
+        }
+    }
+
+    fn start_due(&mut self) {
+        // The end of the last run may not have been noticed yet.
+        let busy = self.going.as_ref().filter(|going| going.ended.try_recv().is_err());
+        if let Some(going) = busy {
+            log::warn!("skipped a run: the one of process {} still goes on", going.pid);
+        } else {
+            self.going = run::start(&self.service, &self.reaper, &self.record);
+        }
+    }
+
+    /// Lets the run that goes on end by itself, unless a signal asks for more.
+    fn retire(self) {
+        loop {
+            let Some(going) = &self.going else { return };
+            select! {
+                recv(self.signals) -> signal => match signal {
+                    Ok(Signal::SIGHUP) => {}
+                    signal => return self.stop(signal.unwrap_or(Signal::SIGTERM)),
+                },
+                recv(going.ended) -> _ => return,
+            }
+        }
+    }
+
+    /// Ends the run that goes on, by force after a while.
+    fn stop(&self, signal: Signal) {
+        log::info!("stopping on {signal}");
+        let Some(going) = &self.going else { return };
+        going.signaller.signal(Signal::SIGTERM);
+        if going.ended.recv_timeout(GRACE).is_err() {
+            log::warn!("killing the run of process {}: it did not stop", going.pid);
+            going.signaller.signal(Signal::SIGKILL);
+            let _ = going.ended.recv_timeout(AFTER_KILL);
+        }
+    }
+}
