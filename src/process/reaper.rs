@@ -6,6 +6,7 @@
 //! once is not lost; and a pid is signalled only under that lock, while it cannot have been reused.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command};
@@ -130,6 +131,30 @@ impl Reaper {
         self.start_child(command.process_group(0), true)
     }
 
+    /// Signals every process that we adopted when its parent ended, such as a backup whose go-cron was
+    /// killed. Does nothing where the kernel does not list children in /proc.
+    pub fn signal_adopted(&self, signal: Signal) {
+        // Under the lock nobody is collected, so no pid in the list can have become another process's.
+        let children = self.shared.lock();
+        for pid in children_of_this_process().into_iter().filter(|pid| !children.contains_key(pid)) {
+            let _ = kill(pid, signal);
+        }
+    }
+
+    /// Kills every child, those of our own with their groups.
+    pub fn kill_all(&self) {
+        for (pid, entry) in self.shared.lock().iter() {
+            let _ =
+                if entry.leads_group { killpg(*pid, Signal::SIGKILL) } else { kill(*pid, Signal::SIGKILL) };
+        }
+        self.signal_adopted(Signal::SIGKILL);
+    }
+
+    /// Whether there is no child at all, ours or adopted.
+    pub fn is_childless(&self) -> bool {
+        waitid(Id::All, ENDED) == Err(Errno::ECHILD)
+    }
+
     fn start_child(&self, command: &mut Command, leads_group: bool) -> io::Result<Child> {
         let (exited, exit) = bounded(1);
         let mut children = self.shared.lock();
@@ -147,6 +172,14 @@ impl Reaper {
             signaller: Signaller { pid, serial, shared: Arc::clone(&self.shared) },
         })
     }
+}
+
+fn children_of_this_process() -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let pids = lists.flat_map(|list| list.split_whitespace().map(str::parse).collect::<Vec<_>>());
+    pids.flatten().map(Pid::from_raw).collect()
 }
 
 fn next_serial() -> u64 {
@@ -263,6 +296,11 @@ pub struct Signaller {
 }
 
 impl Signaller {
+    /// Whether the child has not ended yet.
+    pub fn is_running(&self) -> bool {
+        self.shared.lock().get(&self.pid).is_some_and(|entry| entry.serial == self.serial)
+    }
+
     /// Sends `signal` to the child, or to its whole group when it leads one. Does nothing when the
     /// child has ended. Answers whether there was a child to signal.
     pub fn signal(&self, signal: Signal) -> bool {

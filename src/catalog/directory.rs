@@ -1,0 +1,254 @@
+//! The backup directory: its layout, and every way in. A name from outside is opened only here, beneath
+//! its slot, so that neither `..` nor a symlink nor a slot that is one can lead out of it.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, access, getuid, unlinkat};
+
+use super::name::BackupName;
+use super::slot::Slot;
+use crate::durable;
+
+/// Why the backup directory could not be used.
+#[derive(Debug)]
+pub enum DirectoryError {
+    /// There is no such backup.
+    NotFound(Slot, BackupName),
+    /// The name is there, but is neither a file nor a directory, or leads out of its slot.
+    NotABackup(Slot, BackupName),
+    /// We may not write to the directory.
+    NotWritable(PathBuf),
+    /// A slot is something else than a directory.
+    NotASlot(PathBuf),
+    /// Any other failure, with what was being done.
+    Io(String, io::Error),
+}
+
+impl fmt::Display for DirectoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(slot, name) => write!(f, "there is no backup {slot}/{name}"),
+            Self::NotABackup(slot, name) => write!(f, "{slot}/{name} is not a backup"),
+            Self::NotWritable(path) => {
+                let (path, uid) = (path.display(), getuid());
+                write!(f, "user id {uid} may not write to {path}; run `chown -R {uid} {path}` on the volume")
+            }
+            Self::NotASlot(path) => write!(f, "{} is not a directory", path.display()),
+            Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DirectoryError {}
+
+/// An opened backup.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file or directory; it goes on to be read whole when its name is replaced or removed.
+    pub file: File,
+    /// Its status.
+    pub status: FileStat,
+    /// Its name, which is the pointer's target when a pointer was asked for.
+    pub name: BackupName,
+}
+
+impl Opened {
+    /// Whether it is a dump in directory format.
+    pub fn is_directory(&self) -> bool {
+        kind(&self.status) == SFlag::S_IFDIR
+    }
+}
+
+/// What a name in a slot is.
+#[derive(Debug)]
+pub(super) enum Inode {
+    /// A file or directory.
+    Backup(FileStat),
+    /// A symlink to a sibling.
+    Pointer(BackupName),
+}
+
+pub(super) fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
+
+/// The directory of all backups.
+#[derive(Debug, Clone)]
+pub struct BackupDirectory {
+    root: PathBuf,
+}
+
+impl BackupDirectory {
+    /// The directory at this path, which need not exist yet.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Its path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes what is missing of the layout and sees that we may write to it.
+    ///
+    /// # Errors
+    /// When a directory cannot be made or written to.
+    pub fn prepare(&self) -> Result<(), DirectoryError> {
+        let slots = Slot::ALL.into_iter().map(|slot| self.slot_path(slot));
+        for path in std::iter::once(self.root.clone()).chain(slots).chain([self.partial()]) {
+            match DirBuilder::new().recursive(path == self.root).mode(0o755).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(DirectoryError::NotWritable(self.root.clone()));
+                }
+                Err(error) => return Err(DirectoryError::Io(format!("make {}", path.display()), error)),
+                Ok(()) => {}
+            }
+            if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir() || path == self.root) {
+                return Err(DirectoryError::NotASlot(path));
+            }
+            match access(&path, AccessFlags::W_OK | AccessFlags::X_OK) {
+                Ok(()) => {}
+                Err(Errno::EACCES | Errno::EROFS | Errno::EPERM) => {
+                    return Err(DirectoryError::NotWritable(path));
+                }
+                Err(error) => {
+                    return Err(DirectoryError::Io(format!("write to {}", path.display()), error.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a slot.
+    pub fn slot_path(&self, slot: Slot) -> PathBuf {
+        self.root.join(slot.name())
+    }
+
+    /// The path of a name in a slot; for names that are ours, as it follows symlinks.
+    pub fn path(&self, slot: Slot, name: &BackupName) -> PathBuf {
+        self.slot_path(slot).join(name.as_str())
+    }
+
+    /// The path of the manifest of a name.
+    pub fn manifest_path(&self, slot: Slot, name: &BackupName) -> PathBuf {
+        self.slot_path(slot).join(name.manifest())
+    }
+
+    /// The directory where files are until they are whole.
+    pub fn partial(&self) -> PathBuf {
+        self.root.join(".partial")
+    }
+
+    /// Removes what killed runs left in [`Self::partial`]. Only the holder of the directory's lock may
+    /// call this: nobody else is writing there then.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn sweep_partial(&self) -> Result<usize, DirectoryError> {
+        let failed = |error| DirectoryError::Io("remove what an earlier run left in .partial".into(), error);
+        let mut removed = 0;
+        for entry in fs::read_dir(self.partial()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            match entry.file_type().map_err(failed)?.is_dir() {
+                true => fs::remove_dir_all(entry.path()).map_err(failed)?,
+                false => fs::remove_file(entry.path()).map_err(failed)?,
+            }
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Opens a backup for reading. A pointer leads to its target.
+    ///
+    /// # Errors
+    /// When it is not there, or is no backup.
+    pub fn open(&self, slot: Slot, name: &BackupName) -> Result<Opened, DirectoryError> {
+        let directory = self.open_slot(slot)?;
+        let name = match self.look(&directory, slot, name)? {
+            Inode::Backup(_) => name.clone(),
+            Inode::Pointer(target) => target,
+        };
+        // A name without a slash, not followed when it is a symlink, cannot lead out of its directory.
+        // O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = openat(&directory, name.as_str(), flags, Mode::empty());
+        let file = file.map_err(|error| self.refusal(slot, &name, error))?;
+        let status = fstat(&file).map_err(|error| self.refusal(slot, &name, error))?;
+        match kind(&status) {
+            SFlag::S_IFREG | SFlag::S_IFDIR => Ok(Opened { file: file.into(), status, name }),
+            _ => Err(DirectoryError::NotABackup(slot, name)),
+        }
+    }
+
+    /// Removes a name, what it names, and its manifest.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be removed.
+    pub(super) fn unlink(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
+        let failed = |error: io::Error| DirectoryError::Io(format!("remove {slot}/{name}"), error);
+        let directory = self.open_slot(slot)?;
+        match self.look(&directory, slot, name)? {
+            Inode::Backup(status) if kind(&status) == SFlag::S_IFDIR => {
+                // Out of the slot at once; a crash on the way leaves no half of a backup under its name.
+                let doomed = self.partial().join(name.as_str());
+                durable::rename(&self.path(slot, name), &doomed).map_err(failed)?;
+                fs::remove_dir_all(&doomed).map_err(failed)?;
+            }
+            _ => unlinkat(&directory, name.as_str(), UnlinkatFlags::NoRemoveDir)
+                .map_err(|error| self.refusal(slot, name, error))?,
+        }
+        match unlinkat(&directory, name.manifest().as_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(failed(error.into())),
+        }
+        File::from(directory).sync_all().map_err(failed)
+    }
+
+    /// Opens a slot, which must be a directory and not a symlink to one.
+    pub(super) fn open_slot(&self, slot: Slot) -> Result<OwnedFd, DirectoryError> {
+        let path = self.slot_path(slot);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        open(&path, flags, Mode::empty()).map_err(|error| match error {
+            Errno::ENOTDIR | Errno::ELOOP => DirectoryError::NotASlot(path),
+            error => DirectoryError::Io(format!("open the slot {slot}"), error.into()),
+        })
+    }
+
+    /// What a name in an opened slot is.
+    pub(super) fn look(
+        &self,
+        directory: &impl AsFd,
+        slot: Slot,
+        name: &BackupName,
+    ) -> Result<Inode, DirectoryError> {
+        let status = fstatat(directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
+            .map_err(|error| self.refusal(slot, name, error))?;
+        match kind(&status) {
+            SFlag::S_IFREG | SFlag::S_IFDIR => Ok(Inode::Backup(status)),
+            SFlag::S_IFLNK => {
+                let target =
+                    readlinkat(directory, name.as_str()).map_err(|error| self.refusal(slot, name, error))?;
+                let sibling = target.to_str().and_then(|target| BackupName::parse(target).ok());
+                sibling.map(Inode::Pointer).ok_or_else(|| DirectoryError::NotABackup(slot, name.clone()))
+            }
+            _ => Err(DirectoryError::NotABackup(slot, name.clone())),
+        }
+    }
+
+    fn refusal(&self, slot: Slot, name: &BackupName, error: Errno) -> DirectoryError {
+        match error {
+            Errno::ENOENT => DirectoryError::NotFound(slot, name.clone()),
+            Errno::ELOOP => DirectoryError::NotABackup(slot, name.clone()),
+            error => DirectoryError::Io(format!("use {slot}/{name}"), error.into()),
+        }
+    }
+}

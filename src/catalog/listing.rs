@@ -1,0 +1,187 @@
+//! What is in the backup directory.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstatat};
+use serde::Serialize;
+
+use super::directory::{BackupDirectory, DirectoryError, Inode, kind};
+use super::manifest::{Format, Manifest};
+use super::name::{BackupName, DatabaseName};
+use super::slot::Slot;
+
+/// A backup, or a pointer to one.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The slot.
+    pub slot: Slot,
+    /// The name in it.
+    pub name: BackupName,
+    /// The database, from the manifest or the name.
+    pub database: Option<DatabaseName>,
+    /// The length in bytes; the sum of a directory's files.
+    pub size: u64,
+    /// When it was last written, in Unix seconds.
+    pub mtime: i64,
+    /// Whether it is a dump in directory format.
+    pub is_directory: bool,
+    /// The backup that a pointer leads to.
+    pub alias_of: Option<BackupName>,
+    /// What was written down about it.
+    pub manifest: Option<Manifest>,
+    /// Its inode, by which hard links to one file are told.
+    pub inode: u64,
+}
+
+/// A backup as it is shown in JSON; what is not known of it is left out.
+#[derive(Debug, Serialize)]
+pub struct Listed<'a> {
+    slot: Slot,
+    name: &'a BackupName,
+    size: u64,
+    mtime: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encrypted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias_of: Option<&'a BackupName>,
+}
+
+impl<'a> From<&'a Entry> for Listed<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let manifest = entry.manifest.as_ref();
+        Self {
+            slot: entry.slot,
+            name: &entry.name,
+            size: entry.size,
+            mtime: entry.mtime,
+            database: entry.database.as_ref().map(|name| name.as_str()),
+            format: manifest.map(|manifest| manifest.format),
+            encrypted: manifest.map(|manifest| manifest.encrypted),
+            sha256: manifest.map(|manifest| manifest.sha256.as_str()),
+            created_at: manifest.map(|manifest| manifest.created_at),
+            alias_of: entry.alias_of.as_ref(),
+        }
+    }
+}
+
+impl BackupDirectory {
+    /// Everything in one slot, newest first. Hidden names, strangers and pointers to nothing are left out.
+    ///
+    /// # Errors
+    /// When the slot cannot be read.
+    pub fn list(&self, slot: Slot) -> Result<Vec<Entry>, DirectoryError> {
+        let failed = |error| DirectoryError::Io(format!("list the slot {slot}"), error);
+        let directory = match self.open_slot(slot) {
+            Err(DirectoryError::Io(_, error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Vec::new());
+            }
+            directory => directory?,
+        };
+        let mut backups = Vec::new();
+        let mut pointers = Vec::new();
+        for found in fs::read_dir(self.slot_path(slot)).map_err(failed)? {
+            let name = found.map_err(failed)?.file_name();
+            let Some(name) = name.to_str().and_then(|name| BackupName::parse(name).ok()) else { continue };
+            match self.look(&directory, slot, &name) {
+                Ok(Inode::Backup(status)) => backups.push(self.entry(slot, name, &status)),
+                Ok(Inode::Pointer(target)) => pointers.push((name, target)),
+                Err(_) => {}
+            }
+        }
+        mark_hard_linked_pointers(&mut backups);
+        for (name, target) in pointers {
+            let status = match fstatat(&directory, target.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(status) if matches!(kind(&status), SFlag::S_IFREG | SFlag::S_IFDIR) => status,
+                Ok(_) | Err(Errno::ENOENT) => continue,
+                Err(error) => return Err(failed(error.into())),
+            };
+            backups.push(Entry { name, alias_of: Some(target.clone()), ..self.entry(slot, target, &status) });
+        }
+        // A pointer has its target's time; the backup itself comes first.
+        backups.sort_by_key(|entry| {
+            (Reverse(entry.mtime), entry.alias_of.is_some(), Reverse(entry.name.clone()))
+        });
+        Ok(backups)
+    }
+
+    /// Everything in every slot: `last`, `daily`, `weekly`, `monthly`.
+    ///
+    /// # Errors
+    /// When a slot cannot be read.
+    pub fn list_all(&self) -> Result<Vec<Entry>, DirectoryError> {
+        let slots: Result<Vec<_>, _> = Slot::ALL.into_iter().map(|slot| self.list(slot)).collect();
+        Ok(slots?.into_iter().flatten().collect())
+    }
+
+    /// What was written down about a backup; `None` for one of an older image.
+    ///
+    /// # Errors
+    /// When there is a manifest that cannot be read.
+    pub fn manifest(&self, slot: Slot, name: &BackupName) -> Result<Option<Manifest>, DirectoryError> {
+        let path = self.manifest_path(slot, name);
+        let failed = |error| DirectoryError::Io(format!("read the manifest of {slot}/{name}"), error);
+        match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn entry(&self, slot: Slot, name: BackupName, status: &FileStat) -> Entry {
+        let manifest = self.manifest(slot, &name).unwrap_or_else(|error| {
+            log::warn!("{error}");
+            None
+        });
+        let is_directory = kind(status) == SFlag::S_IFDIR;
+        let named = || name.parts(slot).or_else(|| name.latest_parts()).map(|parts| parts.database);
+        Entry {
+            slot,
+            database: manifest.as_ref().map(|manifest| manifest.database.clone()).or_else(named),
+            size: match is_directory {
+                true => directory_size(&self.path(slot, &name)),
+                false => status.st_size.cast_unsigned(),
+            },
+            mtime: status.st_mtime,
+            is_directory,
+            alias_of: None,
+            manifest,
+            inode: status.st_ino,
+            name,
+        }
+    }
+}
+
+/// A `-latest` name that is a hard link is the same file as the backup that it points to.
+fn mark_hard_linked_pointers(entries: &mut [Entry]) {
+    let is_pointer = |entry: &Entry| entry.name.latest_parts().is_some();
+    let targets: HashMap<u64, BackupName> = entries
+        .iter()
+        .filter(|entry| !is_pointer(entry))
+        .map(|entry| (entry.inode, entry.name.clone()))
+        .collect();
+    let manifests: HashMap<BackupName, Manifest> =
+        entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.manifest.clone()?))).collect();
+    for entry in entries.iter_mut().filter(|entry| is_pointer(entry)) {
+        entry.alias_of = targets.get(&entry.inode).cloned();
+        entry.manifest = entry.alias_of.as_ref().and_then(|target| manifests.get(target).cloned());
+    }
+}
+
+fn directory_size(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.size()).sum()
+}

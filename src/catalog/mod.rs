@@ -1,0 +1,16 @@
+//! The backup directory as a catalog: slots, names, manifests, pointers and what is there.
+
+mod directory;
+mod listing;
+mod manifest;
+mod name;
+mod pointer;
+mod slot;
+
+pub use directory::{BackupDirectory, DirectoryError, Opened};
+pub use listing::{Entry, Listed};
+pub use manifest::{Format, Manifest};
+pub use name::{BackupName, DatabaseName, NameError, NameParts, Suffix};
+pub use pointer::Latest;
+pub(crate) use pointer::link_or_copy;
+pub use slot::Slot;

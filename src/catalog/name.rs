@@ -1,0 +1,281 @@
+//! Names: of databases, of backups, and how the one is written into the other.
+
+use std::fmt;
+
+use percent_encoding::{percent_decode_str, percent_encode_byte};
+use serde::{Deserialize, Serialize};
+
+use super::slot::Slot;
+
+/// A name that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameError(&'static str);
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// The name of a database: any that PostgreSQL takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DatabaseName(String);
+
+impl DatabaseName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// When it is empty, longer than PostgreSQL's 63 bytes, or has a NUL in it.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text {
+            "" => Err(NameError("has an empty database name")),
+            _ if text.len() > 63 => Err(NameError("has a database name of more than 63 bytes")),
+            _ if text.contains('\0') => Err(NameError("has a NUL in a database name")),
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// Splits a list of names at commas, spaces and line ends.
+    ///
+    /// # Errors
+    /// When one of the names is not a database's.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, NameError> {
+        let separator = |c: char| c == ',' || c.is_ascii_whitespace();
+        let mut names = Vec::new();
+        for word in text.split(separator).filter(|word| !word.is_empty()) {
+            let name = Self::parse(word)?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The database that servers come with, from which the others are asked about and changed.
+    pub fn maintenance() -> Self {
+        Self("postgres".into())
+    }
+
+    /// The name as PostgreSQL knows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as it begins a file's name: slashes, percent signs, control characters and a leading dot
+    /// are percent-encoded.
+    pub fn in_file_name(&self) -> String {
+        let mut name = String::new();
+        for (at, c) in self.0.char_indices() {
+            if c.is_control() || c == '/' || c == '%' || (c == '.' && at == 0) {
+                let bytes = self.0.as_bytes()[at..at + c.len_utf8()].iter();
+                name.extend(bytes.map(|byte| percent_encode_byte(*byte)));
+            } else {
+                name.push(c);
+            }
+        }
+        name
+    }
+
+    /// The database of a file name's beginning. Text that this tool did not encode stands for itself.
+    fn from_file_name(text: &str) -> Option<Self> {
+        let decoded = percent_decode_str(text).decode_utf8().ok().and_then(|text| Self::parse(&text).ok());
+        match decoded {
+            Some(name) if name.in_file_name() == text => Some(name),
+            _ => Self::parse(text).ok(),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for DatabaseName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<DatabaseName> for String {
+    fn from(name: DatabaseName) -> Self {
+        name.0
+    }
+}
+
+/// The end of a backup's file name, such as `.sql.gz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suffix(String);
+
+impl Suffix {
+    /// Checks a suffix. It begins with a dot, which is where a file's stamp ends.
+    ///
+    /// # Errors
+    /// When it has no leading dot, a slash or control character in it, or is longer than 32 bytes: the
+    /// name of the longest database must leave room for its manifest's within a file name's 255 bytes.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let fits = text.len() <= 32 && text.len() > 1 && text.starts_with('.');
+        match fits && !text.chars().any(|c| c == '/' || c.is_control()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(NameError("must be a dot and up to 31 bytes without a slash")),
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a backup within its slot: one path component, never hidden.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct BackupName(String);
+
+/// What a backup's name says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameParts {
+    /// The database.
+    pub database: DatabaseName,
+    /// The stamp of its slot, or `latest`.
+    pub stamp: String,
+    /// What follows the stamp.
+    pub suffix: String,
+}
+
+/// The stamp of a pointer to the newest backup.
+pub(super) const LATEST: &str = "latest";
+
+impl BackupName {
+    /// Checks a name from outside.
+    ///
+    /// # Errors
+    /// When it is empty, hidden, longer than 255 bytes, or holds a slash or a control character.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        match text {
+            "" => Err(NameError("the name of a backup is empty")),
+            _ if text.starts_with('.') => Err(NameError("the name of a backup begins with a dot")),
+            _ if text.len() > 255 => Err(NameError("the name of a backup is longer than 255 bytes")),
+            _ if text.contains('/') => Err(NameError("the name of a backup has a slash in it")),
+            _ if text.chars().any(char::is_control) => {
+                Err(NameError("the name of a backup has a control character in it"))
+            }
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The name of a backup of `database` with this stamp.
+    pub fn compose(database: &DatabaseName, stamp: &str, suffix: &str) -> Self {
+        Self(format!("{}-{stamp}{suffix}", database.in_file_name()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of the hidden file beside this one that describes it.
+    pub fn manifest(&self) -> String {
+        format!(".{}.json", self.0)
+    }
+
+    /// Takes the name apart, if it is one that this tool gives in `slot`. The last stamp counts, so that
+    /// a database called `app-20260101` is told from one called `app`.
+    pub fn parts(&self, slot: Slot) -> Option<NameParts> {
+        self.split_at_stamp(slot.stamp_length(), |text| slot.is_stamp(text))
+    }
+
+    /// Takes the name of a pointer to the newest backup apart.
+    pub fn latest_parts(&self) -> Option<NameParts> {
+        self.split_at_stamp(LATEST.len(), |text| text == LATEST)
+    }
+
+    fn split_at_stamp(&self, length: usize, is_stamp: impl Fn(&str) -> bool) -> Option<NameParts> {
+        let dashes = self.0.match_indices('-').map(|(at, _)| at);
+        dashes.rev().find_map(|dash| {
+            let stamp = self.0.get(dash + 1..dash + 1 + length).filter(|stamp| is_stamp(stamp))?;
+            let suffix = &self.0[dash + 1 + length..];
+            if !suffix.is_empty() && !suffix.starts_with('.') {
+                return None;
+            }
+            let database = DatabaseName::from_file_name(&self.0[..dash])?;
+            Some(NameParts { database, stamp: stamp.to_owned(), suffix: suffix.to_owned() })
+        })
+    }
+}
+
+impl fmt::Display for BackupName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn database_of(slot: Slot, name: &str) -> Option<String> {
+        Some(BackupName::parse(name).unwrap().parts(slot)?.database.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_database_whose_name_begins_the_same_is_told_apart() {
+        let last = |name| database_of(Slot::Last, name);
+        assert_eq!(last("app-20260416-143000.sql.gz").unwrap(), "app");
+        assert_eq!(last("app-staging-20260416-143000.sql.gz").unwrap(), "app-staging");
+        assert_eq!(last("app-20260101-20260416-143000.sql.gz").unwrap(), "app-20260101");
+        assert_eq!(database_of(Slot::Daily, "my.app-20260416.sql.gz.gpg").unwrap(), "my.app");
+    }
+
+    #[test]
+    fn names_that_this_tool_does_not_give_have_no_parts() {
+        for name in [
+            "app.sql.gz",
+            "app-latest.sql.gz",
+            "app-2026041-143000.sql.gz",
+            "app-20260416-143000x.gz",
+            "-20260416-143000.gz",
+        ] {
+            assert_eq!(database_of(Slot::Last, name), None, "{name}");
+        }
+        assert_eq!(database_of(Slot::Daily, "app-20260416-143000.sql.gz"), None);
+    }
+
+    #[test]
+    fn the_names_of_pointers_are_known() {
+        let parts = BackupName::parse("my-app-latest.sql.gz").unwrap().latest_parts().unwrap();
+        assert_eq!((parts.database.as_str(), parts.suffix.as_str()), ("my-app", ".sql.gz"));
+        assert_eq!(BackupName::parse("app-20260416.sql.gz").unwrap().latest_parts(), None);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "a\0b", "a\nb", &"x".repeat(256)] {
+            assert!(BackupName::parse(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_databases_is_split_at_commas_spaces_and_lines() {
+        let names = DatabaseName::parse_list(" a,b\nc  d,,a\n").unwrap();
+        assert_eq!(names.iter().map(DatabaseName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_database_is_found_again_in_the_names_of_its_backups(text in "[^\0]{1,15}") {
+            let database = DatabaseName::parse(&text).unwrap();
+            for (slot, stamp) in [(Slot::Last, "20260416-143000"), (Slot::Weekly, "202616")] {
+                let name = BackupName::compose(&database, stamp, ".sql.gz");
+                let name = BackupName::parse(name.as_str()).unwrap();
+                prop_assert_eq!(&name.parts(slot).unwrap().database, &database);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The `-latest` names: where they point, and how they go on pointing somewhere when that is removed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::directory::{BackupDirectory, DirectoryError};
+use super::listing::Entry;
+use super::name::{BackupName, DatabaseName, LATEST};
+use super::slot::Slot;
+use crate::durable;
+
+/// What a `-latest` name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latest {
+    /// A symlink.
+    Symlink,
+    /// A hard link, for those who copy the directory with tools that do not follow symlinks.
+    Hardlink,
+    /// Nothing.
+    None,
+}
+
+impl Latest {
+    /// The kind of that name, in lower case.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "hardlink" => Self::Hardlink,
+            "none" => Self::None,
+            _ => Self::Symlink,
+        }
+    }
+}
+
+impl BackupDirectory {
+    /// Points the `-latest` name of a database at one of its backups in the same slot.
+    ///
+    /// # Errors
+    /// When the link cannot be made; an older one stays.
+    pub fn point_latest(
+        &self,
+        slot: Slot,
+        database: &DatabaseName,
+        suffix: &str,
+        target: &BackupName,
+        kind: Latest,
+    ) -> Result<(), DirectoryError> {
+        if kind == Latest::None {
+            return Ok(());
+        }
+        let pointer = BackupName::compose(database, LATEST, suffix);
+        self.link_as(slot, &pointer, |temporary| match kind {
+            Latest::Hardlink => link_or_copy(&self.path(slot, target), temporary),
+            _ => symlink(target.as_str(), temporary),
+        })
+    }
+
+    /// Makes a link under a temporary name and renames it to `name`, over whatever was there.
+    pub(crate) fn link_as(
+        &self,
+        slot: Slot,
+        name: &BackupName,
+        make: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), DirectoryError> {
+        let failed = |error| DirectoryError::Io(format!("link {slot}/{name}"), error);
+        let temporary = self.partial().join(format!("{name}.link"));
+        durable::remove_if_there(&temporary).map_err(failed)?;
+        make(&temporary).map_err(failed)?;
+        durable::rename(&temporary, &self.path(slot, name)).map_err(failed)?;
+        // rename(2) does nothing when both names are links to one file; the temporary one is then left.
+        durable::remove_if_there(&temporary).map(drop).map_err(failed)
+    }
+
+    /// Removes a backup. Pointers to it lead to the newest one left, or go with it.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be removed, or a pointer cannot be changed.
+    pub fn remove(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
+        let before = self.list(slot)?;
+        self.unlink(slot, name)?;
+        let pointers =
+            before.iter().filter(|entry| entry.alias_of.as_ref() == Some(name) && entry.name != *name);
+        for pointer in pointers {
+            self.repoint(pointer, &before)?;
+        }
+        Ok(())
+    }
+
+    fn repoint(&self, pointer: &Entry, before: &[Entry]) -> Result<(), DirectoryError> {
+        let (slot, gone) = (pointer.slot, pointer.alias_of.as_ref());
+        let Some(parts) = pointer.name.latest_parts() else { return Ok(()) };
+        let replaces = |entry: &&Entry| {
+            let candidate = entry.name.parts(slot);
+            Some(&entry.name) != gone
+                && candidate
+                    .is_some_and(|name| name.database == parts.database && name.suffix == parts.suffix)
+        };
+        // The list is newest first.
+        match before.iter().find(replaces) {
+            Some(newest) => {
+                let is_symlink = self.path(slot, &pointer.name).is_symlink();
+                let kind = if is_symlink { Latest::Symlink } else { Latest::Hardlink };
+                self.point_latest(slot, &parts.database, &parts.suffix, &newest.name, kind)
+            }
+            None => self.unlink(slot, &pointer.name),
+        }
+    }
+}
+
+/// Hard-links a file; where the filesystem has no hard links, copies it.
+pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => {
+            fs::copy(from, to)?;
+            let copy = fs::File::options().write(true).open(to)?;
+            copy.set_modified(fs::metadata(from)?.modified()?)?;
+            copy.sync_all()
+        }
+        result => result,
+    }
+}

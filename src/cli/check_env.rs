@@ -1,0 +1,30 @@
+//! `backupgram check-env`.
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use super::{Failure, Outcome, environment, print};
+use crate::settings::{self, Reader, Variable};
+
+pub(super) fn run(mut arguments: Parser) -> Outcome {
+    let mut wanted = None;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("print") => wanted = Some(arguments.value()?.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let environment = environment()?;
+    let Some(name) = wanted else {
+        let faults = settings::check(&environment);
+        return if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) };
+    };
+    match Variable::named(&name) {
+        None => Err(Failure::new(format!("there is no variable {name}"))),
+        Some(variable) if variable.secret => Err(Failure::new(format!("{name} is secret"))),
+        Some(_) => {
+            let value = Reader::resolve(&environment, |reader| Some(reader.text(&name).unwrap_or_default()))?;
+            print(&value);
+            Ok(())
+        }
+    }
+}

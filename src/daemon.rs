@@ -1,0 +1,168 @@
+//! `backupgram-api`: builds the parts, runs them until a signal comes, and stops them in order.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::catalog::{BackupDirectory, DirectoryError};
+use crate::http::{App, Server, Token};
+use crate::jobs::{Jobs, Programs, Worker};
+use crate::lock::Lock;
+use crate::overrides::OverridesError;
+use crate::process::{Reaper, Signals};
+use crate::settings::{
+    self, ApiSettings, Environment, Faults, Reader, Redactor, SHORT_TOKEN, SchedulerSettings, Storage,
+};
+use crate::supervisor::Supervisor;
+
+/// Seconds that everything has to end after a stop signal; `docker stop` allows ten.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Why the daemon does not start.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// The settings are wrong.
+    Settings(Faults),
+    /// The override file is not one that we wrote.
+    Overrides(OverridesError),
+    /// The backup directory cannot be used.
+    Directory(DirectoryError),
+    /// Something of the system failed, with what was being done.
+    Io(String, io::Error),
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(faults) => faults.fmt(f),
+            Self::Overrides(error) => error.fmt(f),
+            Self::Directory(error) => error.fmt(f),
+            Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+impl From<Faults> for DaemonError {
+    fn from(faults: Faults) -> Self {
+        Self::Settings(faults)
+    }
+}
+
+/// Runs the daemon until a stop signal comes and everything that it started has ended.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run() -> Result<(), DaemonError> {
+    let signals = Signals::block().map_err(|error| failed("block signals")(error.into()))?;
+    let environment = settings::effective_environment().map_err(DaemonError::Overrides)?;
+    let daemon = Daemon::start(&environment)?;
+    let signal = signals.wait();
+    log::info!("{signal}: stopping");
+    daemon.stop();
+    Ok(())
+}
+
+struct Daemon {
+    reaper: Reaper,
+    jobs: Arc<Jobs>,
+    worker: Worker,
+    supervisor: Arc<Supervisor>,
+    server: Server,
+}
+
+impl Daemon {
+    fn start(environment: &Environment) -> Result<Self, DaemonError> {
+        let api = Reader::resolve(environment, ApiSettings::read)?;
+        let scheduler = Reader::resolve(environment, SchedulerSettings::read)?;
+        let storage = Reader::resolve(environment, Storage::read)?;
+        validate(environment)?;
+        if api.token.expose().len() < SHORT_TOKEN {
+            log::warn!(
+                "REST_API_TOKEN is shorter than {SHORT_TOKEN} bytes; `openssl rand -hex 32` makes a good one"
+            );
+        }
+        let directory = BackupDirectory::new(&storage.directory);
+        directory.prepare().map_err(DaemonError::Directory)?;
+        sweep(&directory);
+        let redactor = Redactor::new(&settings::secrets(environment));
+        let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
+        let programs =
+            Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
+        let reaper = Reaper::start().map_err(failed("start the reaper"))?;
+        reaper.adopt_orphans().map_err(failed("adopt orphans"))?;
+        let (jobs, woken) = Jobs::new();
+        let jobs = Arc::new(jobs);
+        let worker =
+            Worker::start(Arc::clone(&jobs), woken, programs.clone(), reaper.clone(), redactor.clone())
+                .map_err(failed("start the worker"))?;
+        let schedule = scheduler.schedule.text().to_owned();
+        let supervisor = Supervisor::start(scheduler, &programs, reaper.clone(), redactor)
+            .map_err(failed("start the supervisor"))?;
+        let supervisor = Arc::new(supervisor);
+        let app = App {
+            environment: environment.clone(),
+            directory,
+            jobs: Arc::clone(&jobs),
+            supervisor: Arc::clone(&supervisor),
+        };
+        let listening = format!("listen on {}", api.listen);
+        let server =
+            Server::start(api.listen, Arc::new(app), Token::new(&api.token)).map_err(failed(listening))?;
+        log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), api.listen);
+        Ok(Self { reaper, jobs, worker, supervisor, server })
+    }
+
+    /// No new requests, then no new jobs, then an end to what runs; after the grace period by force.
+    fn stop(self) {
+        let deadline = Instant::now() + GRACE;
+        self.server.stop();
+        self.jobs.stop();
+        self.supervisor.stop();
+        self.reaper.signal_adopted(Signal::SIGTERM);
+        let ended =
+            || self.worker.is_finished() && self.supervisor.is_finished() && self.reaper.is_childless();
+        if !wait_until(deadline, ended) {
+            log::warn!("killing what has not ended within {} s", GRACE.as_secs());
+            self.reaper.kill_all();
+            wait_until(Instant::now() + Duration::from_secs(1), ended);
+        }
+        log::info!("stopped");
+    }
+}
+
+/// Removes what killed runs left, unless one is at work there now.
+fn sweep(directory: &BackupDirectory) {
+    let Ok(_lock) = Lock::try_take(directory.root(), "clean-up") else { return };
+    match directory.sweep_partial() {
+        Ok(0) => {}
+        Ok(count) => log::info!("removed {count} unfinished files of killed runs"),
+        Err(error) => log::warn!("{error}"),
+    }
+}
+
+fn validate(environment: &Environment) -> Result<(), DaemonError> {
+    let wanted = Reader::resolve(environment, |reader| reader.flag("VALIDATE_ON_START"))?;
+    let faults = if wanted { settings::check(environment) } else { Faults::default() };
+    if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) }
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> DaemonError {
+    let what = what.into();
+    move |error| DaemonError::Io(what, error)
+}
+
+fn wait_until(deadline: Instant, condition: impl Fn() -> bool) -> bool {
+    while !condition() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    true
+}

@@ -1,0 +1,86 @@
+//! Changes to files that survive a crash between any two steps: complete and flushed before they get
+//! their name, and the name itself flushed.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Replaces `target` with `contents`, whole or not at all, with permission bits `mode`.
+///
+/// The new file is written as `NAME.tmp` in `staging`, which must be on the same filesystem. Callers
+/// see to it that no two of them write the same target at once.
+///
+/// # Errors
+/// Any failure of the steps; `target` is then as it was.
+pub fn replace_file(staging: &Path, target: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let mut temporary_name = target.file_name().unwrap_or_default().to_os_string();
+    temporary_name.push(".tmp");
+    let temporary = staging.join(temporary_name);
+    // A leftover of a killed writer may have other permissions than `mode`.
+    remove_if_there(&temporary)?;
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    rename(&temporary, target)
+}
+
+/// Renames a file and flushes the directory that it arrives in.
+///
+/// # Errors
+/// When either step fails.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+/// Flushes the directory that holds `path`, so that names made or removed in it survive a power cut.
+///
+/// # Errors
+/// When the directory cannot be opened or flushed.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Removes a file; one that is not there is as good as removed. Answers whether there was one.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn replacing_a_file_takes_the_new_contents_and_mode_and_leaves_no_temporary() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("state");
+        fs::write(&target, "old").unwrap();
+        fs::write(directory.path().join("state.tmp"), "of a killed writer").unwrap();
+        replace_file(directory.path(), &target, b"new", 0o600).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_the_old_contents() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("state");
+        fs::write(&target, "old").unwrap();
+        let nowhere = directory.path().join("missing");
+        assert!(replace_file(&nowhere, &target, b"new", 0o600).is_err());
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+    }
+}

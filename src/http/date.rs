@@ -1,0 +1,33 @@
+//! Dates in header fields.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+const FORM: &str = "%a, %d %b %Y %H:%M:%S GMT";
+
+/// Unix seconds in the form that HTTP prefers (RFC 9110, 5.6.7).
+pub fn format(seconds: i64) -> String {
+    let time = Timestamp::from_second(seconds).unwrap_or_default();
+    time.to_zoned(TimeZone::UTC).strftime(FORM).to_string()
+}
+
+/// Unix seconds of a date in that form. The two obsolete forms count as no date, which is always safe: it
+/// makes a condition not hold.
+pub fn parse(text: &str) -> Option<i64> {
+    let civil = DateTime::strptime(FORM, text.trim()).ok()?;
+    civil.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp().as_second())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_written_and_read_as_http_has_it() {
+        assert_eq!(format(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse("Sunday, 06-Nov-94 08:49:37 GMT"), None);
+        assert_eq!(parse("soon"), None);
+    }
+}

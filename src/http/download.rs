@@ -1,0 +1,114 @@
+//! A backup file as an answer: whole, in part, or not at all because the client has it already.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::date;
+use super::error::ApiError;
+use super::message::{Body, Request, Response};
+use super::range::Wanted;
+use crate::catalog::{Manifest, Opened};
+
+/// What may stand in an extended parameter without being encoded (RFC 8187, 3.2.1).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Answers a request for an opened backup, to be saved as `name`.
+///
+/// # Errors
+/// 416 when the range lies behind the file's end.
+pub fn answer(
+    request: &Request,
+    opened: Opened,
+    manifest: Option<&Manifest>,
+    name: &str,
+) -> Result<Response, ApiError> {
+    let size = opened.status.st_size.cast_unsigned();
+    let modified = opened.status.st_mtime;
+    let tag = entity_tag(&opened, manifest);
+    let shared = vec![("ETag", tag.clone()), ("Last-Modified", date::format(modified))];
+    if is_unchanged(request, &tag, modified) {
+        return Ok(Response { status: 304, headers: shared, body: Body::Bytes(Vec::new()) });
+    }
+    let wanted = match request.headers.get("Range") {
+        Some(range) if range_applies(request, &tag, modified) => Wanted::parse(range, size),
+        _ => Wanted::Whole,
+    };
+    let (status, start, length) = match wanted {
+        Wanted::Whole => (200, 0, size),
+        Wanted::Part { start, length } => (206, start, length),
+        Wanted::Unsatisfiable => {
+            let error = ApiError::new(416, format!("the range lies behind the end of {size} bytes"));
+            return Err(error.with_header("Content-Range", format!("bytes */{size}")));
+        }
+    };
+    let mut headers = shared;
+    headers.push(("Content-Type", "application/octet-stream".into()));
+    headers.push(("Content-Disposition", disposition(name)));
+    headers.push(("Accept-Ranges", "bytes".into()));
+    if status == 206 {
+        headers.push(("Content-Range", format!("bytes {start}-{}/{size}", start + length - 1)));
+    }
+    Ok(Response { status, headers, body: Body::File { file: opened.file, start, length } })
+}
+
+/// A strong tag: the content's own checksum, or what changes whenever the file does.
+fn entity_tag(opened: &Opened, manifest: Option<&Manifest>) -> String {
+    let status = &opened.status;
+    match manifest.filter(|manifest| manifest.size == status.st_size.cast_unsigned()) {
+        Some(manifest) => format!("\"{}\"", manifest.sha256),
+        None => format!(
+            "\"{:x}-{:x}-{:x}.{:x}\"",
+            status.st_ino, status.st_size, status.st_mtime, status.st_mtime_nsec
+        ),
+    }
+}
+
+/// Whether the client's copy is good (RFC 9110, 13.2.2: a tag decides before a date).
+fn is_unchanged(request: &Request, tag: &str, modified: i64) -> bool {
+    if let Some(tags) = request.headers.get("If-None-Match") {
+        return tags
+            .split(',')
+            .map(str::trim)
+            .any(|other| other == "*" || other.trim_start_matches("W/") == tag);
+    }
+    request.headers.get("If-Modified-Since").and_then(date::parse).is_some_and(|since| modified <= since)
+}
+
+/// Whether the part that is asked for is one of this file (RFC 9110, 13.1.5: the tag must be strong, the
+/// date the same).
+fn range_applies(request: &Request, tag: &str, modified: i64) -> bool {
+    match request.headers.get("If-Range") {
+        None => true,
+        Some(condition) => condition.trim() == tag || date::parse(condition) == Some(modified),
+    }
+}
+
+/// The name to save the file by, in both of the forms of RFC 6266.
+fn disposition(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_graphic() && !"\"\\%".contains(c) || c == ' ' { c } else { '_' })
+        .collect();
+    match plain == name {
+        true => format!("attachment; filename=\"{name}\""),
+        false => {
+            format!(
+                "attachment; filename=\"{plain}\"; filename*=UTF-8''{}",
+                utf8_percent_encode(name, ENCODED)
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::disposition;
+
+    #[test]
+    fn a_name_that_is_not_plain_comes_in_both_forms() {
+        assert_eq!(disposition("app-1.sql.gz"), "attachment; filename=\"app-1.sql.gz\"");
+        assert_eq!(
+            disposition("caf\u{e9}\"%2F.sql"),
+            "attachment; filename=\"caf___2F.sql\"; filename*=UTF-8''caf%C3%A9%22%252F.sql"
+        );
+    }
+}

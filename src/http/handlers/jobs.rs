@@ -1,0 +1,115 @@
+//! POST /backup and /restore, and the jobs that come of them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::App;
+use super::backups::{locate, refusal};
+use crate::catalog::DatabaseName;
+use crate::http::error::ApiError;
+use crate::http::json::parse_object;
+use crate::http::message::{Request, Response};
+use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
+use crate::settings::{Databases, Reader, Subject};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupBody {
+    #[serde(default)]
+    databases: Vec<DatabaseName>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestoreBody {
+    file: Option<String>,
+    telegram_message_id: Option<i64>,
+    target_db: Option<String>,
+    #[serde(default)]
+    confirm: bool,
+    #[serde(default)]
+    keep_previous: bool,
+}
+
+#[derive(Serialize)]
+struct JobList {
+    jobs: Vec<Job>,
+}
+
+/// Asks for a backup.
+pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let body: BackupBody = parse_object(&request.body)?;
+    if let Ok(Subject { databases: Databases::Named(names), .. }) =
+        Reader::resolve(&app.environment, Subject::read)
+        && let Some(stranger) = body.databases.iter().find(|name| !names.contains(name))
+    {
+        let message = format!("databases: {:?} is not among those to back up", stranger.as_str());
+        return Err(ApiError::bad_request(message));
+    }
+    submit(app, Task::Backup(body.databases))
+}
+
+/// Asks for a restore.
+pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let body: RestoreBody = parse_object(&request.body)?;
+    let file = match (&body.file, body.telegram_message_id) {
+        (Some(file), None) => file,
+        (None, Some(_)) => {
+            return Err(ApiError::bad_request(
+                "telegram_message_id: this version cannot restore from Telegram yet",
+            ));
+        }
+        _ => return Err(ApiError::bad_request("exactly one of file and telegram_message_id must be set")),
+    };
+    let target = target(body.target_db.as_deref())?;
+    if !body.confirm {
+        return Err(ApiError::bad_request("confirm must be true: a restore replaces the target database"));
+    }
+    let parts = file.split_once('/').ok_or_else(|| ApiError::bad_request("file must be SLOT/NAME"))?;
+    let (slot, name) = locate(parts.0, parts.1)?;
+    app.directory.open(slot, &name).map_err(refusal)?;
+    submit(app, Task::Restore { slot, name, target, keep_previous: body.keep_previous })
+}
+
+fn target(name: Option<&str>) -> Result<DatabaseName, ApiError> {
+    let bad = || ApiError::bad_request("target_db must match ^[A-Za-z_][A-Za-z0-9_]{0,62}$");
+    let name = name.ok_or_else(bad)?;
+    let word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !word || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(bad());
+    }
+    DatabaseName::parse(name).map_err(|_| bad())
+}
+
+fn submit(app: &App, task: Task) -> Result<Response, ApiError> {
+    let id = app.jobs.submit(task).map_err(|error| match error {
+        SubmitError::Full | SubmitError::Stopping => ApiError::unavailable(error.to_string(), 30),
+        SubmitError::Random(_) => ApiError::internal("the job could not be taken on", error),
+    })?;
+    Ok(Response::json(202, &json!({ "job_id": id })).with_header("Location", format!("/jobs/{id}")))
+}
+
+/// Every job.
+pub fn list(app: &App) -> Response {
+    Response::json(200, &JobList { jobs: app.jobs.list() })
+}
+
+/// One job.
+pub fn show(app: &App, id: &JobId) -> Result<Response, ApiError> {
+    let job = app.jobs.get(id).ok_or_else(not_found)?;
+    Ok(Response::json(200, &job))
+}
+
+/// Cancels a job.
+pub fn cancel(app: &App, id: &JobId) -> Result<Response, ApiError> {
+    app.jobs.cancel(id).map_err(|error| match error {
+        CancelError::NotFound => not_found(),
+        CancelError::Ended => ApiError::new(409, "the job has already ended"),
+    })?;
+    log::info!("job {id}: cancelled on request");
+    Ok(Response::json(202, &json!({ "cancelled": id })))
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("there is no such job")
+}

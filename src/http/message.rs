@@ -1,0 +1,157 @@
+//! Requests and answers as handlers see them, whatever carries them.
+
+use std::fs::File;
+
+use percent_encoding::percent_decode_str;
+
+use super::error::ApiError;
+
+/// A request's method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+    /// Any other.
+    Other,
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// What it asks for.
+    pub target: Target,
+    /// Its header fields.
+    pub headers: Headers,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Header fields, names as they came.
+#[derive(Debug)]
+pub struct Headers(pub Vec<(String, String)>);
+
+impl Headers {
+    /// The value of a header field that comes once; `None` when it is missing or comes twice.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut values = self.0.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        let (_, value) = values.next()?;
+        values.next().is_none().then_some(value.as_str())
+    }
+}
+
+/// A request target, taken apart.
+#[derive(Debug)]
+pub struct Target {
+    /// The segments of the path, each decoded once.
+    pub path: Vec<String>,
+    /// The parameters of the query, decoded, in order.
+    pub query: Vec<(String, String)>,
+}
+
+impl Target {
+    /// Takes the text of a target apart.
+    ///
+    /// # Errors
+    /// 400 when it is not percent-encoded UTF-8.
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        let segments: Result<Vec<_>, _> = path.trim_start_matches('/').split('/').map(decode).collect();
+        let parameters = query.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            Ok((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?))
+        });
+        Ok(Self { path: segments?, query: parameters.collect::<Result<_, ApiError>>()? })
+    }
+}
+
+impl Request {
+    /// The value of a query parameter.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.target.query.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn decode(text: &str) -> Result<String, ApiError> {
+    let after_percent = text.split('%').skip(1);
+    let valid = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !after_percent.into_iter().all(valid) {
+        return Err(ApiError::bad_request("the path or query is not percent-encoded right"));
+    }
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(String::from).map_err(|_| ApiError::bad_request("the path or query is not UTF-8"))
+}
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum Body {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// A part of a file.
+    File {
+        /// The file.
+        file: File,
+        /// The first byte.
+        start: u64,
+        /// How many.
+        length: u64,
+    },
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status code.
+    pub status: u16,
+    /// Its header fields, without those that the connection adds.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Body,
+}
+
+impl Response {
+    /// An answer of one JSON value and a line end.
+    pub fn json(status: u16, value: &impl serde::Serialize) -> Self {
+        // The values are ours: no map with keys that are not strings, nothing that fails to serialise.
+        let mut bytes = serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec());
+        bytes.push(b'\n');
+        let headers = vec![("Content-Type", "application/json".to_owned())];
+        Self { status, headers, body: Body::Bytes(bytes) }
+    }
+
+    /// The answer with one more header field.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_split_before_they_are_decoded_and_decoded_once() {
+        let Target { path, query } = Target::parse("/backups/last/a%2Fb%2541?x=1+2&y=%26&z").unwrap();
+        assert_eq!(path, ["backups", "last", "a/b%41"]);
+        let expected = [("x", "1 2"), ("y", "&"), ("z", "")].map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(query, expected);
+    }
+
+    #[test]
+    fn what_is_not_encoded_right_is_refused() {
+        for target in ["/%", "/%4", "/%zz", "/%ff", "/?%ff=1"] {
+            assert_eq!(Target::parse(target).unwrap_err().status, 400, "{target}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The one thread that does the jobs, strictly one after the other, each by a program of its own.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::registry::Jobs;
+use super::{JobId, Task};
+use crate::logger;
+use crate::process::{Reaper, for_each_line};
+use crate::settings::Redactor;
+
+/// Seconds that a job waits for a scheduled backup, or another restore, to end.
+const LOCK_WAIT: &str = "3600";
+/// How long the output of an ended job may stay open before what holds it is left to itself.
+const OUTPUT_GRACE: Duration = Duration::from_secs(2);
+
+/// The programs that do the jobs.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The directory of `backup.sh` and `restore.sh`, if they are to be used.
+    pub scripts: Option<PathBuf>,
+    /// `backupgram`, which does it otherwise.
+    pub command: PathBuf,
+}
+
+impl Programs {
+    /// A command that backs up.
+    pub fn backup(&self) -> Command {
+        self.program("backup")
+    }
+
+    fn program(&self, action: &str) -> Command {
+        match &self.scripts {
+            Some(scripts) => Command::new(scripts.join(format!("{action}.sh"))),
+            None => {
+                let mut command = Command::new(&self.command);
+                command.arg(action);
+                command
+            }
+        }
+    }
+
+    fn command(&self, task: &Task) -> Command {
+        match task {
+            Task::Backup(databases) => {
+                let mut command = self.backup();
+                command.arg("--").args(databases.iter().map(|name| name.as_str()));
+                command
+            }
+            Task::Restore { slot, name, target, keep_previous } => {
+                let mut command = self.program("restore");
+                if *keep_previous {
+                    command.arg("--keep-previous");
+                }
+                command.arg("--").arg(format!("{slot}/{name}")).arg(target.as_str());
+                command
+            }
+        }
+    }
+}
+
+/// The worker thread.
+pub struct Worker {
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
+        jobs: Arc<Jobs>,
+        woken: Receiver<()>,
+        programs: Programs,
+        reaper: Reaper,
+        redactor: Redactor,
+    ) -> io::Result<Self> {
+        let bench = Bench { jobs, programs, reaper, redactor };
+        let thread = thread::Builder::new().name("worker".into()).spawn(move || {
+            while woken.recv().is_ok() {
+                if let Some((id, task)) = bench.jobs.begin_next() {
+                    bench.work(&id, &task);
+                }
+                if bench.jobs.is_stopping() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { thread })
+    }
+
+    /// Whether the thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+}
+
+struct Bench {
+    jobs: Arc<Jobs>,
+    programs: Programs,
+    reaper: Reaper,
+    redactor: Redactor,
+}
+
+impl Bench {
+    fn work(&self, id: &JobId, task: &Task) {
+        log::info!("job {id}: {} begins", task.kind());
+        match self.run(id, task) {
+            Ok(()) => {}
+            Err(error) => {
+                log::error!("job {id}: cannot be started: {error}");
+                self.jobs.fail(id, &format!("the program could not be started: {error}"));
+            }
+        }
+        if let Some(job) = self.jobs.get(id) {
+            log::info!(
+                "job {id}: {} {}",
+                job.kind,
+                if job.error.is_empty() { "succeeded" } else { "failed" }
+            );
+        }
+    }
+
+    fn run(&self, id: &JobId, task: &Task) -> io::Result<()> {
+        let (output, stdout) = io::pipe()?;
+        let mut command = self.programs.command(task);
+        command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
+        command
+            .env(logger::PLAIN_VARIABLE, "plain")
+            .env("BACKUPGRAM_TRIGGER", "api")
+            .env("BACKUP_LOCK_WAIT", LOCK_WAIT);
+        remove_api_settings(&mut command);
+        let child = self.reaper.spawn_group(&mut command)?;
+        // Our copies of the pipe's writing end; the output ends when the child's last one is closed.
+        drop(command);
+        self.jobs.attach(id, child.signaller());
+        let (drained, done) = bounded::<()>(0);
+        let (jobs, redactor, name) = (Arc::clone(&self.jobs), self.redactor.clone(), id.clone());
+        thread::Builder::new().name("job output".into()).spawn(move || {
+            for_each_line(output, |line| {
+                let line = redactor.clean(line);
+                log::info!("job {name}: {line}");
+                jobs.add_line(&name, &line);
+            });
+            drop(drained);
+        })?;
+        let exit = child.wait();
+        // A process that left the job's group may hold the pipe open for as long as it likes.
+        let _ = done.recv_timeout(OUTPUT_GRACE);
+        self.jobs.end(id, exit);
+        Ok(())
+    }
+}
+
+/// What guards the API is not for the programs that it starts.
+pub(crate) fn remove_api_settings(command: &mut Command) {
+    for variable in
+        crate::settings::VARIABLES.iter().filter(|variable| variable.name.starts_with("REST_API_"))
+    {
+        command.env_remove(variable.name).env_remove(variable.file_twin());
+    }
+}

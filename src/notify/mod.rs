@@ -1,0 +1,73 @@
+//! Who is told about a run, and how. Telling is never the run's result: what goes wrong here is a warning.
+
+mod hooks;
+mod webhook;
+
+use std::path::PathBuf;
+
+use crate::process::Runner;
+use crate::settings::{Environment, Notices};
+
+/// What happened.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A run has begun.
+    Started {
+        /// Its databases.
+        databases: &'a [String],
+    },
+    /// It backed up everything.
+    Succeeded {
+        /// Its databases.
+        databases: &'a [String],
+    },
+    /// It did not.
+    Failed {
+        /// Why.
+        error: &'a str,
+        /// Its databases.
+        databases: &'a [String],
+    },
+}
+
+/// Tells webhooks and runs hooks.
+pub struct Notifier {
+    notices: Notices,
+    /// The effective settings, for hooks.
+    environment: Environment,
+    runner: Runner,
+}
+
+impl Notifier {
+    /// A notifier of those whom the settings name.
+    pub fn new(notices: Notices, environment: Environment, runner: Runner) -> Self {
+        Self { notices, environment, runner }
+    }
+
+    /// Tells the webhooks of an event.
+    pub fn tell(&self, event: &Event) {
+        webhook::tell(&self.notices, event, &self.runner);
+    }
+
+    /// Runs the hooks before a backup.
+    ///
+    /// # Errors
+    /// When one of them fails: the backup must not begin then.
+    pub fn pre_backup_hook(&self) -> Result<(), String> {
+        self.run_hooks("pre-backup", &[])
+    }
+
+    /// Runs the hooks after a backup, in reverse order, told where the new backups lie.
+    pub fn post_backup_hook(&self, files: &[PathBuf]) {
+        self.run_hooks("post-backup", files).unwrap_or_else(|error| log::warn!("{error}"));
+    }
+
+    /// Runs the hooks of a failed backup, told where those lie that did not fail.
+    pub fn error_hook(&self, files: &[PathBuf]) {
+        self.run_hooks("error", files).unwrap_or_else(|error| log::warn!("{error}"));
+    }
+
+    fn run_hooks(&self, event: &str, files: &[PathBuf]) -> Result<(), String> {
+        hooks::run(&self.notices.hooks, event, files, &self.environment, &self.runner)
+    }
+}

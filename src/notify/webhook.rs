@@ -1,0 +1,110 @@
+//! Webhooks: a JSON object by curl. The URL, which may carry a token, and the user's curl options go to
+//! curl's standard input and never to its arguments.
+
+use std::process::Command;
+
+use jiff::Zoned;
+use serde::Serialize;
+
+use super::Event;
+use crate::process::Runner;
+use crate::settings::{Notices, Redactor, Secret};
+
+#[derive(Serialize)]
+struct Message<'a> {
+    status: &'a str,
+    hostname: String,
+    timestamp: String,
+    database: String,
+    project: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+/// Sends an event to every webhook that wants it.
+pub fn tell(notices: &Notices, event: &Event, runner: &Runner) {
+    let (status, databases, error, own) = match event {
+        Event::Started { databases } => ("started", databases, None, &notices.webhook_pre_backup),
+        Event::Succeeded { databases } => ("success", databases, None, &notices.webhook_post_backup),
+        Event::Failed { error, databases } => ("failure", databases, Some(*error), &notices.webhook_error),
+    };
+    let message = Message {
+        status,
+        hostname: nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned(),
+        timestamp: Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        database: databases.join(", "),
+        project: &notices.project,
+        error,
+    };
+    for url in [&notices.webhook, own].into_iter().flatten() {
+        if let Err(problem) = send(url, &message, &notices.curl_options, runner) {
+            log::warn!("webhook for {status}: {problem}");
+        }
+    }
+}
+
+fn send(url: &Secret, message: &Message, options: &[String], runner: &Runner) -> Result<(), String> {
+    let body = serde_json::to_string(message).map_err(|error| error.to_string())?;
+    let mut config = config_lines(options);
+    config.push(format!("url = {}", quote(url.expose())));
+    config.push("header = \"Content-Type: application/json\"".into());
+    config.push(format!("data-binary = {}", quote(&body)));
+    let mut curl = Command::new("curl");
+    curl.args(["--disable", "--silent", "--show-error", "--fail", "--output", "/dev/null"]);
+    curl.args(["--connect-timeout", "5", "--max-time", "20", "--retry", "2", "--config", "-"]);
+    let sent = runner.run_regardless(&mut curl, config.join("\n").as_bytes());
+    let redactor = Redactor::new([url]);
+    sent.map(drop).map_err(|error| redactor.clean(&error.to_string()))
+}
+
+/// Short options of curl that take a value, which may follow without a space.
+const WITH_VALUE: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";
+
+/// The user's options as lines of a curl configuration: each option with its value, if one follows.
+fn config_lines(options: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut wants_value = false;
+    for word in options {
+        if wants_value || !word.starts_with('-') {
+            if let Some(line) = lines.last_mut() {
+                line.push(' ');
+                line.push_str(&quote(word));
+            }
+            wants_value = false;
+            continue;
+        }
+        let attached = word.char_indices().nth(2).map(|(at, _)| word.split_at(at));
+        match attached {
+            Some((option, value))
+                if !word.starts_with("--") && option.ends_with(|c| WITH_VALUE.contains(c)) =>
+            {
+                lines.push(format!("{option} {}", quote(value)));
+            }
+            _ => {
+                wants_value = word.len() == 2 && word.ends_with(|c| WITH_VALUE.contains(c));
+                lines.push(word.clone());
+            }
+        }
+    }
+    lines
+}
+
+/// A string as curl's configuration takes it.
+fn quote(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "\\r");
+    format!("\"{}\"", escaped.replace('\t', "\\t"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_become_lines_of_a_configuration() {
+        let words =
+            ["-H", "X: a\"b\\c", "-k", "-mx", "--retry", "3", "-u", "-dash", "-HA: b"].map(String::from);
+        let lines =
+            ["-H \"X: a\\\"b\\\\c\"", "-k", "-m \"x\"", "--retry \"3\"", "-u \"-dash\"", "-H \"A: b\""];
+        assert_eq!(config_lines(&words), lines);
+    }
+}

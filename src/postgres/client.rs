@@ -1,0 +1,207 @@
+//! Questions and orders to the server, through psql.
+
+use std::fmt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::server::Server;
+use crate::catalog::DatabaseName;
+use crate::process::{Interrupted, Output, ProgramError, Runner};
+
+/// Why the server did not do what it was asked.
+#[derive(Debug)]
+pub enum DatabaseError {
+    /// It did not answer in time; the address, the seconds and what was heard last.
+    Unreachable(String, u32, String),
+    /// psql or another program failed.
+    Program(ProgramError),
+    /// What it answered cannot be understood.
+    Answer(String),
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(address, seconds, heard) => {
+                write!(f, "the server {address} did not accept connections within {seconds} s: {heard}")
+            }
+            Self::Program(error) => error.fmt(f),
+            Self::Answer(what) => write!(f, "cannot understand what the server answered: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for DatabaseError {}
+
+impl From<ProgramError> for DatabaseError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl From<Interrupted> for DatabaseError {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Program(ProgramError::Interrupted(interrupted))
+    }
+}
+
+/// A version of PostgreSQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The number that counts for compatibility.
+    pub major: u32,
+    /// As it was given.
+    pub text: String,
+}
+
+impl Version {
+    /// The version in the output of a program's `--version`, such as `pg_dump (PostgreSQL) 18.6`.
+    fn of_program(output: &str) -> Option<Self> {
+        let text = output.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+        let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
+        Some(Self { major: digits.parse().ok()?, text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Talks to one database of the server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    server: Server,
+    database: DatabaseName,
+    runner: Runner,
+}
+
+impl Client {
+    /// A client of `database`.
+    pub fn new(server: Server, database: DatabaseName, runner: Runner) -> Self {
+        Self { server, database, runner }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Waits until the server accepts connections, asking again after 0.1 s, then ever longer up to 2 s.
+    ///
+    /// # Errors
+    /// When it does not within the server's connect timeout, or a stop signal comes.
+    pub fn wait_until_ready(&self) -> Result<(), DatabaseError> {
+        let limit = self.server.connect_timeout;
+        let deadline = Instant::now() + Duration::from_secs(limit.into());
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let error = match self.runner.run(self.command("pg_isready").arg("-t").arg("3"), b"") {
+                Ok(_) => return Ok(()),
+                Err(ProgramError::Failed(_, exit, said)) => match exit.code() {
+                    1 => "it is starting up or shutting down".to_owned(),
+                    2 if said.is_empty() => "no response".to_owned(),
+                    _ => said,
+                },
+                Err(error) => return Err(error.into()),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(DatabaseError::Unreachable(self.server.address(), limit, error));
+            }
+            self.runner.sleep(pause.min(left))?;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// The server's version.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn server_version(&self) -> Result<Version, DatabaseError> {
+        let sql = "SELECT json_build_object('number', current_setting('server_version_num')::int,
+                                            'text', current_setting('server_version'))";
+        #[derive(serde::Deserialize)]
+        struct Row {
+            number: u32,
+            text: String,
+        }
+        let row: Row = self.ask(sql, &[])?;
+        Ok(Version { major: row.number / 10_000, text: row.text })
+    }
+
+    /// The version of one of PostgreSQL's programs on this machine.
+    ///
+    /// # Errors
+    /// When it is missing or says none.
+    pub fn program_version(&self, program: &str) -> Result<Version, DatabaseError> {
+        let output = self.runner.run(Command::new(program).arg("--version"), b"")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Version::of_program(&text).ok_or_else(|| DatabaseError::Answer(text.trim().to_owned()))
+    }
+
+    /// Asks a question whose answer is one JSON value, NULL for none. In the SQL, `:'name'` stands for a
+    /// variable as a literal and `:"name"` for it as an identifier, quoted by psql.
+    ///
+    /// # Errors
+    /// When psql fails or answers something else.
+    pub fn ask<T: DeserializeOwned>(
+        &self,
+        sql: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<T, DatabaseError> {
+        let output = self.runner.run(&mut self.psql(variables), sql.as_bytes())?;
+        let text = output.stdout.trim_ascii();
+        let text = if text.is_empty() { b"null" } else { text };
+        serde_json::from_slice(text).map_err(|error| DatabaseError::Answer(error.to_string()))
+    }
+
+    /// Gives orders.
+    ///
+    /// # Errors
+    /// When psql fails; it stops at the first failing order.
+    pub fn execute(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
+        Ok(self.runner.run(&mut self.psql(variables), sql.as_bytes())?)
+    }
+
+    /// Gives orders that must be carried out even after a stop signal.
+    ///
+    /// # Errors
+    /// When psql fails.
+    pub fn clean_up(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
+        Ok(self.runner.run_regardless(&mut self.psql(variables), sql.as_bytes())?)
+    }
+
+    /// One of PostgreSQL's programs, told where to connect.
+    pub fn command(&self, program: &str) -> Command {
+        self.server.command(program, &self.database)
+    }
+
+    fn psql(&self, variables: &[(&str, &str)]) -> Command {
+        let mut command = self.command("psql");
+        command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
+        command.args(["--set", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
+        for (name, value) in variables {
+            command.arg("--set").arg(format!("{name}={value}"));
+        }
+        command.args(["--file", "-"]);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_program_is_found_in_what_it_prints() {
+        let version = |text| Version::of_program(text).unwrap();
+        assert_eq!(version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)").major, 15);
+        assert_eq!(version("pg_dump (PostgreSQL) 19beta1").major, 19);
+        assert_eq!(version("pg_dump (PostgreSQL) 18.6\n").text, "18.6");
+        assert_eq!(Version::of_program("nonsense"), None);
+    }
+}

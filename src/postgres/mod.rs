@@ -1,0 +1,8 @@
+//! The PostgreSQL server: how to reach it, what it says, and its programs.
+
+mod client;
+pub mod quote;
+mod server;
+
+pub use client::{Client, DatabaseError, Version};
+pub use server::Server;

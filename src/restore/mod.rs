@@ -1,0 +1,254 @@
+//! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
+//! only when that is complete does the scratch database take the target's name.
+
+mod load;
+mod properties;
+mod scratch;
+mod source;
+mod swap;
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use jiff::Zoned;
+
+use crate::catalog::{BackupDirectory, DatabaseName, DirectoryError, NameError};
+use crate::lock::{Lock, LockError};
+use crate::postgres::{Client, DatabaseError, Server};
+use crate::process::{Interrupted, ProgramError, Runner};
+use crate::settings::Storage;
+use crate::units;
+use properties::Properties;
+use scratch::Scratch;
+
+pub use scratch::sweep;
+pub use source::{Checked, Source};
+
+/// Why a restore failed. The target is as it was.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// Another run holds the lock.
+    Locked(LockError),
+    /// The backup directory cannot be used, or has no such backup.
+    Directory(DirectoryError),
+    /// The backup cannot be opened or read.
+    Open(String, io::Error),
+    /// It has no bytes.
+    Empty(String),
+    /// It is a kind of backup that this version cannot restore.
+    Unsupported(String, &'static str),
+    /// It is no dump at all.
+    Foreign(String),
+    /// Its checksum is not the manifest's.
+    Checksum(String),
+    /// It cannot be decompressed.
+    Damaged(String, io::Error),
+    /// The dump in it has no end.
+    Truncated(String),
+    /// The dump in it would be loaded into a database of its own choice.
+    Connects(String),
+    /// It changed between being checked and being loaded.
+    Changed(String),
+    /// No target was named, and the backup does not say which database it is of.
+    NoTarget(String),
+    /// The target is one that must not be replaced.
+    Protected(DatabaseName),
+    /// A name cannot be a database's.
+    Name(NameError),
+    /// The server cannot be reached or refused an order.
+    Database(DatabaseError),
+    /// A program failed.
+    Program(ProgramError),
+    /// The SQL could not be read while it was loaded.
+    Read(io::Error),
+    /// psql stopped reading.
+    Feed(io::Error),
+    /// The loaded database could not take the target's name.
+    Swap(DatabaseName, String),
+    /// The note about the scratch database cannot be kept.
+    Journal(io::Error),
+    /// There are no random numbers.
+    Random(String),
+    /// The user said no.
+    Declined,
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(error) => error.fmt(f),
+            Self::Directory(error) => error.fmt(f),
+            Self::Open(label, error) => write!(f, "cannot read {label}: {error}"),
+            Self::Empty(label) => write!(f, "{label} is empty"),
+            Self::Unsupported(label, what) => {
+                write!(f, "{label} is {what}, which this version cannot restore")
+            }
+            Self::Foreign(label) => write!(f, "{label} is not a dump by pg_dump"),
+            Self::Checksum(label) => {
+                write!(f, "{label} is damaged: its checksum is not the one in its manifest")
+            }
+            Self::Damaged(label, error) => write!(f, "{label} is damaged: {error}"),
+            Self::Truncated(label) => write!(f, "{label} is cut off: the dump in it has no end"),
+            Self::Connects(label) => write!(
+                f,
+                "{label} was made with --create and would connect to a database of its own choice; load it with psql"
+            ),
+            Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
+            Self::NoTarget(label) => {
+                write!(f, "{label} does not say which database it is of: name the target")
+            }
+            Self::Protected(name) => write!(f, "database {name} belongs to the server and is not replaced"),
+            Self::Name(error) => error.fmt(f),
+            Self::Database(error) => error.fmt(f),
+            Self::Program(error) => error.fmt(f),
+            Self::Read(error) => write!(f, "cannot read the backup: {error}"),
+            Self::Feed(error) => write!(f, "psql stopped reading: {error}"),
+            Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
+            Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
+            Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
+            Self::Declined => f.write_str("nothing was restored"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+impl From<DirectoryError> for RestoreError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
+impl From<DatabaseError> for RestoreError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ProgramError> for RestoreError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl RestoreError {
+    /// The stop signal behind the error, if that is what ended the restore.
+    pub fn interrupted(&self) -> Option<Interrupted> {
+        match self {
+            Self::Program(ProgramError::Interrupted(interrupted))
+            | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
+            | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
+            _ => None,
+        }
+    }
+}
+
+/// What to restore.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `SLOT/NAME`, or a path.
+    pub file: String,
+    /// The database to replace or make; without one, the database that the backup is of.
+    pub target: Option<DatabaseName>,
+    /// Whether the replaced database stays under another name.
+    pub keep_previous: bool,
+}
+
+/// What is about to be replaced, for the question whether it may be.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The backup.
+    pub file: &'a str,
+    /// The target.
+    pub target: &'a DatabaseName,
+    /// The server's address.
+    pub server: String,
+    /// The size in bytes of the database that will be replaced, if there is one.
+    pub replaces: Option<u64>,
+}
+
+/// A restore with everything that it needs.
+pub struct Restore<'a> {
+    /// Where the backups are.
+    pub storage: &'a Storage,
+    /// The server.
+    pub server: &'a Server,
+    /// Starts the programs.
+    pub runner: &'a Runner,
+}
+
+impl Restore<'_> {
+    /// Restores a backup, if `confirm` agrees.
+    ///
+    /// # Errors
+    /// When anything goes wrong on the way. The target is then as it was, and there is no scratch database.
+    pub fn run(&self, request: &Request, confirm: impl FnOnce(&Plan) -> bool) -> Result<(), RestoreError> {
+        let directory = BackupDirectory::new(&self.storage.directory);
+        directory.prepare()?;
+        let source = Source::open(&directory, &request.file)?;
+        let target = request.target.clone().or_else(|| source.database());
+        let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
+        if ["postgres", "template0", "template1"].contains(&target.as_str()) {
+            return Err(RestoreError::Protected(target));
+        }
+        let patience = Duration::from_secs(self.storage.lock_wait.into());
+        let _lock =
+            Lock::take(directory.root(), "restore", patience, self.runner).map_err(RestoreError::Locked)?;
+        let begun = Instant::now();
+        let backup = source.check()?;
+        log::info!("{}: whole, {} of SQL", backup.label(), units::bytes(backup.sql_bytes));
+        self.replace(&directory, backup, &target, request.keep_previous, confirm)?;
+        log::info!("restore succeeded: database {target}, {:.1} s", begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        directory: &BackupDirectory,
+        mut backup: Checked,
+        target: &DatabaseName,
+        keep_previous: bool,
+        confirm: impl FnOnce(&Plan) -> bool,
+    ) -> Result<(), RestoreError> {
+        let client = Client::new(self.server.clone(), DatabaseName::maintenance(), self.runner.clone());
+        client.wait_until_ready()?;
+        let version = client.server_version()?;
+        sweep(directory, &client)?;
+        let existing = Properties::of(&client, target)?;
+        if existing.as_ref().is_some_and(Properties::is_template) {
+            return Err(RestoreError::Protected(target.clone()));
+        }
+        let replaces = existing.as_ref().map(|properties| properties.size);
+        let server = self.server.address();
+        if !confirm(&Plan { file: backup.label(), target, server, replaces }) {
+            return Err(RestoreError::Declined);
+        }
+        let scratch = Scratch::create(directory, &client, target, existing.as_ref())?;
+        log::info!("loading into scratch database {}", scratch.name());
+        load::load(&mut backup, self.server, &version, scratch.name(), self.runner)?;
+        if let Some(properties) = &existing {
+            client.execute(&properties.orders(scratch.name().as_str()), &[])?;
+        }
+        let kept_as = if keep_previous { previous_name(target) } else { scratch.replaced().clone() };
+        swap::swap(&client, &scratch, target, existing.as_ref(), &kept_as)?;
+        match (existing, keep_previous) {
+            (None, _) => log::info!("database {target} is new"),
+            (Some(_), true) => {
+                log::info!("database {target} is restored; the previous one is kept as {kept_as}")
+            }
+            (Some(_), false) => log::info!("database {target} is restored; the previous one will be dropped"),
+        }
+        Ok(())
+    }
+}
+
+/// `TARGET_before_YYYYMMDDHHMMSS`, the target cut where a database's name would be too long.
+fn previous_name(target: &DatabaseName) -> DatabaseName {
+    let stamp = Zoned::now().strftime("_before_%Y%m%d%H%M%S").to_string();
+    let mut end = target.as_str().len().min(63 - stamp.len());
+    while !target.as_str().is_char_boundary(end) {
+        end -= 1;
+    }
+    DatabaseName::parse(&format!("{}{stamp}", &target.as_str()[..end])).unwrap_or_else(|_| target.clone())
+}

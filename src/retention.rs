@@ -1,0 +1,149 @@
+//! Which backups have served their time: a pure function from what is there, the policy and the time.
+
+use std::collections::HashMap;
+
+use crate::catalog::{DatabaseName, Entry, Slot};
+use crate::settings::Reader;
+
+/// How long the backups of each slot are kept, as the settings say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Minutes in `last`.
+    pub minutes: u32,
+    /// Days in `daily`.
+    pub days: u32,
+    /// Weeks in `weekly`; a week is 7 days, and one more day in all.
+    pub weeks: u32,
+    /// Months in `monthly`; a month is 31 days, and one more day in all.
+    pub months: u32,
+}
+
+const DAY: i64 = 86_400;
+
+impl Policy {
+    /// Reads the part of the settings.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let minutes = reader.whole("BACKUP_KEEP_MINS");
+        let days = reader.whole("BACKUP_KEEP_DAYS");
+        let weeks = reader.whole("BACKUP_KEEP_WEEKS");
+        let months = reader.whole("BACKUP_KEEP_MONTHS");
+        Some(Self { minutes: minutes?, days: days?, weeks: weeks?, months: months? })
+    }
+
+    /// The age in seconds past which a backup in `slot` goes.
+    pub fn limit(&self, slot: Slot) -> i64 {
+        match slot {
+            Slot::Last => i64::from(self.minutes) * 60,
+            Slot::Daily => i64::from(self.days) * DAY,
+            Slot::Weekly => (i64::from(self.weeks) * 7 + 1) * DAY,
+            Slot::Monthly => (i64::from(self.months) * 31 + 1) * DAY,
+        }
+    }
+}
+
+/// The backups of `database` among `entries` to delete at `now` (Unix seconds), oldest first, so that a run
+/// that breaks off has kept the newer ones. The newest of a slot stays whatever its age; pointers, and
+/// files whose names this tool does not give, are never in the answer.
+pub fn expired<'a>(
+    entries: &'a [Entry],
+    database: &DatabaseName,
+    policy: &Policy,
+    now: i64,
+) -> Vec<&'a Entry> {
+    let ours = |entry: &&Entry| {
+        entry.alias_of.is_none()
+            && entry.name.parts(entry.slot).is_some_and(|parts| parts.database == *database)
+    };
+    let age_order = |entry: &Entry| (entry.mtime, entry.name.clone());
+    let mut newest: HashMap<Slot, &Entry> = HashMap::new();
+    for entry in entries.iter().filter(ours) {
+        let kept = newest.entry(entry.slot).or_insert(entry);
+        if age_order(entry) > age_order(kept) {
+            *kept = entry;
+        }
+    }
+    let outlived = |entry: &&Entry| now.saturating_sub(entry.mtime) > policy.limit(entry.slot);
+    let is_newest = |entry: &Entry| newest.get(&entry.slot).is_some_and(|kept| kept.name == entry.name);
+    let mut expired: Vec<&Entry> =
+        entries.iter().filter(ours).filter(outlived).filter(|entry| !is_newest(entry)).collect();
+    expired.sort_by_key(|entry| age_order(entry));
+    expired
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::BackupName;
+    use proptest::prelude::*;
+
+    const POLICY: Policy = Policy { minutes: 10, days: 7, weeks: 4, months: 6 };
+
+    fn entry(slot: Slot, name: &str, mtime: i64) -> Entry {
+        Entry {
+            slot,
+            name: BackupName::parse(name).unwrap(),
+            database: None,
+            size: 1,
+            mtime,
+            is_directory: false,
+            alias_of: None,
+            manifest: None,
+            inode: 0,
+        }
+    }
+
+    fn names(entries: &[Entry], now: i64) -> Vec<&str> {
+        let app = DatabaseName::parse("app").unwrap();
+        expired(entries, &app, &POLICY, now).iter().map(|entry| entry.name.as_str()).collect()
+    }
+
+    #[test]
+    fn each_slot_has_its_own_limit() {
+        let limits: Vec<i64> = Slot::ALL.iter().map(|slot| POLICY.limit(*slot)).collect();
+        assert_eq!(limits, [600, 7 * DAY, 29 * DAY, 187 * DAY]);
+    }
+
+    #[test]
+    fn a_backup_goes_when_it_is_older_than_the_limit_and_not_before() {
+        let at = |mtime| {
+            [
+                entry(Slot::Daily, "app-20260101.sql.gz", mtime),
+                entry(Slot::Daily, "app-20260109.sql.gz", 9 * DAY),
+            ]
+        };
+        assert_eq!(names(&at(2 * DAY), 9 * DAY), Vec::<&str>::new());
+        assert_eq!(names(&at(2 * DAY - 1), 9 * DAY), ["app-20260101.sql.gz"]);
+    }
+
+    #[test]
+    fn other_databases_strangers_and_pointers_stay() {
+        let mut entries = vec![
+            entry(Slot::Daily, "app-20260102.sql.gz", 1),
+            entry(Slot::Daily, "app-20260101.sql.gz", 0),
+            entry(Slot::Daily, "app-staging-20260101.sql.gz", 0),
+            entry(Slot::Daily, "app-notes.txt", 0),
+            entry(Slot::Daily, "app-latest.sql.gz", 0),
+        ];
+        entries[4].alias_of = Some(entries[0].name.clone());
+        assert_eq!(names(&entries, 1000 * DAY), ["app-20260101.sql.gz"]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_newest_of_a_slot_survives_whatever_the_clock_says(
+            mtimes in prop::collection::vec(-400 * DAY..400 * DAY, 1..20),
+            now in -2000 * DAY..2000 * DAY,
+        ) {
+            let entries: Vec<Entry> = mtimes.iter().enumerate()
+                .map(|(at, mtime)| entry(Slot::Daily, &format!("app-{:08}.sql.gz", 20260101 + at), *mtime))
+                .collect();
+            let newest = entries.iter().max_by_key(|entry| (entry.mtime, entry.name.clone())).unwrap();
+            let gone = names(&entries, now);
+            prop_assert!(!gone.contains(&newest.name.as_str()));
+            for entry in &entries {
+                let old = now - entry.mtime > POLICY.limit(Slot::Daily);
+                prop_assert_eq!(gone.contains(&entry.name.as_str()), old && entry.name != newest.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The settings of the daemon: its scheduler and its HTTP API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::reader::Reader;
+use super::secret::Secret;
+use crate::schedule::Schedule;
+
+/// How go-cron is started.
+#[derive(Debug, Clone)]
+pub struct SchedulerSettings {
+    /// When to back up.
+    pub schedule: Schedule,
+    /// Whether to back up once at start, too.
+    pub on_start: bool,
+    /// The port of go-cron's health answers; 0 for none.
+    pub health_port: u16,
+    /// Another go-cron than the one beside this program.
+    pub program: Option<PathBuf>,
+    /// The directory of `backup.sh` and `restore.sh`; without one the commands beside this program serve.
+    pub scripts: Option<PathBuf>,
+}
+
+impl SchedulerSettings {
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let schedule = reader.text("SCHEDULE");
+        let on_start = reader.flag("BACKUP_ON_START");
+        let health_port = reader.port("HEALTHCHECK_PORT");
+        let program = reader.text("GOCRON_BIN").map(PathBuf::from);
+        let scripts = reader.text("SCRIPTS_DIR").map(PathBuf::from);
+        Some(Self {
+            schedule: Schedule::parse(&schedule?).ok()?,
+            on_start: on_start?,
+            health_port: health_port?,
+            program,
+            scripts,
+        })
+    }
+}
+
+/// How the HTTP API is served.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Who may ask.
+    pub token: Secret,
+}
+
+/// Below this many bytes a token is accepted with a warning.
+pub const SHORT_TOKEN: usize = 32;
+
+impl ApiSettings {
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let address = reader.address("REST_API_BIND");
+        let port = reader.port("REST_API_PORT");
+        let token = reader.secret("REST_API_TOKEN");
+        if token.is_none() {
+            reader.missing("REST_API_TOKEN", "is not set: the API does not start without a token");
+        }
+        Some(Self { listen: SocketAddr::new(address?, port?), token: token? })
+    }
+
+    /// Reads the part when the API is enabled; without it there is nothing to check.
+    pub fn read_if_enabled(reader: &mut Reader) -> Option<Option<Self>> {
+        match reader.flag("REST_API_ENABLE")? {
+            true => Self::read(reader).map(Some),
+            false => Some(None),
+        }
+    }
+}

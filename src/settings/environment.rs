@@ -1,0 +1,122 @@
+//! The raw settings: what the environment, the secret files and the override file say, unjudged.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+
+use super::variable::{VARIABLES, Variable};
+use crate::overrides::Overrides;
+
+/// Where an effective value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The file that the variable's `_FILE` twin names.
+    File,
+    /// The override file in the backup directory.
+    Override,
+    /// The environment of this process.
+    Environment,
+}
+
+/// A value as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The text, for a `_FILE` without its one trailing newline.
+    pub text: String,
+    /// Where it was.
+    pub source: Source,
+}
+
+/// The environment of the process and the overrides over it. Nothing else reads either.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, OsString>,
+    overrides: Overrides,
+}
+
+impl Environment {
+    /// The environment of this process, without overrides.
+    pub fn of_process() -> Self {
+        let named = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value));
+        Self { variables: std::env::vars_os().filter_map(named).collect(), overrides: Overrides::default() }
+    }
+
+    /// The same environment under these overrides.
+    pub fn with_overrides(&self, overrides: Overrides) -> Self {
+        Self { variables: self.variables.clone(), overrides }
+    }
+
+    /// The overrides in force.
+    pub fn overrides(&self) -> &Overrides {
+        &self.overrides
+    }
+
+    /// The name and value of every variable of the process.
+    pub fn variables(&self) -> impl Iterator<Item = (&String, &OsString)> {
+        self.variables.iter()
+    }
+
+    /// Every variable's effective text, defaults included, for programs of the user. What the API is
+    /// guarded by is not theirs to know.
+    pub fn effective(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let theirs = VARIABLES.iter().filter(|variable| !variable.name.starts_with("REST_API_"));
+        theirs.filter_map(|variable| {
+            let text = match self.find(variable).ok()? {
+                Some(found) => found.text,
+                None => variable.default.to_owned(),
+            };
+            (!text.is_empty()).then_some((variable.name, text))
+        })
+    }
+
+    /// The effective text of a variable: its `_FILE` twin's, else the override, else the environment's.
+    /// A variable that is set but empty in the environment counts as unset, as compose files leave it.
+    ///
+    /// # Errors
+    /// What is wrong with the value, without the value: an unreadable file, text that is not UTF-8.
+    pub fn find(&self, variable: &Variable) -> Result<Option<Found>, String> {
+        if let Some(text) = self.secret_file(variable)? {
+            return Ok(Some(Found { text, source: Source::File }));
+        }
+        if let Some(text) = self.overrides.get(variable.name) {
+            return Ok(Some(Found { text: text.to_owned(), source: Source::Override }));
+        }
+        let text = self.plain(variable.name)?;
+        Ok(text.map(|text| Found { text: text.to_owned(), source: Source::Environment }))
+    }
+
+    /// The text of a variable of the process itself; unset and empty are the same.
+    ///
+    /// # Errors
+    /// When the value is not UTF-8.
+    pub fn plain(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.variables.get(name).filter(|value| !value.is_empty()) {
+            Some(value) => value.to_str().map(Some).ok_or_else(|| "is not UTF-8 text".into()),
+            None => Ok(None),
+        }
+    }
+
+    fn secret_file(&self, variable: &Variable) -> Result<Option<String>, String> {
+        if !variable.has_file_twin {
+            return Ok(None);
+        }
+        let twin = variable.file_twin();
+        let Some(path) = self.variables.get(&twin).filter(|path| !path.is_empty()) else {
+            return Ok(None);
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("cannot be read from the file that {twin} names: {error}"))?;
+        let text =
+            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        if text.is_empty() {
+            return Err(format!("has an empty file: {twin} names a file without a value"));
+        }
+        Ok(Some(text.to_owned()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value)));
+        Self { variables: owned.collect(), overrides: Overrides::default() }
+    }
+}

@@ -1,0 +1,270 @@
+//! Settings: raw in [`Environment`], resolved and typed in the parts below. Each part is resolved on its
+//! own, so that listing backups does not fail for want of a server's name.
+
+mod api;
+mod environment;
+mod reader;
+mod rule;
+mod secret;
+mod variable;
+
+use std::path::PathBuf;
+
+use crate::backup::DumpOptions;
+use crate::catalog::{DatabaseName, Latest, Suffix};
+use crate::overrides::{Overrides, OverridesError};
+use crate::postgres::Server;
+use crate::retention::Policy;
+
+pub use api::{ApiSettings, SHORT_TOKEN, SchedulerSettings};
+pub use environment::{Environment, Found, Source};
+pub use reader::{Fault, Faults, Reader};
+pub use rule::Rule;
+pub(crate) use rule::split_words;
+pub use secret::{Redactor, Secret};
+pub use variable::{Access, VARIABLES, Variable};
+
+/// Where backups are kept, and for how long.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The backup directory.
+    pub directory: PathBuf,
+    /// The end of a backup's file name.
+    pub suffix: Suffix,
+    /// What a `-latest` pointer is.
+    pub latest: Latest,
+    /// What is deleted after a backup.
+    pub policy: Policy,
+    /// Bytes that must be free before a dump.
+    pub minimum_free: u64,
+    /// Seconds that a run waits for another one to end.
+    pub lock_wait: u32,
+}
+
+/// What to dump, and how.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The databases.
+    pub databases: Databases,
+    /// Options for pg_dump.
+    pub options: DumpOptions,
+    /// Patterns of tables to leave out.
+    pub excluded_tables: Vec<String>,
+}
+
+/// Which databases to back up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Databases {
+    /// These.
+    Named(Vec<DatabaseName>),
+    /// All that the server has, but for these.
+    Discovered {
+        /// Databases to leave out.
+        except: Vec<DatabaseName>,
+    },
+}
+
+/// Whom to tell about a run.
+#[derive(Debug, Clone, Default)]
+pub struct Notices {
+    /// Called for every event.
+    pub webhook: Option<Secret>,
+    /// Called when a run starts.
+    pub webhook_pre_backup: Option<Secret>,
+    /// Called when a run has succeeded.
+    pub webhook_post_backup: Option<Secret>,
+    /// Called when a run has failed.
+    pub webhook_error: Option<Secret>,
+    /// More options for curl.
+    pub curl_options: Vec<String>,
+    /// The directory of hook programs.
+    pub hooks: PathBuf,
+    /// A label for messages.
+    pub project: String,
+}
+
+/// The environment of this process under the override file of its backup directory.
+///
+/// # Errors
+/// When the override file is there and is not one that the API wrote.
+pub fn effective_environment() -> Result<Environment, OverridesError> {
+    let base = Environment::of_process();
+    let directory = base.plain("BACKUP_DIR").ok().flatten().unwrap_or("/backups");
+    let overrides = Overrides::load(directory.as_ref())?;
+    Ok(base.with_overrides(overrides))
+}
+
+/// Everything that is wrong with the settings of a scheduled backup, all at once.
+pub fn check(environment: &Environment) -> Faults {
+    let Faults(mut faults) = Reader::check_all(environment);
+    let parts = [
+        Reader::resolve(environment, Storage::read).map(drop),
+        Reader::resolve(environment, Server::read).map(drop),
+        Reader::resolve(environment, Subject::read).map(drop),
+        Reader::resolve(environment, SchedulerSettings::read).map(drop),
+        Reader::resolve(environment, ApiSettings::read_if_enabled).map(drop),
+    ];
+    for Fault { variable, problem } in parts.into_iter().filter_map(Result::err).flat_map(|faults| faults.0) {
+        let fault = Fault { variable, problem };
+        if !faults.contains(&fault) {
+            faults.push(fault);
+        }
+    }
+    Faults(faults)
+}
+
+/// Every secret that the settings know, to be kept out of logs and answers. Unreadable ones are skipped:
+/// nobody can have used them.
+pub fn secrets(environment: &Environment) -> Vec<Secret> {
+    let secret = VARIABLES.iter().filter(|variable| variable.secret);
+    let found = secret.filter_map(|variable| environment.find(variable).ok().flatten());
+    found.map(|found| Secret::new(found.text)).collect()
+}
+
+impl Storage {
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let mebibytes = reader.whole("BACKUP_MIN_DISK_SPACE");
+        let suffix = reader.text("BACKUP_SUFFIX");
+        let latest = reader.word("BACKUP_LATEST_TYPE");
+        let policy = Policy::read(reader);
+        let lock_wait = reader.whole("BACKUP_LOCK_WAIT");
+        Some(Self {
+            directory: reader.text("BACKUP_DIR")?.into(),
+            suffix: Suffix::parse(&suffix?).ok()?,
+            latest: Latest::from_word(latest?),
+            policy: policy?,
+            minimum_free: u64::from(mebibytes?) << 20,
+            lock_wait: lock_wait?,
+        })
+    }
+}
+
+impl Subject {
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let named = names(reader, "POSTGRES_DB");
+        let except = names(reader, "POSTGRES_DB_EXCLUDE");
+        let discover = reader.flag("POSTGRES_DB_AUTODISCOVER")?;
+        if reader.flag("POSTGRES_CLUSTER")? {
+            reader.fault("POSTGRES_CLUSTER", "is TRUE, but this version cannot back up a whole cluster yet");
+        }
+        if reader.secret("BACKUP_ENCRYPTION_KEY").is_some() {
+            reader.fault("BACKUP_ENCRYPTION_KEY", "is set, but this version cannot encrypt yet");
+        }
+        if !discover && named.is_empty() {
+            reader.missing(
+                "POSTGRES_DB",
+                "is not set: name the databases to back up, or set POSTGRES_DB_AUTODISCOVER=TRUE",
+            );
+        }
+        let options = reader.text("POSTGRES_EXTRA_OPTS").unwrap_or_default();
+        let excluded_tables = reader.text("POSTGRES_EXCLUDE_TABLES").unwrap_or_default();
+        let patterns = excluded_tables.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
+        Some(Self {
+            databases: if discover { Databases::Discovered { except } } else { Databases::Named(named) },
+            options: DumpOptions::parse(&options).ok()?,
+            excluded_tables: patterns.map(String::from).collect(),
+        })
+    }
+}
+
+fn names(reader: &mut Reader, variable: &str) -> Vec<DatabaseName> {
+    let text = reader.text(variable).unwrap_or_default();
+    DatabaseName::parse_list(&text).unwrap_or_default()
+}
+
+impl Notices {
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let curl_options = reader.text("WEBHOOK_EXTRA_ARGS").unwrap_or_default();
+        Some(Self {
+            webhook: reader.secret("WEBHOOK_URL"),
+            webhook_pre_backup: reader.secret("WEBHOOK_PRE_BACKUP_URL"),
+            webhook_post_backup: reader.secret("WEBHOOK_POST_BACKUP_URL"),
+            webhook_error: reader.secret("WEBHOOK_ERROR_URL"),
+            curl_options: split_words(&curl_options).ok()?,
+            hooks: reader.text("HOOKS_DIR")?.into(),
+            project: reader.text("PROJECT_NAME").unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPLETE: [(&str, &str); 3] =
+        [("POSTGRES_HOST", "db"), ("POSTGRES_USER", "u"), ("POSTGRES_DB", "a b,c")];
+
+    fn faults(extra: &[(&str, &str)]) -> Vec<String> {
+        let environment = Environment::of(&[&COMPLETE, extra].concat());
+        check(&environment).0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_needed_and_no_more_passes() {
+        assert_eq!(faults(&[]), Vec::<String>::new());
+        assert_eq!(faults(&[("BACKUP_KEEP_WEEKS", "08"), ("TZ", "")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_and_no_secret_with_it() {
+        let found = faults(&[
+            ("BACKUP_KEEP_DAYS", "x"),
+            ("SCHEDULE", "61 99 * * *"),
+            ("POSTGRES_USER", ""),
+            ("WEBHOOK_URL", "hunter2"),
+            ("REST_API_ENABLE", "TRUE"),
+            ("POSTGRES_PASSWORD_FILE", "/nonexistent"),
+        ]);
+        let named: Vec<&str> = found.iter().filter_map(|line| line.split(' ').next()).collect();
+        let expected = [
+            "POSTGRES_PASSWORD",
+            "SCHEDULE",
+            "BACKUP_KEEP_DAYS",
+            "WEBHOOK_URL",
+            "POSTGRES_USER",
+            "REST_API_TOKEN",
+        ];
+        assert_eq!(named, expected, "{found:?}");
+        assert!(!found.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_this_version_cannot_do_is_said_and_not_ignored() {
+        for extra in
+            [("POSTGRES_CLUSTER", "TRUE"), ("BACKUP_ENCRYPTION_KEY", "k"), ("POSTGRES_EXTRA_OPTS", "-Fc")]
+        {
+            assert_eq!(faults(&[extra]).len(), 1, "{extra:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_wins_over_an_override_and_that_over_the_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("db");
+        std::fs::write(&file, "from-file\n").unwrap();
+        let file = file.to_str().unwrap();
+        let read = |environment: &Environment| {
+            Reader::resolve(environment, |reader| reader.text("POSTGRES_DB")).unwrap()
+        };
+        let overrides = Overrides::parse(b"export POSTGRES_DB='from-override'\n").unwrap();
+        let base = Environment::of(&COMPLETE);
+        assert_eq!(read(&base), "a b,c");
+        assert_eq!(read(&base.with_overrides(overrides.clone())), "from-override");
+        let with_file = Environment::of(&[&COMPLETE[..], &[("POSTGRES_DB_FILE", file)]].concat());
+        assert_eq!(read(&with_file.with_overrides(overrides)), "from-file");
+    }
+
+    #[test]
+    fn a_container_link_stands_in_for_the_host() {
+        let environment = Environment::of(&[
+            ("POSTGRES_PORT_5432_TCP_ADDR", "10.0.0.7"),
+            ("POSTGRES_PORT_5432_TCP_PORT", "5433"),
+            ("POSTGRES_USER", "u"),
+        ]);
+        let server = Reader::resolve(&environment, Server::read).unwrap();
+        assert_eq!(server.address(), "10.0.0.7:5433");
+    }
+}

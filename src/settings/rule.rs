@@ -1,0 +1,206 @@
+//! What a value must look like. One rule per kind of value, used wherever a value comes in.
+
+use std::net::IpAddr;
+
+use crate::backup::DumpOptions;
+use crate::catalog::{DatabaseName, Suffix};
+use crate::schedule::Schedule;
+
+/// The form of a value.
+#[derive(Debug, Clone, Copy)]
+pub enum Rule {
+    /// Anything without control characters.
+    Text,
+    /// TRUE or FALSE, in any case.
+    Flag,
+    /// A whole number that fits 31 bits, leading zeros allowed.
+    Whole,
+    /// A TCP port to listen on, 0 for none.
+    Port,
+    /// A TCP port to connect to; `tcp://HOST:PORT`, as container links and Kubernetes set it, counts.
+    ServerPort,
+    /// One of these words, in any case.
+    OneOf(&'static [&'static str]),
+    /// A cron expression that has a next run.
+    Schedule,
+    /// An http or https URL with a host.
+    Url,
+    /// Database names separated by commas, spaces or lines.
+    DatabaseNames,
+    /// The end of a backup's file name.
+    Suffix,
+    /// Options for pg_dump, split like a shell's words.
+    DumpOptions,
+    /// Options for curl, split like a shell's words.
+    CurlOptions,
+    /// An IP address.
+    Address,
+}
+
+impl Rule {
+    /// Whether `text` keeps the rule.
+    ///
+    /// # Errors
+    /// What it must be, as the end of a sentence that names the variable; never the text itself where
+    /// that could be a secret.
+    pub fn check(self, text: &str) -> Result<(), String> {
+        match self {
+            Self::Text => match text.chars().any(char::is_control) {
+                true => Err("must not contain control characters".into()),
+                false => Ok(()),
+            },
+            Self::Flag => parse_flag(text).map(drop),
+            Self::Whole => parse_whole(text).map(drop),
+            Self::Port => parse_port(text).map(drop),
+            Self::ServerPort => parse_server_port(text).map(drop),
+            Self::OneOf(words) => parse_word(text, words).map(drop),
+            Self::Schedule => Schedule::parse(text).map(drop).map_err(|error| error.to_string()),
+            Self::Url => check_url(text),
+            Self::DatabaseNames => {
+                DatabaseName::parse_list(text).map(drop).map_err(|error| error.to_string())
+            }
+            Self::Suffix => Suffix::parse(text).map(drop).map_err(|error| error.to_string()),
+            Self::DumpOptions => DumpOptions::parse(text).map(drop).map_err(|error| error.to_string()),
+            Self::CurlOptions => split_words(text).map(drop),
+            Self::Address => parse_address(text).map(drop),
+        }
+    }
+}
+
+/// TRUE or FALSE in any case.
+pub(super) fn parse_flag(text: &str) -> Result<bool, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "TRUE" => Ok(true),
+        "FALSE" => Ok(false),
+        _ => Err("must be TRUE or FALSE".into()),
+    }
+}
+
+/// The largest whole number of a setting: what fits 31 bits.
+const LARGEST: u32 = i32::MAX.cast_unsigned();
+
+pub(super) fn parse_whole(text: &str) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u32>().ok().filter(|number| digits && *number <= LARGEST);
+    number.ok_or_else(|| format!("must be a whole number from 0 to {LARGEST}"))
+}
+
+pub(super) fn parse_port(text: &str) -> Result<u16, String> {
+    let number = parse_whole(text).ok().and_then(|number| u16::try_from(number).ok());
+    number.ok_or_else(|| "must be a port number from 0 to 65535".into())
+}
+
+pub(super) fn parse_server_port(text: &str) -> Result<u16, String> {
+    let number =
+        text.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')).map_or(text, |(_, port)| port);
+    parse_port(number)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| "must be a port number from 1 to 65535".into())
+}
+
+pub(super) fn parse_word(text: &str, words: &'static [&'static str]) -> Result<&'static str, String> {
+    let word = words.iter().find(|word| word.eq_ignore_ascii_case(text));
+    word.copied().ok_or_else(|| format!("must be one of {}", words.join(", ")))
+}
+
+pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "must be an IP address".into())
+}
+
+/// Splits options as a shell would split words, without any expansion.
+///
+/// # Errors
+/// When a quote is not closed.
+pub(crate) fn split_words(text: &str) -> Result<Vec<String>, String> {
+    Rule::Text.check(text)?;
+    shell_words::split(text).map_err(|_| "has a quote that is not closed".into())
+}
+
+fn check_url(text: &str) -> Result<(), String> {
+    let after_scheme = ["http://", "https://"].iter().find_map(|scheme| {
+        let head = text.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then(|| &text[scheme.len()..])
+    });
+    let authority = after_scheme.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let host = authority.map(|authority| authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+    let printable = !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    match host.map(host_without_port) {
+        Some(host) if !host.is_empty() && printable => Ok(()),
+        _ => Err("must be an http or https URL with a host".into()),
+    }
+}
+
+fn host_without_port(authority: &str) -> &str {
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(rule: Rule, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!(rule.check(text), Ok(()), "{text:?}");
+        }
+        for text in bad {
+            assert!(rule.check(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_fit_31_bits_and_may_have_leading_zeros() {
+        check(
+            Rule::Whole,
+            &["0", "08", "2147483647"],
+            &["", "-1", "+1", "1.5", "2147483648", "1 ", "x", "٣"],
+        );
+        assert_eq!(parse_whole("08"), Ok(8));
+    }
+
+    #[test]
+    fn flags_and_words_are_taken_in_any_case() {
+        check(Rule::Flag, &["TRUE", "false", "True"], &["", "1", "yes"]);
+        check(Rule::OneOf(&["all", "none"]), &["ALL", "none"], &["", "al"]);
+    }
+
+    #[test]
+    fn urls_need_a_scheme_and_a_host() {
+        check(
+            Rule::Url,
+            &["http://a", "https://user:pw@host:8443/x?y=z", "HTTP://[::1]:80/"],
+            &[
+                "",
+                "ftp://a",
+                "http://",
+                "http:///x",
+                "http://@/",
+                "http://:80",
+                "https://a b",
+                "file:///etc",
+                "http://[]/",
+                "é",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_server_port_may_come_as_a_container_link_sets_it() {
+        check(
+            Rule::ServerPort,
+            &["5432", "tcp://10.0.0.7:5433"],
+            &["0", "65536", "tcp://10.0.0.7", "udp://a:1"],
+        );
+        assert_eq!(parse_server_port("tcp://10.0.0.7:5433"), Ok(5433));
+    }
+
+    #[test]
+    fn options_split_like_a_shells_words() {
+        assert_eq!(split_words("-a 'b c' \"d\"").unwrap(), ["-a", "b c", "d"]);
+        check(Rule::CurlOptions, &["", "-H 'X: $(id)'"], &["'open", "a\nb"]);
+    }
+}

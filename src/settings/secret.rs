@@ -1,0 +1,65 @@
+//! Values that must not be seen: they cannot be printed, and what others print is cleaned of them.
+
+use std::fmt;
+
+/// A password, token or key. It has no `Display`, and its `Debug` shows three stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a value into custody.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that hands it on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Replaces every known secret in a line of text by `***`.
+#[derive(Debug, Clone, Default)]
+pub struct Redactor {
+    /// Longest first, so that a secret that contains another one is replaced whole.
+    secrets: Vec<String>,
+}
+
+impl Redactor {
+    /// A redactor of these secrets. One of several lines is looked for line by line, as output is.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
+        let lines = secrets.into_iter().flat_map(|secret| secret.0.lines());
+        let mut secrets: Vec<String> = lines.filter(|line| !line.is_empty()).map(String::from).collect();
+        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        secrets.dedup();
+        Self { secrets }
+    }
+
+    /// The line without its secrets.
+    pub fn clean(&self, line: &str) -> String {
+        self.secrets.iter().fold(line.to_owned(), |line, secret| line.replace(secret, "***"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print_itself() {
+        assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some(***)");
+    }
+
+    #[test]
+    fn the_longer_of_two_nested_secrets_is_replaced_whole() {
+        let secrets = [Secret::new("abc"), Secret::new("abcdef"), Secret::new("")];
+        let redactor = Redactor::new(&secrets);
+        assert_eq!(redactor.clean("x abcdef y abc z"), "x *** y *** z");
+    }
+}

@@ -1,0 +1,25 @@
+//! Quantities as people read them.
+
+/// A number of bytes in the largest binary unit that leaves at least one.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let power = (count.ilog2() / 10).min(5);
+    // Only ever shown with one decimal.
+    #[expect(clippy::cast_precision_loss)]
+    let value = count as f64 / f64::from(1u32 << 10).powi(power.cast_signed());
+    format!("{value:.1} {}", UNITS[power as usize - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_are_shown_in_the_unit_that_fits() {
+        let shown = [0, 1023, 1024, 1536, 12_900_000, 3 << 30, u64::MAX].map(bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "12.3 MiB", "3.0 GiB", "16384.0 PiB"]);
+    }
+}
