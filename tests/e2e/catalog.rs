@@ -335,7 +335,9 @@ fn an_unknown_path_is_404_and_a_known_one_names_its_methods() {
     for path in
         ["/", "/nothing", "/status/", "/backups/last", "/jobs/none", "/jobs/a/b", "//status", "/Status"]
     {
-        daemon.get(path).error(404);
+        let response = daemon.get(path);
+        assert_eq!(response.status, 404, "{path}: {}", response.text());
+        response.error(404);
     }
     for (method, path, allowed) in [
         ("POST", "/status", "GET"),
@@ -371,6 +373,12 @@ fn every_answer_is_json_that_ends_in_a_newline() {
             "{path}"
         );
     }
+}
+
+#[test]
+fn what_is_not_http_is_answered_in_json_too() {
+    let store = Store::new();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").start();
     for raw in [
         "nonsense\r\n\r\n",
         "GET /status\r\n\r\n",

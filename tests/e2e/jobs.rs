@@ -293,7 +293,9 @@ fn a_backup_can_be_limited_to_some_databases() {
         "{\"databases\":[\"a\\u0000b\"]}",
         &long,
     ] {
-        daemon.send("POST", "/backup", &[], Some(body.as_bytes())).error(400);
+        let response = daemon.send("POST", "/backup", &[], Some(body.as_bytes()));
+        assert_eq!(response.status, 400, "{body}: {}", response.text());
+        response.error(400);
     }
     daemon.send("POST", "/backup", &[], Some(b"\xff\xfe{}")).error(400);
 }

@@ -9,7 +9,6 @@ use flate2::write::GzEncoder;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::mount::SmallDisk;
 use crate::harness::*;
 
 /// Backs a database up and answers `last/NAME`.
@@ -351,11 +350,7 @@ fn a_server_that_goes_away_changes_nothing() {
 
 #[test]
 fn a_full_disk_of_the_server_changes_nothing() {
-    let root = guardian::directory("full-server-");
-    let data = root.path().join("data");
-    fs::create_dir(&data).unwrap();
-    let Some(_disk) = SmallDisk::mount(&data, 120) else { return };
-    let server = Cluster::start_in(15, root, data);
+    let Some((server, _disk)) = Cluster::start_on_small_disk(15, 100) else { return };
     let store = Store::new();
     let database = server.database("full");
     database.fill(200_000);
@@ -363,8 +358,9 @@ fn a_full_disk_of_the_server_changes_nothing() {
     database.sql("UPDATE customers SET name = 'newer ' || id");
     let (before, state) = (database.dump(), properties(&server, &database.name));
     // Enough room for an empty database, not enough for the rows.
-    let ballast = server.data().join("ballast");
-    let free = nix::sys::statvfs::statvfs(server.data()).unwrap();
+    let base = server.data().join("base");
+    let ballast = base.join("ballast");
+    let free = nix::sys::statvfs::statvfs(&base).unwrap();
     let free = free.blocks_available() * free.fragment_size();
     let leave = 14 * 1024 * 1024;
     assert!(free > leave, "{free} bytes left");

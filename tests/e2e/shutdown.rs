@@ -127,3 +127,29 @@ fn an_idle_daemon_stops_at_once() {
     assert_nobody_is_left(&family, &store);
     assert!(std::net::TcpStream::connect(("127.0.0.1", daemon.port)).is_err());
 }
+
+#[test]
+fn what_is_started_can_be_stopped() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("mask");
+    database.fill(5);
+    let hold = database.hold();
+    let daemon = Plan::new(server, &store).database(&database.name).start();
+    let id = daemon.start_backup();
+    for name in ["go-cron", "backupgram", "pg_dump"] {
+        let pid = daemon.descendant(name).pid;
+        // A blocked or ignored signal would be handed down to every program.
+        let blocked = |key: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
+            u64::from_str_radix(&line, 16).unwrap()
+        };
+        let stops: u64 =
+            [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].iter().map(|s| 1 << (*s as u32 - 1)).sum();
+        assert_eq!(blocked("SigBlk:") & stops, 0, "{name}");
+        assert_eq!(blocked("SigIgn:") & stops, 0, "{name}");
+    }
+    drop(hold);
+    daemon.succeeded(&id);
+}

@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Uid, User};
 use tempfile::TempDir;
 
 use super::guardian;
+use super::mount::SmallDisk;
 use super::process::signal_pid;
 use super::wait::{LONG, SOON, wait_until};
 
@@ -45,14 +46,16 @@ impl Cluster {
 
     /// A server for the caller alone.
     pub fn start(major: u32) -> Self {
+        let cluster = Self::prepare(major);
+        cluster.run();
+        cluster
+    }
+
+    /// A server that does not run yet.
+    fn prepare(major: u32) -> Self {
         let root = guardian::directory("server-");
         let data = root.path().join("data");
         fs::create_dir(&data).expect("make the data directory");
-        Self::start_in(major, root, data)
-    }
-
-    /// A server whose data directory is `data`, a directory below `root`; its log of changes stays in `root`.
-    pub fn start_in(major: u32, root: TempDir, data: PathBuf) -> Self {
         let cluster = Self {
             major,
             port: free_port(),
@@ -62,8 +65,21 @@ impl Cluster {
             postmaster: Mutex::new(None),
         };
         cluster.init();
-        cluster.run();
         cluster
+    }
+
+    /// A server for the caller alone whose databases, and nothing else of it, lie on a disk of `mebibytes`;
+    /// nothing, loudly, where that cannot be made.
+    pub fn start_on_small_disk(major: u32, mebibytes: u32) -> Option<(Self, SmallDisk)> {
+        let cluster = Self::prepare(major);
+        let (base, away) = (cluster.data.join("base"), cluster.data.join("base.away"));
+        fs::rename(&base, &away).expect("move the databases away");
+        fs::create_dir(&base).expect("make a place for the disk");
+        let disk = SmallDisk::mount(&base, mebibytes)?;
+        let copied = Command::new("cp").args(["-a", "-T"]).arg(&away).arg(&base).status();
+        assert!(copied.expect("start cp").success(), "copy the databases to the small disk");
+        cluster.run();
+        Some((cluster, disk))
     }
 
     fn init(&self) {
