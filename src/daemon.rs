@@ -59,7 +59,7 @@ impl From<Faults> for DaemonError {
 /// # Errors
 /// When it cannot start.
 pub fn run() -> Result<(), DaemonError> {
-    let signals = Signals::block().map_err(|error| failed("block signals")(error.into()))?;
+    let mut signals = Signals::catch().map_err(failed("catch signals"))?;
     let environment = settings::effective_environment().map_err(DaemonError::Overrides)?;
     let daemon = Daemon::start(&environment)?;
     let signal = signals.wait();

@@ -6,10 +6,10 @@ use backupgram::process::Signals;
 use backupgram::scheduler::{self, Arguments, USAGE};
 
 fn main() -> ExitCode {
-    // Before any thread: a signal that comes to a thread without the mask would end us on the spot.
-    let signals = match Signals::block() {
+    // Before any thread: a signal that comes before the handlers would end us on the spot.
+    let signals = match Signals::catch() {
         Ok(signals) => signals,
-        Err(error) => return fail(1, &format!("cannot block signals: {error}")),
+        Err(error) => return fail(1, &format!("cannot catch signals: {error}")),
     };
     backupgram::logger::start_daemon();
     match Arguments::parse(lexopt::Parser::from_env()) {

@@ -128,6 +128,6 @@ fn environment() -> Result<Environment, Failure> {
 
 /// A runner that a stop signal stops. Called first, before any other thread is started.
 fn runner() -> Result<Runner, Failure> {
-    let signals = Signals::block().map_err(Failure::new)?;
+    let signals = Signals::catch().map_err(Failure::new)?;
     Runner::start(signals).map_err(Failure::new)
 }

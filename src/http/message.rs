@@ -65,7 +65,9 @@ impl Target {
     /// 400 when it is not percent-encoded UTF-8.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
-        let segments: Result<Vec<_>, _> = path.trim_start_matches('/').split('/').map(decode).collect();
+        // One slash only: an empty segment is a segment, and no other spelling of a path that we know.
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let segments: Result<Vec<_>, _> = path.split('/').map(decode).collect();
         let parameters = query.split('&').filter(|parameter| !parameter.is_empty()).map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             Ok((decode(&name.replace('+', " "))?, decode(&value.replace('+', " "))?))
@@ -146,6 +148,12 @@ mod tests {
         assert_eq!(path, ["backups", "last", "a/b%41"]);
         let expected = [("x", "1 2"), ("y", "&"), ("z", "")].map(|(name, value)| (name.into(), value.into()));
         assert_eq!(query, expected);
+    }
+
+    #[test]
+    fn an_empty_segment_is_a_segment() {
+        assert_eq!(Target::parse("//status").unwrap().path, ["", "status"]);
+        assert_eq!(Target::parse("/status/").unwrap().path, ["status", ""]);
     }
 
     #[test]

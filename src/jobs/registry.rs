@@ -166,7 +166,11 @@ impl Jobs {
         registry.stopping = true;
         for entry in &mut registry.jobs {
             match (entry.job.state, &entry.running) {
-                (State::Queued, _) => entry.end(State::Failed, None, "cancelled: the daemon is stopping"),
+                (State::Queued, _) => {
+                    entry.end(State::Failed, None, "cancelled: the daemon is stopping");
+                    // Nobody can ask for it any more.
+                    log::error!("job {}: {} failed: {}", entry.job.id, entry.job.kind, entry.job.error);
+                }
                 (State::Running, Some(signaller)) => {
                     entry.cancelled = true;
                     signaller.signal(Signal::SIGTERM);

@@ -120,11 +120,10 @@ impl Bench {
             }
         }
         if let Some(job) = self.jobs.get(id) {
-            log::info!(
-                "job {id}: {} {}",
-                job.kind,
-                if job.error.is_empty() { "succeeded" } else { "failed" }
-            );
+            match job.error.as_str() {
+                "" => log::info!("job {id}: {} succeeded", job.kind),
+                error => log::error!("job {id}: {} failed: {error}", job.kind),
+            }
         }
     }
 

@@ -98,6 +98,7 @@ impl Client {
         let limit = self.server.connect_timeout;
         let deadline = Instant::now() + Duration::from_secs(limit.into());
         let mut pause = Duration::from_millis(100);
+        let mut told = false;
         loop {
             let error = match self.runner.run(self.command("pg_isready").arg("-t").arg("3"), b"") {
                 Ok(_) => return Ok(()),
@@ -111,6 +112,10 @@ impl Client {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(DatabaseError::Unreachable(self.server.address(), limit, error));
+            }
+            if !told {
+                log::info!("waiting up to {limit} s for the server {}: {error}", self.server.address());
+                told = true;
             }
             self.runner.sleep(pause.min(left))?;
             pause = (pause * 2).min(Duration::from_secs(2));

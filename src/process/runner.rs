@@ -87,7 +87,7 @@ impl Runner {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(signals: Signals) -> io::Result<Self> {
+    pub fn start(mut signals: Signals) -> io::Result<Self> {
         let runner = Self { reaper: Reaper::start()?, stop: Arc::default() };
         let stop = Arc::clone(&runner.stop);
         std::thread::Builder::new().name("signals".into()).spawn(move || {

@@ -1,30 +1,37 @@
-//! The signals that ask a process to stop, received by waiting for them instead of by a handler.
+//! The signals that ask a process to stop, received by waiting for them.
+
+use std::io;
+use std::os::raw::c_int;
 
 use nix::sys::signal::{SigSet, Signal};
+use signal_hook::iterator;
 
-/// The stop signals, blocked in the calling thread and in every thread that it starts later.
+/// The stop signals, caught from now on.
 ///
-/// A blocked signal stays pending until [`Signals::wait`] takes it, so no code ever runs inside a
-/// signal handler. Children are not affected: `std::process::Command` gives them an empty mask.
-#[derive(Debug, Clone, Copy)]
-pub struct Signals(SigSet);
+/// They are caught and not blocked: `std::process::Command` hands the signal mask down, and a
+/// pg_dump or psql with TERM blocked cannot be stopped. A handler does not survive `exec`.
+#[derive(Debug)]
+pub struct Signals(iterator::Signals);
+
+const STOP: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
 impl Signals {
-    /// Blocks TERM, INT, HUP and QUIT. Call it first in `main`, before any thread is started.
+    /// Catches TERM, INT, HUP and QUIT, even where whoever started us has blocked them. Call it first in
+    /// `main`, before any thread is started.
     ///
     /// # Errors
-    /// When the kernel refuses the mask, which it does not for these signals.
-    pub fn block() -> nix::Result<Self> {
-        let set: SigSet =
-            [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect();
-        set.thread_block()?;
-        Ok(Self(set))
+    /// When the handlers cannot be installed.
+    pub fn catch() -> io::Result<Self> {
+        let signals = iterator::Signals::new(STOP.map(|signal| signal as c_int))?;
+        STOP.into_iter().collect::<SigSet>().thread_unblock()?;
+        Ok(Self(signals))
     }
 
     /// Waits for the next of the signals and takes it.
-    pub fn wait(&self) -> Signal {
+    pub fn wait(&mut self) -> Signal {
         loop {
-            if let Ok(signal) = self.0.wait() {
+            let next = self.0.forever().next().and_then(|number| Signal::try_from(number).ok());
+            if let Some(signal) = next {
                 return signal;
             }
         }

@@ -20,6 +20,8 @@ pub struct Source {
     pub label: String,
     /// Its own file name, for finding its database.
     name: Option<BackupName>,
+    /// The slot that it lies in, which says what the stamp in its name looks like.
+    slot: Option<Slot>,
     file: File,
     manifest: Option<Manifest>,
 }
@@ -73,7 +75,7 @@ impl Source {
             return Err(RestoreError::Unsupported(label, "a dump in directory format"));
         }
         let manifest = directory.manifest(slot, &opened.name)?;
-        Ok(Self { label, name: Some(opened.name), file: opened.file, manifest })
+        Ok(Self { label, name: Some(opened.name), slot: Some(slot), file: opened.file, manifest })
     }
 
     fn open_path(label: &str) -> Result<Self, RestoreError> {
@@ -94,7 +96,8 @@ impl Source {
             (Some(name), Some(parent)) => read_manifest(&parent.join(name.manifest()))?,
             _ => None,
         };
-        Ok(Self { label: label.to_owned(), name, file, manifest })
+        let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        Ok(Self { label: label.to_owned(), name, slot: parent.and_then(Slot::named), file, manifest })
     }
 
     /// The database that the backup is of: the manifest says it, or a name of the form that this tool gives.
@@ -103,7 +106,12 @@ impl Source {
             return Some(manifest.database.clone());
         }
         let name = self.name.as_ref()?;
-        let by_slot = Slot::ALL.into_iter().find_map(|slot| name.parts(slot));
+        // Outside of a slot the longest stamp counts. In one, `app-20240101-202611` of `monthly` must not be
+        // taken for a backup of `app` at 20:26:11.
+        let by_slot = match self.slot {
+            Some(slot) => name.parts(slot),
+            None => Slot::ALL.into_iter().find_map(|slot| name.parts(slot)),
+        };
         by_slot.or_else(|| name.latest_parts()).map(|parts| parts.database)
     }
 

@@ -58,7 +58,7 @@ impl fmt::Display for SchedulerError {
 
 impl std::error::Error for SchedulerError {}
 
-/// Runs the command by its schedule until a signal ends that. `signals` must have been blocked before any
+/// Runs the command by its schedule until a signal ends that. `signals` must have been caught before any
 /// thread was started.
 ///
 /// # Errors
@@ -81,7 +81,7 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
 }
 
 /// Receives the signals on a thread of its own, for use in `select!`.
-fn listen(signals: Signals) -> io::Result<Receiver<Signal>> {
+fn listen(mut signals: Signals) -> io::Result<Receiver<Signal>> {
     let (tell, told) = bounded(1);
     thread::Builder::new()
         .name("signals".into())

@@ -1,5 +1,6 @@
 //! POST /backup and /restore, and the jobs that come of them.
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -15,8 +16,17 @@ use crate::settings::{Databases, Reader, Subject};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BackupBody {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_least_one")]
     databases: Vec<DatabaseName>,
+}
+
+/// A list that was cut down to nothing does not ask for everything.
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DatabaseName>, D::Error> {
+    let names = Vec::deserialize(deserializer)?;
+    match names.is_empty() {
+        true => Err(D::Error::custom("databases is empty: leave it out to back up all")),
+        false => Ok(names),
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,475 @@
+//! Real PostgreSQL servers: one shared per major version, and private ones for the tests that break theirs.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, User};
+use tempfile::TempDir;
+
+use super::guardian;
+use super::mount::SmallDisk;
+use super::process::signal_pid;
+use super::wait::{LONG, SOON, wait_until};
+
+/// The superuser that backups log in as.
+pub const LOGIN: &str = "backup_login";
+
+/// A running server of one major version, reachable by password on the loopback.
+pub struct Cluster {
+    major: u32,
+    port: u16,
+    password: String,
+    root: TempDir,
+    data: PathBuf,
+    postmaster: Mutex<Option<Child>>,
+}
+
+impl Cluster {
+    /// The server of this major version that all tests share. Nobody stops it or changes its settings.
+    pub fn shared(major: u32) -> &'static Self {
+        static OLD: OnceLock<Cluster> = OnceLock::new();
+        static NEW: OnceLock<Cluster> = OnceLock::new();
+        match major {
+            15 => OLD.get_or_init(|| Self::start(15)),
+            18 => NEW.get_or_init(|| Self::start(18)),
+            other => panic!("no test shares a server of version {other}"),
+        }
+    }
+
+    /// A server for the caller alone.
+    pub fn start(major: u32) -> Self {
+        let cluster = Self::prepare(major);
+        cluster.run();
+        cluster
+    }
+
+    /// A server that does not run yet.
+    fn prepare(major: u32) -> Self {
+        let root = guardian::directory("server-");
+        let data = root.path().join("data");
+        fs::create_dir(&data).expect("make the data directory");
+        let cluster = Self {
+            major,
+            port: free_port(),
+            password: random_hex(16),
+            root,
+            data,
+            postmaster: Mutex::new(None),
+        };
+        cluster.init();
+        cluster
+    }
+
+    /// A server for the caller alone whose databases, and nothing else of it, lie on a disk of `mebibytes`;
+    /// nothing, loudly, where that cannot be made.
+    pub fn start_on_small_disk(major: u32, mebibytes: u32) -> Option<(Self, SmallDisk)> {
+        let cluster = Self::prepare(major);
+        let (base, away) = (cluster.data.join("base"), cluster.data.join("base.away"));
+        fs::rename(&base, &away).expect("move the databases away");
+        fs::create_dir(&base).expect("make a place for the disk");
+        let disk = SmallDisk::mount(&base, mebibytes)?;
+        let copied = Command::new("cp").args(["-a", "-T"]).arg(&away).arg(&base).status();
+        assert!(copied.expect("start cp").success(), "copy the databases to the small disk");
+        cluster.run();
+        Some((cluster, disk))
+    }
+
+    fn init(&self) {
+        let password_file = self.root.path().join("password");
+        fs::write(&password_file, &self.password).expect("write the password file");
+        let user = server_user();
+        for path in [self.root.path(), &self.data, &password_file] {
+            chown(path, Some(user.0.as_raw()), Some(user.1.as_raw())).expect("chown to the server's user");
+        }
+        let output = self
+            .server_program("initdb")
+            .args(["--username", LOGIN, "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"])
+            .args(["--locale=C.UTF-8", "--no-instructions"])
+            .arg(format!("--pgdata={}", self.data.display()))
+            .arg(format!("--pwfile={}", password_file.display()))
+            .arg(format!("--waldir={}", self.root.path().join("wal").display()))
+            .output()
+            .expect("start initdb");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts the server, again after [`Cluster::stop`] or [`Cluster::kill`], on the port it always had.
+    pub fn run(&self) {
+        let log = File::options().create(true).append(true).open(self.log()).expect("open the server's log");
+        let mut command = self.server_program("postgres");
+        command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "fsync=off",
+            "full_page_writes=off",
+            "autovacuum=off",
+        ] {
+            command.args(["-c", setting]);
+        }
+        let child = command.stdout(log.try_clone().expect("share the log")).stderr(log).spawn();
+        let child = child.expect("start postgres");
+        guardian::watch(child.id(), "QUIT");
+        *self.postmaster.lock().expect("not poisoned") = Some(child);
+        wait_until(&format!("the server of version {} to accept connections", self.major), SOON, || {
+            self.is_ready() || self.died()
+        });
+        assert!(self.is_ready(), "the server ended: {}", fs::read_to_string(self.log()).unwrap_or_default());
+    }
+
+    fn is_ready(&self) -> bool {
+        let mut command = self.client_program("pg_isready", "postgres");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().expect("start pg_isready").success()
+    }
+
+    fn died(&self) -> bool {
+        let mut postmaster = self.postmaster.lock().expect("not poisoned");
+        postmaster.as_mut().is_none_or(|child| child.try_wait().expect("ask for the server").is_some())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.path().join("log")
+    }
+
+    /// Shuts the server down at once, ending every session.
+    pub fn stop(&self) {
+        self.end(Signal::SIGQUIT);
+    }
+
+    fn end(&self, signal: Signal) {
+        let Some(mut child) = self.postmaster.lock().expect("not poisoned").take() else { return };
+        signal_pid(child.id(), signal);
+        child.wait().expect("wait for the server");
+        guardian::forget(child.id());
+    }
+
+    /// The major version.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The password of [`LOGIN`].
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's data directory, in which its own user writes.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn server_program(&self, name: &str) -> Command {
+        let mut command = Command::new(program_directory(self.major).join(name));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        command.stdin(Stdio::null()).current_dir("/");
+        if Uid::effective().is_root() {
+            let (uid, gid) = server_user();
+            command.uid(uid.as_raw()).gid(gid.as_raw());
+        }
+        command
+    }
+
+    fn client_program(&self, name: &str, database: &str) -> Command {
+        let mut command = Command::new(program_directory(self.major).join(name));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", LOGIN)
+            .env("PGPASSWORD", &self.password)
+            .env("PGDATABASE", database)
+            .env("PGCLIENTENCODING", "UTF8");
+        command
+    }
+
+    /// Runs statements, and answers what psql prints, unaligned and without titles.
+    #[track_caller]
+    pub fn sql(&self, database: &str, statements: &str) -> String {
+        match self.try_sql(database, statements) {
+            Ok(text) => text,
+            Err(text) => panic!("psql on {database} of version {}: {statements}\n{text}", self.major),
+        }
+    }
+
+    /// Like [`Cluster::sql`], but an error is an answer too.
+    pub fn try_sql(&self, database: &str, statements: &str) -> Result<String, String> {
+        let mut child = self
+            .client_program("psql", database)
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start psql");
+        // A psql that cannot connect closes its input: its own words are the better error.
+        let _ = child.stdin.take().expect("a pipe").write_all(statements.as_bytes());
+        let output = child.wait_with_output().expect("wait for psql");
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// The whole database as SQL by this server's own pg_dump, without the lines that differ on every run.
+    #[track_caller]
+    pub fn dump(&self, database: &str) -> String {
+        let output = self.client_program("pg_dump", database).output().expect("start pg_dump");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_dump of {database}: {errors}");
+        without_volatile_lines(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// A new database of the caller's own, named after `label`, dropped with the value.
+    pub fn database(&self, label: &str) -> Database<'_> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        self.database_named(&format!("{label}_{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// A new database with exactly this name, which no other test may use on a shared server.
+    pub fn database_named(&self, name: &str) -> Database<'_> {
+        self.sql("postgres", &format!("CREATE DATABASE {}", quoted(name)));
+        Database { cluster: self, name: name.to_owned() }
+    }
+
+    /// Whether a database of this name exists.
+    pub fn has_database(&self, name: &str) -> bool {
+        self.databases().iter().any(|database| database == name)
+    }
+
+    /// The names of all databases.
+    pub fn databases(&self) -> Vec<String> {
+        self.sql("postgres", "SELECT datname FROM pg_database ORDER BY 1")
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Waits until every scratch database that exists now is gone. Those of restores that other tests run on
+    /// the same server go by themselves; one that was left behind never does.
+    #[track_caller]
+    pub fn assert_no_scratch_database_is_left(&self) {
+        let scratch = "SELECT datname FROM pg_database WHERE datname LIKE '\\_backupgram\\_%'";
+        let seen = self.sql("postgres", scratch);
+        let left: Vec<&str> = seen.lines().collect();
+        wait_until(&format!("the scratch databases {left:?} to go"), LONG, || {
+            let now = self.sql("postgres", scratch);
+            !now.lines().any(|name| left.contains(&name))
+        });
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end(Signal::SIGQUIT);
+    }
+}
+
+/// A database that is dropped with the value.
+pub struct Database<'c> {
+    cluster: &'c Cluster,
+    /// Its name, as it is: any legal one.
+    pub name: String,
+}
+
+impl Database<'_> {
+    /// Runs statements in it.
+    #[track_caller]
+    pub fn sql(&self, statements: &str) -> String {
+        self.cluster.sql(&self.name, statements)
+    }
+
+    /// All of it as SQL.
+    #[track_caller]
+    pub fn dump(&self) -> String {
+        self.cluster.dump(&self.name)
+    }
+
+    /// Customers and orders with keys between them, and `rows` orders.
+    pub fn fill(&self, rows: u32) {
+        self.sql(&format!(
+            "CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL UNIQUE);
+             CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL REFERENCES customers, note text);
+             INSERT INTO customers SELECT i, 'customer ' || i FROM generate_series(0, 9) i;
+             INSERT INTO orders SELECT i, i % 10, md5(i::text) || md5((i + 1)::text)
+             FROM generate_series(1, {rows}) i;"
+        ));
+    }
+
+    /// Makes every dump of it wait until the session ends.
+    pub fn hold(&self) -> Session {
+        let mut session = self.session();
+        session.run("BEGIN; LOCK TABLE customers IN ACCESS EXCLUSIVE MODE;");
+        session
+    }
+
+    /// Makes every restore of a dump of it wait, all rows loaded, while the gate is shut. A gate starts open.
+    pub fn gate(&self) -> Gate {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("gate-{number}");
+        let gate = Gate { file: self.cluster.data().join(&name), number };
+        gate.open();
+        self.sql(&format!(
+            "CREATE FUNCTION pass_gate() RETURNS int LANGUAGE plpgsql AS $$
+             BEGIN
+                 PERFORM pg_catalog.pg_advisory_xact_lock_shared({number});
+                 WHILE (pg_catalog.pg_stat_file('{name}', true)).size IS NULL LOOP
+                     PERFORM pg_catalog.pg_sleep(0.02);
+                 END LOOP;
+                 RETURN 1;
+             END $$;
+             CREATE MATERIALIZED VIEW gate AS SELECT public.pass_gate() AS passed;"
+        ));
+        gate
+    }
+
+    /// A session that stays open.
+    pub fn session(&self) -> Session {
+        let mut command = self.cluster.client_program("psql", &self.name);
+        command.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().expect("start psql");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Session { child, input, output }
+    }
+}
+
+impl Drop for Database<'_> {
+    fn drop(&mut self) {
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&self.name));
+        // The server may be down by now, or the test may have failed for a reason that matters more.
+        let _ = self.cluster.try_sql("postgres", &statement);
+    }
+}
+
+/// A psql that keeps its connection until it is dropped.
+pub struct Session {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Runs statements that must not fail, and answers the lines that they print.
+    pub fn run(&mut self, statements: &str) -> Vec<String> {
+        const END: &str = "statements-have-ended";
+        writeln!(self.input, "{statements};\n\\echo {END}").expect("write to psql");
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                self.output.read_line(&mut line).expect("read from psql"),
+                0,
+                "psql ended: {statements}"
+            );
+            match line.trim_end() {
+                END => return lines,
+                text => lines.push(text.to_owned()),
+            }
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file that restores wait for.
+pub struct Gate {
+    file: PathBuf,
+    number: u32,
+}
+
+impl Gate {
+    /// Whether somebody stands before it, or passes.
+    pub fn is_waited_for(&self, server: &Cluster) -> bool {
+        let query =
+            format!("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {}", self.number);
+        server.sql("postgres", &query) != "0"
+    }
+
+    /// Lets restores pass.
+    pub fn open(&self) {
+        File::create(&self.file).expect("open the gate");
+    }
+
+    /// Makes restores wait.
+    pub fn shut(&self) {
+        fs::remove_file(&self.file).expect("shut the gate");
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = File::create(&self.file);
+    }
+}
+
+/// A name as SQL writes it.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The dump without `\restrict` and `\unrestrict`, whose argument is new in every dump.
+pub fn without_volatile_lines(dump: &str) -> String {
+    let volatile = |line: &str| line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ");
+    let kept: Vec<&str> = dump.lines().filter(|line| !volatile(line)).collect();
+    kept.join("\n")
+}
+
+/// Where the programs of a major version are.
+pub fn program_directory(major: u32) -> PathBuf {
+    let packaged = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    let fetched = PathBuf::from(format!("/var/tmp/backupgram-postgresql/{major}/bin"));
+    let found = [packaged, fetched].into_iter().find(|directory| directory.join("postgres").exists());
+    found.unwrap_or_else(|| panic!("PostgreSQL {major} is missing: run scripts/test.sh, which fetches it"))
+}
+
+/// The user that servers run as, who must not be root.
+fn server_user() -> (Uid, Gid) {
+    if !Uid::effective().is_root() {
+        return (Uid::effective(), Gid::effective());
+    }
+    let known = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).ok().flatten());
+    let user = known.expect("a user postgres or nobody");
+    (user.uid, user.gid)
+}
+
+/// A port that nobody listens on, below those that the kernel gives to outgoing connections.
+pub fn free_port() -> u16 {
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(97) % 18_000));
+    loop {
+        let step = next.fetch_add(1, Ordering::Relaxed) % 18_000;
+        let port = 12_000 + u16::try_from(step).expect("below 18000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// `bytes` random bytes as hexadecimal digits.
+pub fn random_hex(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    getrandom::fill(&mut random).expect("random bytes");
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,44 @@
+//! What every test stands on: real servers, the real programs, and deadlines instead of sleeps.
+//!
+//! Everything is started here and stopped here, by the pid that was started; the [`guardian`] does it when the
+//! test binary itself is killed.
+
+pub mod client;
+pub mod cluster;
+pub mod command;
+pub mod daemon;
+pub mod fixture;
+pub mod guardian;
+pub mod mount;
+pub mod process;
+pub mod store;
+pub mod wait;
+pub mod webhook;
+
+pub use client::{exchange, request};
+pub use cluster::{Cluster, Database, quoted, without_volatile_lines};
+pub use command::Cli;
+pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};
+pub use process::Process;
+pub use store::{SLOTS, Store, read_dump, sha256, write_script};
+pub use wait::{LONG, SOON, wait_until};
+pub use webhook::Webhook;
+
+/// Makes two tests of a function that takes a server: one on PostgreSQL 15 and one on 18.
+macro_rules! on_both_servers {
+    ($name:ident) => {
+        mod $name {
+            #[test]
+            fn on_postgresql_15() {
+                super::$name(crate::harness::Cluster::shared(15));
+            }
+
+            #[test]
+            fn on_postgresql_18() {
+                super::$name(crate::harness::Cluster::shared(18));
+            }
+        }
+    };
+}
+
+pub(crate) use on_both_servers;
