@@ -85,6 +85,12 @@ impl Client {
         Self { server, database, runner }
     }
 
+    /// A client of another database of the same server.
+    #[must_use]
+    pub fn of_database(&self, database: &DatabaseName) -> Self {
+        Self { database: database.clone(), ..self.clone() }
+    }
+
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server

@@ -28,6 +28,19 @@ pub struct Journal {
 
 const FILE_NAME: &str = ".restore.json";
 
+/// Drops the largest tables, one by one. A statement of the load may still be running for a while after its
+/// psql has ended, and must not be waited for.
+const DROP_LARGEST_TABLES: &str = r"
+    SET client_min_messages = error;
+    SET lock_timeout = '2s';
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+    SELECT format('DROP TABLE IF EXISTS %s CASCADE', oid::regclass) FROM pg_class
+    WHERE relkind = 'r' AND relnamespace <> 'pg_catalog'::regnamespace AND pg_table_size(oid) > 1048576
+    ORDER BY pg_table_size(oid) DESC LIMIT 20
+    \gexec
+";
+
 impl Journal {
     fn new(server: String) -> Result<Self, RestoreError> {
         let mut random = [0; 6];
@@ -65,6 +78,7 @@ impl Journal {
 
     /// Drops the databases of this restore that are still there.
     fn drop_databases(&self, client: &Client) -> Result<(), DatabaseError> {
+        self.make_room(client);
         let drop = |name: &DatabaseName| {
             format!("DROP DATABASE IF EXISTS {} WITH (FORCE);\n", identifier(name.as_str()))
         };
@@ -73,6 +87,16 @@ impl Journal {
         client
             .clean_up(&format!("{quietly}{}{}", drop(&self.scratch), drop(&self.replaced)), &[])
             .map(drop_output)
+    }
+
+    /// DROP DATABASE begins with a checkpoint, which cannot be written on a disk that the load has filled, and
+    /// nobody can connect to what it leaves. The files of a dropped table go without one.
+    fn make_room(&self, client: &Client) {
+        let scratch = client.of_database(&self.scratch);
+        // A scratch database that has taken the target's name, or was never made, is not there.
+        if let Err(error) = scratch.clean_up(DROP_LARGEST_TABLES, &[]) {
+            log::debug!("{} was not emptied: {error}", self.scratch);
+        }
     }
 }
 
