@@ -149,7 +149,7 @@ impl Running {
         wait_for(&format!("{} to start {name}", self.line), LONG, || {
             assert!(self.poll().is_none(), "it ended before it started {name}\n{}", self.outcome());
             let mut family = Process::descendants(self.pid()).into_iter();
-            family.find(|process| process.name == name && process.state != 'Z')
+            family.find(|process| process.works_as(name))
         })
     }
 

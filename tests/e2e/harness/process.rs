@@ -60,8 +60,13 @@ impl Process {
     #[track_caller]
     pub fn descendant(pid: u32, name: &str) -> Self {
         wait_for(&format!("a process {name} below process {pid}"), SOON, || {
-            Self::descendants(pid).into_iter().find(|process| process.name == name && process.state != 'Z')
+            Self::descendants(pid).into_iter().find(|process| process.works_as(name))
         })
+    }
+
+    /// Whether it runs the program `name`, and not only to be asked for its version.
+    pub fn works_as(&self, name: &str) -> bool {
+        self.name == name && self.state != 'Z' && !self.command_line().contains("--version")
     }
 
     /// Whether it, and not a later one with its number, is still there and no zombie.
