@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use crate::catalog::{BackupDirectory, DirectoryError};
 use crate::http::{App, Server, Token};
 use crate::jobs::{Jobs, Programs, Worker};
+use crate::live_settings::LiveSettings;
 use crate::lock::Lock;
 use crate::overrides::OverridesError;
 use crate::process::{Reaper, Signals};
@@ -102,11 +103,16 @@ impl Daemon {
             Worker::start(Arc::clone(&jobs), woken, programs.clone(), reaper.clone(), redactor.clone())
                 .map_err(failed("start the worker"))?;
         let schedule = scheduler.schedule.text().to_owned();
-        let supervisor = Supervisor::start(scheduler, &programs, reaper.clone(), redactor)
+        let supervisor = Supervisor::start(scheduler, &programs, reaper.clone(), redactor.clone())
             .map_err(failed("start the supervisor"))?;
         let supervisor = Arc::new(supervisor);
         let app = App {
-            environment: environment.clone(),
+            settings: LiveSettings::new(
+                environment.clone(),
+                directory.clone(),
+                Arc::clone(&supervisor),
+                redactor,
+            ),
             directory,
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),

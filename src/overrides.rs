@@ -9,20 +9,39 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::settings::Variable;
+use crate::backup::DumpOptions;
+use crate::catalog::BackupDirectory;
+use crate::durable;
+use crate::settings::{Environment, Rule, Variable};
 
-/// The name of the file in the backup directory.
-pub const FILE_NAME: &str = ".api-overrides.env";
+/// The file in a backup directory.
+pub fn path(directory: &Path) -> PathBuf {
+    directory.join(".api-overrides.env")
+}
 
 /// Overridden values by variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides(BTreeMap<String, String>);
+
+/// Why an override is not taken, in one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// Why the override file is not used.
 #[derive(Debug)]
 pub enum OverridesError {
     /// The file is there and cannot be read.
     Unreadable(PathBuf, io::Error),
+    /// The overrides do not go together with the container's own settings.
+    Refused(PathBuf, Refusal),
     /// A line is not one that the API could have written.
     BadLine {
         /// The file.
@@ -38,6 +57,13 @@ impl fmt::Display for OverridesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Refused(path, refusal) => {
+                write!(
+                    f,
+                    "{}: {refusal}; remove its line, or the file to drop every override",
+                    path.display()
+                )
+            }
             Self::BadLine { path, line, problem } => write!(
                 f,
                 "{} line {line}: {problem}; remove the line, or the file to drop every override",
@@ -55,7 +81,7 @@ impl Overrides {
     /// # Errors
     /// When it cannot be read or holds a line that the API could not have written.
     pub fn load(directory: &Path) -> Result<Self, OverridesError> {
-        let path = directory.join(FILE_NAME);
+        let path = path(directory);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -64,6 +90,64 @@ impl Overrides {
             Err(error) => return Err(OverridesError::Unreadable(path, error)),
         };
         Self::parse(&bytes).map_err(|(line, problem)| OverridesError::BadLine { path, line, problem })
+    }
+
+    /// Replaces the override file of a backup directory, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old one stays.
+    pub fn save(&self, directory: &BackupDirectory) -> io::Result<()> {
+        let path = path(directory.root());
+        durable::replace_file(directory.root(), &path, self.render().as_bytes(), 0o600)
+    }
+
+    /// The overrides with some of them set or cleared.
+    ///
+    /// # Errors
+    /// When a value is wrong.
+    pub fn changed(&self, changes: &BTreeMap<String, Option<String>>) -> Result<Self, Refusal> {
+        let mut values = self.0.clone();
+        for (key, value) in changes {
+            match value {
+                None => drop(values.remove(key)),
+                Some(value) => {
+                    let variable = check(key, value)?;
+                    values.insert(variable.name.to_owned(), value.clone());
+                }
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// Sees that the overrides do not lead the bot token, which only the container's owner knows, to a server
+    /// that somebody else chose.
+    ///
+    /// # Errors
+    /// When they would.
+    pub fn check_against(&self, environment: &Environment) -> Result<(), Refusal> {
+        const URL: &str = "TELEGRAM_API_URL";
+        const TOKEN: &str = "TELEGRAM_BOT_TOKEN";
+        let Some(url) = self.get(URL) else { return Ok(()) };
+        let default = Variable::named(URL).map_or("", |variable| variable.default);
+        let base = environment.plain(URL).ok().flatten().unwrap_or(default);
+        let own_token = self.get(TOKEN).is_some_and(|token| !token.is_empty());
+        let file = Variable::named(TOKEN).map(Variable::file_twin).unwrap_or_default();
+        let shadowed = !matches!(environment.plain(&file), Ok(None));
+        match url == default || url == base || (own_token && !shadowed) {
+            true => Ok(()),
+            false => Err(Refusal(format!(
+                "{URL} may only be another than the container's own when {TOKEN} is an override, too: \
+                 it would send the container's token there"
+            ))),
+        }
+    }
+
+    /// The file's contents.
+    fn render(&self) -> String {
+        self.0
+            .iter()
+            .map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''")))
+            .collect()
     }
 
     /// The overridden value of a variable.
@@ -93,7 +177,7 @@ impl Overrides {
     }
 }
 
-fn parse_line(line: &str) -> Result<(&str, String), String> {
+fn parse_line(line: &str) -> Result<(&'static str, String), String> {
     const FORM: &str = "is not of the form export KEY='value'";
     let assignment = line.strip_prefix("export ").ok_or(FORM)?;
     let (key, quoted) = assignment.split_once('=').ok_or(FORM)?;
@@ -104,12 +188,30 @@ fn parse_line(line: &str) -> Result<(&str, String), String> {
         return Err(FORM.into());
     }
     let value = value.replace('\u{0}', "'");
-    let variable = Variable::mutable().find(|variable| variable.name == key);
-    let variable = variable.ok_or_else(|| format!("sets {key:?}, which the API may not change"))?;
-    if !value.is_empty() || !variable.default.is_empty() {
-        variable.rule.check(&value).map_err(|problem| format!("{key} {problem}"))?;
-    }
+    let variable = check(key, &value).map_err(|Refusal(problem)| problem)?;
     Ok((variable.name, value))
+}
+
+/// Judges one override by the variable's own rule and by what is not for the API: its users are trusted less
+/// than whoever starts the container.
+fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
+    let refuse = |problem: String| Refusal(format!("{key} {problem}"));
+    let variable = Variable::mutable().find(|variable| variable.name == key);
+    let variable =
+        variable.ok_or_else(|| Refusal(format!("{key:?} is not a setting that the API may change")))?;
+    Rule::Text.check(value).map_err(refuse)?;
+    if value.is_empty() && variable.default.is_empty() {
+        return Ok(variable);
+    }
+    variable.rule.check(value).map_err(refuse)?;
+    match variable.rule {
+        Rule::CurlOptions => crate::notify::check_trusted_options(value).map_err(refuse)?,
+        Rule::DumpOptions => {
+            DumpOptions::check_reads_no_file(value).map_err(|error| refuse(error.to_string()))?
+        }
+        _ => {}
+    }
+    Ok(variable)
 }
 
 #[cfg(test)]
@@ -123,6 +225,43 @@ mod tests {
         assert_eq!(overrides.get("BACKUP_KEEP_DAYS"), Some("14"));
         assert_eq!(overrides.get("POSTGRES_EXCLUDE_TABLES"), Some("it's $(x) `y`"));
         assert_eq!(overrides.get("SCHEDULE"), None);
+        assert_eq!(overrides.render().as_bytes(), text);
+    }
+
+    #[test]
+    fn the_api_may_not_name_files_for_curl_or_pg_dump() {
+        for (key, good) in
+            [("WEBHOOK_EXTRA_ARGS", "-H 'X: y' -m 5 -k"), ("POSTGRES_EXTRA_OPTS", "-Z3 --no-owner")]
+        {
+            assert!(check(key, good).is_ok(), "{good}");
+        }
+        for (key, bad) in [
+            ("WEBHOOK_EXTRA_ARGS", "-d @/run/secrets/x"),
+            ("WEBHOOK_EXTRA_ARGS", "-o /x"),
+            ("WEBHOOK_EXTRA_ARGS", "-K /x"),
+            ("WEBHOOK_EXTRA_ARGS", "-H @/run/secrets/x"),
+            ("WEBHOOK_EXTRA_ARGS", "-H@/run/secrets/x"),
+            ("WEBHOOK_EXTRA_ARGS", "--header=@/x"),
+            ("WEBHOOK_EXTRA_ARGS", "-ko /x"),
+            ("WEBHOOK_EXTRA_ARGS", "http://elsewhere"),
+            ("POSTGRES_EXTRA_OPTS", "--filter=/run/secrets/x"),
+            ("POSTGRES_EXTRA_OPTS", "--filt /run/secrets/x"),
+            ("POSTGRES_EXTRA_OPTS", "-f /x"),
+        ] {
+            assert!(check(key, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn another_telegram_server_needs_a_token_of_the_apis_own() {
+        let url = Overrides::parse(b"export TELEGRAM_API_URL='http://elsewhere'\n").unwrap();
+        let both = b"export TELEGRAM_API_URL='http://elsewhere'\nexport TELEGRAM_BOT_TOKEN='t'\n";
+        let both = Overrides::parse(both).unwrap();
+        let base = Environment::of(&[("TELEGRAM_BOT_TOKEN", "secret")]);
+        assert!(url.check_against(&base).is_err());
+        assert!(both.check_against(&base).is_ok());
+        assert!(both.check_against(&Environment::of(&[("TELEGRAM_BOT_TOKEN_FILE", "/x")])).is_err());
+        assert!(url.check_against(&Environment::of(&[("TELEGRAM_API_URL", "http://elsewhere")])).is_ok());
     }
 
     #[test]

@@ -107,6 +107,18 @@ impl DumpOptions {
         Ok(options)
     }
 
+    /// Refuses options that make pg_dump read a file, whose contents it would show in its errors.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check_reads_no_file(text: &str) -> Result<(), OptionError> {
+        let reads = |word: &&String| word.strip_prefix("--").is_some_and(|long| long.starts_with("fi"));
+        match Self::parse(text)?.rest.iter().find(reads) {
+            Some(word) => Err(OptionError::Refused(word.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// A restore goes into an empty database, where an unconditional DROP fails.
     fn make_clean_restorable(&mut self) {
         let has = |flags: &[&str]| self.rest.iter().any(|word| flags.contains(&word.as_str()));

@@ -1,10 +1,12 @@
 //! `backupgram backup`.
 
+use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::{Failure, Outcome, environment, runner};
-use crate::backup::{Backup, BackupError};
-use crate::catalog::DatabaseName;
+use crate::backup::{self, Backup, BackupError, Report};
+use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::history::{self, Run, Trigger};
 use crate::lock::LockError;
 use crate::notify::{Event, Notifier};
 use crate::postgres::Server;
@@ -14,10 +16,28 @@ use crate::settings::{Environment, Faults, Notices, Reader, Storage, Subject};
 pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;
     let runner = runner()?;
+    let start = Timestamp::now().as_second();
     let environment = environment()?;
-    let notices = Reader::resolve(&environment, Notices::read)?;
+    let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
+    let backed_up = back_up(&environment, &runner, &only);
+    let run = match &backed_up {
+        Ok(report) => Run::of_report(start, trigger, report),
+        Err(failure) => Run::failed(start, Timestamp::now().as_second(), trigger, failure.lines.join("; ")),
+    };
+    remember(&environment, &run);
+    // A stop signal that came in time to stop anything shows in the report as a failure.
+    match (backed_up?.status, runner.check()) {
+        (backup::Outcome::Ok, _) => Ok(()),
+        (backup::Outcome::Failed, Err(interrupted)) => Err(Failure::interrupted(interrupted)),
+        // The run itself has said why.
+        (backup::Outcome::Failed, Ok(())) => Err(Failure { status: 1, lines: Vec::new() }),
+    }
+}
+
+fn back_up(environment: &Environment, runner: &Runner, only: &[DatabaseName]) -> Result<Report, Failure> {
+    let notices = Reader::resolve(environment, Notices::read)?;
     let notifier = Notifier::new(notices, environment.clone(), runner.clone());
-    let (storage, server, subject) = settings(&environment).inspect_err(|faults| {
+    let (storage, server, subject) = settings(environment).inspect_err(|faults| {
         // Nobody reads the log of a backup that has always worked.
         let names: Vec<String> = only.iter().map(|name| name.as_str().to_owned()).collect();
         notifier.tell(&Event::Failed { error: &faults.to_string().replace('\n', "; "), databases: &names });
@@ -26,30 +46,19 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     if environment.effective().any(|(name, _)| name == "TELEGRAM_BOT_TOKEN") {
         log::warn!("TELEGRAM_BOT_TOKEN is set, but this version does not deliver to Telegram yet");
     }
-    back_up(&storage, &server, &subject, &notifier, &runner, &only)
+    let backup =
+        Backup { storage: &storage, server: &server, subject: &subject, notifier: &notifier, runner };
+    backup.run(only).map_err(|error| match error {
+        BackupError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
+        error => error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted),
+    })
 }
 
-fn back_up(
-    storage: &Storage,
-    server: &Server,
-    subject: &Subject,
-    notifier: &Notifier,
-    runner: &Runner,
-    only: &[DatabaseName],
-) -> Outcome {
-    let report = Backup { storage, server, subject, notifier, runner }.run(only);
-    match report {
-        Ok(report) => {
-            // A signal that came in time to stop anything shows in the report as a failure.
-            let failed = report.status == crate::backup::Outcome::Failed;
-            match runner.check() {
-                Err(interrupted) if failed => Err(Failure::interrupted(interrupted)),
-                _ if failed => Err(Failure { status: 1, lines: Vec::new() }),
-                _ => Ok(()),
-            }
-        }
-        Err(BackupError::Locked(error @ LockError::Held(_))) => Err(Failure::busy(error)),
-        Err(error) => Err(error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted)),
+/// Writes the run into the history, if there is a place for it.
+fn remember(environment: &Environment, run: &Run) {
+    let Ok(storage) = Reader::resolve(environment, Storage::read) else { return };
+    if let Err(error) = history::append(&BackupDirectory::new(storage.directory), run) {
+        log::warn!("cannot write this run into the history: {error}");
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod backup;
 mod check_env;
+mod health;
+mod history;
 mod list;
 mod restore;
 pub mod schedule;
@@ -28,6 +30,8 @@ usage: backupgram COMMAND [ARGUMENTS]
                                            restore SLOT/NAME or a path, all or nothing
   list [--json] [DATABASE]                 the backups
   status [--json]                          how the last run went
+  history [--json] [--limit N]             the last runs, the newest first
+  health [--json]                          whether all is well, in one line
   schedule EXPRESSION [--from TIME] [--count N]
                                            when a schedule comes next
   check-env [--print NAME]                 everything that is wrong with the settings
@@ -83,6 +87,8 @@ pub fn run() -> ExitCode {
             Some("backup") => backup::run(arguments),
             Some("restore") => restore::run(arguments),
             Some("list") => list::run(arguments),
+            Some("history") => history::run(arguments),
+            Some("health") => health::run(arguments),
             Some("status") => status::run(arguments),
             Some("check-env") => check_env::run(arguments),
             Some("schedule") => return schedule::run(&mut arguments),

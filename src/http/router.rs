@@ -2,7 +2,7 @@
 
 use super::auth::Token;
 use super::error::ApiError;
-use super::handlers::{App, backups, config, jobs, status};
+use super::handlers::{App, backups, config, history, jobs, status};
 use super::message::{Method, Request, Response};
 use crate::jobs::JobId;
 
@@ -16,7 +16,9 @@ enum Resource<'a> {
     Restore,
     Jobs,
     Job(JobId),
+    History,
     Config,
+    Setting(&'a str),
 }
 
 impl<'a> Resource<'a> {
@@ -31,14 +33,18 @@ impl<'a> Resource<'a> {
             ["restore"] => Some(Self::Restore),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => Some(Self::Job(JobId::from_path(id))),
+            ["history"] => Some(Self::History),
             ["config"] => Some(Self::Config),
+            ["config", key] => Some(Self::Setting(key)),
             _ => None,
         }
     }
 
     fn allowed(&self) -> &'static str {
         match self {
-            Self::Health | Self::Status | Self::Backups | Self::Jobs | Self::Config => "GET, HEAD",
+            Self::Health | Self::Status | Self::Backups | Self::Jobs | Self::History => "GET, HEAD",
+            Self::Config => "GET, HEAD, PATCH",
+            Self::Setting(_) => "DELETE",
             Self::BackupFile { .. } => "GET, HEAD, DELETE",
             Self::Backup | Self::Restore => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
@@ -69,7 +75,10 @@ fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, Api
         (Resource::Jobs, _) if reads => Ok(jobs::list(app)),
         (Resource::Job(id), _) if reads => jobs::show(app, id),
         (Resource::Job(id), Method::Delete) => jobs::cancel(app, id),
-        (Resource::Config, _) if reads => config::show(app),
+        (Resource::History, _) if reads => history::show(app, request),
+        (Resource::Config, _) if reads => Ok(config::show(app)),
+        (Resource::Config, Method::Patch) => config::change(app, request),
+        (Resource::Setting(key), Method::Delete) => config::clear(app, key),
         _ => Err(ApiError::method_not_allowed(resource.allowed())),
     }
 }

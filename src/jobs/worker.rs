@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::registry::Jobs;
 use super::{JobId, Task};
+use crate::history::Trigger;
 use crate::logger;
 use crate::process::{Reaper, for_each_line};
 use crate::settings::Redactor;
@@ -133,7 +134,7 @@ impl Bench {
         command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
         command
             .env(logger::PLAIN_VARIABLE, "plain")
-            .env("BACKUPGRAM_TRIGGER", "api")
+            .env(Trigger::VARIABLE, Trigger::Api.word())
             .env("BACKUP_LOCK_WAIT", LOCK_WAIT);
         remove_api_settings(&mut command);
         let child = self.reaper.spawn_group(&mut command)?;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use crate::process::Runner;
 use crate::settings::{Environment, Notices};
 
+pub(crate) use webhook::check_trusted_options;
+
 /// What happened.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Event;
 use crate::process::Runner;
-use crate::settings::{Notices, Redactor, Secret};
+use crate::settings::{Notices, Redactor, Secret, split_words};
 
 #[derive(Serialize)]
 struct Message<'a> {
@@ -87,6 +87,52 @@ fn config_lines(options: &[String]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Options of curl that an override may have, with whether they take a value.
+const TRUSTED: [(&str, bool); 14] = [
+    ("-H", true),
+    ("--header", true),
+    ("-A", true),
+    ("-m", true),
+    ("--max-time", true),
+    ("--connect-timeout", true),
+    ("--retry", true),
+    ("--retry-delay", true),
+    ("-u", true),
+    ("-4", false),
+    ("-6", false),
+    ("-k", false),
+    ("-s", false),
+    ("-S", false),
+];
+
+/// Sees that options from an override can neither read nor write a file nor send anything elsewhere.
+///
+/// # Errors
+/// When there is another option than those that are known to be harmless, or a value begins with `@`.
+pub fn check_trusted_options(text: &str) -> Result<(), String> {
+    let mut words = split_words(text)?.into_iter();
+    while let Some(word) = words.next() {
+        let refused = || format!("must not contain {word:?} when it is set through the API");
+        let known =
+            |name: &str| TRUSTED.iter().find(|(option, _)| *option == name).map(|(_, has_value)| *has_value);
+        let short = word.get(..2).filter(|_| !word.starts_with("--"));
+        let value = match (known(&word), short.and_then(known)) {
+            (Some(true), _) => words.next().ok_or_else(|| format!("has no value for {word}"))?,
+            (Some(false), _) => continue,
+            (None, Some(true)) => word[2..].to_owned(),
+            // Several flags in one word, none of which takes a value.
+            (None, Some(false)) if word[1..].chars().all(|c| known(&format!("-{c}")) == Some(false)) => {
+                continue;
+            }
+            _ => return Err(refused()),
+        };
+        if value.starts_with('@') {
+            return Err(format!("must not name a file for {word} when it is set through the API"));
+        }
+    }
+    Ok(())
 }
 
 /// A string as curl's configuration takes it.

@@ -11,11 +11,9 @@ use jiff::Zoned;
 
 use super::arguments::Service;
 use super::record::{Record, Run, SharedRun, Tail, lock};
+use crate::history::Trigger;
 use crate::process::{Child, Reaper, Signaller};
 use crate::schedule::rfc3339;
-
-/// Tells the command that it was started by the schedule.
-pub const TRIGGER: (&str, &str) = ("BACKUPGRAM_TRIGGER", "schedule");
 
 /// What a shell gives for a command that could not be started.
 const NOT_STARTED: i32 = 127;
@@ -63,7 +61,7 @@ fn launch(
     run: &SharedRun,
 ) -> std::io::Result<Going> {
     let mut command = Command::new(&service.program);
-    command.args(&service.arguments).env(TRIGGER.0, TRIGGER.1);
+    command.args(&service.arguments).env(Trigger::VARIABLE, Trigger::Schedule.word());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = reaper.spawn_group(&mut command)?;
     let pid = child.pid().as_raw();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::backup::DumpOptions;
 use crate::catalog::{DatabaseName, Latest, Suffix};
-use crate::overrides::{Overrides, OverridesError};
+use crate::overrides::{self, Overrides, OverridesError};
 use crate::postgres::Server;
 use crate::retention::Policy;
 
@@ -91,6 +91,9 @@ pub fn effective_environment() -> Result<Environment, OverridesError> {
     let base = Environment::of_process();
     let directory = base.plain("BACKUP_DIR").ok().flatten().unwrap_or("/backups");
     let overrides = Overrides::load(directory.as_ref())?;
+    overrides
+        .check_against(&base)
+        .map_err(|refusal| OverridesError::Refused(overrides::path(directory.as_ref()), refusal))?;
     Ok(base.with_overrides(overrides))
 }
 

@@ -1,6 +1,7 @@
 //! Values that must not be seen: they cannot be printed, and what others print is cleaned of them.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A password, token or key. It has no `Display`, and its `Debug` shows three stars.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,26 +25,34 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Replaces every known secret in a line of text by `***`.
+/// Replaces every known secret in a line of text by `***`. Its clones share what they know.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     /// Longest first, so that a secret that contains another one is replaced whole.
-    secrets: Vec<String>,
+    secrets: Arc<RwLock<Vec<String>>>,
 }
 
 impl Redactor {
-    /// A redactor of these secrets. One of several lines is looked for line by line, as output is.
+    /// A redactor of these secrets.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
+        let redactor = Self::default();
+        redactor.learn(secrets);
+        redactor
+    }
+
+    /// Looks for these secrets, too. One of several lines is looked for line by line, as output is.
+    pub fn learn<'a>(&self, secrets: impl IntoIterator<Item = &'a Secret>) {
         let lines = secrets.into_iter().flat_map(|secret| secret.0.lines());
-        let mut secrets: Vec<String> = lines.filter(|line| !line.is_empty()).map(String::from).collect();
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
-        Self { secrets }
+        let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        known.extend(lines.filter(|line| !line.is_empty()).map(String::from));
+        known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        known.dedup();
     }
 
     /// The line without its secrets.
     pub fn clean(&self, line: &str) -> String {
-        self.secrets.iter().fold(line.to_owned(), |line, secret| line.replace(secret, "***"))
+        let known = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().fold(line.to_owned(), |line, secret| line.replace(secret, "***"))
     }
 }
 
@@ -61,5 +70,7 @@ mod tests {
         let secrets = [Secret::new("abc"), Secret::new("abcdef"), Secret::new("")];
         let redactor = Redactor::new(&secrets);
         assert_eq!(redactor.clean("x abcdef y abc z"), "x *** y *** z");
+        redactor.clone().learn(&[Secret::new("x")]);
+        assert_eq!(redactor.clean("x abc"), "*** ***");
     }
 }

@@ -50,7 +50,7 @@ struct JobList {
 pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     let body: BackupBody = parse_object(&request.body)?;
     if let Ok(Subject { databases: Databases::Named(names), .. }) =
-        Reader::resolve(&app.environment, Subject::read)
+        Reader::resolve(&app.settings.environment(), Subject::read)
         && let Some(stranger) = body.databases.iter().find(|name| !names.contains(name))
     {
         let message = format!("databases: {:?} is not among those to back up", stranger.as_str());

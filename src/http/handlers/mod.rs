@@ -2,6 +2,7 @@
 
 pub mod backups;
 pub mod config;
+pub mod history;
 pub mod jobs;
 pub mod status;
 
@@ -9,13 +10,13 @@ use std::sync::Arc;
 
 use crate::catalog::BackupDirectory;
 use crate::jobs::Jobs;
-use crate::settings::Environment;
+use crate::live_settings::LiveSettings;
 use crate::supervisor::Supervisor;
 
 /// What handlers work on.
 pub struct App {
-    /// The raw settings, overrides included.
-    pub environment: Environment,
+    /// The settings in force.
+    pub settings: LiveSettings,
     /// The backups.
     pub directory: BackupDirectory,
     /// The jobs.

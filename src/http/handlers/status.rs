@@ -18,14 +18,14 @@ pub fn health() -> Response {
 
 /// The state of everything.
 pub fn show(app: &App) -> Result<Response, ApiError> {
+    let environment = app.settings.environment();
     let last = status::read(&app.directory)
         .map_err(|error| ApiError::internal("the last result cannot be read", error))?;
     let (free, total) = disk_space(&app.directory)
         .map_err(|error| ApiError::internal("the disk cannot be asked for its space", error))?;
-    let scheduler = Reader::resolve(&app.environment, SchedulerSettings::read)
+    let scheduler = Reader::resolve(&environment, SchedulerSettings::read)
         .map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
-    let cluster =
-        Reader::resolve(&app.environment, |reader| reader.flag("POSTGRES_CLUSTER")).unwrap_or_default();
+    let cluster = Reader::resolve(&environment, |reader| reader.flag("POSTGRES_CLUSTER")).unwrap_or_default();
     let next = scheduler.schedule.next_after(Timestamp::now()).map(|time| rfc3339(&time));
     let mut answer = json!({
         "schedule": scheduler.schedule.text(),

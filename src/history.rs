@@ -1,0 +1,196 @@
+//! `.history.jsonl` in the backup directory: the last runs, one JSON object a line, the newest last.
+//!
+//! A line that a crash tore is left alone and skipped; the next run begins a line of its own.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::backup::{DatabaseReport, Outcome, Report};
+use crate::catalog::BackupDirectory;
+use crate::durable;
+
+const FILE_NAME: &str = ".history.jsonl";
+/// Runs that are remembered.
+pub const REMEMBERED: usize = 1000;
+/// Runs past that number after which the file is shortened.
+const SLACK: usize = 100;
+
+/// Who asked for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// Somebody over HTTP.
+    Api,
+    /// The scheduler.
+    Schedule,
+    /// Somebody on the command line.
+    Cli,
+}
+
+impl Trigger {
+    /// The variable by which the daemon and the scheduler tell the programs that they start.
+    pub const VARIABLE: &'static str = "BACKUPGRAM_TRIGGER";
+
+    /// The word for it in that variable.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Schedule => "schedule",
+            Self::Cli => "cli",
+        }
+    }
+
+    /// The trigger of that word; without one, the command line.
+    pub fn of_word(word: Option<&str>) -> Self {
+        [Self::Api, Self::Schedule]
+            .into_iter()
+            .find(|trigger| Some(trigger.word()) == word)
+            .unwrap_or(Self::Cli)
+    }
+}
+
+/// One run. Times are Unix seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began.
+    pub start: i64,
+    /// When it ended.
+    pub end: i64,
+    /// Who asked for it.
+    pub trigger: Trigger,
+    /// How it went.
+    pub result: Outcome,
+    /// Each database.
+    pub databases: Vec<DatabaseReport>,
+    /// Why the whole run failed; "" when single databases did, or none.
+    pub error: String,
+}
+
+impl Run {
+    /// A run that has a report.
+    pub fn of_report(start: i64, trigger: Trigger, report: &Report) -> Self {
+        Self {
+            start,
+            end: report.timestamp,
+            trigger,
+            result: report.status,
+            databases: report.databases.clone(),
+            error: report.error.clone(),
+        }
+    }
+
+    /// A run that failed before it came to any database.
+    pub fn failed(start: i64, end: i64, trigger: Trigger, error: impl Into<String>) -> Self {
+        Self { start, end, trigger, result: Outcome::Failed, databases: Vec::new(), error: error.into() }
+    }
+}
+
+/// Adds a run.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
+    let path = directory.root().join(FILE_NAME);
+    let mut file = lock(&path)?;
+    let mut line = serde_json::to_vec(run)?;
+    line.push(b'\n');
+    if ends_torn(&mut file)? {
+        line.insert(0, b'\n');
+    }
+    file.seek(SeekFrom::End(0))?;
+    file.write_all(&line)?;
+    file.sync_data()?;
+    shorten(&path, &mut file)
+}
+
+/// The newest runs, the newest first, at most `limit`.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>> {
+    let bytes = match fs::read(directory.root().join(FILE_NAME)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let lines = bytes.split(|byte| *byte == b'\n').rev();
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).take(limit.min(REMEMBERED)).collect())
+}
+
+/// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
+fn lock(path: &Path) -> io::Result<Flock<File>> {
+    loop {
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        // It may have been shortened, and so replaced, while we waited.
+        if fs::metadata(path).is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
+            return Ok(locked);
+        }
+    }
+}
+
+fn ends_torn(file: &mut File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+fn shorten(path: &Path, file: &mut File) -> io::Result<()> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut text)?;
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    if lines.len() <= REMEMBERED + SLACK {
+        return Ok(());
+    }
+    let kept = lines[lines.len() - REMEMBERED..].concat();
+    durable::replace_file(path.parent().unwrap_or(path), path, &kept, 0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(start: i64) -> Run {
+        Run::failed(start, start + 1, Trigger::Cli, "no reason")
+    }
+
+    #[test]
+    fn the_newest_run_comes_first_and_a_torn_line_harms_no_other() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        assert_eq!(newest(&directory, 10).unwrap(), []);
+        append(&directory, &run(1)).unwrap();
+        let path = root.path().join(FILE_NAME);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [whole.as_slice(), &whole[..20]].concat()).unwrap();
+        assert_eq!(newest(&directory, 10).unwrap(), [run(1)]);
+        append(&directory, &run(3)).unwrap();
+        assert_eq!(newest(&directory, 10).unwrap(), [run(3), run(1)]);
+        assert_eq!(newest(&directory, 1).unwrap(), [run(3)]);
+    }
+
+    #[test]
+    fn only_the_last_thousand_are_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let line = |start| serde_json::to_string(&run(start)).unwrap() + "\n";
+        let full: String = (0..1100).map(line).collect();
+        fs::write(root.path().join(FILE_NAME), full).unwrap();
+        append(&directory, &run(1100)).unwrap();
+        let text = fs::read_to_string(root.path().join(FILE_NAME)).unwrap();
+        assert_eq!(text.lines().count(), REMEMBERED);
+        assert_eq!(newest(&directory, 5000).unwrap().len(), REMEMBERED);
+        assert_eq!(newest(&directory, 1).unwrap(), [run(1100)]);
+    }
+}

@@ -1,0 +1,31 @@
+//! GET /history.
+
+use serde::Serialize;
+
+use super::App;
+use crate::history::{self, REMEMBERED, Run};
+use crate::http::error::ApiError;
+use crate::http::message::{Request, Response};
+
+/// Runs that are shown unless `limit` says otherwise.
+const SHOWN: usize = 100;
+
+#[derive(Serialize)]
+struct History {
+    history: Vec<Run>,
+}
+
+/// The newest runs.
+pub fn show(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let limit = match request.parameter("limit") {
+        None => SHOWN,
+        Some(text) => {
+            text.parse().ok().filter(|limit| (1..=REMEMBERED).contains(limit)).ok_or_else(|| {
+                ApiError::bad_request(format!("limit must be a whole number from 1 to {REMEMBERED}"))
+            })?
+        }
+    };
+    let history = history::newest(&app.directory, limit)
+        .map_err(|error| ApiError::internal("the history cannot be read", error))?;
+    Ok(Response::json(200, &History { history }))
+}

@@ -1,0 +1,115 @@
+//! Starts go-cron, ours or another, and asks it to make room.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::history::Trigger;
+use crate::jobs::{Programs, remove_api_settings};
+use crate::logger;
+use crate::process::{Child, Reaper, for_each_line};
+use crate::schedule::Schedule;
+use crate::settings::{Redactor, SchedulerSettings};
+
+pub(super) struct Starter {
+    health_port: u16,
+    program: PathBuf,
+    /// What asks this go-cron to end, but its run to go on.
+    retire_signal: Signal,
+    programs: Programs,
+    reaper: Reaper,
+    redactor: Redactor,
+}
+
+impl Starter {
+    pub(super) fn new(
+        settings: SchedulerSettings,
+        programs: &Programs,
+        reaper: Reaper,
+        redactor: Redactor,
+    ) -> Self {
+        let beside = programs.command.with_file_name("go-cron");
+        // Ours closes its port on HUP and ends after its run. Others know TERM only: prodrigestivill/go-cron
+        // then waits for its run, too, but keeps the port meanwhile; HUP would end it on the spot, and the
+        // run's output would go nowhere.
+        let ours = settings.program.as_ref().is_none_or(|program| is_same_file(program, &beside));
+        Self {
+            health_port: settings.health_port,
+            program: settings.program.unwrap_or(beside),
+            retire_signal: if ours { Signal::SIGHUP } else { Signal::SIGTERM },
+            programs: programs.clone(),
+            reaper,
+            redactor,
+        }
+    }
+
+    /// Starts go-cron.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub(super) fn start(
+        &self,
+        schedule: &Schedule,
+        with_port: bool,
+        on_start: bool,
+    ) -> Result<Child, String> {
+        let started = self.spawn(schedule, with_port, on_start);
+        started.map_err(|error| format!("cannot start {}: {error}", self.program.display()))
+    }
+
+    fn spawn(&self, schedule: &Schedule, with_port: bool, on_start: bool) -> io::Result<Child> {
+        let port = if with_port { self.health_port } else { 0 };
+        let mut command = Command::new(&self.program);
+        command.arg("-s").arg(schedule.text()).arg("-p").arg(port.to_string());
+        if on_start {
+            command.arg("-i");
+        }
+        let backup = self.programs.backup();
+        command.arg("--").arg(backup.get_program()).args(backup.get_args());
+        command.env(logger::PLAIN_VARIABLE, "plain").env(Trigger::VARIABLE, Trigger::Schedule.word());
+        remove_api_settings(&mut command);
+        let (output, stdout) = io::pipe()?;
+        command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
+        // A group of its own, so that a signal to ours does not reach a scheduled backup behind its back.
+        let child = self.reaper.spawn(command.process_group(0))?;
+        let redactor = self.redactor.clone();
+        thread::Builder::new().name("go-cron output".into()).spawn(move || {
+            for_each_line(output, |line| log::info!("go-cron: {}", redactor.clean(line)));
+        })?;
+        Ok(child)
+    }
+
+    /// Asks a go-cron to end, and to let its run end in peace.
+    pub(super) fn ask_to_retire(&self, child: &Child) {
+        child.signaller().signal(self.retire_signal);
+    }
+
+    /// Waits until the health port can be listened on. Answers whether it can.
+    pub(super) fn wait_for_port(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            if self.health_port == 0 || TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.health_port)).is_ok() {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
