@@ -188,7 +188,7 @@ impl Backup<'_> {
         database: &DatabaseName,
     ) -> Result<(BackupName, u64), BackupError> {
         preflight::check_space(directory, self.storage)?;
-        let (begun, time) = (Instant::now(), Zoned::now());
+        let (begun, time) = (Instant::now(), self.unused_time(directory, database)?);
         log::info!("{database}: dumping from {} (PostgreSQL {})", self.server.address(), versions.server);
         let name = BackupName::compose(database, &Slot::Last.stamp(&time), self.storage.suffix.as_str());
         let path = directory.partial().join(name.as_str());
@@ -211,6 +211,23 @@ impl Backup<'_> {
         publish::point_latest(directory, self.storage, &manifest, &published);
         self.prune(directory, database);
         Ok((name, manifest.size))
+    }
+
+    /// The time that names a backup. Names have seconds; a backup made in the same second as the last one of
+    /// its database would replace it, so it begins in the next.
+    fn unused_time(
+        &self,
+        directory: &BackupDirectory,
+        database: &DatabaseName,
+    ) -> Result<Zoned, BackupError> {
+        loop {
+            let time = Zoned::now();
+            let name = BackupName::compose(database, &Slot::Last.stamp(&time), self.storage.suffix.as_str());
+            if !directory.path(Slot::Last, &name).exists() {
+                return Ok(time);
+            }
+            self.runner.sleep(Duration::from_millis(50)).map_err(ProgramError::Interrupted)?;
+        }
     }
 
     /// Deletes what the policy no longer keeps. The new backup is published: a failure is a warning.

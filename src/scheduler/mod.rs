@@ -18,7 +18,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, after, bounded, never, select};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use nix::sys::signal::Signal;
+use nix::errno::Errno;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 pub use arguments::{Arguments, Service, USAGE};
 use health_port::HealthPort;
@@ -28,6 +31,7 @@ use timer::{Tick, Timer};
 
 use crate::process::{Reaper, Signals};
 use crate::schedule::{Schedule, ScheduleError, rfc3339};
+use crate::supervisor::SUPERVISOR_VARIABLE;
 
 /// How long a run may take to end after TERM; under the ten seconds of `docker stop`.
 const GRACE: Duration = Duration::from_secs(8);
@@ -68,6 +72,10 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
         log::warn!("TZ names no time zone that is known here, so UTC is used");
     }
     let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;
+    if !retire_without_supervisor() {
+        log::info!("the supervisor is gone already");
+        return Ok(());
+    }
     let record = Arc::new(Record::new(schedule.text()));
     let port = service.port.map(|port| {
         HealthPort::open(port, Arc::clone(&record)).map_err(|error| SchedulerError::Port(port, error))
@@ -78,6 +86,18 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
     let timer = Timer::new(schedule, Timestamp::now());
     Scheduler { service, record, reaper, signals, timer, going: None }.serve(port);
     Ok(())
+}
+
+/// Arranges for HUP when the process that supervises us ends: outside of a container, where that does not end
+/// everything, another daemon may be started and have a scheduler of its own. Answers whether it is there.
+fn retire_without_supervisor() -> bool {
+    let supervisor = std::env::var(SUPERVISOR_VARIABLE).ok().and_then(|pid| pid.parse().ok());
+    let Some(supervisor) = supervisor.map(Pid::from_raw) else { return true };
+    if let Err(error) = set_pdeathsig(Signal::SIGHUP) {
+        log::warn!("cannot watch the supervisor: {error}");
+    }
+    // It may have ended before we asked.
+    kill(supervisor, None) != Err(Errno::ESRCH)
 }
 
 /// Receives the signals on a thread of its own, for use in `select!`.

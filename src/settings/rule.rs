@@ -54,7 +54,9 @@ impl Rule {
             Self::Port => parse_port(text).map(drop),
             Self::ServerPort => parse_server_port(text).map(drop),
             Self::OneOf(words) => parse_word(text, words).map(drop),
-            Self::Schedule => Schedule::parse(text).map(drop).map_err(|error| error.to_string()),
+            Self::Schedule => {
+                Schedule::parse(text).map(drop).map_err(|error| format!("is no schedule: {error}"))
+            }
             Self::Url => check_url(text),
             Self::DatabaseNames => {
                 DatabaseName::parse_list(text).map(drop).map_err(|error| error.to_string())

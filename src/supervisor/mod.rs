@@ -18,6 +18,7 @@ use crate::process::{Child, Exit, Reaper};
 use crate::schedule::Schedule;
 use crate::settings::{Redactor, SchedulerSettings};
 use backoff::Backoff;
+pub use start::SUPERVISOR_VARIABLE;
 use start::Starter;
 
 /// How the scheduler is.

@@ -19,6 +19,9 @@ use crate::process::{Child, Reaper, for_each_line};
 use crate::schedule::Schedule;
 use crate::settings::{Redactor, SchedulerSettings};
 
+/// Tells go-cron which process starts it again when it ends, and that it is to retire when that one is gone.
+pub const SUPERVISOR_VARIABLE: &str = "BACKUPGRAM_SUPERVISOR";
+
 pub(super) struct Starter {
     health_port: u16,
     program: PathBuf,
@@ -75,6 +78,7 @@ impl Starter {
         let backup = self.programs.backup();
         command.arg("--").arg(backup.get_program()).args(backup.get_args());
         command.env(logger::PLAIN_VARIABLE, "plain").env(Trigger::VARIABLE, Trigger::Schedule.word());
+        command.env(SUPERVISOR_VARIABLE, std::process::id().to_string());
         remove_api_settings(&mut command);
         let (output, stdout) = io::pipe()?;
         command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
