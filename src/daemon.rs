@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
-use crate::http::{App, Server, Token};
+use crate::http::{App, Server, Throttle, Token};
 use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
 use crate::lock::Lock;
@@ -116,6 +116,7 @@ impl Daemon {
             directory,
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
+            throttle: Arc::new(Throttle::default()),
         };
         let listening = format!("listen on {}", api.listen);
         let server =

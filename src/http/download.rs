@@ -2,9 +2,10 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::archive::Archive;
 use super::date;
 use super::error::ApiError;
-use super::message::{Body, Request, Response};
+use super::message::{Body, FilePart, Files, Request, Response};
 use super::range::Wanted;
 use crate::catalog::{Manifest, Opened};
 
@@ -24,7 +25,7 @@ pub fn answer(
     let size = opened.status.st_size.cast_unsigned();
     let modified = opened.status.st_mtime;
     let tag = entity_tag(&opened, manifest);
-    let shared = vec![("ETag", tag.clone()), ("Last-Modified", date::format(modified))];
+    let shared = vec![("ETag".into(), tag.clone()), ("Last-Modified".into(), date::format(modified))];
     if is_unchanged(request, &tag, modified) {
         return Ok(Response { status: 304, headers: shared, body: Body::Bytes(Vec::new()) });
     }
@@ -41,13 +42,33 @@ pub fn answer(
         }
     };
     let mut headers = shared;
-    headers.push(("Content-Type", "application/octet-stream".into()));
-    headers.push(("Content-Disposition", disposition(name)));
-    headers.push(("Accept-Ranges", "bytes".into()));
+    headers.push(("Content-Type".into(), "application/octet-stream".into()));
+    headers.push(("Content-Disposition".into(), disposition(name)));
+    headers.push(("Accept-Ranges".into(), "bytes".into()));
     if status == 206 {
-        headers.push(("Content-Range", format!("bytes {start}-{}/{size}", start + length - 1)));
+        headers.push(("Content-Range".into(), format!("bytes {start}-{}/{size}", start + length - 1)));
     }
-    Ok(Response { status, headers, body: Body::File { file: opened.file, start, length } })
+    Ok(Response {
+        status,
+        headers,
+        body: Body::Files(Files::Part(FilePart { file: opened.file, start, length }), None),
+    })
+}
+
+/// Answers a request for an opened dump in directory format with a tar archive of it.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn answer_archive(opened: Opened, name: &str) -> Result<Response, ApiError> {
+    let modified = opened.status.st_mtime;
+    let archive =
+        Archive::of(opened, name).map_err(|error| ApiError::internal("the dump cannot be read", error))?;
+    let headers = vec![
+        ("Last-Modified".into(), date::format(modified)),
+        ("Content-Type".into(), "application/octet-stream".into()),
+        ("Content-Disposition".into(), disposition(&format!("{name}.tar"))),
+    ];
+    Ok(Response { status: 200, headers, body: Body::Files(Files::Archive(archive), None) })
 }
 
 /// A strong tag: the content's own checksum, or what changes whenever the file does.

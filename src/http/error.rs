@@ -61,7 +61,7 @@ impl ApiError {
 impl From<ApiError> for Response {
     fn from(error: ApiError) -> Self {
         let mut response = Self::json(error.status, &json!({ "error": error.message }));
-        response.headers.extend(error.headers);
+        response.headers.extend(error.headers.into_iter().map(|(name, value)| (name.into(), value)));
         response
     }
 }

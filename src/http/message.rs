@@ -1,10 +1,13 @@
 //! Requests and answers as handlers see them, whatever carries them.
 
+use std::borrow::Cow;
 use std::fs::File;
 
 use percent_encoding::percent_decode_str;
 
+use super::archive::Archive;
 use super::error::ApiError;
+use super::permits::Permit;
 
 /// A request's method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,14 @@ pub struct Request {
 pub struct Headers(pub Vec<(String, String)>);
 
 impl Headers {
+    /// The values of a header field.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
     /// The value of a header field that comes once; `None` when it is missing or comes twice.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut values = self.0.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
@@ -98,15 +109,38 @@ fn decode(text: &str) -> Result<String, ApiError> {
 pub enum Body {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// A part of a file.
-    File {
-        /// The file.
-        file: File,
-        /// The first byte.
-        start: u64,
-        /// How many.
-        length: u64,
-    },
+    /// What is sent from files, without passing through here.
+    Files(Files, Option<Permit>),
+}
+
+/// Where the bytes of a download are.
+#[derive(Debug)]
+pub enum Files {
+    /// In a part of a file.
+    Part(FilePart),
+    /// In the files of a directory.
+    Archive(Archive),
+}
+
+impl Files {
+    /// How many bytes there are.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Part(part) => part.length,
+            Self::Archive(archive) => archive.length,
+        }
+    }
+}
+
+/// A part of a file.
+#[derive(Debug)]
+pub struct FilePart {
+    /// The file.
+    pub file: File,
+    /// The first byte.
+    pub start: u64,
+    /// How many.
+    pub length: u64,
 }
 
 /// An answer.
@@ -115,7 +149,7 @@ pub struct Response {
     /// Its status code.
     pub status: u16,
     /// Its header fields, without those that the connection adds.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// Its body.
     pub body: Body,
 }
@@ -126,14 +160,14 @@ impl Response {
         // The values are ours: no map with keys that are not strings, nothing that fails to serialise.
         let mut bytes = serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec());
         bytes.push(b'\n');
-        let headers = vec![("Content-Type", "application/json".to_owned())];
+        let headers = vec![("Content-Type".into(), "application/json".to_owned())];
         Self { status, headers, body: Body::Bytes(bytes) }
     }
 
     /// The answer with one more header field.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+        self.headers.push((name.into(), value.into()));
         self
     }
 }

@@ -1,16 +1,22 @@
 //! The HTTP API: from a connection to an answer.
 
+mod archive;
 mod auth;
 mod date;
 mod download;
-mod error;
+pub mod error;
+pub mod gate;
 mod handlers;
 mod json;
-mod message;
+pub mod message;
+pub mod permits;
 mod range;
+mod relay;
 mod router;
 mod server;
+mod throttle;
 
 pub use auth::Token;
 pub use handlers::App;
 pub use server::Server;
+pub use throttle::Throttle;

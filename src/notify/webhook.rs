@@ -51,7 +51,18 @@ fn send(url: &Secret, message: &Message, options: &[String], runner: &Runner) ->
     config.push(format!("data-binary = {}", quote(&body)));
     let mut curl = Command::new("curl");
     curl.args(["--disable", "--silent", "--show-error", "--fail", "--output", "/dev/null"]);
-    curl.args(["--connect-timeout", "5", "--max-time", "20", "--retry", "2", "--config", "-"]);
+    curl.args([
+        "--connect-timeout",
+        "5",
+        "--max-time",
+        "10",
+        "--retry",
+        "2",
+        "--retry-max-time",
+        "20",
+        "--config",
+        "-",
+    ]);
     let sent = runner.run_regardless(&mut curl, config.join("\n").as_bytes());
     let redactor = Redactor::new([url]);
     sent.map(drop).map_err(|error| redactor.clean(&error.to_string()))

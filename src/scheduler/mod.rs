@@ -23,8 +23,8 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::http::gate::Gate;
 pub use arguments::{Arguments, Service, USAGE};
-use health_port::HealthPort;
 use record::Record;
 use run::Going;
 use timer::{Tick, Timer};
@@ -78,7 +78,7 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
     }
     let record = Arc::new(Record::new(schedule.text()));
     let port = service.port.map(|port| {
-        HealthPort::open(port, Arc::clone(&record)).map_err(|error| SchedulerError::Port(port, error))
+        health_port::open(port, Arc::clone(&record)).map_err(|error| SchedulerError::Port(port, error))
     });
     let port = port.transpose()?;
     let reaper = Reaper::start().map_err(SchedulerError::Thread)?;
@@ -119,7 +119,7 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    fn serve(mut self, port: Option<HealthPort>) {
+    fn serve(mut self, port: Option<Gate>) {
         let next = self.timer.due().map_or_else(|| "never".into(), rfc3339);
         log::info!("schedule {}, next run {next}", self.service.schedule);
         if self.service.at_start {

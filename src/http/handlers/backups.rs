@@ -38,7 +38,7 @@ pub fn download(app: &App, request: &Request, slot: &str, name: &str) -> Result<
     let (slot, name) = locate(slot, name)?;
     let opened = app.directory.open(slot, &name).map_err(refusal)?;
     if opened.is_directory() {
-        return Err(ApiError::new(501, "a dump in directory format cannot be downloaded yet"));
+        return download::answer_archive(opened, name.as_str());
     }
     let manifest = app.directory.manifest(slot, &opened.name).map_err(refusal)?;
     download::answer(request, opened, manifest.as_ref(), name.as_str())

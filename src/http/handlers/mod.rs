@@ -9,6 +9,7 @@ pub mod status;
 use std::sync::Arc;
 
 use crate::catalog::BackupDirectory;
+use crate::http::Throttle;
 use crate::jobs::Jobs;
 use crate::live_settings::LiveSettings;
 use crate::supervisor::Supervisor;
@@ -21,6 +22,8 @@ pub struct App {
     pub directory: BackupDirectory,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// Who has guessed at the token.
+    pub throttle: Arc<Throttle>,
     /// The scheduler.
     pub supervisor: Arc<Supervisor>,
 }

@@ -34,6 +34,7 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
         "scheduler": app.supervisor.status(),
         "disk": {"free_bytes": free, "total_bytes": total},
         "jobs": app.jobs.counts(),
+        "wrong_tokens": app.throttle.total(),
         "version": env!("CARGO_PKG_VERSION"),
     });
     if let Some(report) = last {

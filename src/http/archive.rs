@@ -1,0 +1,94 @@
+//! A dump in directory format as a tar archive, made while it is sent: its members are looked up once, so
+//! that its length is known, and each is opened when its turn comes.
+
+use std::fs::File;
+use std::io;
+
+use nix::dir::Dir;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+
+use crate::catalog::Opened;
+
+/// Bytes of a tar block.
+const BLOCK: u64 = 512;
+/// Two empty blocks end an archive.
+pub const END: [u8; 1024] = [0; 1024];
+
+/// An archive to be sent.
+#[derive(Debug)]
+pub struct Archive {
+    directory: File,
+    /// In the order of their names.
+    pub members: Vec<Member>,
+    /// The length of the archive in bytes.
+    pub length: u64,
+}
+
+/// A file of the archive.
+#[derive(Debug)]
+pub struct Member {
+    name: String,
+    /// The block before its bytes.
+    pub header: Vec<u8>,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl Archive {
+    /// Looks up the files of an opened directory, which the archive holds under `prefix/`.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or a name does not fit a tar header.
+    pub fn of(opened: Opened, prefix: &str) -> io::Result<Self> {
+        let directory = opened.file;
+        let mut names = Vec::new();
+        for entry in Dir::from_fd(directory.try_clone()?.into())?.iter() {
+            names.extend(entry?.file_name().to_str().ok().map(String::from));
+        }
+        names.sort_unstable();
+        let mut members = Vec::new();
+        for name in names {
+            let status = fstatat(&directory, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+                continue;
+            }
+            let size = status.st_size.cast_unsigned();
+            let header = header(&format!("{prefix}/{name}"), size, status.st_mtime)?;
+            members.push(Member { name, header, size });
+        }
+        let length = members.iter().map(|member| BLOCK + member.size + member.padding()).sum::<u64>();
+        Ok(Self { directory, members, length: length + END.len() as u64 })
+    }
+
+    /// Opens a member.
+    ///
+    /// # Errors
+    /// When it is gone, as with a dump that is deleted meanwhile, or is not what it was.
+    pub fn open(&self, member: &Member) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = File::from(openat(&self.directory, member.name.as_str(), flags, Mode::empty())?);
+        match file.metadata()?.len() == member.size {
+            true => Ok(file),
+            false => Err(io::Error::other("a file of the dump has changed")),
+        }
+    }
+}
+
+impl Member {
+    /// Bytes that fill the last block.
+    pub fn padding(&self) -> u64 {
+        self.size.next_multiple_of(BLOCK) - self.size
+    }
+}
+
+fn header(path: &str, size: u64, mtime: i64) -> io::Result<Vec<u8>> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(path)?;
+    header.set_size(size);
+    header.set_mode(0o600);
+    header.set_mtime(mtime.max(0).cast_unsigned());
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_cksum();
+    Ok(header.as_bytes().to_vec())
+}

@@ -1,0 +1,168 @@
+//! One connection: its requests one after the other, each with deadlines, each answered in turn.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::head::{Found, Head};
+use super::limits::{BODY_TIME, HEAD, HEAD_TIME, IDLE_TIME, LINGER, LINGER_TIME, STALL_TIME};
+use super::send;
+use super::slots::{Phase, Slot};
+use super::{Incoming, Service};
+use crate::http::error::ApiError;
+use crate::http::message::Response;
+
+/// A connection and what of it has been read ahead.
+struct Connection<'a> {
+    stream: &'a TcpStream,
+    slot: &'a Slot,
+    peer: IpAddr,
+    service: &'a dyn Service,
+    buffer: Vec<u8>,
+}
+
+/// Why a request did not come.
+enum Missing {
+    /// The client has gone, or was asked to.
+    Gone,
+    /// What came of it gets this answer.
+    Refused(ApiError),
+}
+
+impl From<io::Error> for Missing {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+/// Serves a connection to its end.
+pub fn serve(stream: &TcpStream, peer: IpAddr, slot: &Slot, service: &dyn Service) {
+    let mut connection = Connection { stream, slot, peer, service, buffer: Vec::new() };
+    // A client that fails us is gone or not worth a line in the log.
+    let _ = connection.run();
+}
+
+impl Connection<'_> {
+    fn run(&mut self) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        self.stream.set_write_timeout(Some(STALL_TIME))?;
+        let mut patience = HEAD_TIME;
+        loop {
+            let (mut keep_alive, begun) = match self.receive(patience) {
+                Ok((incoming, begun)) => (self.answer(&incoming, begun)?, begun),
+                Err(Missing::Gone) => return Ok(()),
+                Err(Missing::Refused(error)) => {
+                    let begun = Instant::now();
+                    self.slot.enter(Phase::Answering);
+                    let sent = send::answer(self.stream, error.into(), false, false);
+                    self.log("-", "-", &sent, begun, None);
+                    (false, begun)
+                }
+            };
+            keep_alive &= self.slot.enter(Phase::Idle);
+            if !keep_alive {
+                return self.linger(begun);
+            }
+            patience = IDLE_TIME;
+        }
+    }
+
+    /// Waits for a request and takes all of it.
+    fn receive(&mut self, patience: Duration) -> Result<(Incoming, Instant), Missing> {
+        if self.buffer.is_empty() {
+            self.fill(Instant::now() + patience).map_err(|_| Missing::Gone)?;
+        }
+        self.slot.enter(Phase::Receiving);
+        let begun = Instant::now();
+        let too_slow = |error: io::Error, what: &str| match error.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                Missing::Refused(ApiError::new(408, format!("the {what} took too long to come")))
+            }
+            _ => Missing::Gone,
+        };
+        let (head, length) = loop {
+            match Head::find(&self.buffer).map_err(Missing::Refused)? {
+                Found::Whole(head, length) => break (*head, length),
+                Found::Part => {
+                    self.fill(begun + HEAD_TIME).map_err(|error| too_slow(error, "request head"))?
+                }
+            }
+        };
+        self.buffer.drain(..length);
+        if head.expects_continue && self.buffer.len() < head.body_length {
+            let mut stream = self.stream;
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let deadline = Instant::now() + BODY_TIME;
+        while self.buffer.len() < head.body_length {
+            self.fill(deadline).map_err(|error| too_slow(error, "body"))?;
+        }
+        let rest = self.buffer.split_off(head.body_length);
+        let body = std::mem::replace(&mut self.buffer, rest);
+        Ok((Incoming { head, body, peer: self.peer }, begun))
+    }
+
+    /// Answers a request. Says whether the connection may go on.
+    fn answer(&self, incoming: &Incoming, begun: Instant) -> io::Result<bool> {
+        self.slot.enter(Phase::Answering);
+        let head = &incoming.head;
+        let answered = catch_unwind(AssertUnwindSafe(|| self.service.answer(incoming)));
+        let response = answered.unwrap_or_else(|_| {
+            Response::from(ApiError::internal("the request failed", "the answering code panicked"))
+        });
+        let sent = send::answer(self.stream, response, head.method == "HEAD", head.keep_alive);
+        self.log(&head.method, head.path(), &sent, begun, head.headers.get("X-Forwarded-For"));
+        Ok(sent.complete && head.keep_alive)
+    }
+
+    /// Reads more, until `deadline`. The end of the client's sending is an error.
+    fn fill(&mut self, deadline: Instant) -> io::Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        let before = self.buffer.len();
+        self.buffer.resize(before + HEAD / 4, 0);
+        let mut stream = self.stream;
+        let read = stream.read(&mut self.buffer[before..]);
+        self.buffer.truncate(before + read.as_ref().copied().unwrap_or_default());
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            read => read.map(drop),
+        }
+    }
+
+    /// Takes what the client still sends. A close with something unread would reset the connection, and the
+    /// answer could be lost with it.
+    fn linger(&mut self, begun: Instant) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)?;
+        let deadline = begun.max(Instant::now()) + LINGER_TIME;
+        let mut taken = 0;
+        while taken < LINGER {
+            self.buffer.clear();
+            self.fill(deadline)?;
+            taken += self.buffer.len();
+        }
+        Ok(())
+    }
+
+    /// One line for each request; what is in the query or in header fields is nobody's business.
+    fn log(&self, method: &str, path: &str, sent: &send::Sent, begun: Instant, forwarded_for: Option<&str>) {
+        let level = if self.service.is_probed(path) { log::Level::Debug } else { log::Level::Info };
+        if !log::log_enabled!(level) {
+            return;
+        }
+        let (milliseconds, peer) = (begun.elapsed().as_secs_f64() * 1000.0, self.peer);
+        let cut = if sent.complete { "" } else { " (cut off)" };
+        let via = forwarded_for.map(|addresses| format!(" for {addresses:?}")).unwrap_or_default();
+        log::log!(
+            level,
+            "{method} {path} {} {} B{cut} {milliseconds:.1} ms {peer}{via}",
+            sent.status,
+            sent.bytes
+        );
+    }
+}

@@ -1,0 +1,309 @@
+//! The head of a request: found in what came, checked, and taken apart. Pure; nothing here does I/O.
+//!
+//! Whatever two parsers could read differently is refused, so that nothing can be smuggled past the gate.
+
+use memchr::memmem;
+
+use super::limits::{BODY, FIELDS, HEAD, REQUEST_LINE};
+use crate::http::error::ApiError;
+use crate::http::message::Headers;
+
+/// A checked head.
+#[derive(Debug)]
+pub struct Head {
+    /// The method, as it came.
+    pub method: String,
+    /// The request target; of one in absolute form the path and query.
+    pub target: String,
+    /// The header fields.
+    pub headers: Headers,
+    /// The bytes of the body that follows.
+    pub body_length: usize,
+    /// Whether the client waits for a word before it sends the body.
+    pub expects_continue: bool,
+    /// Whether the connection may go on after the answer.
+    pub keep_alive: bool,
+}
+
+/// What has been found at the beginning of some bytes.
+#[derive(Debug)]
+pub enum Found {
+    /// No whole head yet.
+    Part,
+    /// A head of this many bytes.
+    Whole(Box<Head>, usize),
+}
+
+impl Head {
+    /// Looks for a head at the beginning of `bytes`.
+    ///
+    /// # Errors
+    /// The answer to what is too long, malformed, ambiguous or not supported.
+    pub fn find(bytes: &[u8]) -> Result<Found, ApiError> {
+        let seen = &bytes[..bytes.len().min(HEAD)];
+        let end = memmem::find(seen, b"\r\n\r\n").map(|at| at + 4);
+        check_bytes(&seen[..end.unwrap_or(seen.len())])?;
+        let Some(end) = end else {
+            return match (memchr::memchr(b'\n', seen), bytes.len()) {
+                (None, length) if length >= REQUEST_LINE => {
+                    Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes")))
+                }
+                (_, length) if length >= HEAD => {
+                    Err(ApiError::new(431, format!("the request head is longer than {HEAD} bytes")))
+                }
+                _ => Ok(Found::Part),
+            };
+        };
+        Self::parse(&bytes[..end]).map(|head| Found::Whole(Box::new(head), end))
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        match request.parse(bytes) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => {
+                return Err(ApiError::bad_request("the request head breaks off"));
+            }
+            Err(httparse::Error::TooManyHeaders) => {
+                return Err(ApiError::new(431, format!("the request has more than {FIELDS} header fields")));
+            }
+            Err(httparse::Error::Version) => {
+                return Err(ApiError::new(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"));
+            }
+            Err(error) => return Err(ApiError::bad_request(format!("this is not an HTTP request: {error}"))),
+        }
+        let target = request.path.unwrap_or_default();
+        if target.len() > REQUEST_LINE {
+            return Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes")));
+        }
+        if !target.is_ascii() {
+            return Err(ApiError::bad_request("the request target is not ASCII"));
+        }
+        let method = request.method.unwrap_or_default().to_owned();
+        // A field that is not ASCII cannot be one that anybody here reads.
+        let field = |header: &&mut httparse::Header| header.value.is_ascii();
+        let text = |header: &mut httparse::Header| {
+            (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())
+        };
+        let headers = Headers(request.headers.iter_mut().filter(field).map(text).collect());
+        let is_1_1 = request.version == Some(1);
+        check_host(&headers, is_1_1)?;
+        let body_length = body_length(&headers)?;
+        let expects_continue = expects_continue(&headers)?;
+        if expects_continue && headers.all("Content-Length").next().is_none() {
+            return Err(ApiError::new(411, "a body needs a Content-Length"));
+        }
+        let keep_alive =
+            is_1_1 && !connection_options(&headers).any(|option| option.eq_ignore_ascii_case("close"));
+        let target = path_of(target).to_owned();
+        Ok(Self { method, target, headers, body_length, expects_continue, keep_alive })
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
+/// What no part of a head may contain: NUL, a line end other than CR LF, a continued line (obs-fold).
+fn check_bytes(head: &[u8]) -> Result<(), ApiError> {
+    let refuse = |what: &str| Err(ApiError::bad_request(format!("the request head has {what} in it")));
+    for at in memchr::memchr3_iter(0, b'\r', b'\n', head) {
+        let next = head.get(at + 1);
+        match head[at] {
+            0 => return refuse("a NUL"),
+            b'\r' if next.is_some_and(|next| *next != b'\n') => return refuse("a bare CR"),
+            b'\n' if at == 0 || head[at - 1] != b'\r' => return refuse("a bare LF"),
+            b'\n' if next.is_some_and(|next| matches!(next, b' ' | b'\t')) => {
+                return refuse("a continued line");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9112, 3.2: one Host, and in HTTP/1.1 not none.
+fn check_host(headers: &Headers, is_1_1: bool) -> Result<(), ApiError> {
+    match headers.all("Host").count() {
+        1 => Ok(()),
+        0 if !is_1_1 => Ok(()),
+        _ => Err(ApiError::bad_request("the request needs one Host field")),
+    }
+}
+
+/// RFC 9112, 6: the one length of a body. Transfer codings are not supported, and with them goes the
+/// question which of the two counts.
+fn body_length(headers: &Headers) -> Result<usize, ApiError> {
+    if headers.all("Transfer-Encoding").next().is_some() {
+        return Err(ApiError::new(501, "transfer codings are not supported: send a Content-Length"));
+    }
+    let mut values = headers.all("Content-Length");
+    let Some(value) = values.next() else { return Ok(0) };
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    if values.next().is_some() || !digits {
+        return Err(ApiError::bad_request("Content-Length must be there once, as a number"));
+    }
+    // More digits than fit are more bytes than are allowed.
+    match value.parse() {
+        Ok(length) if length <= BODY => Ok(length),
+        _ => Err(ApiError::new(413, format!("the body is longer than {BODY} bytes"))),
+    }
+}
+
+fn expects_continue(headers: &Headers) -> Result<bool, ApiError> {
+    match headers.all("Expect").next() {
+        None => Ok(false),
+        Some(value) if value.eq_ignore_ascii_case("100-continue") => Ok(true),
+        Some(_) => Err(ApiError::new(417, "the only expectation that can be met is 100-continue")),
+    }
+}
+
+fn connection_options(headers: &Headers) -> impl Iterator<Item = &str> {
+    headers.all("Connection").flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// RFC 9112, 3.2.2: a server must take the absolute form; its host says nothing to us.
+fn path_of(target: &str) -> &str {
+    let scheme = ["http://", "https://"]
+        .into_iter()
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    match scheme {
+        Some(scheme) => target[scheme.len()..].find('/').map_or("/", |at| &target[scheme.len() + at..]),
+        None => target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn head(text: &str) -> Head {
+        match Head::find(text.as_bytes()) {
+            Ok(Found::Whole(head, length)) if length == text.len() => *head,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn refused(text: impl AsRef<[u8]>) -> u16 {
+        match Head::find(text.as_ref()) {
+            Err(error) => error.status,
+            other => panic!("{:?}: {other:?}", String::from_utf8_lossy(text.as_ref())),
+        }
+    }
+
+    fn with(fields: &str) -> String {
+        format!("POST /backup HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    }
+
+    #[test]
+    fn an_ordinary_head_is_taken_apart() {
+        let head = head("GET /backups?slot=last HTTP/1.1\r\nHost: a:1\r\nX-Y:  z \r\n\r\n");
+        assert_eq!(
+            (head.method.as_str(), head.target.as_str(), head.path()),
+            ("GET", "/backups?slot=last", "/backups")
+        );
+        assert_eq!(head.headers.get("x-y").map(str::trim), Some("z"));
+        assert_eq!((head.body_length, head.expects_continue, head.keep_alive), (0, false, true));
+    }
+
+    #[test]
+    fn an_empty_line_before_the_request_is_ignored() {
+        // RFC 9112, 2.2.
+        assert_eq!(head("\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n").target, "/a");
+    }
+
+    #[test]
+    fn a_head_that_has_not_all_come_is_waited_for() {
+        let text = with("Content-Length: 3\r\n");
+        for length in 0..text.len() {
+            assert!(matches!(Head::find(&text.as_bytes()[..length]), Ok(Found::Part)), "{length}");
+        }
+        let pipelined = format!("{text}abcGET");
+        assert!(
+            matches!(Head::find(pipelined.as_bytes()), Ok(Found::Whole(_, length)) if length == text.len())
+        );
+    }
+
+    #[test]
+    fn lengths_that_two_servers_could_read_differently_are_refused() {
+        for fields in [
+            "Content-Length: 3\r\nContent-Length: 3\r\n",
+            "Content-Length: 3\r\nContent-Length: 4\r\n",
+            "Content-Length: 3, 3\r\n",
+            "Content-Length: 1,1\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: -5\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 5 5\r\n",
+        ] {
+            assert_eq!(refused(with(fields)), 400, "{fields:?}");
+        }
+        for length in ["65537", "1000000000000000", "9223372036854775808", "18446744073709551616"] {
+            assert_eq!(refused(with(&format!("Content-Length: {length}\r\n"))), 413, "{length}");
+        }
+        assert_eq!(head(&with("Content-Length: 65536\r\n")).body_length, 65_536);
+        for coding in ["chunked", "identity", "x"] {
+            assert_eq!(refused(with(&format!("Transfer-Encoding: {coding}\r\n"))), 501, "{coding}");
+            assert_eq!(refused(with(&format!("Content-Length: 1\r\nTransfer-Encoding: {coding}\r\n"))), 501);
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused() {
+        for text in [
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET /\r\n\r\n",
+            " / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            assert_eq!(refused(text), 400, "{text:?}");
+        }
+        assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), 400);
+        assert_eq!(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
+        assert_eq!(refused(with("Expect: 200-maybe\r\n")), 417);
+        assert_eq!(refused(with("Expect: 100-continue\r\n")), 411);
+    }
+
+    #[test]
+    fn what_does_not_end_is_refused_as_soon_as_it_is_too_long() {
+        assert_eq!(refused("GET /".to_owned() + &"a".repeat(REQUEST_LINE)), 414);
+        assert_eq!(refused("GET / HTTP/1.1\r\nX: ".to_owned() + &"a".repeat(HEAD)), 431);
+        assert_eq!(refused(with(&"X: y\r\n".repeat(FIELDS))), 431);
+        assert_eq!(refused(with(&"X: y\r\n".repeat(HEAD))), 431);
+        head(&with(&"X: y\r\n".repeat(FIELDS - 1)));
+    }
+
+    #[test]
+    fn the_connection_goes_on_unless_either_side_says_otherwise() {
+        assert!(head(&with("")).keep_alive);
+        assert!(!head(&with("Connection: x, Close\r\n")).keep_alive);
+        assert!(!head("GET / HTTP/1.0\r\n\r\n").keep_alive);
+    }
+
+    #[test]
+    fn the_absolute_form_and_the_asterisk_are_taken() {
+        assert_eq!(head("GET HTTP://h:1/a?b HTTP/1.1\r\nHost: a\r\n\r\n").target, "/a?b");
+        assert_eq!(head("GET http://h HTTP/1.1\r\nHost: a\r\n\r\n").target, "/");
+        assert_eq!(head("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target, "*");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_a_whole_head_ends_with_an_empty_line(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(Found::Whole(_, length)) = Head::find(&bytes) {
+                prop_assert!(bytes[..length].ends_with(b"\r\n\r\n"));
+            }
+        }
+    }
+}

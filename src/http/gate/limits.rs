@@ -1,0 +1,54 @@
+//! How much a client may ask of the gate. Every number is here.
+
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The longest request line, in bytes.
+pub const REQUEST_LINE: usize = 8 * 1024;
+/// The longest request head, in bytes.
+pub const HEAD: usize = 16 * 1024;
+/// The most header fields of a request.
+pub const FIELDS: usize = 64;
+/// The longest body of a request, in bytes.
+pub const BODY: usize = 64 * 1024;
+/// How long a head may take from its first byte, or a new connection to its first byte.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a body may take.
+pub const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long a connection may say nothing between two requests.
+pub const IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long a client may take none of an answer.
+pub const STALL_TIME: Duration = Duration::from_secs(60);
+/// How long the rest of what a client sends is taken after the last answer.
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// The most that is taken then, in bytes.
+pub const LINGER: usize = 256 * 1024;
+/// Connections at one time.
+pub const CONNECTIONS: usize = 128;
+/// Connections that were ended to make room and have not noticed yet.
+pub const LEAVING: usize = 32;
+/// The stack of a connection's thread, in bytes.
+pub const STACK: usize = 128 * 1024;
+/// The pause after an accept that failed, for want of descriptors for example.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// File descriptors that are not connections: relayed requests with four each, downloads, children's pipes.
+const OTHER_DESCRIPTORS: u64 = 112;
+
+/// Raises the limit of open files to what the system allows.
+pub fn raise_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+}
+
+/// Connections that fit under the limit of open files.
+pub fn connections() -> usize {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let fitting = usize::try_from(descriptors.saturating_sub(OTHER_DESCRIPTORS)).unwrap_or(CONNECTIONS);
+    fitting.clamp(8, CONNECTIONS)
+}

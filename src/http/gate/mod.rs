@@ -1,0 +1,118 @@
+//! The gate: the one way in from TCP.
+//!
+//! It accepts whatever happens, gives each connection a slot and a small thread, takes each request whole
+//! under limits and deadlines, refuses what is malformed or ambiguous, and hands on only what is neither.
+//! What a request means is the [`Service`]'s to know.
+
+mod connection;
+mod head;
+pub mod limits;
+mod send;
+mod slots;
+
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+pub use head::{Found, Head};
+use slots::Slots;
+
+use super::error::ApiError;
+use super::message::Response;
+
+/// A whole request.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its head.
+    pub head: Head,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// The client's address.
+    pub peer: IpAddr,
+}
+
+/// What answers the requests that come through a gate. It is called on the connection's own thread.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request. A panic is answered with 500.
+    fn answer(&self, incoming: &Incoming) -> Response;
+
+    /// Whether this path is asked for again and again by machines; such requests are logged at debug.
+    fn is_probed(&self, path: &str) -> bool;
+}
+
+/// An open gate. It stays open until it is closed or the process ends.
+pub struct Gate(Arc<Listening>);
+
+struct Listening {
+    name: &'static str,
+    listener: TcpListener,
+    closed: AtomicBool,
+    slots: Arc<Slots>,
+    service: Arc<dyn Service>,
+}
+
+impl Gate {
+    /// Listens at `address` and answers by `service` from now on, with at most `connections` at one time.
+    /// `name` is the thread's and the log's.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on or the thread cannot be started.
+    pub fn open(
+        name: &'static str,
+        address: SocketAddr,
+        connections: usize,
+        service: Arc<dyn Service>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        let slots = Arc::new(Slots::new(connections));
+        let listening =
+            Arc::new(Listening { name, listener, closed: AtomicBool::new(false), slots, service });
+        let accepting = Arc::clone(&listening);
+        thread::Builder::new().name(name.into()).spawn(move || accepting.accept())?;
+        Ok(Self(listening))
+    }
+
+    /// Stops listening: when this returns, another process can have the port. Connections that are open
+    /// already are still answered.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+        // shutdown(2) on a listening socket ends the listening, and the accept that waits on it, at once.
+        // The standard library has it for streams only.
+        if let Ok(copy) = self.0.listener.try_clone() {
+            let _ = TcpStream::from(OwnedFd::from(copy)).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Listening {
+    fn accept(self: &Arc<Self>) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer.ip().to_canonical()),
+                Err(_) if self.closed.load(Ordering::Relaxed) => return,
+                Err(error) => {
+                    // Out of descriptors, or a client that gave up while it waited: the next may fare better.
+                    log::debug!("{}: cannot accept: {error}", self.name);
+                    thread::sleep(limits::ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
+        let stream = Arc::new(stream);
+        let busy = || ApiError::unavailable("too many connections are open", 1).into();
+        let Some(slot) = self.slots.take(&stream) else {
+            return send::turn_away(&stream, busy());
+        };
+        let (serving, service) = (Arc::clone(&stream), Arc::clone(&self.service));
+        let serve = move || connection::serve(&serving, peer, &slot, service.as_ref());
+        // The slot moves into the closure and is given back with it if there is no thread for it.
+        if thread::Builder::new().stack_size(limits::STACK).spawn(serve).is_err() {
+            send::turn_away(&stream, busy());
+        }
+    }
+}

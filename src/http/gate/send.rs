@@ -1,0 +1,157 @@
+//! Puts an answer on the wire. File bodies go from the page cache to the socket without passing through here.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::TcpStream;
+
+use nix::errno::Errno;
+use nix::sys::sendfile::sendfile64;
+
+use crate::http::archive::{self, Archive};
+use crate::http::date;
+use crate::http::message::{Body, Files, Response};
+
+/// What was sent.
+#[derive(Debug)]
+pub struct Sent {
+    /// The status code.
+    pub status: u16,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// Whether all of it was sent.
+    pub complete: bool,
+}
+
+/// Bytes that one sendfile(2) may send. A call ends when the client has taken nothing for the socket's
+/// timeout, so this bounds how much goes by before progress is seen.
+const PIECE: usize = 1 << 20;
+
+/// Sends an answer, without its body when that was not asked for.
+pub fn answer(mut stream: &TcpStream, response: Response, head_only: bool, keep_alive: bool) -> Sent {
+    let status = response.status;
+    let mut bytes = head(&response, keep_alive).into_bytes();
+    let head_length = bytes.len();
+    if let (Body::Bytes(body), false) = (&response.body, head_only) {
+        bytes.extend_from_slice(body);
+    }
+    if stream.write_all(&bytes).is_err() {
+        return Sent { status, bytes: 0, complete: false };
+    }
+    let sent = (bytes.len() - head_length) as u64;
+    match &response.body {
+        Body::Files(files, _) if !head_only => {
+            let bytes = match files {
+                Files::Part(part) => send_part(stream, &part.file, part.start, part.length),
+                Files::Archive(archive) => send_archive(stream, archive),
+            };
+            Sent { status, bytes, complete: bytes == files.length() }
+        }
+        _ => Sent { status, bytes: sent, complete: true },
+    }
+}
+
+fn head(response: &Response, keep_alive: bool) -> String {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, reason(response.status));
+    for (name, value) in &response.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    let length = match &response.body {
+        Body::Bytes(bytes) => bytes.len() as u64,
+        Body::Files(files, _) => files.length(),
+    };
+    // RFC 9110, 8.6: 304 has no body, and a length of 0 would be taken for the file's.
+    if response.status != 304 {
+        let _ = write!(head, "Content-Length: {length}\r\n");
+    }
+    let now = jiff::Timestamp::now().as_second();
+    let connection = if keep_alive { "" } else { "Connection: close\r\n" };
+    let _ = write!(head, "Date: {}\r\n{connection}\r\n", date::format(now));
+    head
+}
+
+/// Sends a part of a file. Answers how much of it was sent.
+fn send_part(stream: &TcpStream, file: &File, start: u64, length: u64) -> u64 {
+    let mut sent = 0;
+    let mut offset = start.cast_signed();
+    while sent < length {
+        let piece = usize::try_from(length - sent).map_or(PIECE, |left| left.min(PIECE));
+        match sendfile64(stream, file, Some(&mut offset), piece) {
+            // The file has become shorter than it was.
+            Ok(0) => break,
+            Ok(count) => sent += count as u64,
+            Err(Errno::EINTR) => {}
+            // EAGAIN: the client has taken nothing for the time that the socket allows.
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+/// Sends an archive. Answers how much of it was sent.
+fn send_archive(mut stream: &TcpStream, archive: &Archive) -> u64 {
+    let mut sent = 0;
+    for member in &archive.members {
+        let Ok(file) = archive.open(member) else { return sent };
+        if stream.write_all(&member.header).is_err() {
+            return sent;
+        }
+        sent += member.header.len() as u64 + send_part(stream, &file, 0, member.size);
+        let padding = vec![0; usize::try_from(member.padding()).unwrap_or_default()];
+        if stream.write_all(&padding).is_err() {
+            return sent;
+        }
+        sent += padding.len() as u64;
+    }
+    match stream.write_all(&archive::END) {
+        Ok(()) => sent + archive::END.len() as u64,
+        Err(_) => sent,
+    }
+}
+
+/// Answers a client that gets no slot, without waiting for anything.
+pub fn turn_away(mut stream: &TcpStream, response: Response) {
+    let refuse = |stream: &mut &TcpStream| -> io::Result<()> {
+        stream.set_nonblocking(true)?;
+        // What it has sent already would reset the connection if it were left unread.
+        let _ = io::Read::read(stream, &mut [0; 4096]);
+        stream.write_all(&[head(&response, false).as_bytes(), body(&response)].concat())?;
+        stream.shutdown(std::net::Shutdown::Write)
+    };
+    let _ = refuse(&mut stream);
+}
+
+fn body(response: &Response) -> &[u8] {
+    match &response.body {
+        Body::Bytes(bytes) => bytes,
+        Body::Files(..) => &[],
+    }
+}
+
+/// The phrase beside a status code.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        202 => "Accepted",
+        206 => "Partial Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

@@ -1,0 +1,187 @@
+//! Between the gate and tiny_http: hands each request over on a Unix socket of its own and takes the answer
+//! back. A file in an answer does not come this way; the answer names it by a ticket.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::error::ApiError;
+use super::gate::{Incoming, Service};
+use super::handlers::status;
+use super::message::{Body, Files, Response};
+use super::permits::Permits;
+use super::throttle::Throttle;
+
+/// Requests that are with tiny_http at one time: those that its pool answers, and as many that wait. Each
+/// takes four file descriptors.
+const IN_FLIGHT: usize = 16;
+/// How long a request waits to be handed over.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer may take. The slowest, a new schedule, takes two seconds.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// Downloads at one time.
+const DOWNLOADS: usize = 16;
+/// The header field that names a ticket. The gate's clients never see it.
+pub const TICKET: &str = "X-Ticket";
+/// The header fields that handlers read; the others stay behind.
+const RELAYED: [&str; 5] = ["Authorization", "Range", "If-Range", "If-None-Match", "If-Modified-Since"];
+
+/// Files that are to be sent with an answer that is on its way.
+#[derive(Debug, Default)]
+pub struct Tickets(Mutex<Drawn>);
+
+#[derive(Debug, Default)]
+struct Drawn {
+    next: u64,
+    parts: BTreeMap<u64, Files>,
+}
+
+impl Tickets {
+    /// Keeps what is to be sent, and answers its ticket. What nobody asks for goes when as many newer ones
+    /// are there as can be on their way.
+    pub fn draw(&self, files: Files) -> u64 {
+        let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = drawn.next;
+        drawn.next += 1;
+        drawn.parts.insert(ticket, files);
+        if drawn.parts.len() > 2 * IN_FLIGHT {
+            drawn.parts.pop_first();
+        }
+        ticket
+    }
+
+    fn redeem(&self, ticket: u64) -> Option<Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).parts.remove(&ticket)
+    }
+}
+
+/// The API behind the gate.
+pub struct Relay {
+    socket: PathBuf,
+    tickets: Arc<Tickets>,
+    throttle: Arc<Throttle>,
+    in_flight: Permits,
+    downloads: Permits,
+}
+
+impl Relay {
+    /// A relay to the tiny_http that listens at `socket`.
+    pub fn new(socket: PathBuf, tickets: Arc<Tickets>, throttle: Arc<Throttle>) -> Self {
+        let (in_flight, downloads) = (Permits::new(IN_FLIGHT), Permits::new(DOWNLOADS));
+        Self { socket, tickets, throttle, in_flight, downloads }
+    }
+
+    fn relay(&self, incoming: &Incoming) -> Result<Response, ApiError> {
+        let busy = || ApiError::unavailable("too many requests are waiting", 1);
+        let _permit = self.in_flight.take(PATIENCE).ok_or_else(busy)?;
+        let answer = self.exchange(incoming).map_err(|error| {
+            log::error!("the API does not answer: {error}");
+            ApiError::unavailable("the API does not answer at the moment", 1)
+        })?;
+        self.with_file(answer)
+    }
+
+    fn exchange(&self, incoming: &Incoming) -> io::Result<Response> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(ANSWER_TIME))?;
+        stream.set_write_timeout(Some(ANSWER_TIME))?;
+        // Closed after one answer: tiny_http may park a new connection behind one that stays open.
+        stream.write_all(&[request_head(incoming).as_bytes(), &incoming.body].concat())?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        parse(answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its answer broke off"))
+    }
+
+    fn with_file(&self, mut answer: Response) -> Result<Response, ApiError> {
+        let Some(at) = answer.headers.iter().position(|(name, _)| name == TICKET) else { return Ok(answer) };
+        let (_, ticket) = answer.headers.swap_remove(at);
+        let files = ticket.parse().ok().and_then(|ticket| self.tickets.redeem(ticket));
+        let gone = || ApiError::internal("the backup cannot be sent", "its ticket is gone");
+        let files = files.ok_or_else(gone)?;
+        let busy = || ApiError::unavailable(format!("{DOWNLOADS} downloads are going on already"), 10);
+        let permit = self.downloads.take(Duration::ZERO).ok_or_else(busy)?;
+        answer.body = Body::Files(files, Some(permit));
+        Ok(answer)
+    }
+}
+
+impl Service for Relay {
+    fn answer(&self, incoming: &Incoming) -> Response {
+        // Whether anybody is alive does not depend on whether somebody is free.
+        if incoming.head.path() == "/healthz" && ["GET", "HEAD"].contains(&incoming.head.method.as_str()) {
+            return status::health();
+        }
+        let response = self.relay(incoming).unwrap_or_else(Response::from);
+        if response.status == 401 {
+            self.throttle.punish(incoming.peer);
+        }
+        response
+    }
+
+    fn is_probed(&self, path: &str) -> bool {
+        path == "/healthz"
+    }
+}
+
+/// The request as tiny_http gets it. HEAD goes as GET: the gate leaves the body out.
+fn request_head(incoming: &Incoming) -> String {
+    let method = if incoming.head.method == "HEAD" { "GET" } else { &incoming.head.method };
+    let mut head = format!("{method} {} HTTP/1.1\r\n", incoming.head.target);
+    for name in RELAYED {
+        for value in incoming.head.headers.all(name) {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
+    }
+    let _ = write!(head, "Content-Length: {}\r\nConnection: close\r\n\r\n", incoming.body.len());
+    head
+}
+
+/// An answer of tiny_http, without what the gate says by itself.
+fn parse(bytes: Vec<u8>) -> Option<Response> {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(length)) = head.parse(&bytes) else { return None };
+    let status = head.code?;
+    let mut headers = Vec::new();
+    let mut promised = None;
+    for field in head.headers.iter() {
+        let value = String::from_utf8_lossy(field.value);
+        match field.name {
+            "Content-Length" => promised = value.parse().ok(),
+            "Server" | "Date" | "Connection" => {}
+            name => headers.push((name.to_owned().into(), value.into_owned())),
+        }
+    }
+    let body = bytes[length..].to_vec();
+    (promised.unwrap_or(0) == body.len()).then_some(Response { status, headers, body: Body::Bytes(body) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::message::FilePart;
+
+    #[test]
+    fn an_answer_that_broke_off_is_none() {
+        let whole = b"HTTP/1.1 200 OK\r\nServer: x\r\nA: b\r\nContent-Length: 2\r\n\r\nok";
+        let response = parse(whole.to_vec()).unwrap();
+        assert_eq!(response.headers, [("A".into(), "b".to_owned())]);
+        for length in 0..whole.len() {
+            assert!(parse(whole[..length].to_vec()).is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn tickets_that_nobody_redeems_do_not_pile_up() {
+        let tickets = Tickets::default();
+        let part = || Files::Part(FilePart { file: tempfile::tempfile().unwrap(), start: 0, length: 0 });
+        let drawn: Vec<u64> = (0..100).map(|_| tickets.draw(part())).collect();
+        assert!(tickets.redeem(drawn[0]).is_none());
+        assert!(tickets.redeem(drawn[99]).is_some());
+        assert!(tickets.redeem(drawn[99]).is_none());
+    }
+}

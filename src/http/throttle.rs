@@ -1,0 +1,130 @@
+//! Slows down those who guess tokens, and counts them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::permits::Permits;
+
+/// Wrong tokens from one address in a minute that are answered at once.
+const FREE: u32 = 10;
+const MINUTE: Duration = Duration::from_secs(60);
+/// How much longer each further one waits.
+const STEP: Duration = Duration::from_millis(200);
+/// The longest that one waits.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Answers that are held back at one time; a crowd beyond that must not fill the connection slots.
+const HELD_BACK: usize = 32;
+/// Addresses that are remembered.
+const ADDRESSES: usize = 1024;
+
+/// Counts wrong tokens.
+#[derive(Debug)]
+pub struct Throttle {
+    state: Mutex<State>,
+    held_back: Permits,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    addresses: HashMap<IpAddr, Window>,
+    total: u64,
+    unlogged: u64,
+    logged: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    begun: Instant,
+    count: u32,
+}
+
+impl Default for Throttle {
+    /// Nobody has guessed yet.
+    fn default() -> Self {
+        Self { state: Mutex::default(), held_back: Permits::new(HELD_BACK) }
+    }
+}
+
+impl Throttle {
+    /// Notes a wrong token, and waits for as long as its answer is to be held back.
+    pub fn punish(&self, peer: IpAddr) {
+        let pause = self.note(peer, Instant::now());
+        if !pause.is_zero()
+            && let Some(_permit) = self.held_back.take(Duration::ZERO)
+        {
+            thread::sleep(pause);
+        }
+    }
+
+    /// How many wrong tokens there were since the start.
+    pub fn total(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
+    fn note(&self, peer: IpAddr, now: Instant) -> Duration {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.total += 1;
+        state.unlogged += 1;
+        if state.logged.is_none_or(|last| now.duration_since(last) >= MINUTE) {
+            log::warn!("{} requests without the right token, the last one from {peer}", state.unlogged);
+            (state.logged, state.unlogged) = (Some(now), 0);
+        }
+        let address = network_of(peer);
+        if state.addresses.len() >= ADDRESSES && !state.addresses.contains_key(&address) {
+            state.addresses.retain(|_, window| now.duration_since(window.begun) < MINUTE);
+            let oldest =
+                state.addresses.iter().min_by_key(|(_, window)| window.begun).map(|(address, _)| *address);
+            if state.addresses.len() >= ADDRESSES
+                && let Some(oldest) = oldest
+            {
+                state.addresses.remove(&oldest);
+            }
+        }
+        let window = state.addresses.entry(address).or_insert(Window { begun: now, count: 0 });
+        if now.duration_since(window.begun) >= MINUTE {
+            *window = Window { begun: now, count: 0 };
+        }
+        window.count += 1;
+        (STEP * window.count.saturating_sub(FREE)).min(LONGEST)
+    }
+}
+
+/// One subscriber of IPv6 has a whole /64 to come from.
+fn network_of(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pauses(throttle: &Throttle, peer: &str, count: usize, now: Instant) -> Vec<u128> {
+        (0..count).map(|_| throttle.note(peer.parse().unwrap(), now).as_millis()).collect()
+    }
+
+    #[test]
+    fn after_ten_in_a_minute_answers_wait_ever_longer_and_only_those_of_that_address() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        assert!(pauses(&throttle, "10.0.0.1", 10, now).iter().all(|pause| *pause == 0));
+        let further = pauses(&throttle, "10.0.0.1", 12, now);
+        assert_eq!((further[0], further[1], further[11]), (200, 400, 2000));
+        assert_eq!(pauses(&throttle, "10.0.0.2", 1, now), [0]);
+        assert_eq!(pauses(&throttle, "10.0.0.1", 1, now + MINUTE), [0]);
+        assert_eq!(throttle.total(), 24);
+    }
+
+    #[test]
+    fn a_crowd_of_addresses_does_not_grow_the_memory() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        for number in 0..5000_u32 {
+            throttle.note(IpAddr::V4(number.into()), now);
+        }
+        assert_eq!(throttle.state.lock().unwrap().addresses.len(), ADDRESSES);
+    }
+}
