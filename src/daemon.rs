@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,13 +96,22 @@ impl Daemon {
         let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
         let programs =
             Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
+        // First of all that can fail: what is started by then would have to be stopped again.
+        let listening = format!("listen on {}", api.listen);
+        let listener = TcpListener::bind(api.listen).map_err(failed(listening))?;
         let reaper = Reaper::start().map_err(failed("start the reaper"))?;
         reaper.adopt_orphans().map_err(failed("adopt orphans"))?;
         let (jobs, woken) = Jobs::new();
         let jobs = Arc::new(jobs);
-        let worker =
-            Worker::start(Arc::clone(&jobs), woken, programs.clone(), reaper.clone(), redactor.clone())
-                .map_err(failed("start the worker"))?;
+        let worker = Worker::start(
+            Arc::clone(&jobs),
+            woken,
+            programs.clone(),
+            reaper.clone(),
+            redactor.clone(),
+            storage.directory.clone(),
+        )
+        .map_err(failed("start the worker"))?;
         let schedule = scheduler.schedule.text().to_owned();
         let supervisor = Supervisor::start(scheduler, &programs, reaper.clone(), redactor.clone())
             .map_err(failed("start the supervisor"))?;
@@ -111,16 +121,16 @@ impl Daemon {
                 environment.clone(),
                 directory.clone(),
                 Arc::clone(&supervisor),
-                redactor,
+                redactor.clone(),
             ),
+            redactor,
             directory,
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
         };
-        let listening = format!("listen on {}", api.listen);
-        let server =
-            Server::start(api.listen, Arc::new(app), Token::new(&api.token)).map_err(failed(listening))?;
+        let server = Server::start(listener, Arc::new(app), Token::new(&api.token));
+        let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;
         log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), api.listen);
         Ok(Self { reaper, jobs, worker, supervisor, server })
     }
@@ -136,8 +146,11 @@ impl Daemon {
             || self.worker.is_finished() && self.supervisor.is_finished() && self.reaper.is_childless();
         if !wait_until(deadline, ended) {
             log::warn!("killing what has not ended within {} s", GRACE.as_secs());
-            self.reaper.kill_all();
-            wait_until(Instant::now() + Duration::from_secs(1), ended);
+            // Again and again: what one of them has started is ours only when that one has ended.
+            wait_until(Instant::now() + Duration::from_secs(1), || {
+                self.reaper.kill_all();
+                ended()
+            });
         }
         log::info!("stopped");
     }

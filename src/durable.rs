@@ -8,14 +8,14 @@ use std::path::Path;
 
 /// Replaces `target` with `contents`, whole or not at all, with permission bits `mode`.
 ///
-/// The new file is written as `NAME.tmp` in `staging`, which must be on the same filesystem. Callers
-/// see to it that no two of them write the same target at once.
+/// The new file is written as `NAME.PID.tmp` in `staging`, which must be on the same filesystem. Within a
+/// process callers see to it that no two of them write the same target at once.
 ///
 /// # Errors
 /// Any failure of the steps; `target` is then as it was.
 pub fn replace_file(staging: &Path, target: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary_name = target.file_name().unwrap_or_default().to_os_string();
-    temporary_name.push(".tmp");
+    temporary_name.push(format!(".{}.tmp", std::process::id()));
     let temporary = staging.join(temporary_name);
     // A leftover of a killed writer may have other permissions than `mode`.
     remove_if_there(&temporary)?;
@@ -67,7 +67,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("state");
         fs::write(&target, "old").unwrap();
-        fs::write(directory.path().join("state.tmp"), "of a killed writer").unwrap();
+        let leftover = format!("state.{}.tmp", std::process::id());
+        fs::write(directory.path().join(leftover), "of a killed writer").unwrap();
         replace_file(directory.path(), &target, b"new", 0o600).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::{DatabaseReport, Outcome, Report};
@@ -83,11 +83,6 @@ impl Run {
             error: report.error.clone(),
         }
     }
-
-    /// A run that failed before it came to any database.
-    pub fn failed(start: i64, end: i64, trigger: Trigger, error: impl Into<String>) -> Self {
-        Self { start, end, trigger, result: Outcome::Failed, databases: Vec::new(), error: error.into() }
-    }
 }
 
 /// Adds a run.
@@ -125,8 +120,14 @@ pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>>
 /// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
 fn lock(path: &Path) -> io::Result<Flock<File>> {
     loop {
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path)?;
         let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         // It may have been shortened, and so replaced, while we waited.
         if fs::metadata(path).is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
@@ -162,7 +163,8 @@ mod tests {
     use super::*;
 
     fn run(start: i64) -> Run {
-        Run::failed(start, start + 1, Trigger::Cli, "no reason")
+        let report = Report::of_run(std::time::Instant::now(), Vec::new(), &[], Some("no reason".into()));
+        Run::of_report(start, Trigger::Cli, &Report { timestamp: start + 1, ..report })
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::{Deserialize, Serialize};
 
 use crate::process::{Interrupted, Runner};
@@ -95,9 +95,15 @@ impl Lock {
     pub fn try_take(directory: &Path, task: &str) -> Result<Self, LockError> {
         let path = directory.join(".lock");
         let failed = |error: io::Error| LockError::Io(path.clone(), error);
-        // Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.
-        let open =
-            File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+        // Not through a symlink, which could lead out of the volume. Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.
+        let open = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&path);
         let file = open.map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => Self::sign(locked, task).map_err(failed),

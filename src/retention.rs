@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::catalog::{DatabaseName, Entry, Slot};
+use crate::catalog::{DatabaseName, Entry, Slot, Suffix};
 use crate::settings::Reader;
 
 /// How long the backups of each slot are kept, as the settings say it.
@@ -42,17 +42,18 @@ impl Policy {
 }
 
 /// The backups of `database` among `entries` to delete at `now` (Unix seconds), oldest first, so that a run
-/// that breaks off has kept the newer ones. The newest of a slot stays whatever its age; pointers, and
-/// files whose names this tool does not give, are never in the answer.
+/// that breaks off has kept the newer ones. The newest of a slot stays whatever its age; pointers and
+/// strangers are never in the answer.
 pub fn expired<'a>(
     entries: &'a [Entry],
     database: &DatabaseName,
+    suffix: &Suffix,
     policy: &Policy,
     now: i64,
 ) -> Vec<&'a Entry> {
     let ours = |entry: &&Entry| {
-        entry.alias_of.is_none()
-            && entry.name.parts(entry.slot).is_some_and(|parts| parts.database == *database)
+        let parts = entry.name.parts(entry.slot).filter(|parts| parts.database == *database);
+        entry.alias_of.is_none() && parts.is_some_and(|parts| is_ours(entry, &parts.suffix, suffix))
     };
     let age_order = |entry: &Entry| (entry.mtime, entry.name.clone());
     let mut newest: HashMap<Slot, &Entry> = HashMap::new();
@@ -68,6 +69,13 @@ pub fn expired<'a>(
         entries.iter().filter(ours).filter(outlived).filter(|entry| !is_newest(entry)).collect();
     expired.sort_by_key(|entry| age_order(entry));
     expired
+}
+
+/// Whether a backup is this tool's: a manifest lies beside it, or it ends as the settings say, or as they say
+/// by default, encrypted or not.
+fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
+    let plain = suffix.strip_suffix(".gpg").unwrap_or(suffix);
+    entry.manifest.is_some() || plain == configured.as_str() || plain == ".sql.gz"
 }
 
 #[cfg(test)]
@@ -94,7 +102,10 @@ mod tests {
 
     fn names(entries: &[Entry], now: i64) -> Vec<&str> {
         let app = DatabaseName::parse("app").unwrap();
-        expired(entries, &app, &POLICY, now).iter().map(|entry| entry.name.as_str()).collect()
+        expired(entries, &app, &Suffix::parse(".dump").unwrap(), &POLICY, now)
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -123,9 +134,13 @@ mod tests {
             entry(Slot::Daily, "app-staging-20260101.sql.gz", 0),
             entry(Slot::Daily, "app-notes.txt", 0),
             entry(Slot::Daily, "app-latest.sql.gz", 0),
+            entry(Slot::Daily, "app-20260101.sql.gz.keep", 0),
+            entry(Slot::Daily, "app-20260101.sql.gz.gpg", 0),
+            entry(Slot::Daily, "app-20260101.dump", 0),
         ];
         entries[4].alias_of = Some(entries[0].name.clone());
-        assert_eq!(names(&entries, 1000 * DAY), ["app-20260101.sql.gz"]);
+        let gone = ["app-20260101.dump", "app-20260101.sql.gz", "app-20260101.sql.gz.gpg"];
+        assert_eq!(names(&entries, 1000 * DAY), gone);
     }
 
     proptest! {

@@ -61,41 +61,14 @@ impl Trailer {
     }
 }
 
-/// Looks for the psql command that leaves the database that a dump is loaded into. In the data of a COPY
-/// a backslash is doubled, so there the words cannot stand at the beginning of a line.
-#[derive(Debug)]
-pub struct ConnectScan {
-    /// The end of what has gone by, with a line end before the first byte of all.
-    carry: Vec<u8>,
-    found: bool,
-}
+/// Bytes of a dump's beginning in which the orders of `pg_dump --create` stand, before anything of the
+/// database's contents.
+pub const PREAMBLE: usize = 64 * 1024;
 
-const CONNECT: &[u8] = b"\n\\connect ";
-
-impl Default for ConnectScan {
-    fn default() -> Self {
-        Self { carry: vec![b'\n'], found: false }
-    }
-}
-
-impl ConnectScan {
-    /// Takes the next bytes of the dump.
-    pub fn take(&mut self, bytes: &[u8]) {
-        let joint = bytes.len().min(CONNECT.len());
-        self.carry.extend_from_slice(&bytes[..joint]);
-        self.found |= memmem::find(&self.carry, CONNECT).is_some() || memmem::find(bytes, CONNECT).is_some();
-        if bytes.len() >= CONNECT.len() {
-            self.carry = bytes[bytes.len() - CONNECT.len()..].to_vec();
-        } else {
-            let surplus = self.carry.len().saturating_sub(CONNECT.len());
-            self.carry.drain(..surplus);
-        }
-    }
-
-    /// Whether it has gone by.
-    pub fn found(&self) -> bool {
-        self.found
-    }
+/// Whether a dump, by its beginning, makes a database of its own and connects to that.
+pub fn makes_database(preamble: &[u8]) -> bool {
+    let create = memmem::find(preamble, b"\nCREATE DATABASE ");
+    create.is_some_and(|at| memmem::find(&preamble[at..], b"\n\\connect ").is_some())
 }
 
 #[cfg(test)]
@@ -129,19 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_is_found_at_the_beginning_of_a_line_however_the_text_is_cut() {
-        for (text, expected) in [
-            ("\\connect app\n", true),
-            ("SELECT 1;\n\\connect app\n", true),
-            ("COPY t FROM stdin;\nx \\connect app\n", false),
-            ("\\\\connect app\n", false),
-            ("\\connec", false),
-        ] {
-            for chunk in [1, 3, 12, 100] {
-                let mut scan = ConnectScan::default();
-                text.as_bytes().chunks(chunk).for_each(|chunk| scan.take(chunk));
-                assert_eq!(scan.found(), expected, "{text:?} by {chunk}");
-            }
+    fn a_dump_that_makes_its_own_database_is_told_from_one_that_speaks_of_it() {
+        assert!(makes_database(
+            b"SET x = 1;\n\nCREATE DATABASE app WITH TEMPLATE = template0;\n\n\\connect app\n"
+        ));
+        for text in
+            ["\n\\connect app\n", "\n-- CREATE DATABASE app\n\\connect app\n", "\nCREATE DATABASE app\n"]
+        {
+            assert!(!makes_database(text.as_bytes()), "{text}");
         }
     }
 }

@@ -9,12 +9,17 @@ use crate::durable;
 
 const FILE_NAME: &str = ".status.json";
 
-/// Keeps a report. Only the holder of the directory's lock may call this.
+/// Keeps a report. What a run that was `limited` to some databases says nothing of stays as it was: a
+/// success of one must not hide the failure of another.
 ///
 /// # Errors
 /// When it cannot be written; the last one stays.
-pub fn write(directory: &BackupDirectory, report: &Report) -> io::Result<()> {
-    let mut text = serde_json::to_vec_pretty(report)?;
+pub fn write(directory: &BackupDirectory, report: &Report, limited: bool) -> io::Result<()> {
+    let mut report = report.clone();
+    if let (true, Ok(Some(last))) = (limited, read(directory)) {
+        report.complete_from(last);
+    }
+    let mut text = serde_json::to_vec_pretty(&report)?;
     text.push(b'\n');
     durable::replace_file(directory.root(), &directory.root().join(FILE_NAME), &text, 0o644)
 }

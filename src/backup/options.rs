@@ -121,8 +121,9 @@ impl DumpOptions {
 
     /// A restore goes into an empty database, where an unconditional DROP fails.
     fn make_clean_restorable(&mut self) {
-        let has = |flags: &[&str]| self.rest.iter().any(|word| flags.contains(&word.as_str()));
-        if has(&["-c", "--clean"]) && !has(&["--if-exists"]) {
+        let has = |full: &str| self.rest.iter().any(|word| word.len() > 3 && full.starts_with(word.as_str()));
+        let cleans = self.rest.iter().any(|word| word == "-c") || has("--clean");
+        if cleans && !has("--if-exists") {
             self.rest.push("--if-exists".into());
         }
     }
@@ -296,6 +297,7 @@ mod tests {
             assert_eq!(DumpOptions::parse(text), Err(OptionError::Create), "{text}");
         }
         assert_eq!(rest("--clean"), ["--clean", "--if-exists"]);
+        assert_eq!(rest("--cle"), ["--cle", "--if-exists"]);
         assert_eq!(rest("-c --if-exists"), ["-c", "--if-exists"]);
     }
 

@@ -155,6 +155,8 @@ impl BackupDirectory {
     /// When something cannot be removed.
     pub fn sweep_partial(&self) -> Result<usize, DirectoryError> {
         let failed = |error| DirectoryError::Io("remove what an earlier run left in .partial".into(), error);
+        // A deletion on request may be making a link there.
+        let _lock = self.lock_pointers()?;
         let mut removed = 0;
         for entry in fs::read_dir(self.partial()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -163,6 +165,22 @@ impl BackupDirectory {
                 false => fs::remove_file(entry.path()).map_err(failed)?,
             }
             removed += 1;
+        }
+        Ok(removed + self.sweep_temporaries().map_err(failed)?)
+    }
+
+    /// Removes the temporary files beside the slots whose writers are gone.
+    fn sweep_temporaries(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(&self.root)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let writer = name.strip_suffix(".tmp").and_then(|name| name.rsplit_once('.')).map(|(_, pid)| pid);
+            let is_ours = name.starts_with('.') && writer.is_some_and(|pid| pid.parse::<u32>().is_ok());
+            let lives = writer.is_some_and(|pid| Path::new("/proc").join(pid).exists());
+            if is_ours && !lives && durable::remove_if_there(&path)? {
+                removed += 1;
+            }
         }
         Ok(removed)
     }

@@ -59,6 +59,11 @@ impl DatabaseName {
         Self("postgres".into())
     }
 
+    /// The name of a database that a restore makes for itself. No other begins with `_backupgram_`.
+    pub(crate) fn ours(role: &str, tag: &str) -> Self {
+        Self(format!("_backupgram_{role}_{tag}"))
+    }
+
     /// The name as PostgreSQL knows it.
     pub fn as_str(&self) -> &str {
         &self.0

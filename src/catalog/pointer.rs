@@ -1,9 +1,11 @@
 //! The `-latest` names: where they point, and how they go on pointing somewhere when that is removed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::directory::{BackupDirectory, DirectoryError};
 use super::listing::Entry;
@@ -50,7 +52,18 @@ impl BackupDirectory {
             return Ok(());
         }
         let pointer = BackupName::compose(database, LATEST, suffix);
-        self.link_as(slot, &pointer, |temporary| match kind {
+        let _lock = self.lock_pointers()?;
+        self.point(slot, &pointer, target, kind)
+    }
+
+    fn point(
+        &self,
+        slot: Slot,
+        pointer: &BackupName,
+        target: &BackupName,
+        kind: Latest,
+    ) -> Result<(), DirectoryError> {
+        self.link_as(slot, pointer, |temporary| match kind {
             Latest::Hardlink => link_or_copy(&self.path(slot, target), temporary),
             _ => symlink(target.as_str(), temporary),
         })
@@ -77,34 +90,45 @@ impl BackupDirectory {
     /// # Errors
     /// When it is not there, cannot be removed, or a pointer cannot be changed.
     pub fn remove(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
+        let _lock = self.lock_pointers()?;
         let before = self.list(slot)?;
         self.unlink(slot, name)?;
         let pointers =
             before.iter().filter(|entry| entry.alias_of.as_ref() == Some(name) && entry.name != *name);
         for pointer in pointers {
-            self.repoint(pointer, &before)?;
+            self.repoint(pointer)?;
         }
         Ok(())
     }
 
-    fn repoint(&self, pointer: &Entry, before: &[Entry]) -> Result<(), DirectoryError> {
-        let (slot, gone) = (pointer.slot, pointer.alias_of.as_ref());
+    fn repoint(&self, pointer: &Entry) -> Result<(), DirectoryError> {
+        let slot = pointer.slot;
         let Some(parts) = pointer.name.latest_parts() else { return Ok(()) };
         let replaces = |entry: &&Entry| {
             let candidate = entry.name.parts(slot);
-            Some(&entry.name) != gone
+            entry.alias_of.is_none()
                 && candidate
                     .is_some_and(|name| name.database == parts.database && name.suffix == parts.suffix)
         };
         // The list is newest first.
-        match before.iter().find(replaces) {
+        match self.list(slot)?.iter().find(replaces) {
             Some(newest) => {
                 let is_symlink = self.path(slot, &pointer.name).is_symlink();
                 let kind = if is_symlink { Latest::Symlink } else { Latest::Hardlink };
-                self.point_latest(slot, &parts.database, &parts.suffix, &newest.name, kind)
+                self.point(slot, &pointer.name, &newest.name, kind)
             }
             None => self.unlink(slot, &pointer.name),
         }
+    }
+
+    /// Keeps a deletion on request and a backup that publishes from undoing each other's pointers. Held for
+    /// moments only, unlike the lock of a whole run.
+    pub(super) fn lock_pointers(&self) -> Result<Flock<File>, DirectoryError> {
+        let failed = |error| DirectoryError::Io("lock the pointers".into(), error);
+        let path = self.root().join(".pointers.lock");
+        let flags = OFlag::O_NOFOLLOW.bits();
+        let file = File::options().write(true).create(true).truncate(false).custom_flags(flags).open(path);
+        Flock::lock(file.map_err(failed)?, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))
     }
 }
 
@@ -113,7 +137,7 @@ pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => {
             fs::copy(from, to)?;
-            let copy = fs::File::options().write(true).open(to)?;
+            let copy = File::options().write(true).open(to)?;
             copy.set_modified(fs::metadata(from)?.modified()?)?;
             copy.sync_all()
         }

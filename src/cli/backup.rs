@@ -1,65 +1,76 @@
 //! `backupgram backup`.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{Failure, Outcome, environment, runner};
-use crate::backup::{self, Backup, BackupError, Report};
+use super::{Failure, Outcome, runner};
+use crate::backup::{self, Backup, BackupError, Conclusion, Report};
 use crate::catalog::{BackupDirectory, DatabaseName};
-use crate::history::{self, Run, Trigger};
+use crate::history::Trigger;
 use crate::lock::LockError;
-use crate::notify::{Event, Notifier};
+use crate::notify::Notifier;
 use crate::postgres::Server;
 use crate::process::Runner;
-use crate::settings::{Environment, Faults, Notices, Reader, Storage, Subject};
+use crate::settings::{self, Environment, Faults, Notices, Reader, Storage, Subject};
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;
     let runner = runner()?;
-    let start = Timestamp::now().as_second();
-    let environment = environment()?;
-    let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
-    let backed_up = back_up(&environment, &runner, &only);
-    let run = match &backed_up {
-        Ok(report) => Run::of_report(start, trigger, report),
-        Err(failure) => Run::failed(start, Timestamp::now().as_second(), trigger, failure.lines.join("; ")),
+    let (start, begun) = (Timestamp::now().as_second(), Instant::now());
+    // Nobody reads the log of a backup that has always worked: whatever fails from here on is told.
+    let (environment, overrides) = match settings::effective_environment() {
+        Ok(environment) => (environment, Ok(())),
+        Err(error) => (Environment::of_process(), Err(Failure::new(error))),
     };
-    remember(&environment, &run);
-    // A stop signal that came in time to stop anything shows in the report as a failure.
-    match (backed_up?.status, runner.check()) {
+    let notices = Reader::resolve(&environment, Notices::read);
+    let (notices, heard) = match notices {
+        Ok(notices) => (notices, Ok(())),
+        Err(faults) => (Notices::hooks_only(&environment), Err(Failure::from(faults))),
+    };
+    let notifier = Notifier::new(notices, environment.clone(), runner.clone());
+    let backed_up = overrides.and(heard).and_then(|()| back_up(&environment, &notifier, &runner, &only));
+    let storage = Reader::resolve(&environment, Storage::read);
+    let directory = storage.ok().map(|storage| BackupDirectory::new(storage.directory));
+    let (report, status) = match backed_up {
+        Ok(report) => (report, 1),
+        Err(failure) => {
+            let subject = Reader::resolve(&environment, Subject::read);
+            let names = subject.map(|subject| subject.databases.names(&only)).unwrap_or_default();
+            let error = failure.lines.join("; ");
+            (Report::of_run(begun, Vec::new(), &names, Some(error)), failure.status)
+        }
+    };
+    let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
+    let directory = directory.as_ref();
+    let limited = !only.is_empty();
+    backup::conclude(&Conclusion { directory, notifier: &notifier, trigger, start, limited }, &report);
+    // What failed has been said. A stop signal that came in time to stop anything shows as a failure.
+    match (report.status, runner.check()) {
         (backup::Outcome::Ok, _) => Ok(()),
-        (backup::Outcome::Failed, Err(interrupted)) => Err(Failure::interrupted(interrupted)),
-        // The run itself has said why.
-        (backup::Outcome::Failed, Ok(())) => Err(Failure { status: 1, lines: Vec::new() }),
+        (backup::Outcome::Failed, Err(interrupted)) => {
+            Err(Failure::silent(Failure::interrupted(interrupted).status))
+        }
+        (backup::Outcome::Failed, Ok(())) => Err(Failure::silent(status)),
     }
 }
 
-fn back_up(environment: &Environment, runner: &Runner, only: &[DatabaseName]) -> Result<Report, Failure> {
-    let notices = Reader::resolve(environment, Notices::read)?;
-    let notifier = Notifier::new(notices, environment.clone(), runner.clone());
-    let (storage, server, subject) = settings(environment).inspect_err(|faults| {
-        // Nobody reads the log of a backup that has always worked.
-        let names: Vec<String> = only.iter().map(|name| name.as_str().to_owned()).collect();
-        notifier.tell(&Event::Failed { error: &faults.to_string().replace('\n', "; "), databases: &names });
-        notifier.error_hook(&[]);
-    })?;
+fn back_up(
+    environment: &Environment,
+    notifier: &Notifier,
+    runner: &Runner,
+    only: &[DatabaseName],
+) -> Result<Report, Failure> {
+    let (storage, server, subject) = resolve(environment)?;
     if environment.effective().any(|(name, _)| name == "TELEGRAM_BOT_TOKEN") {
         log::warn!("TELEGRAM_BOT_TOKEN is set, but this version does not deliver to Telegram yet");
     }
-    let backup =
-        Backup { storage: &storage, server: &server, subject: &subject, notifier: &notifier, runner };
+    let backup = Backup { storage: &storage, server: &server, subject: &subject, notifier, runner };
     backup.run(only).map_err(|error| match error {
         BackupError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
         error => error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted),
     })
-}
-
-/// Writes the run into the history, if there is a place for it.
-fn remember(environment: &Environment, run: &Run) {
-    let Ok(storage) = Reader::resolve(environment, Storage::read) else { return };
-    if let Err(error) = history::append(&BackupDirectory::new(storage.directory), run) {
-        log::warn!("cannot write this run into the history: {error}");
-    }
 }
 
 fn parse(mut arguments: Parser) -> Result<Vec<DatabaseName>, Failure> {
@@ -74,7 +85,7 @@ fn parse(mut arguments: Parser) -> Result<Vec<DatabaseName>, Failure> {
 }
 
 /// The three parts, and the faults of all of them at once.
-fn settings(environment: &Environment) -> Result<(Storage, Server, Subject), Faults> {
+fn resolve(environment: &Environment) -> Result<(Storage, Server, Subject), Faults> {
     let storage = Reader::resolve(environment, Storage::read);
     let server = Reader::resolve(environment, Server::read);
     let subject = Reader::resolve(environment, Subject::read);

@@ -56,6 +56,11 @@ impl Failure {
         Self { status: 1, lines: error.to_string().lines().map(String::from).collect() }
     }
 
+    /// A failure that has been said already.
+    fn silent(status: u8) -> Self {
+        Self { status, lines: Vec::new() }
+    }
+
     fn busy(error: impl Display) -> Self {
         Self { status: BUSY, ..Self::new(error) }
     }

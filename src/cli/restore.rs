@@ -1,13 +1,16 @@
 //! `backupgram restore`.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::{Failure, Outcome, environment, runner};
 use crate::catalog::DatabaseName;
 use crate::lock::LockError;
 use crate::postgres::Server;
+use crate::process::{Interrupted, Runner};
 use crate::restore::{Plan, Request, Restore, RestoreError};
 use crate::settings::{Reader, Storage};
 use crate::units;
@@ -19,7 +22,10 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let storage = Reader::resolve(&environment, Storage::read)?;
     let server = Reader::resolve(&environment, Server::read)?;
     let restore = Restore { storage: &storage, server: &server, runner: &runner };
-    let confirm = |plan: &Plan| yes || !std::io::stdin().is_terminal() || confirm(plan);
+    let confirm = |plan: &Plan| match yes || !std::io::stdin().is_terminal() {
+        true => Ok(true),
+        false => confirm(plan, &runner),
+    };
     restore.run(&request, confirm).map_err(|error| match error {
         RestoreError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
         error => error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted),
@@ -45,20 +51,31 @@ fn parse(mut arguments: Parser) -> Result<(Request, bool), Failure> {
 }
 
 /// Asks on the terminal. Only the whole name of the target counts as a yes.
-fn confirm(plan: &Plan) -> bool {
-    match plan.replaces {
-        Some(size) => eprintln!(
-            "database {} on {} ({}) will be replaced by {}",
-            plan.target,
-            plan.server,
-            units::bytes(size),
-            plan.file
-        ),
-        None => eprintln!("database {} on {} will be made from {}", plan.target, plan.server, plan.file),
+fn confirm(plan: &Plan, runner: &Runner) -> Result<bool, Interrupted> {
+    let (target, server, file) = (plan.target, &plan.server, plan.file);
+    match (plan.replaces)() {
+        Ok(Some(size)) => {
+            eprintln!("database {target} on {server} ({}) will be replaced by {file}", units::bytes(size));
+        }
+        Ok(None) => eprintln!("database {target} on {server} will be made from {file}"),
+        Err(error) => eprintln!("database {target} on {server} will be replaced by {file}, but: {error}"),
     }
     eprint!("type the database's name to go on: ");
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && answer.trim_end_matches('\n') == plan.target.as_str()
+    let (tell, told) = bounded(1);
+    // On a thread of its own: a read from the terminal goes on after a signal.
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        let _ = tell.send(read.map(|_| answer));
+    });
+    loop {
+        runner.check()?;
+        match told.recv_timeout(Duration::from_millis(100)) {
+            Ok(answer) => {
+                return Ok(answer.is_ok_and(|answer| answer.trim_end_matches('\n') == target.as_str()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! fixed pool of threads that answer.
 
 use std::io::{self, Cursor};
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,12 +47,12 @@ struct Behind {
 }
 
 impl Server {
-    /// Listens and begins to answer.
+    /// Begins to answer.
     ///
     /// # Errors
-    /// When the address cannot be listened on, a thread cannot be started, or there is no place for the
-    /// socket in the directory for temporary files.
-    pub fn start(address: SocketAddr, app: Arc<App>, token: Token) -> io::Result<Self> {
+    /// When a thread cannot be started, or there is no place for the socket in the directory for temporary
+    /// files.
+    pub fn start(listener: TcpListener, app: Arc<App>, token: Token) -> io::Result<Self> {
         limits::raise_descriptors();
         // Made with mode 0700: nobody else reaches tiny_http without passing the gate.
         let directory = tempfile::Builder::new().prefix("backupgram-").tempdir()?;
@@ -72,7 +72,7 @@ impl Server {
         let watched = Arc::clone(&behind);
         let watching =
             thread::Builder::new().name("http watch".into()).spawn(move || crew.watch(&watched))?;
-        let gate = Gate::open("gate", address, limits::connections(), Arc::new(relay))?;
+        let gate = Gate::open("gate", listener, limits::connections(), Arc::new(relay))?;
         Ok(Self { gate, behind, watching, _directory: directory })
     }
 

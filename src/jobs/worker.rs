@@ -82,8 +82,9 @@ impl Worker {
         programs: Programs,
         reaper: Reaper,
         redactor: Redactor,
+        directory: PathBuf,
     ) -> io::Result<Self> {
-        let bench = Bench { jobs, programs, reaper, redactor };
+        let bench = Bench { jobs, programs, reaper, redactor, directory };
         let thread = thread::Builder::new().name("worker".into()).spawn(move || {
             while woken.recv().is_ok() {
                 if let Some((id, task)) = bench.jobs.begin_next() {
@@ -108,6 +109,7 @@ struct Bench {
     programs: Programs,
     reaper: Reaper,
     redactor: Redactor,
+    directory: PathBuf,
 }
 
 impl Bench {
@@ -137,20 +139,21 @@ impl Bench {
             .env(Trigger::VARIABLE, Trigger::Api.word())
             .env("BACKUP_LOCK_WAIT", LOCK_WAIT);
         remove_api_settings(&mut command);
+        let (drained, done) = bounded::<()>(0);
+        let (jobs, redactor, name) = (Arc::clone(&self.jobs), self.redactor.clone(), id.clone());
+        let directory = self.directory.clone();
+        // Before the child: without a reader it would not run unobserved, but not at all.
+        thread::Builder::new().name("job output".into()).spawn(move || {
+            for_each_line(output, |line| {
+                log::info!("job {name}: {}", redactor.clean(line));
+                jobs.add_line(&name, &redactor.clean_for_api(line, &directory));
+            });
+            drop(drained);
+        })?;
         let child = self.reaper.spawn_group(&mut command)?;
         // Our copies of the pipe's writing end; the output ends when the child's last one is closed.
         drop(command);
         self.jobs.attach(id, child.signaller());
-        let (drained, done) = bounded::<()>(0);
-        let (jobs, redactor, name) = (Arc::clone(&self.jobs), self.redactor.clone(), id.clone());
-        thread::Builder::new().name("job output".into()).spawn(move || {
-            for_each_line(output, |line| {
-                let line = redactor.clean(line);
-                log::info!("job {name}: {line}");
-                jobs.add_line(&name, &line);
-            });
-            drop(drained);
-        })?;
         let exit = child.wait();
         // A process that left the job's group may hold the pipe open for as long as it likes.
         let _ = done.recv_timeout(OUTPUT_GRACE);

@@ -2,6 +2,7 @@
 //! curl's standard input and never to its arguments.
 
 use std::process::Command;
+use std::time::Duration;
 
 use jiff::Zoned;
 use serde::Serialize;
@@ -20,6 +21,9 @@ struct Message<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
+
+/// How long all attempts at one webhook may take, whatever the user's options say.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Sends an event to every webhook that wants it.
 pub fn tell(notices: &Notices, event: &Event, runner: &Runner) {
@@ -63,7 +67,7 @@ fn send(url: &Secret, message: &Message, options: &[String], runner: &Runner) ->
         "--config",
         "-",
     ]);
-    let sent = runner.run_regardless(&mut curl, config.join("\n").as_bytes());
+    let sent = runner.run_briefly(&mut curl, config.join("\n").as_bytes(), LONGEST);
     let redactor = Redactor::new([url]);
     sent.map(drop).map_err(|error| redactor.clean(&error.to_string()))
 }

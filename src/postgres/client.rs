@@ -76,13 +76,21 @@ impl fmt::Display for Version {
 pub struct Client {
     server: Server,
     database: DatabaseName,
+    /// What its sessions are called in `pg_stat_activity`.
+    application: String,
     runner: Runner,
 }
 
 impl Client {
     /// A client of `database`.
     pub fn new(server: Server, database: DatabaseName, runner: Runner) -> Self {
-        Self { server, database, runner }
+        Self { server, database, application: "backupgram".into(), runner }
+    }
+
+    /// The same client with another name for its sessions.
+    #[must_use]
+    pub fn signed(&self, application: &str) -> Self {
+        Self { application: application.to_owned(), ..self.clone() }
     }
 
     /// A client of another database of the same server.
@@ -188,7 +196,9 @@ impl Client {
 
     /// One of PostgreSQL's programs, told where to connect.
     pub fn command(&self, program: &str) -> Command {
-        self.server.command(program, &self.database)
+        let mut command = self.server.command(program, &self.database);
+        command.env("PGAPPNAME", &self.application);
+        command
     }
 
     fn psql(&self, variables: &[(&str, &str)]) -> Command {

@@ -301,6 +301,14 @@ impl Signaller {
         self.shared.lock().get(&self.pid).is_some_and(|entry| entry.serial == self.serial)
     }
 
+    /// Sends `signal` to the whole group that the child leads, while the child has not ended.
+    pub fn signal_group(&self, signal: Signal) -> bool {
+        let children = self.shared.lock();
+        children
+            .get(&self.pid)
+            .is_some_and(|entry| entry.serial == self.serial && killpg(self.pid, signal).is_ok())
+    }
+
     /// Sends `signal` to the child, or to its whole group when it leads one. Does nothing when the
     /// child has ended. Answers whether there was a child to signal.
     pub fn signal(&self, signal: Signal) -> bool {

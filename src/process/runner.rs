@@ -5,8 +5,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use nix::sys::signal::Signal;
 
 use super::lines::{Tail, for_each_line};
@@ -59,6 +60,9 @@ pub struct Output {
     /// The last lines of its standard error.
     pub stderr: Tail,
 }
+
+/// How long a program that runs on after a stop signal may do so.
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Lines of standard error that a failure's message carries.
 const ERROR_LINES: usize = 5;
@@ -148,6 +152,43 @@ impl Runner {
     pub fn run_regardless(&self, command: &mut Command, input: &[u8]) -> Result<Output, ProgramError> {
         let child = self.reaper.spawn(piped(command)).map_err(|error| start_error(command, error))?;
         let output = communicate(child, input);
+        match output.exit.success() {
+            true => Ok(output),
+            false => Err(failed(command.get_program(), output.exit, &output.stderr)),
+        }
+    }
+
+    /// Like [`Self::run_regardless`], for what is not worth waiting for: killed after `limit`, or soon after a
+    /// stop signal.
+    ///
+    /// # Errors
+    /// When the program cannot be started, fails or is killed.
+    pub fn run_briefly(
+        &self,
+        command: &mut Command,
+        input: &[u8],
+        limit: Duration,
+    ) -> Result<Output, ProgramError> {
+        let child = self.reaper.spawn(piped(command)).map_err(|error| start_error(command, error))?;
+        let (signaller, begun) = (child.signaller(), Instant::now());
+        let (done, running) = bounded::<()>(0);
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut stopped: Option<Instant> = None;
+                while running.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+                    if self.check().is_err() {
+                        stopped.get_or_insert_with(Instant::now);
+                    }
+                    let late = stopped.is_some_and(|stopped| stopped.elapsed() >= STOP_GRACE);
+                    if late || begun.elapsed() >= limit {
+                        signaller.signal(Signal::SIGKILL);
+                    }
+                }
+            });
+            let output = communicate(child, input);
+            drop(done);
+            output
+        });
         match output.exit.success() {
             true => Ok(output),
             false => Err(failed(command.get_program(), output.exit, &output.stderr)),

@@ -8,9 +8,9 @@ use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
+use super::scratch::Scratch;
 use super::source::Checked;
-use crate::catalog::DatabaseName;
-use crate::postgres::{Server, Version};
+use crate::postgres::Version;
 use crate::process::{ProgramError, Runner, Tail, for_each_line};
 
 /// Lines of psql's standard error that a failure's message carries.
@@ -30,12 +30,11 @@ const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;\n";
 /// When psql fails, the backup cannot be read again, or a stop signal comes.
 pub fn load(
     backup: &mut Checked,
-    server: &Server,
+    scratch: &Scratch,
     version: &Version,
-    database: &DatabaseName,
     runner: &Runner,
 ) -> Result<(), RestoreError> {
-    let mut command = server.command("psql", database);
+    let mut command = scratch.client().of_database(scratch.name()).command("psql");
     command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
     // The renames at the end are flushed, and with them all that was written before.
     command.env("PGOPTIONS", "-c synchronous_commit=off");
@@ -53,7 +52,7 @@ pub fn load(
             }
         });
         let Some(stdin) = stdin else { return Ok(()) };
-        let fed = backup.load(|sql| feed(sql, stdin, version));
+        let fed = backup.load(runner, |sql| feed(sql, stdin, version));
         if fed.is_err() {
             // An end of its input would look like the end of the dump to psql.
             child.signaller().signal(Signal::SIGTERM);

@@ -1,6 +1,7 @@
 //! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
 //! only when that is complete does the scratch database take the target's name.
 
+mod journal;
 mod load;
 mod properties;
 mod scratch;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Zoned;
 
-use crate::catalog::{BackupDirectory, DatabaseName, DirectoryError, NameError};
+use crate::catalog::{BackupDirectory, DatabaseName, DirectoryError};
 use crate::lock::{Lock, LockError};
 use crate::postgres::{Client, DatabaseError, Server};
 use crate::process::{Interrupted, ProgramError, Runner};
@@ -22,7 +23,7 @@ use crate::units;
 use properties::Properties;
 use scratch::Scratch;
 
-pub use scratch::sweep;
+pub use journal::sweep;
 pub use source::{Checked, Source};
 
 /// Why a restore failed. The target is as it was.
@@ -54,8 +55,8 @@ pub enum RestoreError {
     NoTarget(String),
     /// The target is one that must not be replaced.
     Protected(DatabaseName),
-    /// A name cannot be a database's.
-    Name(NameError),
+    /// The target was left invalid by an interrupted DROP DATABASE.
+    Invalid(DatabaseName),
     /// The server cannot be reached or refused an order.
     Database(DatabaseError),
     /// A program failed.
@@ -99,7 +100,9 @@ impl fmt::Display for RestoreError {
                 write!(f, "{label} does not say which database it is of: name the target")
             }
             Self::Protected(name) => write!(f, "database {name} belongs to the server and is not replaced"),
-            Self::Name(error) => error.fmt(f),
+            Self::Invalid(name) => {
+                write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
+            }
             Self::Database(error) => error.fmt(f),
             Self::Program(error) => error.fmt(f),
             Self::Read(error) => write!(f, "cannot read the backup: {error}"),
@@ -156,7 +159,6 @@ pub struct Request {
 }
 
 /// What is about to be replaced, for the question whether it may be.
-#[derive(Debug)]
 pub struct Plan<'a> {
     /// The backup.
     pub file: &'a str,
@@ -164,8 +166,8 @@ pub struct Plan<'a> {
     pub target: &'a DatabaseName,
     /// The server's address.
     pub server: String,
-    /// The size in bytes of the database that will be replaced, if there is one.
-    pub replaces: Option<u64>,
+    /// Asks for the size in bytes of the database that will be replaced, if there is one.
+    pub replaces: &'a dyn Fn() -> Result<Option<u64>, RestoreError>,
 }
 
 /// A restore with everything that it needs.
@@ -182,8 +184,12 @@ impl Restore<'_> {
     /// Restores a backup, if `confirm` agrees.
     ///
     /// # Errors
-    /// When anything goes wrong on the way. The target is then as it was, and there is no scratch database.
-    pub fn run(&self, request: &Request, confirm: impl FnOnce(&Plan) -> bool) -> Result<(), RestoreError> {
+    /// When anything goes wrong on the way. The target is then as it was.
+    pub fn run(
+        &self,
+        request: &Request,
+        confirm: impl FnOnce(&Plan) -> Result<bool, Interrupted>,
+    ) -> Result<(), RestoreError> {
         let directory = BackupDirectory::new(&self.storage.directory);
         directory.prepare()?;
         let source = Source::open(&directory, &request.file)?;
@@ -192,46 +198,60 @@ impl Restore<'_> {
         if ["postgres", "template0", "template1"].contains(&target.as_str()) {
             return Err(RestoreError::Protected(target));
         }
+        let client = Client::new(self.server.clone(), DatabaseName::maintenance(), self.runner.clone());
+        // Before the lock: somebody who went away from the question must not hold up every backup.
+        self.ask(&client, &source, &target, confirm)?;
         let patience = Duration::from_secs(self.storage.lock_wait.into());
         let _lock =
             Lock::take(directory.root(), "restore", patience, self.runner).map_err(RestoreError::Locked)?;
         let begun = Instant::now();
-        let backup = source.check()?;
+        let backup = source.check(self.runner)?;
         log::info!("{}: whole, {} of SQL", backup.label(), units::bytes(backup.sql_bytes));
-        self.replace(&directory, backup, &target, request.keep_previous, confirm)?;
+        self.replace(&directory, &client, backup, &target, request.keep_previous)?;
         log::info!("restore succeeded: database {target}, {:.1} s", begun.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    fn ask(
+        &self,
+        client: &Client,
+        source: &Source,
+        target: &DatabaseName,
+        confirm: impl FnOnce(&Plan) -> Result<bool, Interrupted>,
+    ) -> Result<(), RestoreError> {
+        let size = || -> Result<Option<u64>, RestoreError> {
+            client.wait_until_ready()?;
+            Ok(Properties::of(client, target)?.map(|properties| properties.size))
+        };
+        let plan = Plan { file: &source.label, target, server: self.server.address(), replaces: &size };
+        match confirm(&plan).map_err(ProgramError::Interrupted)? {
+            true => Ok(()),
+            false => Err(RestoreError::Declined),
+        }
     }
 
     fn replace(
         &self,
         directory: &BackupDirectory,
+        client: &Client,
         mut backup: Checked,
         target: &DatabaseName,
         keep_previous: bool,
-        confirm: impl FnOnce(&Plan) -> bool,
     ) -> Result<(), RestoreError> {
-        let client = Client::new(self.server.clone(), DatabaseName::maintenance(), self.runner.clone());
         client.wait_until_ready()?;
         let version = client.server_version()?;
-        sweep(directory, &client)?;
-        let existing = Properties::of(&client, target)?;
-        if existing.as_ref().is_some_and(Properties::is_template) {
-            return Err(RestoreError::Protected(target.clone()));
-        }
-        let replaces = existing.as_ref().map(|properties| properties.size);
-        let server = self.server.address();
-        if !confirm(&Plan { file: backup.label(), target, server, replaces }) {
-            return Err(RestoreError::Declined);
-        }
-        let scratch = Scratch::create(directory, &client, target, existing.as_ref())?;
+        sweep(directory, client);
+        let existing = usable(client, target)?;
+        let scratch = Scratch::create(directory, client, target, existing.as_ref())?;
         log::info!("loading into scratch database {}", scratch.name());
-        load::load(&mut backup, self.server, &version, scratch.name(), self.runner)?;
+        load::load(&mut backup, &scratch, &version, self.runner)?;
+        // Asked again: loading may take hours, in which somebody may have changed a setting.
+        let existing = usable(client, target)?;
         if let Some(properties) = &existing {
-            client.execute(&properties.orders(scratch.name().as_str()), &[])?;
+            scratch.client().execute(&properties.orders(scratch.name().as_str()), &[])?;
         }
-        let kept_as = if keep_previous { previous_name(target) } else { scratch.replaced().clone() };
-        swap::swap(&client, &scratch, target, existing.as_ref(), &kept_as)?;
+        let kept_as = if keep_previous { previous_name(target) } else { scratch.journal().replaced() };
+        swap::swap(&scratch, target, existing.as_ref(), &kept_as)?;
         match (existing, keep_previous) {
             (None, _) => log::info!("database {target} is new"),
             (Some(_), true) => {
@@ -240,6 +260,15 @@ impl Restore<'_> {
             (Some(_), false) => log::info!("database {target} is restored; the previous one will be dropped"),
         }
         Ok(())
+    }
+}
+
+/// The properties of the target, if there is one; it must be one that can be replaced.
+fn usable(client: &Client, target: &DatabaseName) -> Result<Option<Properties>, RestoreError> {
+    match Properties::of(client, target)? {
+        Some(properties) if properties.is_template() => Err(RestoreError::Protected(target.clone())),
+        Some(properties) if properties.is_invalid() => Err(RestoreError::Invalid(target.clone())),
+        properties => Ok(properties),
     }
 }
 

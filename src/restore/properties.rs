@@ -98,6 +98,11 @@ impl Properties {
         client.ask(QUERY, &[("database", database.as_str())])
     }
 
+    /// Whether an interrupted DROP DATABASE has left it unusable (`DATCONNLIMIT_INVALID_DB` in PostgreSQL).
+    pub fn is_invalid(&self) -> bool {
+        self.row.datconnlimit == -2
+    }
+
     /// Whether other databases are made from this one.
     pub fn is_template(&self) -> bool {
         self.row.datistemplate
@@ -106,18 +111,23 @@ impl Properties {
     /// What follows `CREATE DATABASE name TEMPLATE template0` for a database like this one.
     pub fn create_clauses(&self) -> String {
         let mut clauses = format!(
-            "OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {} TABLESPACE {}",
+            "OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}",
             identifier(&self.owner),
             literal(&self.encoding),
             literal(&self.row.datcollate),
             literal(&self.row.datctype),
-            identifier(&self.tablespace),
         );
+        // Only superusers and those who were granted it may name a tablespace, the default one too.
+        if self.tablespace != "pg_default" {
+            clauses.push_str(&format!(" TABLESPACE {}", identifier(&self.tablespace)));
+        }
         let locale = self.row.datlocale.as_ref().or(self.row.daticulocale.as_ref());
         let (provider, option) = match self.row.datlocprovider.as_deref() {
             Some("i") => ("icu", "ICU_LOCALE"),
             Some("b") => ("builtin", "BUILTIN_LOCALE"),
-            _ => return clauses,
+            // Said, as template0 may have another one.
+            Some(_) => return clauses + " LOCALE_PROVIDER libc",
+            None => return clauses,
         };
         clauses.push_str(&format!(" LOCALE_PROVIDER {provider}"));
         if let Some(locale) = locale {
@@ -236,10 +246,10 @@ mod tests {
 
     #[test]
     fn the_locale_is_written_as_its_provider_wants_it() {
-        let common = r#"OWNER "o""wner" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'de_DE.UTF-8' TABLESPACE "pg_default""#;
+        let common = r#"OWNER "o""wner" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'de_DE.UTF-8'"#;
         for (extra, expected) in [
             ("", String::new()),
-            (r#","datlocprovider":"c","datlocale":null"#, String::new()),
+            (r#","datlocprovider":"c","datlocale":null"#, " LOCALE_PROVIDER libc".into()),
             (r#","datlocprovider":"i","daticulocale":"de""#, " LOCALE_PROVIDER icu ICU_LOCALE 'de'".into()),
             (
                 r#","datlocprovider":"i","datlocale":"de","daticurules":"&a<b""#,

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use super::RestoreError;
 use crate::backup::hexadecimal;
 use crate::catalog::{BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Slot};
-use crate::sql::{ConnectScan, HEAD, Kind, Trailer};
+use crate::process::{Interrupted, ProgramError, Runner};
+use crate::sql::{self, HEAD, Kind, PREAMBLE, Trailer};
 
 /// An opened backup.
 #[derive(Debug)]
@@ -119,16 +120,18 @@ impl Source {
     /// beginning and end of the SQL in it.
     ///
     /// # Errors
-    /// When anything is not as it should be.
-    pub fn check(mut self) -> Result<Checked, RestoreError> {
+    /// When anything is not as it should be, or a stop signal comes.
+    pub fn check(mut self, runner: &Runner) -> Result<Checked, RestoreError> {
         let packing = self.packing()?;
         let failed = |error| RestoreError::Open(self.label.clone(), error);
         self.file.rewind().map_err(failed)?;
-        let mut sql = SqlReader::new(&self.file, packing);
+        let mut sql = SqlReader::new(&self.file, packing, runner);
         let mut found = Findings::default();
         let read = found.take_all(&mut sql);
         // The rest of a file whose SQL broke off counts for its checksum.
-        let sha256 = sql.finish().map_err(failed)?;
+        let sha256 = sql.finish();
+        runner.check().map_err(ProgramError::Interrupted)?;
+        let sha256 = sha256.map_err(failed)?;
         if self.manifest.as_ref().is_some_and(|manifest| manifest.sha256 != sha256) {
             return Err(RestoreError::Checksum(self.label));
         }
@@ -188,7 +191,6 @@ fn recognise(head: &[u8]) -> Recognised {
 struct Findings {
     head: Vec<u8>,
     trailer: Trailer,
-    connect: ConnectScan,
     bytes: u64,
 }
 
@@ -203,10 +205,9 @@ impl Findings {
                 Err(error) => return Err(error),
             };
             let bytes = &chunk[..length];
-            let room = HEAD.saturating_sub(self.head.len()).min(length);
+            let room = PREAMBLE.saturating_sub(self.head.len()).min(length);
             self.head.extend_from_slice(&bytes[..room]);
             self.trailer.take(bytes);
-            self.connect.take(bytes);
             self.bytes += length as u64;
         }
     }
@@ -218,7 +219,7 @@ impl Findings {
             (Kind::Cluster, _) => Err(RestoreError::Unsupported(label, "a dump of a whole cluster")),
             (Kind::Foreign, _) => Err(RestoreError::Foreign(label)),
             (Kind::Database, _) if !self.trailer.is_complete() => Err(RestoreError::Truncated(label)),
-            (Kind::Database, _) if self.connect.found() => Err(RestoreError::Connects(label)),
+            (Kind::Database, _) if sql::makes_database(&self.head) => Err(RestoreError::Connects(label)),
             (Kind::Database, _) => Ok(()),
         }
     }
@@ -236,12 +237,13 @@ impl Checked {
     /// When it cannot be read, has changed since it was checked, or `take` fails.
     pub fn load<E: From<RestoreError>>(
         &mut self,
+        runner: &Runner,
         take: impl FnOnce(&mut dyn Read) -> Result<(), E>,
     ) -> Result<(), E> {
         let label = self.source.label.clone();
         let failed = |error| RestoreError::Open(label.clone(), error);
         self.source.file.rewind().map_err(failed)?;
-        let mut sql = SqlReader::new(&self.source.file, self.packing);
+        let mut sql = SqlReader::new(&self.source.file, self.packing, runner);
         take(&mut sql)?;
         match sql.finish().map_err(failed)? == self.sha256 {
             true => Ok(()),
@@ -257,8 +259,8 @@ enum SqlReader<'a> {
 }
 
 impl<'a> SqlReader<'a> {
-    fn new(file: &'a File, packing: Packing) -> Self {
-        let file = HashingReader { file, digest: Sha256::new() };
+    fn new(file: &'a File, packing: Packing, runner: &'a Runner) -> Self {
+        let file = HashingReader { file, digest: Sha256::new(), runner };
         match packing {
             Packing::None => Self::Plain(file),
             Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(CHUNK, file)))),
@@ -288,10 +290,13 @@ impl Read for SqlReader<'_> {
 struct HashingReader<'a> {
     file: &'a File,
     digest: Sha256,
+    /// A stop signal must not wait for the end of a large file.
+    runner: &'a Runner,
 }
 
 impl Read for HashingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.runner.check().map_err(|Interrupted(signal)| io::Error::other(signal.as_str()))?;
         let length = self.file.read(buffer)?;
         self.digest.update(&buffer[..length]);
         Ok(length)

@@ -11,6 +11,7 @@ use super::scratch::Scratch;
 use crate::catalog::DatabaseName;
 use crate::postgres::quote::identifier;
 use crate::postgres::{Client, DatabaseError};
+use crate::process::ProgramError;
 
 /// Times that the renames are tried.
 const ATTEMPTS: u32 = 4;
@@ -38,7 +39,6 @@ const END_SESSIONS: &str = "
 /// # Errors
 /// When the names could not be changed; both databases are as they were.
 pub fn swap(
-    client: &Client,
     scratch: &Scratch,
     target: &DatabaseName,
     like: Option<&Properties>,
@@ -47,16 +47,25 @@ pub fn swap(
     let sql = orders(scratch, target, like, kept_as);
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        match rename(client, target, &sql) {
+        match rename(scratch.client(), target, &sql) {
             Ok(()) => return Ok(()),
             Err(error) => last = Some(error),
         }
         // The answer may have been lost on the way after the server had carried the orders out.
-        if !exists(client, scratch.name())? {
+        scratch.journal().settle(&scratch.client().signed("backupgram"))?;
+        if is_called(scratch, target)? {
             return Ok(());
         }
+        if let Some(DatabaseError::Program(ProgramError::Interrupted(_))) = &last {
+            break;
+        }
     }
-    Err(RestoreError::Swap(target.clone(), last.map(|error| error.to_string()).unwrap_or_default()))
+    match last {
+        Some(error @ DatabaseError::Program(ProgramError::Interrupted(_))) => Err(error.into()),
+        error => {
+            Err(RestoreError::Swap(target.clone(), error.map(|error| error.to_string()).unwrap_or_default()))
+        }
+    }
 }
 
 fn orders(
@@ -105,9 +114,9 @@ fn rename(client: &Client, target: &DatabaseName, sql: &str) -> Result<(), Datab
     })
 }
 
-/// Whether there is a database of that name, asked even after a stop signal.
-fn exists(client: &Client, database: &DatabaseName) -> Result<bool, DatabaseError> {
-    let sql = "SELECT 1 FROM pg_database WHERE datname = :'database';";
-    let output = client.clean_up(sql, &[("database", database.as_str())])?;
-    Ok(!output.stdout.trim_ascii().is_empty())
+/// Whether the scratch database has the target's name now, asked even after a stop signal.
+fn is_called(scratch: &Scratch, target: &DatabaseName) -> Result<bool, DatabaseError> {
+    let sql = "SELECT oid::bigint FROM pg_database WHERE datname = :'database';";
+    let output = scratch.client().clean_up(sql, &[("database", target.as_str())])?;
+    Ok(output.stdout.trim_ascii() == scratch.oid().to_string().as_bytes())
 }

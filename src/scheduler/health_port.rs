@@ -1,7 +1,7 @@
 //! The health port: answers every GET with the record of the runs.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
 use super::record::Record;
@@ -17,8 +17,8 @@ const CONNECTIONS: usize = 64;
 /// # Errors
 /// When the port cannot be had, because another program has it for example.
 pub fn open(port: u16, record: Arc<Record>) -> io::Result<Gate> {
-    let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-    Gate::open("health port", address, CONNECTIONS, Arc::new(Health { record }))
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+    Gate::open("health port", listener, CONNECTIONS, Arc::new(Health { record }))
 }
 
 struct Health {

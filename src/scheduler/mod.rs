@@ -33,8 +33,9 @@ use crate::process::{Reaper, Signals};
 use crate::schedule::{Schedule, ScheduleError, rfc3339};
 use crate::supervisor::SUPERVISOR_VARIABLE;
 
-/// How long a run may take to end after TERM; under the ten seconds of `docker stop`.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long a run may take to end after TERM; under the eight seconds of a daemon that stops us, and the ten
+/// of `docker stop`.
+const GRACE: Duration = Duration::from_secs(7);
 
 /// How long to wait for a run that was killed.
 const AFTER_KILL: Duration = Duration::from_secs(1);
@@ -72,7 +73,8 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
         log::warn!("TZ names no time zone that is known here, so UTC is used");
     }
     let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;
-    if !retire_without_supervisor() {
+    let supervisor = supervisor();
+    if supervisor.is_some_and(|supervisor| !follow_to_the_end(supervisor)) {
         log::info!("the supervisor is gone already");
         return Ok(());
     }
@@ -84,15 +86,20 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
     let reaper = Reaper::start().map_err(SchedulerError::Thread)?;
     let signals = listen(signals).map_err(SchedulerError::Thread)?;
     let timer = Timer::new(schedule, Timestamp::now());
-    Scheduler { service, record, reaper, signals, timer, going: None }.serve(port);
+    let supervised = supervisor.is_some();
+    Scheduler { service, record, reaper, signals, timer, supervised, going: None }.serve(port);
     Ok(())
 }
 
-/// Arranges for HUP when the process that supervises us ends: outside of a container, where that does not end
-/// everything, another daemon may be started and have a scheduler of its own. Answers whether it is there.
-fn retire_without_supervisor() -> bool {
-    let supervisor = std::env::var(SUPERVISOR_VARIABLE).ok().and_then(|pid| pid.parse().ok());
-    let Some(supervisor) = supervisor.map(Pid::from_raw) else { return true };
+/// The process that starts us again when we end, if there is one.
+fn supervisor() -> Option<Pid> {
+    let pid = std::env::var(SUPERVISOR_VARIABLE).ok()?.parse().ok()?;
+    Some(Pid::from_raw(pid))
+}
+
+/// Arranges for HUP when the supervisor ends: outside of a container, where that does not end everything,
+/// another daemon may be started and have a scheduler of its own. Answers whether it is there.
+fn follow_to_the_end(supervisor: Pid) -> bool {
     if let Err(error) = set_pdeathsig(Signal::SIGHUP) {
         log::warn!("cannot watch the supervisor: {error}");
     }
@@ -115,6 +122,7 @@ struct Scheduler {
     reaper: Reaper,
     signals: Receiver<Signal>,
     timer: Timer,
+    supervised: bool,
     going: Option<Going>,
 }
 
@@ -126,7 +134,7 @@ impl Scheduler {
             self.going = run::start(&self.service, &self.reaper, &self.record);
         }
         match self.follow() {
-            Signal::SIGHUP => {
+            signal if self.retires_on(signal) => {
                 log::info!("retiring");
                 if let Some(port) = port {
                     port.close();
@@ -135,6 +143,11 @@ impl Scheduler {
             }
             signal => self.stop(signal),
         }
+    }
+
+    /// Whether a signal asks for our end but not for the run's. A supervisor that wants both sends INT.
+    fn retires_on(&self, signal: Signal) -> bool {
+        signal == Signal::SIGHUP || (self.supervised && signal == Signal::SIGTERM)
     }
 
     /// Runs what is due until a signal comes.
@@ -172,7 +185,7 @@ impl Scheduler {
             let Some(going) = &self.going else { return };
             select! {
                 recv(self.signals) -> signal => match signal {
-                    Ok(Signal::SIGHUP) => {}
+                    Ok(signal) if self.retires_on(signal) => {}
                     signal => return self.stop(signal.unwrap_or(Signal::SIGTERM)),
                 },
                 recv(going.ended) -> _ => return,

@@ -64,6 +64,17 @@ pub enum Databases {
     },
 }
 
+impl Databases {
+    /// The names that are known beforehand, or `only` those.
+    pub fn names(&self, only: &[DatabaseName]) -> Vec<String> {
+        let names = match (self, only) {
+            (Self::Named(names), []) => names,
+            _ => only,
+        };
+        names.iter().map(|name| name.as_str().to_owned()).collect()
+    }
+}
+
 /// Whom to tell about a run.
 #[derive(Debug, Clone, Default)]
 pub struct Notices {
@@ -178,6 +189,12 @@ fn names(reader: &mut Reader, variable: &str) -> Vec<DatabaseName> {
 }
 
 impl Notices {
+    /// What is left when the part as a whole is wrong, to tell that by.
+    pub fn hooks_only(environment: &Environment) -> Self {
+        let hooks = Reader::resolve(environment, |reader| reader.text("HOOKS_DIR"));
+        Self { hooks: hooks.map(PathBuf::from).unwrap_or_default(), ..Self::default() }
+    }
+
     /// Reads the part.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let curl_options = reader.text("WEBHOOK_EXTRA_ARGS").unwrap_or_default();

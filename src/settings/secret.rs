@@ -1,6 +1,7 @@
 //! Values that must not be seen: they cannot be printed, and what others print is cleaned of them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A password, token or key. It has no `Display`, and its `Debug` shows three stars.
@@ -47,6 +48,16 @@ impl Redactor {
         known.extend(lines.filter(|line| !line.is_empty()).map(String::from));
         known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         known.dedup();
+    }
+
+    /// The line without its secrets and with `$BACKUP_DIR` for the path of that directory: what the API
+    /// shows names no place in the container.
+    pub fn clean_for_api(&self, line: &str, directory: &Path) -> String {
+        let line = self.clean(line);
+        match directory.to_str() {
+            Some(path) if path.len() > 1 => line.replace(path.trim_end_matches('/'), "$BACKUP_DIR"),
+            _ => line,
+        }
     }
 
     /// The line without its secrets.

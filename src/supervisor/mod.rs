@@ -10,7 +10,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, unbounded};
-use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::jobs::Programs;
@@ -86,6 +85,7 @@ impl Supervisor {
         let watch = Watch {
             schedule: settings.schedule.clone(),
             on_start: settings.on_start,
+            first: false,
             starter: Starter::new(settings, programs, reaper, redactor),
             status: Arc::clone(&status),
             backoff: Backoff::new(),
@@ -131,8 +131,10 @@ fn lock(status: &Mutex<SchedulerStatus>) -> MutexGuard<'_, SchedulerStatus> {
 
 struct Watch {
     schedule: Schedule,
-    /// Whether the next start is the first one and makes a backup at once.
+    /// Whether the next start makes a backup at once.
     on_start: bool,
+    /// Whether the last start was to do so.
+    first: bool,
     starter: Starter,
     status: Arc<Mutex<SchedulerStatus>>,
     backoff: Backoff,
@@ -152,7 +154,7 @@ struct Current {
 
 impl Watch {
     fn run(mut self, orders: &Receiver<Order>) {
-        self.start(true);
+        self.start();
         loop {
             let ended = self.current.as_ref().map_or_else(never, |current| current.child.exited().clone());
             let retry =
@@ -178,16 +180,16 @@ impl Watch {
                 }
                 recv(retry) -> _ => {
                     lock(&self.status).restarts += 1;
-                    self.start(true);
+                    self.start();
                 }
             }
         }
     }
 
-    fn start(&mut self, with_port: bool) {
+    fn start(&mut self) {
         self.retry = None;
-        let on_start = std::mem::take(&mut self.on_start);
-        match self.starter.start(&self.schedule, with_port, on_start) {
+        let with_port = self.port_is_free();
+        match self.starter.start(&self.schedule, with_port, self.on_start) {
             Ok(child) => {
                 let mut status = lock(&self.status);
                 status.pid = Some(child.pid().as_raw());
@@ -195,6 +197,8 @@ impl Watch {
                     status.state = SchedulerState::Running;
                 }
                 self.current = Some(Current { child, begun: Instant::now(), has_port: with_port });
+                // One that ends at once, for want of its port for example, has not made the first backup.
+                self.first = std::mem::take(&mut self.on_start);
             }
             Err(error) => self.note_death(&error, None, Duration::ZERO),
         }
@@ -202,6 +206,7 @@ impl Watch {
 
     fn died(&mut self, exit: Exit) {
         let lived = self.current.take().map_or(Duration::ZERO, |current| current.begun.elapsed());
+        self.on_start = self.first && lived < PROOF;
         self.note_death(&exit.to_string(), Some(exit), lived);
     }
 
@@ -234,10 +239,15 @@ impl Watch {
         if let Some(old) = self.current.take() {
             self.retire(old.child);
         }
+        self.start();
+    }
+
+    /// Whether go-cron can have the health port: not while an old one of ours keeps it until its run ends.
+    fn port_is_free(&self) -> bool {
         let free = self.starter.wait_for_port(PORT_PATIENCE);
         // Nobody of ours holds it: then the new one shall say so itself.
         let taken_by_strangers = !self.retiring.iter().any(|old| old.signaller().is_running());
-        self.start(free || taken_by_strangers);
+        free || taken_by_strangers
     }
 
     /// Sees that the current go-cron stays up for a moment.
@@ -253,7 +263,7 @@ impl Watch {
     }
 
     fn retire(&mut self, old: Child) {
-        self.starter.ask_to_retire(&old);
+        start::ask_to_retire(&old);
         let (ended, orders) = (old.exited().clone(), self.orders.clone());
         let wait = move || {
             let _ = ended.recv();
@@ -278,7 +288,7 @@ impl Watch {
         let all: Vec<Child> =
             self.current.take().map(|current| current.child).into_iter().chain(self.retiring).collect();
         for child in &all {
-            child.signaller().signal(Signal::SIGTERM);
+            start::ask_to_stop(child);
         }
         for child in &all {
             // An error, too, means that it has ended: another receiver took the exit.

@@ -1,11 +1,9 @@
 //! Starts go-cron, ours or another, and asks it to make room.
 
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,8 +23,6 @@ pub const SUPERVISOR_VARIABLE: &str = "BACKUPGRAM_SUPERVISOR";
 pub(super) struct Starter {
     health_port: u16,
     program: PathBuf,
-    /// What asks this go-cron to end, but its run to go on.
-    retire_signal: Signal,
     programs: Programs,
     reaper: Reaper,
     redactor: Redactor,
@@ -40,14 +36,9 @@ impl Starter {
         redactor: Redactor,
     ) -> Self {
         let beside = programs.command.with_file_name("go-cron");
-        // Ours closes its port on HUP and ends after its run. Others know TERM only: prodrigestivill/go-cron
-        // then waits for its run, too, but keeps the port meanwhile; HUP would end it on the spot, and the
-        // run's output would go nowhere.
-        let ours = settings.program.as_ref().is_none_or(|program| is_same_file(program, &beside));
         Self {
             health_port: settings.health_port,
             program: settings.program.unwrap_or(beside),
-            retire_signal: if ours { Signal::SIGHUP } else { Signal::SIGTERM },
             programs: programs.clone(),
             reaper,
             redactor,
@@ -82,18 +73,13 @@ impl Starter {
         remove_api_settings(&mut command);
         let (output, stdout) = io::pipe()?;
         command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
-        // A group of its own, so that a signal to ours does not reach a scheduled backup behind its back.
-        let child = self.reaper.spawn(command.process_group(0))?;
         let redactor = self.redactor.clone();
+        // Before the child: without a reader it would not run unobserved, but not at all.
         thread::Builder::new().name("go-cron output".into()).spawn(move || {
             for_each_line(output, |line| log::info!("go-cron: {}", redactor.clean(line)));
         })?;
-        Ok(child)
-    }
-
-    /// Asks a go-cron to end, and to let its run end in peace.
-    pub(super) fn ask_to_retire(&self, child: &Child) {
-        child.signaller().signal(self.retire_signal);
+        // A group of its own, so that a signal to ours does not reach a scheduled backup behind its back.
+        self.reaper.spawn(command.process_group(0))
     }
 
     /// Waits until the health port can be listened on. Answers whether it can.
@@ -111,9 +97,13 @@ impl Starter {
     }
 }
 
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    match (fs::metadata(one), fs::metadata(other)) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        _ => false,
-    }
+/// Asks a go-cron to end, and to let its run end in peace. Ours takes TERM so when it has a supervisor, and
+/// gives up its port at once; prodrigestivill/go-cron always does, but keeps the port until its run has ended.
+pub(super) fn ask_to_retire(child: &Child) {
+    child.signaller().signal(Signal::SIGTERM);
+}
+
+/// Asks a go-cron to end with its run. Ours passes INT on; the run of another one is in its group.
+pub(super) fn ask_to_stop(child: &Child) {
+    child.signaller().signal_group(Signal::SIGINT);
 }

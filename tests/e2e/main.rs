@@ -26,6 +26,9 @@ mod settings;
 /// What no path may reach.
 mod traversal;
 
+/// What a hostile reader of the code has found.
+mod hardening;
+
 /// Killed programs leave no half backup.
 mod crash;
 /// The daemon as the first process of a container.

@@ -11,7 +11,7 @@ mod send;
 mod slots;
 
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,18 +55,17 @@ struct Listening {
 }
 
 impl Gate {
-    /// Listens at `address` and answers by `service` from now on, with at most `connections` at one time.
-    /// `name` is the thread's and the log's.
+    /// Answers by `service` from now on, with at most `connections` at one time. `name` is the thread's and
+    /// the log's.
     ///
     /// # Errors
-    /// When the address cannot be listened on or the thread cannot be started.
+    /// When the thread cannot be started.
     pub fn open(
         name: &'static str,
-        address: SocketAddr,
+        listener: TcpListener,
         connections: usize,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
         let slots = Arc::new(Slots::new(connections));
         let listening =
             Arc::new(Listening { name, listener, closed: AtomicBool::new(false), slots, service });

@@ -96,7 +96,11 @@ fn send_archive(mut stream: &TcpStream, archive: &Archive) -> u64 {
         if stream.write_all(&member.header).is_err() {
             return sent;
         }
-        sent += member.header.len() as u64 + send_part(stream, &file, 0, member.size);
+        let body = send_part(stream, &file, 0, member.size);
+        sent += member.header.len() as u64 + body;
+        if body < member.size {
+            return sent;
+        }
         let padding = vec![0; usize::try_from(member.padding()).unwrap_or_default()];
         if stream.write_all(&padding).is_err() {
             return sent;

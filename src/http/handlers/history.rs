@@ -25,7 +25,10 @@ pub fn show(app: &App, request: &Request) -> Result<Response, ApiError> {
             })?
         }
     };
-    let history = history::newest(&app.directory, limit)
+    let mut history = history::newest(&app.directory, limit)
         .map_err(|error| ApiError::internal("the history cannot be read", error))?;
+    for run in &mut history {
+        app.clean(&mut run.error, &mut run.databases);
+    }
     Ok(Response::json(200, &History { history }))
 }

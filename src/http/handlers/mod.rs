@@ -8,11 +8,22 @@ pub mod status;
 
 use std::sync::Arc;
 
+use crate::backup::DatabaseReport;
 use crate::catalog::BackupDirectory;
 use crate::http::Throttle;
 use crate::jobs::Jobs;
 use crate::live_settings::LiveSettings;
+use crate::settings::Redactor;
 use crate::supervisor::Supervisor;
+
+impl App {
+    /// Takes secrets and paths of the container out of the errors of a run.
+    fn clean(&self, error: &mut String, databases: &mut [DatabaseReport]) {
+        let clean = |text: &mut String| *text = self.redactor.clean_for_api(text, self.directory.root());
+        clean(error);
+        databases.iter_mut().for_each(|database| clean(&mut database.error));
+    }
+}
 
 /// What handlers work on.
 pub struct App {
@@ -20,6 +31,8 @@ pub struct App {
     pub settings: LiveSettings,
     /// The backups.
     pub directory: BackupDirectory,
+    /// What answers must not show.
+    pub redactor: Redactor,
     /// The jobs.
     pub jobs: Arc<Jobs>,
     /// Who has guessed at the token.

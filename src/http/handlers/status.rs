@@ -37,7 +37,8 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
         "wrong_tokens": app.throttle.total(),
         "version": env!("CARGO_PKG_VERSION"),
     });
-    if let Some(report) = last {
+    if let Some(mut report) = last {
+        app.clean(&mut report.error, &mut report.databases);
         answer["last_backup"] = last_backup(&report, Timestamp::now().as_second());
     }
     Ok(Response::json(200, &answer))

@@ -1,0 +1,109 @@
+//! What can go wrong with a backup.
+
+use std::fmt;
+
+use nix::errno::Errno;
+
+use super::preflight::Versions;
+use super::stream::StreamError;
+use crate::catalog::{DatabaseName, DirectoryError};
+use crate::lock::LockError;
+use crate::postgres::DatabaseError;
+use crate::process::{Interrupted, ProgramError};
+use crate::units;
+
+/// Why a backup failed.
+#[derive(Debug)]
+pub enum BackupError {
+    /// Another run holds the lock.
+    Locked(LockError),
+    /// The backup directory cannot be used.
+    Directory(DirectoryError),
+    /// The filesystem cannot be asked for its free space.
+    Disk(Errno),
+    /// Too little is free.
+    NoSpace {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be.
+        needed: u64,
+    },
+    /// The server cannot be reached or asked.
+    Database(DatabaseError),
+    /// pg_dump is older than the server.
+    ClientTooOld(Versions),
+    /// There is nothing to back up.
+    NoDatabases,
+    /// A database was asked for that the settings do not name.
+    NotConfigured(DatabaseName),
+    /// A program failed.
+    Program(ProgramError),
+    /// The dump could not be moved to its file.
+    Write(StreamError),
+    /// pg_dump ended well, but its output has no end.
+    Incomplete,
+    /// The pre-backup hook refused.
+    Hook(String),
+}
+
+impl fmt::Display for BackupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(error) => error.fmt(f),
+            Self::Directory(error) => error.fmt(f),
+            Self::Disk(error) => write!(f, "cannot tell the free space of the backup directory: {error}"),
+            Self::NoSpace { free, needed } => write!(
+                f,
+                "only {} free in the backup directory, BACKUP_MIN_DISK_SPACE asks for {}",
+                units::bytes(*free),
+                units::bytes(*needed)
+            ),
+            Self::Database(error) => error.fmt(f),
+            Self::ClientTooOld(versions) => write!(
+                f,
+                "pg_dump {} is older than the server {}: use an image for PostgreSQL {} or newer",
+                versions.tool, versions.server, versions.server.major
+            ),
+            Self::NoDatabases => f.write_str("there is no database to back up"),
+            Self::NotConfigured(name) => {
+                write!(f, "database {:?} is not among those to back up", name.as_str())
+            }
+            Self::Program(error) => error.fmt(f),
+            Self::Write(error) => error.fmt(f),
+            Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
+            Self::Hook(error) => write!(f, "the pre-backup hook stopped the backup: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BackupError {}
+
+impl From<DatabaseError> for BackupError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ProgramError> for BackupError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl From<DirectoryError> for BackupError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
+impl BackupError {
+    /// The stop signal behind the error, if that is what ended the run.
+    pub fn interrupted(&self) -> Option<Interrupted> {
+        match self {
+            Self::Program(ProgramError::Interrupted(interrupted))
+            | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
+            | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
+            _ => None,
+        }
+    }
+}

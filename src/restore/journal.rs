@@ -1,0 +1,167 @@
+//! What a restore has on the server that belongs to nobody else, written down in the backup directory, so
+//! that a later run finds it when this one is killed.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::RestoreError;
+use crate::backup::hexadecimal;
+use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::durable;
+use crate::postgres::quote::identifier;
+use crate::postgres::{Client, DatabaseError};
+
+/// The databases of one restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The server that they are on.
+    server: String,
+    /// 12 hexadecimal digits that no other restore has.
+    tag: String,
+}
+
+const PREFIX: &str = ".restore-";
+/// How long the server may take to end what a killed psql was doing.
+const SETTLE_TIME: Duration = Duration::from_secs(10);
+
+/// Drops the largest tables, one by one. A statement of the load may still be running for a while after its
+/// psql has ended, and must not be waited for.
+const DROP_LARGEST_TABLES: &str = r"
+    SET client_min_messages = error;
+    SET lock_timeout = '2s';
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid();
+    SELECT format('DROP TABLE IF EXISTS %s CASCADE', oid::regclass) FROM pg_class
+    WHERE relkind = 'r' AND relnamespace <> 'pg_catalog'::regnamespace AND pg_table_size(oid) > 1048576
+    ORDER BY pg_table_size(oid) DESC LIMIT 20
+    \gexec
+";
+
+/// Ends the sessions of one restore, which carry its scratch database's name, and counts them.
+const END_SESSIONS: &str = "
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE application_name = :'name' AND pid <> pg_backend_pid();
+";
+
+impl Journal {
+    /// Writes down that a restore begins.
+    ///
+    /// # Errors
+    /// When it cannot be written, or there are no random numbers.
+    pub fn begin(directory: &BackupDirectory, server: String) -> Result<Self, RestoreError> {
+        let mut random = [0; 6];
+        getrandom::fill(&mut random).map_err(|error| RestoreError::Random(error.to_string()))?;
+        let journal = Self { server, tag: hexadecimal(&random) };
+        let text = serde_json::to_vec(&journal).map_err(|error| RestoreError::Journal(error.into()))?;
+        durable::replace_file(directory.root(), &journal.path(directory), &text, 0o600)
+            .map_err(RestoreError::Journal)?;
+        Ok(journal)
+    }
+
+    /// What is loaded into.
+    pub fn scratch(&self) -> DatabaseName {
+        self.name("scratch")
+    }
+
+    /// What a replaced database is called until it is dropped.
+    pub fn replaced(&self) -> DatabaseName {
+        self.name("replaced")
+    }
+
+    /// The name comes from the tag alone: whatever else somebody writes into the file, nothing but databases
+    /// of restores can be dropped by it.
+    fn name(&self, role: &str) -> DatabaseName {
+        DatabaseName::ours(role, &self.tag)
+    }
+
+    fn path(&self, directory: &BackupDirectory) -> PathBuf {
+        directory.root().join(format!("{PREFIX}{}.json", self.tag))
+    }
+
+    /// Waits until the server has ended whatever a killed psql of this restore was doing: it finishes the
+    /// order that it is at before it notices that nobody listens.
+    pub fn settle(&self, client: &Client) -> Result<(), DatabaseError> {
+        let deadline = Instant::now() + SETTLE_TIME;
+        let name = self.scratch();
+        loop {
+            let output = client.clean_up(END_SESSIONS, &[("name", name.as_str())])?;
+            if output.stdout.trim_ascii() == b"0" || Instant::now() >= deadline {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Drops the databases of this restore that are still there, and forgets it.
+    ///
+    /// # Errors
+    /// When one cannot be dropped; it is not forgotten then.
+    pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
+        self.settle(client)?;
+        self.make_room(client);
+        let drop = |name: DatabaseName| {
+            format!("DROP DATABASE IF EXISTS {} WITH (FORCE);\n", identifier(name.as_str()))
+        };
+        // The notice that there was none is not worth a line.
+        let quietly = "SET client_min_messages = warning;\n";
+        client.clean_up(&format!("{quietly}{}{}", drop(self.scratch()), drop(self.replaced())), &[])?;
+        let path = self.path(directory);
+        let removed = durable::remove_if_there(&path).and_then(|_| durable::sync_parent(&path));
+        removed.unwrap_or_else(|error| log::warn!("cannot remove {}: {error}", path.display()));
+        Ok(())
+    }
+
+    /// DROP DATABASE begins with a checkpoint, which cannot be written on a disk that the load has filled, and
+    /// nobody can connect to what it leaves. The files of a dropped table go without one.
+    fn make_room(&self, client: &Client) {
+        let scratch = client.of_database(&self.scratch());
+        // A scratch database that has taken the target's name, or was never made, is not there.
+        if let Err(error) = scratch.clean_up(DROP_LARGEST_TABLES, &[]) {
+            log::debug!("{} was not emptied: {error}", self.scratch());
+        }
+    }
+
+    fn read(path: &Path) -> io::Result<Self> {
+        let journal: Self = serde_json::from_slice(&fs::read(path)?)?;
+        let hexadecimal = journal.tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match hexadecimal && journal.tag.len() == 12 {
+            true => Ok(journal),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore")),
+        }
+    }
+}
+
+/// Drops what killed restores left on this server. Only the holder of the directory's lock may call this.
+/// What cannot be dropped is a warning, and is tried again next time.
+pub fn sweep(directory: &BackupDirectory, client: &Client) {
+    let Ok(entries) = fs::read_dir(directory.root()) else { return };
+    let names = entries.flatten().map(|entry| entry.path());
+    let is_journal = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(PREFIX) && name.ends_with(".json")
+    };
+    for path in names.filter(is_journal) {
+        match Journal::read(&path) {
+            Ok(journal) if journal.server != client.server().address() => {
+                log::warn!(
+                    "a killed restore may have left database {} on {}",
+                    journal.scratch(),
+                    journal.server
+                );
+            }
+            Ok(journal) => match journal.end(directory, client) {
+                Ok(()) => log::info!("dropped what a killed restore left: {}", journal.scratch()),
+                Err(error) => log::warn!(
+                    "cannot drop {} or {}, which a killed restore left: {error}",
+                    journal.scratch(),
+                    journal.replaced()
+                ),
+            },
+            Err(error) => log::warn!("cannot use {}: {error}", path.display()),
+        }
+    }
+}
