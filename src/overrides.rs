@@ -5,14 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use crate::backup::DumpOptions;
 use crate::catalog::BackupDirectory;
 use crate::durable;
 use crate::settings::{Environment, Rule, Variable};
+
+/// Bytes of the longest override file: more than every variable at the length of a request's body can take.
+const LONGEST: u64 = 8 << 20;
 
 /// The file in a backup directory.
 pub fn path(directory: &Path) -> PathBuf {
@@ -82,7 +89,7 @@ impl Overrides {
     /// When it cannot be read or holds a line that the API could not have written.
     pub fn load(directory: &Path) -> Result<Self, OverridesError> {
         let path = path(directory);
-        let bytes = match fs::read(&path) {
+        let bytes = match read_regular(&path) {
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(Self::default());
@@ -92,12 +99,19 @@ impl Overrides {
         Self::parse(&bytes).map_err(|(line, problem)| OverridesError::BadLine { path, line, problem })
     }
 
-    /// Replaces the override file of a backup directory, whole or not at all.
+    /// Replaces the override file of a backup directory, whole or not at all. Without overrides there is none,
+    /// as before the first.
     ///
     /// # Errors
     /// When it cannot be written; the old one stays.
     pub fn save(&self, directory: &BackupDirectory) -> io::Result<()> {
         let path = path(directory.root());
+        if self.0.is_empty() {
+            return match durable::remove_if_there(&path)? {
+                true => durable::sync_parent(&path),
+                false => Ok(()),
+            };
+        }
         durable::replace_file(directory.root(), &path, self.render().as_bytes(), 0o600)
     }
 
@@ -174,6 +188,26 @@ impl Overrides {
             rest = &rest[end + 1..];
         }
         Ok(Self(values))
+    }
+}
+
+/// The contents of a file that is one and not too long. A pipe would hold the reader up for ever, a device or a
+/// link to one would fill its memory, and a link could lead to a file that is none of this directory's.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = File::options().read(true).custom_flags(flags.bits()).open(path);
+    let file = opened.map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
+        Errno::ELOOP => io::Error::other("is a symbolic link"),
+        _ => error,
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LONGEST {
+        true => Err(io::Error::other(format!("is longer than {LONGEST} bytes"))),
+        false => Ok(bytes),
     }
 }
 

@@ -16,7 +16,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error with this status and sentence.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), headers: Vec::new() }
+        Self { status, message: one_line(message.into()), headers: Vec::new() }
     }
 
     /// 400: the request makes no sense.
@@ -56,6 +56,14 @@ impl ApiError {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// A sentence may quote what a request said, but stays one line.
+fn one_line(message: String) -> String {
+    if !message.contains(char::is_control) {
+        return message;
+    }
+    message.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 impl From<ApiError> for Response {

@@ -4,8 +4,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::jobs::remove_api_settings;
 use crate::process::Runner;
-use crate::settings::Environment;
+use crate::settings::{Environment, VARIABLES};
 
 /// Runs the programs in `directory` with `event` as their argument, the effective settings in their
 /// environment, and the paths of `files` in `BACKUP_FILES`, one a line.
@@ -29,6 +30,11 @@ pub fn run(
         command.arg("--reverse");
     }
     command.arg(directory);
+    // A variable that is empty by an override must not come through from our own environment, nor the API's token.
+    remove_api_settings(&mut command);
+    for variable in VARIABLES {
+        command.env_remove(variable.name);
+    }
     for (name, value) in environment.effective() {
         command.env(name, value);
     }

@@ -96,12 +96,19 @@ fn config_lines(options: &[String]) -> Vec<String> {
                 lines.push(format!("{option} {}", quote(value)));
             }
             _ => {
-                wants_value = word.len() == 2 && word.ends_with(|c| WITH_VALUE.contains(c));
+                wants_value = takes_next_word(word);
                 lines.push(word.clone());
             }
         }
     }
     lines
+}
+
+/// Whether the next word is this option's value, whatever it looks like. Of the long options only those are
+/// known that an override may have: there a value must not become an option that nobody has judged.
+fn takes_next_word(option: &str) -> bool {
+    let short = option.len() == 2 && option.ends_with(|c| WITH_VALUE.contains(c));
+    short || TRUSTED.iter().any(|(known, has_value)| *has_value && *known == option)
 }
 
 /// Options of curl that an override may have, with whether they take a value.
@@ -167,5 +174,14 @@ mod tests {
         let lines =
             ["-H \"X: a\\\"b\\\\c\"", "-k", "-m \"x\"", "--retry \"3\"", "-u \"-dash\"", "-H \"A: b\""];
         assert_eq!(config_lines(&words), lines);
+    }
+
+    #[test]
+    fn what_an_override_gives_an_option_as_its_value_is_no_option_to_curl() {
+        for (option, has_value) in TRUSTED.into_iter().filter(|(_, has_value)| *has_value) {
+            assert_eq!(check_trusted_options(&format!("{option} -d@/x")), Ok(()), "{has_value}");
+            let words = [option, "-d@/x", "-k"].map(String::from);
+            assert_eq!(config_lines(&words), [format!("{option} \"-d@/x\""), "-k".to_owned()]);
+        }
     }
 }

@@ -301,12 +301,12 @@ impl Signaller {
         self.shared.lock().get(&self.pid).is_some_and(|entry| entry.serial == self.serial)
     }
 
-    /// Sends `signal` to the whole group that the child leads, while the child has not ended.
-    pub fn signal_group(&self, signal: Signal) -> bool {
+    /// Sends `signal` to the group that the caller has made this child the leader of, when what is left of that
+    /// group shall outlive the child and it was therefore not started by [`Reaper::spawn_group`].
+    pub fn signal_own_group(&self, signal: Signal) -> bool {
         let children = self.shared.lock();
-        children
-            .get(&self.pid)
-            .is_some_and(|entry| entry.serial == self.serial && killpg(self.pid, signal).is_ok())
+        let is_ours = children.get(&self.pid).is_some_and(|entry| entry.serial == self.serial);
+        is_ours && killpg(self.pid, signal).is_ok()
     }
 
     /// Sends `signal` to the child, or to its whole group when it leads one. Does nothing when the

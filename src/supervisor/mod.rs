@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, after, bounded, never, select, unbounded};
 use serde::Serialize;
 
 use crate::jobs::Programs;
@@ -49,6 +49,8 @@ pub struct SchedulerStatus {
 
 /// How long a new go-cron must live to count as up.
 const PROOF: Duration = Duration::from_millis(500);
+/// How long one that is to answer on the health port may take to do so; longer only its life counts.
+const PORT_PROOF: Duration = Duration::from_millis(1300);
 /// How long an old go-cron may take to give up the health port before the new one starts without it.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -154,7 +156,7 @@ struct Current {
 
 impl Watch {
     fn run(mut self, orders: &Receiver<Order>) {
-        self.start();
+        self.start(true);
         loop {
             let ended = self.current.as_ref().map_or_else(never, |current| current.child.exited().clone());
             let retry =
@@ -180,15 +182,14 @@ impl Watch {
                 }
                 recv(retry) -> _ => {
                     lock(&self.status).restarts += 1;
-                    self.start();
+                    self.start(self.may_have_port(Duration::ZERO));
                 }
             }
         }
     }
 
-    fn start(&mut self) {
+    fn start(&mut self, with_port: bool) {
         self.retry = None;
-        let with_port = self.port_is_free();
         match self.starter.start(&self.schedule, with_port, self.on_start) {
             Ok(child) => {
                 let mut status = lock(&self.status);
@@ -239,26 +240,33 @@ impl Watch {
         if let Some(old) = self.current.take() {
             self.retire(old.child);
         }
-        self.start();
+        self.start(self.may_have_port(PORT_PATIENCE));
     }
 
-    /// Whether go-cron can have the health port: not while an old one of ours keeps it until its run ends.
-    fn port_is_free(&self) -> bool {
-        let free = self.starter.wait_for_port(PORT_PATIENCE);
-        // Nobody of ours holds it: then the new one shall say so itself.
-        let taken_by_strangers = !self.retiring.iter().any(|old| old.signaller().is_running());
-        free || taken_by_strangers
+    /// Whether the next go-cron is to open the health port, which an old one may still hold.
+    fn may_have_port(&self, patience: Duration) -> bool {
+        // When nobody of ours holds it, the new one shall say so itself.
+        let mut retiring = self.retiring.iter();
+        self.starter.wait_for_port(patience) || !retiring.any(|old| old.signaller().is_running())
     }
 
-    /// Sees that the current go-cron stays up for a moment.
+    /// Sees that the current go-cron stays up for a moment, and opens its port: a slow one may fail late.
     fn prove(&mut self) -> Result<(), String> {
         let Some(current) = &self.current else { return Err("it cannot be started".into()) };
-        match current.child.exited().recv_timeout(PROOF) {
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Ok(()),
-            exit => {
-                self.current = None;
-                Err(exit.unwrap_or(Exit::Unknown).to_string())
+        let mut pause = PROOF;
+        loop {
+            match current.child.exited().recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => {}
+                exit => {
+                    self.current = None;
+                    return Err(exit.unwrap_or(Exit::Unknown).to_string());
+                }
             }
+            let has_time = current.begun.elapsed() < PORT_PROOF;
+            if !current.has_port || !has_time || self.starter.port_answers() {
+                return Ok(());
+            }
+            pause = Duration::from_millis(20);
         }
     }
 

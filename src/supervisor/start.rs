@@ -1,7 +1,7 @@
 //! Starts go-cron, ours or another, and asks it to make room.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -82,6 +82,11 @@ impl Starter {
         self.reaper.spawn(command.process_group(0))
     }
 
+    /// Whether somebody listens on the health port, or nobody is to.
+    pub(super) fn port_answers(&self) -> bool {
+        self.health_port == 0 || TcpStream::connect((Ipv4Addr::LOCALHOST, self.health_port)).is_ok()
+    }
+
     /// Waits until the health port can be listened on. Answers whether it can.
     pub(super) fn wait_for_port(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
@@ -105,5 +110,5 @@ pub(super) fn ask_to_retire(child: &Child) {
 
 /// Asks a go-cron to end with its run. Ours passes INT on; the run of another one is in its group.
 pub(super) fn ask_to_stop(child: &Child) {
-    child.signaller().signal_group(Signal::SIGINT);
+    child.signaller().signal_own_group(Signal::SIGINT);
 }

@@ -136,17 +136,13 @@ fn the_success_of_one_database_does_not_hide_the_failure_of_another() {
 fn a_run_that_cannot_even_begin_is_kept_and_told_like_any_other_failure() {
     let server = Cluster::shared(15);
     let database = server.database("untold");
-    let spoil: [(&str, fn(&Store)); 2] = [
-        (".api-overrides.env", |store| {
-            fs::write(store.path().join(".api-overrides.env"), "rubbish\n").unwrap()
-        }),
-        ("POSTGRES_PASSWORD", |_| {}),
-    ];
-    for (cause, spoil) in spoil {
+    for cause in [".api-overrides.env", "POSTGRES_PASSWORD"] {
         let store = Store::new();
         Cli::backup(server, &store, &database.name).run().succeeded();
-        store.hook("tell", &format!("echo \"$1\" >> {}/told", store.root().display()));
-        spoil(&store);
+        store.hook("tell", &format!("#!/bin/sh\necho \"$1\" >> {}/told", store.root().display()));
+        if cause == ".api-overrides.env" {
+            fs::write(store.path().join(cause), "rubbish\n").unwrap();
+        }
         let mut cli = Cli::backup(server, &store, &database.name);
         if cause == "POSTGRES_PASSWORD" {
             cli = cli.env("POSTGRES_PASSWORD_FILE", "/nonexistent");

@@ -17,8 +17,14 @@ mod restore;
 mod auth;
 /// The listing, the downloads and the deletions.
 mod catalog;
+/// What the API may change, what it may not, and that a change is made whole or not at all.
+mod config;
+/// The runs of the past, whoever asked for them.
+mod history;
 /// The API's jobs: the queue, the live log, cancelling, and the scheduler's supervision.
 mod jobs;
+/// Another schedule for a running scheduler, ours or a foreign one.
+mod schedule_changes;
 /// Where a secret may not appear.
 mod secrets;
 /// What is refused before anything runs.
@@ -28,6 +34,8 @@ mod traversal;
 
 /// What a hostile reader of the code has found.
 mod hardening;
+/// When the health check says that something is wrong, and what.
+mod health;
 
 /// Killed programs leave no half backup.
 mod crash;

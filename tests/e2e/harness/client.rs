@@ -99,7 +99,11 @@ fn read_response(stream: &mut impl Read, headless: bool) -> Response {
             break at;
         }
         let mut chunk = [0; 4096];
-        let read = stream.read(&mut chunk).expect("read the head of an answer");
+        let read = match stream.read(&mut chunk) {
+            // A read with a timeout is not taken up again by the kernel when the process was stopped meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.expect("read the head of an answer"),
+        };
         assert_ne!(read, 0, "the connection ended in the head: {:?}", String::from_utf8_lossy(&bytes));
         bytes.extend_from_slice(&chunk[..read]);
     };

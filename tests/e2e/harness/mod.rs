@@ -3,23 +3,31 @@
 //! Everything is started here and stopped here, by the pid that was started; the [`guardian`] does it when the
 //! test binary itself is killed.
 
+pub mod brake;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod configure;
 pub mod daemon;
 pub mod fixture;
+pub mod foreign_cron;
 pub mod guardian;
 pub mod mount;
+pub mod port_watch;
 pub mod process;
 pub mod store;
 pub mod wait;
 pub mod webhook;
 
+pub use brake::Brake;
 pub use client::{exchange, request};
 pub use cluster::{Cluster, Database, quoted, without_volatile_lines};
 pub use command::Cli;
+pub use configure::{argument, overrides, rendered};
 pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};
-pub use process::Process;
+pub use foreign_cron::{broken_scheduler, foreign_scheduler};
+pub use port_watch::{PortWatch, answers};
+pub use process::{Process, may_unshare, signal_pid};
 pub use store::{SLOTS, Store, read_dump, sha256, write_script};
 pub use wait::{LONG, SOON, wait_until};
 pub use webhook::Webhook;

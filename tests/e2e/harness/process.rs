@@ -96,3 +96,14 @@ impl Process {
 pub fn signal_pid(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }
+
+/// Whether a process namespace can be made here; says so where not.
+pub fn may_unshare() -> bool {
+    let mut command = std::process::Command::new("unshare");
+    let allowed = command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "true"]).status();
+    let allowed = allowed.is_ok_and(|status| status.success());
+    if !allowed {
+        eprintln!("SKIPPED: a process namespace cannot be made here");
+    }
+    allowed
+}
