@@ -20,7 +20,7 @@ pub mod retention;
 pub mod schedule;
 pub mod scheduler;
 pub mod settings;
-mod sql;
+pub mod sql;
 pub mod status;
 pub mod supervisor;
 mod units;

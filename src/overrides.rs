@@ -157,7 +157,7 @@ impl Overrides {
     }
 
     /// The file's contents.
-    fn render(&self) -> String {
+    pub fn render(&self) -> String {
         self.0
             .iter()
             .map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''")))

@@ -170,6 +170,10 @@ impl DumpOptions {
             return Err(OptionError::Refused(word.to_owned()));
         };
         for (at, letter) in letters.char_indices() {
+            if letter == '-' {
+                // By itself it would be `--`, and our own options after it no options any more.
+                return Err(OptionError::Refused(word.to_owned()));
+            }
             if REFUSED.iter().chain(&REFUSED_FLAGS).any(|(short, _)| *short == letter) {
                 return Err(OptionError::Refused(format!("-{letter}")));
             }
@@ -286,6 +290,8 @@ mod tests {
             "x",
             "--",
             "-",
+            "-v-",
+            "-v-x",
         ] {
             assert!(matches!(DumpOptions::parse(text), Err(OptionError::Refused(_))), "{text}");
         }

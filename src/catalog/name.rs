@@ -124,9 +124,11 @@ impl Suffix {
     /// # Errors
     /// When it has no leading dot, a slash or control character in it, or is longer than 32 bytes: the
     /// name of the longest database must leave room for its manifest's within a file name's 255 bytes.
+    /// Neither may it look as if the stamp were in it.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let fits = text.len() <= 32 && text.len() > 1 && text.starts_with('.');
         match fits && !text.chars().any(|c| c == '/' || c.is_control()) {
+            true if holds_stamp(text) => Err(NameError("must not hold a dash and what looks like a stamp")),
             true => Ok(Self(text.to_owned())),
             false => Err(NameError("must be a dot and up to 31 bytes without a slash")),
         }
@@ -155,6 +157,14 @@ pub struct NameParts {
 
 /// The stamp of a pointer to the newest backup.
 pub(super) const LATEST: &str = "latest";
+
+/// Whether there is a dash in a text and after it the stamp of a slot or of a pointer.
+fn holds_stamp(text: &str) -> bool {
+    text.match_indices('-').any(|(at, _)| {
+        let word = text[at + 1..].split('.').next().unwrap_or_default();
+        word == LATEST || Slot::ALL.iter().any(|slot| slot.is_stamp(word))
+    })
+}
 
 impl BackupName {
     /// Checks a name from outside.
@@ -190,7 +200,8 @@ impl BackupName {
     }
 
     /// Takes the name apart, if it is one that this tool gives in `slot`. The last stamp counts, so that
-    /// a database called `app-20260101` is told from one called `app`.
+    /// a database called `app-20260101` is told from one called `app`, whatever kind of stamp it is, so that
+    /// the pointer of one called `app-20260101.x` is no backup of `app`.
     pub fn parts(&self, slot: Slot) -> Option<NameParts> {
         self.split_at_stamp(slot.stamp_length(), |text| slot.is_stamp(text))
     }
@@ -205,7 +216,7 @@ impl BackupName {
         dashes.rev().find_map(|dash| {
             let stamp = self.0.get(dash + 1..dash + 1 + length).filter(|stamp| is_stamp(stamp))?;
             let suffix = &self.0[dash + 1 + length..];
-            if !suffix.is_empty() && !suffix.starts_with('.') {
+            if (!suffix.is_empty() && !suffix.starts_with('.')) || holds_stamp(suffix) {
                 return None;
             }
             let database = DatabaseName::from_file_name(&self.0[..dash])?;
@@ -257,6 +268,26 @@ mod tests {
         let parts = BackupName::parse("my-app-latest.sql.gz").unwrap().latest_parts().unwrap();
         assert_eq!((parts.database.as_str(), parts.suffix.as_str()), ("my-app", ".sql.gz"));
         assert_eq!(BackupName::parse("app-20260416.sql.gz").unwrap().latest_parts(), None);
+    }
+
+    #[test]
+    fn a_stamp_within_a_databases_name_does_not_count() {
+        let backup = BackupName::parse("app-latest.x-20260416.sql.gz").unwrap();
+        assert_eq!(backup.latest_parts(), None);
+        assert_eq!(backup.parts(Slot::Daily).unwrap().database.as_str(), "app-latest.x");
+        let pointer = BackupName::parse("app-20260416.x-latest.sql.gz").unwrap();
+        assert_eq!(pointer.parts(Slot::Daily), None);
+        assert_eq!(pointer.latest_parts().unwrap().database.as_str(), "app-20260416.x");
+    }
+
+    #[test]
+    fn a_suffix_does_not_look_like_a_stamp() {
+        for suffix in [".sql.gz", ".sql-gz", ".x-1234567", ".x-latest2.gz"] {
+            assert!(Suffix::parse(suffix).is_ok(), "{suffix}");
+        }
+        for suffix in [".x-latest.gz", ".-latest", ".x-202604", ".x-20260416.gz", ".20260416-143000"] {
+            assert!(Suffix::parse(suffix).is_err(), "{suffix}");
+        }
     }
 
     #[test]

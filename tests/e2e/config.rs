@@ -316,7 +316,7 @@ fn a_change_that_cannot_be_kept_is_not_made() {
     let (file, config, scheduler) =
         (overrides(&store), daemon.config(), daemon.status()["scheduler"].clone());
     // Where the new file would be written first, nothing can be: as on a full or failing disk.
-    let obstacle = store.path().join(".api-overrides.env.tmp");
+    let obstacle = store.path().join(format!(".api-overrides.env.{}.tmp", daemon.pid()));
     fs::create_dir(&obstacle).unwrap();
     for _ in 0..2 {
         let sentence = daemon.patch(&json!({"BACKUP_KEEP_DAYS": 4, "SCHEDULE": "@monthly"})).error(500);

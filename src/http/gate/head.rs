@@ -8,6 +8,9 @@ use super::limits::{BODY, FIELDS, HEAD, REQUEST_LINE};
 use crate::http::error::ApiError;
 use crate::http::message::Headers;
 
+/// The fields that say where a request ends, whose it is and what becomes of the connection.
+const FRAMING: [&str; 5] = ["Host", "Content-Length", "Transfer-Encoding", "Connection", "Expect"];
+
 /// A checked head.
 #[derive(Debug)]
 pub struct Head {
@@ -43,18 +46,14 @@ impl Head {
         let seen = &bytes[..bytes.len().min(HEAD)];
         let end = memmem::find(seen, b"\r\n\r\n").map(|at| at + 4);
         check_bytes(&seen[..end.unwrap_or(seen.len())])?;
-        let Some(end) = end else {
-            return match (memchr::memchr(b'\n', seen), bytes.len()) {
-                (None, length) if length >= REQUEST_LINE => {
-                    Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes")))
-                }
-                (_, length) if length >= HEAD => {
-                    Err(ApiError::new(431, format!("the request head is longer than {HEAD} bytes")))
-                }
-                _ => Ok(Found::Part),
-            };
-        };
-        Self::parse(&bytes[..end]).map(|head| Found::Whole(Box::new(head), end))
+        check_request_line(seen)?;
+        match end {
+            Some(end) => Self::parse(&bytes[..end]).map(|head| Found::Whole(Box::new(head), end)),
+            None if bytes.len() >= HEAD => {
+                Err(ApiError::new(431, format!("the request head is longer than {HEAD} bytes")))
+            }
+            None => Ok(Found::Part),
+        }
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, ApiError> {
@@ -74,12 +73,11 @@ impl Head {
             Err(error) => return Err(ApiError::bad_request(format!("this is not an HTTP request: {error}"))),
         }
         let target = request.path.unwrap_or_default();
-        if target.len() > REQUEST_LINE {
-            return Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes")));
-        }
         if !target.is_ascii() {
             return Err(ApiError::bad_request("the request target is not ASCII"));
         }
+        let target = path_of(target).ok_or_else(|| ApiError::bad_request("the request target is no path"))?;
+        check_framing(request.headers)?;
         let method = request.method.unwrap_or_default().to_owned();
         // A field that is not ASCII cannot be one that anybody here reads.
         let field = |header: &&mut httparse::Header| header.value.is_ascii();
@@ -96,7 +94,6 @@ impl Head {
         }
         let keep_alive =
             is_1_1 && !connection_options(&headers).any(|option| option.eq_ignore_ascii_case("close"));
-        let target = path_of(target).to_owned();
         Ok(Self { method, target, headers, body_length, expects_continue, keep_alive })
     }
 
@@ -122,6 +119,25 @@ fn check_bytes(head: &[u8]) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// The request line's length, however much of it has come. An empty line before it does not count.
+fn check_request_line(seen: &[u8]) -> Result<(), ApiError> {
+    let line = seen.strip_prefix(b"\r\n").unwrap_or(seen);
+    // Its CR is there before its LF.
+    match memchr::memchr(b'\n', line).unwrap_or(line.len()) > REQUEST_LINE + 1 {
+        true => Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes"))),
+        false => Ok(()),
+    }
+}
+
+/// The fields by which requests are told apart must not be passed over because they are not ASCII.
+fn check_framing(fields: &[httparse::Header]) -> Result<(), ApiError> {
+    let frames = |name: &str| FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name));
+    match fields.iter().find(|field| !field.value.is_ascii() && frames(field.name)) {
+        Some(field) => Err(ApiError::bad_request(format!("the field {} is not ASCII", field.name))),
+        None => Ok(()),
+    }
 }
 
 /// RFC 9112, 3.2: one Host, and in HTTP/1.1 not none.
@@ -164,14 +180,21 @@ fn connection_options(headers: &Headers) -> impl Iterator<Item = &str> {
     headers.all("Connection").flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// RFC 9112, 3.2.2: a server must take the absolute form; its host says nothing to us.
-fn path_of(target: &str) -> &str {
-    let scheme = ["http://", "https://"]
-        .into_iter()
-        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    match scheme {
-        Some(scheme) => target[scheme.len()..].find('/').map_or("/", |at| &target[scheme.len() + at..]),
-        None => target,
+/// RFC 9112, 3.2: the origin form and the asterisk as they are; of the absolute form, which a server must
+/// take, what follows the authority, as its host says nothing to us. There is nothing to connect to.
+fn path_of(target: &str) -> Option<String> {
+    if target == "*" || target.starts_with('/') {
+        return Some(target.to_owned());
+    }
+    let (scheme, rest) = target.split_once("://")?;
+    if !["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+        return None;
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match &rest[end..] {
+        path if path.starts_with('/') => Some(path.to_owned()),
+        // The path may be left out before a query.
+        query => Some(format!("/{query}")),
     }
 }
 
@@ -296,6 +319,45 @@ mod tests {
         assert_eq!(head("GET HTTP://h:1/a?b HTTP/1.1\r\nHost: a\r\n\r\n").target, "/a?b");
         assert_eq!(head("GET http://h HTTP/1.1\r\nHost: a\r\n\r\n").target, "/");
         assert_eq!(head("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target, "*");
+    }
+
+    #[test]
+    fn a_query_right_after_the_authority_is_no_part_of_it() {
+        assert_eq!(head("GET http://h?x=/status HTTP/1.1\r\nHost: a\r\n\r\n").target, "/?x=/status");
+        assert_eq!(head("GET http://h#/status HTTP/1.1\r\nHost: a\r\n\r\n").target, "/#/status");
+    }
+
+    #[test]
+    fn a_target_that_is_no_path_is_refused() {
+        for target in ["status", "h:80", "ftp://h/x", "file:/x", "**", "?x"] {
+            assert_eq!(refused(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")), 400, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_frames_the_request_is_not_passed_over_for_not_being_ascii() {
+        for field in
+            ["Content-Length: 5", "Transfer-Encoding: chunked", "Host: b", "connection: close", "Expect: x"]
+        {
+            let bytes = [b"POST / HTTP/1.1\r\nHost: a\r\n", field.as_bytes(), b"\xff\r\n\r\n"].concat();
+            assert_eq!(refused(bytes), 400, "{field}");
+        }
+        let other = [with("").trim_end().as_bytes(), b"\r\nX-Y: \xff\r\n\r\n"].concat();
+        assert!(matches!(Head::find(&other), Ok(Found::Whole(..))));
+    }
+
+    #[test]
+    fn the_limit_of_the_request_line_is_the_same_however_it_comes() {
+        let line = |length: usize| format!("GET /{} HTTP/1.1", "a".repeat(length - "GET / HTTP/1.1".len()));
+        for before in ["", "\r\n"] {
+            let long = format!("{before}{}\r\nHost: a\r\n\r\n", line(REQUEST_LINE + 1));
+            assert_eq!(refused(&long), 414);
+            let longest = format!("{before}{}\r\nHost: a\r\n\r\n", line(REQUEST_LINE));
+            for length in [REQUEST_LINE, REQUEST_LINE + 1, REQUEST_LINE + 2, longest.len() - 1] {
+                assert!(matches!(Head::find(&longest.as_bytes()[..length]), Ok(Found::Part)), "{length}");
+            }
+            head(&longest);
+        }
     }
 
     proptest! {

@@ -19,14 +19,23 @@ pub fn show(app: &App) -> Response {
 
 /// Changes overrides, all of those in the body or none.
 pub fn change(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let ConfigBody(changes) = parse_object(&request.body)?;
-    if changes.is_empty() {
-        return Err(ApiError::bad_request("the body names no setting to change"));
-    }
+    let changes = asked_changes(&request.body)?;
     let environment = app.settings.change(&changes).map_err(refusal)?;
     let keys: Vec<&str> = changes.keys().map(String::as_str).collect();
     log::info!("changed on request: {}", keys.join(", "));
     Ok(describe(&environment))
+}
+
+/// The changes that a body asks for, at least one; what the settings make of them is not looked at.
+///
+/// # Errors
+/// 400 when it is no object of single keys and plain values, or is empty.
+pub fn asked_changes(body: &[u8]) -> Result<Changes, ApiError> {
+    let ConfigBody(changes) = parse_object(body)?;
+    match changes.is_empty() {
+        true => Err(ApiError::bad_request("the body names no setting to change")),
+        false => Ok(changes),
+    }
 }
 
 /// Clears one override.

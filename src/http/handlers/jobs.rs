@@ -48,20 +48,40 @@ struct JobList {
 
 /// Asks for a backup.
 pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let body: BackupBody = parse_object(&request.body)?;
+    let databases = asked_backup(&request.body)?;
     if let Ok(Subject { databases: Databases::Named(names), .. }) =
         Reader::resolve(&app.settings.environment(), Subject::read)
-        && let Some(stranger) = body.databases.iter().find(|name| !names.contains(name))
+        && let Some(stranger) = databases.iter().find(|name| !names.contains(name))
     {
         let message = format!("databases: {:?} is not among those to back up", stranger.as_str());
         return Err(ApiError::bad_request(message));
     }
-    submit(app, Task::Backup(body.databases))
+    submit(app, Task::Backup(databases))
+}
+
+/// The databases that a body asks to back up; none stands for all of the settings.
+///
+/// # Errors
+/// 400 when the body is not of that form.
+pub fn asked_backup(body: &[u8]) -> Result<Vec<DatabaseName>, ApiError> {
+    parse_object(body).map(|BackupBody { databases }| databases)
 }
 
 /// Asks for a restore.
 pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let body: RestoreBody = parse_object(&request.body)?;
+    let task = asked_restore(&request.body)?;
+    if let Task::Restore { slot, name, .. } = &task {
+        app.directory.open(*slot, name).map_err(refusal)?;
+    }
+    submit(app, task)
+}
+
+/// The restore that a body asks for; whether there is such a backup is not looked at.
+///
+/// # Errors
+/// 400 when the body is not of that form or not confirmed, 404 when there is no such slot.
+pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
+    let body: RestoreBody = parse_object(body)?;
     let file = match (&body.file, body.telegram_message_id) {
         (Some(file), None) => file,
         (None, Some(_)) => {
@@ -77,8 +97,7 @@ pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
     }
     let parts = file.split_once('/').ok_or_else(|| ApiError::bad_request("file must be SLOT/NAME"))?;
     let (slot, name) = locate(parts.0, parts.1)?;
-    app.directory.open(slot, &name).map_err(refusal)?;
-    submit(app, Task::Restore { slot, name, target, keep_previous: body.keep_previous })
+    Ok(Task::Restore { slot, name, target, keep_previous: body.keep_previous })
 }
 
 fn target(name: Option<&str>) -> Result<DatabaseName, ApiError> {
