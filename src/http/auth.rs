@@ -9,6 +9,7 @@ use crate::settings::Secret;
 
 /// The token, as its digest. Digests are of one length, so comparing them in constant time tells nothing,
 /// not even how long the token is.
+#[derive(Clone)]
 pub struct Token {
     digest: [u8; 32],
 }

@@ -9,16 +9,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::auth::Token;
 use super::error::ApiError;
 use super::gate::{Incoming, Service};
 use super::handlers::status;
 use super::message::{Body, Files, Response};
-use super::permits::Permits;
+use super::permits::{Permit, Permits};
 use super::throttle::Throttle;
 
 /// Requests that are with tiny_http at one time: those that its pool answers, and as many that wait. Each
 /// takes four file descriptors.
 const IN_FLIGHT: usize = 16;
+/// Requests that wait to be handed over. With those in flight, the downloads and the answers that are held back
+/// they are fewer than the connections: whoever asks whether we live always finds a slot that gives way.
+const WAITING: usize = 48;
 /// How long a request waits to be handed over.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer may take. The slowest, a new schedule, takes two seconds.
@@ -64,25 +68,36 @@ pub struct Relay {
     socket: PathBuf,
     tickets: Arc<Tickets>,
     throttle: Arc<Throttle>,
+    token: Token,
     in_flight: Permits,
+    waiting: Permits,
     downloads: Permits,
 }
 
 impl Relay {
     /// A relay to the tiny_http that listens at `socket`.
-    pub fn new(socket: PathBuf, tickets: Arc<Tickets>, throttle: Arc<Throttle>) -> Self {
-        let (in_flight, downloads) = (Permits::new(IN_FLIGHT), Permits::new(DOWNLOADS));
-        Self { socket, tickets, throttle, in_flight, downloads }
+    pub fn new(socket: PathBuf, tickets: Arc<Tickets>, throttle: Arc<Throttle>, token: Token) -> Self {
+        let (in_flight, waiting) = (Permits::new(IN_FLIGHT), Permits::new(WAITING));
+        Self { socket, tickets, throttle, token, in_flight, waiting, downloads: Permits::new(DOWNLOADS) }
     }
 
     fn relay(&self, incoming: &Incoming) -> Result<Response, ApiError> {
-        let busy = || ApiError::unavailable("too many requests are waiting", 1);
-        let _permit = self.in_flight.take(PATIENCE).ok_or_else(busy)?;
+        // A stranger's request goes no further, whatever else may be wrong with it.
+        self.token.check(&incoming.head.headers)?;
+        let _permit = self.turn().ok_or_else(|| ApiError::unavailable("too many requests are waiting", 1))?;
         let answer = self.exchange(incoming).map_err(|error| {
             log::error!("the API does not answer: {error}");
             ApiError::unavailable("the API does not answer at the moment", 1)
         })?;
-        self.with_file(answer)
+        self.with_file(answer, incoming.head.method == "HEAD")
+    }
+
+    /// Leave to hand a request over.
+    fn turn(&self) -> Option<Permit> {
+        self.in_flight.take(Duration::ZERO).or_else(|| {
+            let _place = self.waiting.take(Duration::ZERO)?;
+            self.in_flight.take(PATIENCE)
+        })
     }
 
     fn exchange(&self, incoming: &Incoming) -> io::Result<Response> {
@@ -96,15 +111,18 @@ impl Relay {
         parse(answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its answer broke off"))
     }
 
-    fn with_file(&self, mut answer: Response) -> Result<Response, ApiError> {
+    fn with_file(&self, mut answer: Response, head_only: bool) -> Result<Response, ApiError> {
         let Some(at) = answer.headers.iter().position(|(name, _)| name == TICKET) else { return Ok(answer) };
         let (_, ticket) = answer.headers.swap_remove(at);
         let files = ticket.parse().ok().and_then(|ticket| self.tickets.redeem(ticket));
         let gone = || ApiError::internal("the backup cannot be sent", "its ticket is gone");
         let files = files.ok_or_else(gone)?;
         let busy = || ApiError::unavailable(format!("{DOWNLOADS} downloads are going on already"), 10);
-        let permit = self.downloads.take(Duration::ZERO).ok_or_else(busy)?;
-        answer.body = Body::Files(files, Some(permit));
+        let permit = match head_only {
+            true => None,
+            false => Some(self.downloads.take(Duration::ZERO).ok_or_else(busy)?),
+        };
+        answer.body = Body::Files(files, permit);
         Ok(answer)
     }
 }
@@ -133,6 +151,8 @@ fn request_head(incoming: &Incoming) -> String {
     let mut head = format!("{method} {} HTTP/1.1\r\n", incoming.head.target);
     for name in RELAYED {
         for value in incoming.head.headers.all(name) {
+            // tiny_http takes ASCII alone. What is not matches nothing, but it is there.
+            let value = if value.is_ascii() { value } else { "?" };
             let _ = write!(head, "{name}: {value}\r\n");
         }
     }

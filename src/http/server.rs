@@ -58,7 +58,12 @@ impl Server {
         let directory = tempfile::Builder::new().prefix("backupgram-").tempdir()?;
         let (hand_over, requests) = bounded(POOL);
         let tickets = Arc::new(Tickets::default());
-        let relay = Relay::new(directory.path().join("api"), Arc::clone(&tickets), Arc::clone(&app.throttle));
+        let relay = Relay::new(
+            directory.path().join("api"),
+            Arc::clone(&tickets),
+            Arc::clone(&app.throttle),
+            token.clone(),
+        );
         let behind = Arc::new(Behind {
             socket: directory.path().join("api"),
             app,

@@ -19,6 +19,8 @@ mod auth;
 mod catalog;
 /// What the API may change, what it may not, and that a change is made whole or not at all.
 mod config;
+/// What no client can do, and what every client gets.
+mod gate;
 /// The runs of the past, whoever asked for them.
 mod history;
 /// The API's jobs: the queue, the live log, cancelling, and the scheduler's supervision.
@@ -43,3 +45,5 @@ mod crash;
 mod pid1;
 /// The daemon stops in order.
 mod shutdown;
+/// Hostile crowds, and a probe that must not notice them.
+mod siege;

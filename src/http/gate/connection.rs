@@ -3,15 +3,16 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::head::{Found, Head};
-use super::limits::{BODY_TIME, HEAD, HEAD_TIME, IDLE_TIME, LINGER, LINGER_TIME, STALL_TIME};
+use super::limits::{BODY_TIME, HEAD, HEAD_TIME, IDLE_TIME, LINGER, LINGER_TIME, PIPELINE_PAUSE, STALL_TIME};
 use super::send;
 use super::slots::{Phase, Slot};
 use super::{Incoming, Service};
 use crate::http::error::ApiError;
-use crate::http::message::Response;
+use crate::http::message::{Body, Response};
 
 /// A connection and what of it has been read ahead.
 struct Connection<'a> {
@@ -47,6 +48,7 @@ impl Connection<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         self.stream.set_write_timeout(Some(STALL_TIME))?;
+        self.slot.enter(Phase::Idle);
         let mut patience = HEAD_TIME;
         loop {
             let (mut keep_alive, begun) = match self.receive(patience) {
@@ -54,15 +56,19 @@ impl Connection<'_> {
                 Err(Missing::Gone) => return Ok(()),
                 Err(Missing::Refused(error)) => {
                     let begun = Instant::now();
-                    self.slot.enter(Phase::Answering);
+                    self.slot.enter(Phase::Sending);
                     let sent = send::answer(self.stream, error.into(), false, false);
                     self.log("-", "-", &sent, begun, None);
                     (false, begun)
                 }
             };
-            keep_alive &= self.slot.enter(Phase::Idle);
+            let is_pipelining = keep_alive && !self.buffer.is_empty();
+            keep_alive &= if is_pipelining { self.slot.is_held() } else { self.slot.enter(Phase::Idle) };
             if !keep_alive {
                 return self.linger(begun);
+            }
+            if is_pipelining {
+                thread::sleep(PIPELINE_PAUSE);
             }
             patience = IDLE_TIME;
         }
@@ -72,12 +78,16 @@ impl Connection<'_> {
     fn receive(&mut self, patience: Duration) -> Result<(Incoming, Instant), Missing> {
         if self.buffer.is_empty() {
             self.fill(Instant::now() + patience).map_err(|_| Missing::Gone)?;
+            self.slot.enter(Phase::Receiving);
         }
-        self.slot.enter(Phase::Receiving);
         let begun = Instant::now();
         let too_slow = |error: io::Error, what: &str| match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
                 Missing::Refused(ApiError::new(408, format!("the {what} took too long to come")))
+            }
+            // It may still listen.
+            io::ErrorKind::UnexpectedEof => {
+                Missing::Refused(ApiError::bad_request(format!("the {what} breaks off")))
             }
             _ => Missing::Gone,
         };
@@ -111,6 +121,9 @@ impl Connection<'_> {
         let response = answered.unwrap_or_else(|_| {
             Response::from(ApiError::internal("the request failed", "the answering code panicked"))
         });
+        if matches!(response.body, Body::Bytes(_)) {
+            self.slot.enter(Phase::Sending);
+        }
         let sent = send::answer(self.stream, response, head.method == "HEAD", head.keep_alive);
         self.log(&head.method, head.path(), &sent, begun, head.headers.get("X-Forwarded-For"));
         Ok(sent.complete && head.keep_alive)

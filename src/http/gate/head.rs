@@ -79,16 +79,16 @@ impl Head {
         let target = path_of(target).ok_or_else(|| ApiError::bad_request("the request target is no path"))?;
         check_framing(request.headers)?;
         let method = request.method.unwrap_or_default().to_owned();
-        // A field that is not ASCII cannot be one that anybody here reads.
-        let field = |header: &&mut httparse::Header| header.value.is_ascii();
+        // What is not UTF-8 is replaced and not left out: it must not hide a length or a coding.
         let text = |header: &mut httparse::Header| {
             (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())
         };
-        let headers = Headers(request.headers.iter_mut().filter(field).map(text).collect());
+        let headers = Headers(request.headers.iter_mut().map(text).collect());
         let is_1_1 = request.version == Some(1);
         check_host(&headers, is_1_1)?;
         let body_length = body_length(&headers)?;
-        let expects_continue = expects_continue(&headers)?;
+        // RFC 9110, 10.1.1: a client of 1.0 cannot mean it.
+        let expects_continue = is_1_1 && expects_continue(&headers)?;
         if expects_continue && headers.all("Content-Length").next().is_none() {
             return Err(ApiError::new(411, "a body needs a Content-Length"));
         }
@@ -263,6 +263,7 @@ mod tests {
             "Content-Length: 0x5\r\n",
             "Content-Length: \r\n",
             "Content-Length: 5 5\r\n",
+            "Content-Length: 5\u{e9}\r\n",
         ] {
             assert_eq!(refused(with(fields)), 400, "{fields:?}");
         }
@@ -287,6 +288,8 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\n\r\n",
             "GET /\r\n\r\n",
+            "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
             " / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
         ] {
@@ -296,6 +299,7 @@ mod tests {
         assert_eq!(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
         assert_eq!(refused(with("Expect: 200-maybe\r\n")), 417);
         assert_eq!(refused(with("Expect: 100-continue\r\n")), 411);
+        assert!(!head("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expects_continue);
     }
 
     #[test]
@@ -318,6 +322,7 @@ mod tests {
     fn the_absolute_form_and_the_asterisk_are_taken() {
         assert_eq!(head("GET HTTP://h:1/a?b HTTP/1.1\r\nHost: a\r\n\r\n").target, "/a?b");
         assert_eq!(head("GET http://h HTTP/1.1\r\nHost: a\r\n\r\n").target, "/");
+        assert_eq!(head("GET http://h?a=/b HTTP/1.1\r\nHost: a\r\n\r\n").target, "/?a=/b");
         assert_eq!(head("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target, "*");
     }
 

@@ -26,6 +26,15 @@ pub const LINGER_TIME: Duration = Duration::from_secs(1);
 pub const LINGER: usize = 256 * 1024;
 /// Connections at one time.
 pub const CONNECTIONS: usize = 128;
+/// How long a connection has to begin to speak, or to go on, before it counts as idle and gives way first.
+pub const SETTLING_TIME: Duration = Duration::from_secs(1);
+/// How long no connection gives way after whatever it did last: its thread may just not have had its turn.
+pub const GRACE: Duration = Duration::from_millis(10);
+/// How long a new connection waits for a slot before it is turned away.
+pub const ADMISSION_TIME: Duration = Duration::from_secs(1);
+/// The pause before a request that was sent without waiting for the answer to the one before it. Who sends them
+/// by the thousand must not have all of the processor.
+pub const PIPELINE_PAUSE: Duration = Duration::from_millis(5);
 /// Connections that were ended to make room and have not noticed yet.
 pub const LEAVING: usize = 32;
 /// The stack of a connection's thread, in bytes.

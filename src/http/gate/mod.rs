@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::sys::socket::{Backlog, listen};
+
 pub use head::{Found, Head};
 use slots::Slots;
 
@@ -66,6 +68,9 @@ impl Gate {
         connections: usize,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
+        // The standard library queues 128. When a crowd fills that, the next one's first packet is dropped, and it
+        // tries again only after a second.
+        listen(&listener, Backlog::MAXALLOWABLE)?;
         let slots = Arc::new(Slots::new(connections));
         let listening =
             Arc::new(Listening { name, listener, closed: AtomicBool::new(false), slots, service });
@@ -102,6 +107,10 @@ impl Listening {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: IpAddr) {
+        // Reset while it waited: a flood of these must not cost a thread each, nor keep others waiting.
+        if !matches!(stream.take_error(), Ok(None)) {
+            return;
+        }
         let stream = Arc::new(stream);
         let busy = || ApiError::unavailable("too many connections are open", 1).into();
         let Some(slot) = self.slots.take(&stream) else {

@@ -1,20 +1,30 @@
 //! The connections that are open: a fixed number of slots, and who gives way when they are taken.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::limits::LEAVING;
+use super::limits::{ADMISSION_TIME, GRACE, LEAVING, SETTLING_TIME};
 
 /// What a connection is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Its thread has not had its turn yet; it does not give way.
+    New,
     /// It says nothing.
     Idle,
     /// It is sending a request.
     Receiving,
-    /// It is being answered, and does not give way.
+    /// Its request is being answered, or a file sent; it does not give way.
     Answering,
+    /// It is to take its answer.
+    Sending,
+}
+
+impl Phase {
+    fn yields(self) -> bool {
+        matches!(self, Self::Idle | Self::Receiving | Self::Sending)
+    }
 }
 
 /// The slots.
@@ -22,6 +32,8 @@ pub enum Phase {
 pub struct Slots {
     limit: usize,
     state: Mutex<State>,
+    /// A connection has ended, or may give way from now on.
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +49,8 @@ struct Taken {
     id: u64,
     stream: Arc<TcpStream>,
     phase: Phase,
+    /// When it last began to wait for its client, or to take a request that it had waited for. Requests that
+    /// come without a wait do not make it any younger.
     since: Instant,
 }
 
@@ -50,27 +64,31 @@ pub struct Slot {
 impl Slots {
     /// Room for `limit` connections.
     pub fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+        Self { limit, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// A slot for a new connection. When all are taken, the one that has been idle longest gives way, else
-    /// the one that has been sending its request longest; `None` when all are being answered.
+    /// A slot for a new connection. When all are taken, another gives way, if need be after a moment: one that
+    /// has been idle, else the one whose request began first, so that a crowd displaces itself and not who has
+    /// just come. `None` when all are being answered.
     pub fn take(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Slot> {
+        let deadline = Instant::now() + ADMISSION_TIME;
         let mut state = self.lock();
-        if state.threads >= self.limit + LEAVING {
-            return None;
-        }
-        if state.taken.len() >= self.limit {
-            let yields = state.taken.iter().enumerate().filter(|(_, taken)| taken.phase != Phase::Answering);
-            let (at, _) = yields.min_by_key(|(_, taken)| (taken.phase, taken.since))?;
-            let ousted = state.taken.swap_remove(at);
-            // Wakes its thread, which then ends.
-            let _ = ousted.stream.shutdown(Shutdown::Both);
+        loop {
+            let now = Instant::now();
+            match state.make_room(self.limit, now) {
+                Room::Made => break,
+                Room::Later(_) if now >= deadline => return None,
+                Room::Later(pause) => {
+                    let pause = pause.min(deadline - now);
+                    let waited = self.changed.wait_timeout(state, pause);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
         }
         let id = state.next;
         state.next += 1;
         state.threads += 1;
-        state.taken.push(Taken { id, stream: Arc::clone(stream), phase: Phase::Idle, since: Instant::now() });
+        state.taken.push(Taken { id, stream: Arc::clone(stream), phase: Phase::New, since: Instant::now() });
         Some(Slot { id, slots: Arc::clone(self) })
     }
 
@@ -79,12 +97,52 @@ impl Slots {
     }
 }
 
+/// Whether there is room for another connection.
+enum Room {
+    Made,
+    /// There may be after this long, or as soon as something changes.
+    Later(Duration),
+}
+
+impl State {
+    fn make_room(&mut self, limit: usize, now: Instant) -> Room {
+        if self.threads >= limit + LEAVING {
+            return Room::Later(ADMISSION_TIME);
+        }
+        if self.taken.len() < limit {
+            return Room::Made;
+        }
+        let age = |taken: &Taken| now.saturating_duration_since(taken.since);
+        let is_settled = |taken: &Taken| taken.phase == Phase::Idle && age(taken) >= SETTLING_TIME;
+        let yielding = self.taken.iter().enumerate().filter(|(_, taken)| taken.phase.yields());
+        let first = yielding.min_by_key(|(_, taken)| (!is_settled(taken), taken.since));
+        let Some((at, first)) = first else { return Room::Later(ADMISSION_TIME) };
+        if age(first) < GRACE {
+            return Room::Later(GRACE - age(first));
+        }
+        // Wakes its thread, which then ends.
+        let _ = self.taken.swap_remove(at).stream.shutdown(Shutdown::Both);
+        Room::Made
+    }
+}
+
 impl Slot {
+    /// Whether the connection still has its slot.
+    pub fn is_held(&self) -> bool {
+        self.slots.lock().taken.iter().any(|taken| taken.id == self.id)
+    }
+
     /// Notes what the connection is doing now. Answers whether it still has its slot.
     pub fn enter(&self, phase: Phase) -> bool {
         let mut state = self.slots.lock();
         let Some(taken) = state.taken.iter_mut().find(|taken| taken.id == self.id) else { return false };
-        (taken.phase, taken.since) = (phase, Instant::now());
+        taken.phase = phase;
+        if matches!(phase, Phase::Idle | Phase::Receiving) {
+            taken.since = Instant::now();
+        }
+        if phase.yields() {
+            self.slots.changed.notify_one();
+        }
         true
     }
 }
@@ -94,6 +152,7 @@ impl Drop for Slot {
         let mut state = self.slots.lock();
         state.taken.retain(|taken| taken.id != self.id);
         state.threads -= 1;
+        self.slots.changed.notify_one();
     }
 }
 
@@ -109,22 +168,54 @@ mod tests {
         (Arc::new(listener.accept().unwrap().0), client)
     }
 
+    fn taken(slots: &Arc<Slots>, pairs: &[(Arc<TcpStream>, TcpStream)]) -> Vec<Slot> {
+        pairs.iter().map(|(stream, _)| slots.take(stream).unwrap()).collect()
+    }
+
     #[test]
-    fn the_one_that_is_idle_longest_gives_way_and_nobody_who_is_being_answered() {
+    fn the_oldest_gives_way_whatever_it_does_but_nobody_who_is_being_answered() {
         let slots = Arc::new(Slots::new(3));
-        let mut pairs: Vec<_> = (0..5).map(|_| connection()).collect();
-        let taken: Vec<Slot> = pairs[..3].iter().map(|(stream, _)| slots.take(stream).unwrap()).collect();
-        taken[0].enter(Phase::Receiving);
-        taken[1].enter(Phase::Answering);
+        let mut pairs: Vec<_> = (0..6).map(|_| connection()).collect();
+        let first = taken(&slots, &pairs[..3]);
+        first[0].enter(Phase::Answering);
+        first[2].enter(Phase::Receiving);
+        first[1].enter(Phase::Sending);
         let fourth = slots.take(&pairs[3].0).unwrap();
-        assert!(!taken[2].enter(Phase::Receiving));
+        fourth.enter(Phase::Idle);
+        assert!(!first[2].enter(Phase::Answering));
         assert_eq!(pairs[2].1.read(&mut [0]).unwrap(), 0);
-        fourth.enter(Phase::Answering);
         let fifth = slots.take(&pairs[4].0).unwrap();
-        assert!(!taken[0].enter(Phase::Answering));
-        fifth.enter(Phase::Answering);
-        assert!(slots.take(&pairs[2].0).is_none());
+        assert!(!first[1].enter(Phase::Idle));
+        assert!(first[0].enter(Phase::Answering));
+        assert!(fourth.enter(Phase::Answering) && fifth.enter(Phase::Answering));
+        assert!(slots.take(&pairs[5].0).is_none());
         drop(fourth);
-        assert!(slots.take(&pairs[2].0).is_some());
+        assert!(slots.take(&pairs[5].0).is_some());
+    }
+
+    #[test]
+    fn one_that_has_been_idle_gives_way_before_one_that_speaks() {
+        let slots = Arc::new(Slots::new(2));
+        let pairs: Vec<_> = (0..3).map(|_| connection()).collect();
+        let both = taken(&slots, &pairs[..2]);
+        both[0].enter(Phase::Receiving);
+        both[1].enter(Phase::Idle);
+        slots.lock().taken[1].since -= SETTLING_TIME;
+        slots.lock().taken[0].since -= SETTLING_TIME / 2;
+        let _third = slots.take(&pairs[2].0).unwrap();
+        assert!(both[0].enter(Phase::Answering) && !both[1].enter(Phase::Receiving));
+    }
+
+    #[test]
+    fn a_connection_waits_for_a_slot_that_becomes_free_in_a_moment() {
+        let slots = Arc::new(Slots::new(1));
+        let (first, second) = (connection(), connection());
+        let slot = slots.take(&first.0).unwrap();
+        slot.enter(Phase::Answering);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| slots.take(&second.0).is_some());
+            drop(slot);
+            assert!(waiting.join().unwrap());
+        });
     }
 }

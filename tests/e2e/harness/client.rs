@@ -1,13 +1,13 @@
 //! An HTTP/1.1 client that sends exactly the bytes it is told to, so that it can also ask what no client asks.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use serde_json::Value;
 
 /// Longer than any answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A whole answer.
 #[derive(Debug)]
@@ -64,17 +64,104 @@ impl Response {
 /// Sends `request` as it is and reads one answer. A HEAD is recognised, for its answer has no body.
 #[track_caller]
 pub fn exchange(port: u16, request: &[u8]) -> Response {
-    let mut stream = connect(port);
-    // The other side may answer and close before it has read everything.
-    let _ = stream.write_all(request);
-    read_response(&mut stream, request.starts_with(b"HEAD "))
+    let mut line = Line::open(port);
+    line.send(request);
+    let response = line.read(request.starts_with(b"HEAD "));
+    assert!(line.ahead.is_empty(), "more bytes than announced: {:?}", String::from_utf8_lossy(&line.ahead));
+    response
 }
 
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("set a timeout");
-    stream
+/// A connection for any number of requests.
+pub struct Line {
+    stream: TcpStream,
+    /// What has come after the last answer that was read.
+    ahead: Vec<u8>,
+}
+
+impl Line {
+    /// Connects to a port of 127.0.0.1.
+    #[track_caller]
+    pub fn open(port: u16) -> Self {
+        Self::to(("127.0.0.1", port))
+    }
+
+    /// Connects.
+    #[track_caller]
+    pub fn to(address: impl ToSocketAddrs) -> Self {
+        let stream = TcpStream::connect(address).expect("connect");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("set a timeout");
+        Self { stream, ahead: Vec::new() }
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        // The other side may answer and close before it has read everything.
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("end the sending");
+    }
+
+    /// Reads one answer.
+    #[track_caller]
+    pub fn answer(&mut self) -> Response {
+        self.read(false)
+    }
+
+    /// Reads one answer to a HEAD.
+    #[track_caller]
+    pub fn answer_to_head(&mut self) -> Response {
+        self.read(true)
+    }
+
+    /// Reads the head of an answer, whose body can then be read from this.
+    #[track_caller]
+    pub fn answer_without_body(&mut self) -> Response {
+        read_head(&mut self.stream, &mut self.ahead)
+    }
+
+    /// Asserts that the other side ends the connection and says nothing more.
+    #[track_caller]
+    pub fn assert_closed(&mut self) {
+        let mut rest = std::mem::take(&mut self.ahead);
+        match self.stream.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the connection stays open: {error}"),
+        }
+        assert!(rest.is_empty(), "more than one answer: {:?}", String::from_utf8_lossy(&rest));
+    }
+
+    fn read(&mut self, headless: bool) -> Response {
+        let mut response = read_head(&mut self.stream, &mut self.ahead);
+        let length = match response.header("content-length") {
+            _ if headless || matches!(response.status, 100 | 204 | 304) => Some(0),
+            length => length.map(|text| text.parse().expect("a number")),
+        };
+        match length {
+            Some(length) => {
+                response.body.resize(length, 0);
+                self.read_exact(&mut response.body).expect("read as many bytes as announced");
+            }
+            None => _ = self.read_to_end(&mut response.body).expect("read to the end"),
+        }
+        response
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.ahead.is_empty() {
+            return self.stream.read(buffer);
+        }
+        let count = buffer.len().min(self.ahead.len());
+        buffer[..count].copy_from_slice(&self.ahead[..count]);
+        self.ahead.drain(..count);
+        Ok(count)
+    }
 }
 
 /// Writes a request without sending it: no header but those given, `Host` and `Content-Length`.
@@ -92,10 +179,9 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Option<
     bytes
 }
 
-fn read_response(stream: &mut impl Read, headless: bool) -> Response {
-    let mut bytes = Vec::new();
-    let head_end = loop {
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+fn read_head(stream: &mut impl Read, ahead: &mut Vec<u8>) -> Response {
+    let end = loop {
+        if let Some(at) = ahead.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
         }
         let mut chunk = [0; 4096];
@@ -104,28 +190,12 @@ fn read_response(stream: &mut impl Read, headless: bool) -> Response {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             read => read.expect("read the head of an answer"),
         };
-        assert_ne!(read, 0, "the connection ended in the head: {:?}", String::from_utf8_lossy(&bytes));
-        bytes.extend_from_slice(&chunk[..read]);
+        assert_ne!(read, 0, "the connection ended in the head: {:?}", String::from_utf8_lossy(ahead));
+        ahead.extend_from_slice(&chunk[..read]);
     };
-    let head = String::from_utf8(bytes[..head_end].to_vec()).expect("a head in UTF-8");
-    let mut response = parse_head(&head);
-    response.body = bytes.split_off(head_end + 4);
-    let length = match response.header("content-length") {
-        _ if headless || matches!(response.status, 204 | 304) => Some(0),
-        length => length.map(|text| text.parse().expect("a number")),
-    };
-    match length {
-        Some(length) => read_exactly(stream, &mut response.body, length),
-        None => _ = stream.read_to_end(&mut response.body).expect("read to the end"),
-    }
-    response
-}
-
-fn read_exactly(stream: &mut impl Read, body: &mut Vec<u8>, length: usize) {
-    assert!(body.len() <= length, "more bytes than announced: {:?}", String::from_utf8_lossy(body));
-    let mut rest = vec![0; length - body.len()];
-    stream.read_exact(&mut rest).expect("read as many bytes as announced");
-    body.extend_from_slice(&rest);
+    let head = String::from_utf8(ahead[..end].to_vec()).expect("a head in UTF-8");
+    ahead.drain(..end + 4);
+    parse_head(&head)
 }
 
 fn parse_head(head: &str) -> Response {

@@ -28,6 +28,7 @@ pub struct Plan<'s> {
     store: &'s Store,
     env: BTreeMap<String, String>,
     first: bool,
+    descriptors: Option<u32>,
 }
 
 impl<'s> Plan<'s> {
@@ -44,7 +45,7 @@ impl<'s> Plan<'s> {
         ] {
             env.insert(key.to_owned(), value);
         }
-        Self { store, env, first: false }
+        Self { store, env, first: false, descriptors: None }
     }
 
     /// Sets a variable.
@@ -70,13 +71,32 @@ impl<'s> Plan<'s> {
         self
     }
 
+    /// Allows it so many open files, and no more if it asks.
+    pub fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
+        self
+    }
+
+    fn command(&self) -> Command {
+        match (self.first, self.descriptors) {
+            (true, _) => {
+                let mut command = Command::new("unshare");
+                command.args(["--pid", "--fork", "--mount-proc", "--kill-child", PROGRAM]);
+                command
+            }
+            (false, Some(count)) => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), PROGRAM]);
+                command
+            }
+            (false, None) => Command::new(PROGRAM),
+        }
+    }
+
     /// Starts it, and waits until it answers.
     #[track_caller]
     pub fn start(self) -> Daemon<'s> {
-        let mut command = Command::new(if self.first { "unshare" } else { PROGRAM });
-        if self.first {
-            command.args(["--pid", "--fork", "--mount-proc", "--kill-child", PROGRAM]);
-        }
+        let mut command = self.command();
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("daemon-{}.log", NEXT.fetch_add(1, Ordering::Relaxed));
         let log = self.store.root().join(name);

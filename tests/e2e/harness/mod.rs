@@ -20,7 +20,7 @@ pub mod wait;
 pub mod webhook;
 
 pub use brake::Brake;
-pub use client::{exchange, request};
+pub use client::{Line, Response, exchange, request};
 pub use cluster::{Cluster, Database, quoted, without_volatile_lines};
 pub use command::Cli;
 pub use configure::{argument, overrides, rendered};
@@ -29,7 +29,7 @@ pub use foreign_cron::{broken_scheduler, foreign_scheduler};
 pub use port_watch::{PortWatch, answers};
 pub use process::{Process, may_unshare, signal_pid};
 pub use store::{SLOTS, Store, read_dump, sha256, write_script};
-pub use wait::{LONG, SOON, wait_until};
+pub use wait::{LONG, SOON, wait_for, wait_until};
 pub use webhook::Webhook;
 
 /// Makes two tests of a function that takes a server: one on PostgreSQL 15 and one on 18.

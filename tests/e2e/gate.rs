@@ -1,0 +1,462 @@
+//! What no client can do to the two ports, and what every client gets.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::*;
+
+fn daemon(store: &Store) -> Daemon<'_> {
+    Plan::new(Cluster::shared(15), store).database("mydb").start()
+}
+
+/// A POST with these header fields.
+fn with(fields: &str) -> Vec<u8> {
+    [b"POST /backup HTTP/1.1\r\nHost: a\r\n", fields.as_bytes(), b"\r\n"].concat()
+}
+
+/// Sends what must be refused, and asserts the one form of the answer: JSON, and the end.
+#[track_caller]
+fn assert_refused(port: u16, bytes: &[u8], status: u16) {
+    let mut line = Line::open(port);
+    line.send(bytes);
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
+    let answer = line.answer();
+    assert_eq!(answer.status, status, "{shown:?}: {}", answer.text());
+    answer.error(status);
+    assert_eq!(answer.header("connection"), Some("close"), "{shown:?}");
+    assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")), "{shown:?}");
+    line.assert_closed();
+}
+
+#[track_caller]
+fn assert_all_refused(cases: &[(Vec<u8>, u16)]) {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let before = daemon.get("/jobs").json();
+    wait_for("the health port", SOON, || TcpStream::connect(("127.0.0.1", daemon.health_port)).ok());
+    // Both ports stand behind the same gate.
+    for port in [daemon.port, daemon.health_port] {
+        for (bytes, status) in cases {
+            assert_refused(port, bytes, *status);
+        }
+    }
+    assert_eq!(daemon.get("/jobs").json(), before);
+}
+
+#[test]
+fn a_length_that_is_none_or_too_much_is_refused() {
+    let mut cases = Vec::new();
+    for length in ["65537", "1000000000000000", "9223372036854775808", "18446744073709551616"] {
+        cases.push((with(&format!("Content-Length: {length}\r\n")), 413));
+    }
+    for length in ["-1", "+5", "0x5", "1,1", "1, 1", "5 5", "", "5\u{e9}", "\u{660}", "5;"] {
+        cases.push((with(&format!("Content-Length: {length}\r\n")), 400));
+    }
+    for (first, second) in [(3, 4), (3, 3)] {
+        let fields = format!("Content-Length: {first}\r\nContent-Length: {second}\r\n");
+        cases.push(([with(&fields), b"abc".to_vec()].concat(), 400));
+    }
+    cases.push((b"POST /backup HTTP/1.1\r\nHost: a\r\nContent-Length: 3\xff\r\n\r\nabc".to_vec(), 400));
+    assert_all_refused(&cases);
+}
+
+#[test]
+fn nothing_can_be_smuggled_behind_a_transfer_coding() {
+    let hidden = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut cases = Vec::new();
+    for coding in ["chunked", "identity", "Chunked", "x, chunked", "\tchunked", "chunked\u{a0}"] {
+        let coding = format!("Transfer-Encoding: {coding}\r\n");
+        for fields in [
+            coding.clone(),
+            format!("{coding}Content-Length: {}\r\n", hidden.len()),
+            format!("Content-Length: 4\r\n{coding}"),
+        ] {
+            cases.push(([with(&fields), hidden.into()].concat(), 501));
+        }
+    }
+    cases.push(([with("Transfer-Encoding : chunked\r\n"), hidden.into()].concat(), 400));
+    cases.push(([with("Transfer-Encoding:\r\n chunked\r\n"), hidden.into()].concat(), 400));
+    cases.push(([b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", hidden.as_bytes()].concat(), 501));
+    assert_all_refused(&cases);
+}
+
+#[test]
+fn what_is_not_http_is_refused() {
+    let mut cases: Vec<(Vec<u8>, u16)> = [
+        "GET /healthz HTTP/1.1\nHost: a\n\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\nY: b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nX\u{e9}: b\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\n\r\n",
+        "GET /healthz\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        " /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n\r\n",
+        "GET /healthz\r\n\r\n",
+    ]
+    .map(|text| (text.into(), 400))
+    .into();
+    cases.push((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x8a".to_vec(), 400));
+    cases.push((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 505));
+    cases.push((b"GET /healthz HTTP/1.2\r\nHost: a\r\n\r\n".to_vec(), 505));
+    cases.push((with("Expect: something\r\n"), 417));
+    cases.push((with("Expect: 100-continue\r\n"), 411));
+    assert_all_refused(&cases);
+}
+
+#[test]
+fn what_does_not_end_is_cut_short() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let line = || "a".repeat(20_000).into_bytes();
+    for (start, more, status) in [
+        (b"GET /".to_vec(), line(), 414),
+        (with("X: a")[..36].to_vec(), line(), 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec(), b"X: y\r\n".repeat(4_000), 431),
+    ] {
+        let mut stream = TcpStream::connect(("127.0.0.1", daemon.port)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
+        stream.write_all(&[start, more.clone()].concat()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
+        // It takes a little more, so that the answer is not lost, and then nothing.
+        let mut sent = 0;
+        while stream.write_all(&more).is_ok() {
+            sent += more.len();
+            assert!(sent < 64 << 20, "it goes on reading");
+        }
+    }
+    // As many fields as are allowed, and one more.
+    let fields = |count: usize| with(&"X: y\r\n".repeat(count - 1));
+    assert_eq!(exchange(daemon.port, &fields(64)).status, 401);
+    assert_refused(daemon.port, &fields(65), 431);
+}
+
+#[test]
+fn other_spellings_of_a_target_mean_the_same() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let get = |target: &str| {
+        exchange(daemon.port, format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).status
+    };
+    assert_eq!(get("http://elsewhere:1/healthz"), 200);
+    assert_eq!(get("HTTPS://elsewhere/healthz?x"), 200);
+    for nowhere in ["http://elsewhere?/healthz", "http://elsewhere", "*", "/?/healthz", "//healthz"] {
+        assert_eq!(get(nowhere), 401, "{nowhere}");
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_an_error_and_no_job() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let head = format!("Authorization: Bearer {}\r\nContent-Length: 10\r\n", daemon.token);
+    let mut line = Line::open(daemon.port);
+    line.send([with(&head), b"{}".to_vec()].concat());
+    line.finish();
+    line.answer().error(400);
+    line.assert_closed();
+    let mut line = Line::open(daemon.port);
+    line.send(b"GET /healthz HTT");
+    line.finish();
+    line.answer().error(400);
+    line.assert_closed();
+    // More than was announced is the next request, and none.
+    let mut line = Line::open(daemon.port);
+    line.send([request("GET", "/status", &[], Some(b"")), b"rest".to_vec()].concat());
+    assert_eq!(line.answer().status, 401);
+    assert_eq!(daemon.get("/jobs").json()["jobs"].as_array().map(Vec::len), Some(0));
+}
+
+/// Defect A14 of the original image: it waited for ever for a client that says nothing.
+#[test]
+fn who_dawdles_is_cut_off_and_holds_nobody_up() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    wait_for("the health port", SOON, || TcpStream::connect(("127.0.0.1", daemon.health_port)).ok());
+    let (port, begun) = (daemon.port, Instant::now());
+    let took = |at_least: u64| {
+        let took = begun.elapsed().as_secs_f64();
+        assert!(took > at_least as f64 - 0.5 && took < at_least as f64 + 15.0, "{took} s");
+    };
+    thread::scope(|scope| {
+        for port in [daemon.port, daemon.health_port] {
+            scope.spawn(move || {
+                Line::open(port).assert_closed();
+                took(10);
+            });
+        }
+        scope.spawn(move || {
+            let mut line = Line::open(port);
+            line.send("GET /healthz HTTP/1.1\r\nHost: a\r\nX");
+            line.answer().error(408);
+            line.assert_closed();
+            took(10);
+        });
+        scope.spawn(move || {
+            let mut line = Line::open(port);
+            line.send(with("Content-Length: 10\r\n"));
+            line.send("{");
+            line.answer().error(408);
+            line.assert_closed();
+            took(30);
+        });
+        for _ in 0..20 {
+            daemon.status();
+            daemon.anonymous("GET", "/healthz").expect(200);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(9), "they had to wait: {:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn a_connection_serves_many_requests_and_answers_in_their_order() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let bearer = format!("Authorization: Bearer {}\r\n", daemon.token);
+    let ask = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{bearer}\r\n");
+    let mut line = Line::open(daemon.port);
+    for _ in 0..3 {
+        line.send(ask("GET", "/status"));
+        let answer = line.answer().expect(200);
+        assert_eq!(answer.header("connection"), None);
+        assert_eq!(answer.header("server"), None);
+        assert!(answer.header("date").is_some_and(|date| date.ends_with(" GMT")), "{answer:?}");
+        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+    }
+    let paths = ["/healthz", "/config", "/no/such/thing", "/jobs", "/healthz", "/backups", "/status"];
+    line.send(paths.map(|path| ask("GET", path)).concat() + &ask("HEAD", "/healthz") + "\r\n");
+    let answers: Vec<_> = paths.iter().map(|_| line.answer()).collect();
+    assert_eq!(
+        answers.iter().map(|answer| answer.status).collect::<Vec<_>>(),
+        [200, 200, 404, 200, 200, 200, 200]
+    );
+    let keys = ["status", "config", "error", "jobs", "status", "backups", "schedule"];
+    for (answer, key) in answers.iter().zip(keys) {
+        assert!(answer.json().get(key).is_some(), "{key}: {}", answer.text());
+    }
+    let head = line.answer_to_head();
+    assert_eq!(head.header("content-length"), Some("16"));
+    line.send(ask("GET", "/healthz").replace("Host: a\r\n", "Host: a\r\nConnection: close\r\n"));
+    assert_eq!(line.answer().expect(200).header("connection"), Some("close"));
+    line.assert_closed();
+}
+
+#[test]
+fn a_body_is_asked_for_only_when_it_will_be_taken() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let fields = |length: usize| {
+        format!(
+            "Authorization: Bearer {}\r\nExpect: 100-Continue\r\nContent-Length: {length}\r\n",
+            daemon.token
+        )
+    };
+    let mut line = Line::open(daemon.port);
+    line.send(with(&fields(2)));
+    assert_eq!(line.answer().status, 100);
+    line.send("[]");
+    line.answer().error(400);
+    line.send([with(&fields(2)), b"[]".to_vec()].concat());
+    line.answer().error(400);
+    assert_refused(daemon.port, &with(&fields(65_537)), 413);
+    // RFC 9110, 10.1.1: a client of 1.0 cannot mean it.
+    let old = format!("POST /backup HTTP/1.0\r\n{}\r\n[]", fields(2));
+    exchange(daemon.port, old.as_bytes()).error(400);
+}
+
+#[test]
+fn a_client_of_http_1_0_is_answered_once() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let mut line = Line::open(daemon.port);
+    line.send("GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(line.answer().expect(200).header("connection"), Some("close"));
+    line.assert_closed();
+}
+
+#[test]
+fn both_families_of_addresses_are_served() {
+    let store = Store::new();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").env("REST_API_BIND", "::").start();
+    for address in ["[::1]", "127.0.0.1"] {
+        let mut line = Line::to(format!("{address}:{}", daemon.port));
+        line.send("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
+        line.answer().error(401);
+    }
+    for peer in ["::1", "127.0.0.1"] {
+        wait_until("a line in the log", SOON, || {
+            daemon
+                .log()
+                .lines()
+                .any(|line| line.contains("GET /nothing 401") && line.ends_with(&format!(" {peer}")))
+        });
+    }
+}
+
+#[test]
+fn a_client_that_has_said_all_still_gets_its_answer() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let mut line = Line::open(daemon.port);
+    let fields = [("Authorization", format!("Bearer {}", daemon.token))];
+    let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
+    line.send(
+        String::from_utf8(request("GET", "/status", &fields, None))
+            .unwrap()
+            .replace("Connection: close\r\n", ""),
+    );
+    line.finish();
+    line.answer().expect(200);
+    line.assert_closed();
+}
+
+#[test]
+fn a_line_in_the_log_says_what_was_asked_and_nothing_that_is_secret() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let fields = [("X-Forwarded-For", "192.0.2.1"), ("Cookie", "biscuit")];
+    daemon.send("GET", "/backups?database=private&x=y", &fields, None).expect(200);
+    let wrong = [("Authorization", "Bearer not-this-one")];
+    exchange(daemon.port, &request("GET", "/status", &wrong, None)).error(401);
+    assert_refused(daemon.port, b"GET /?private HTTP/3.0\r\n\r\n", 505);
+    daemon.anonymous("GET", "/healthz").expect(200);
+    let logged = |parts: &[&str]| {
+        wait_for(&format!("{parts:?} in the log"), SOON, || {
+            let log = daemon.log();
+            let mut lines = log.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+            lines.next().map(str::to_owned)
+        })
+    };
+    let listed = logged(&["GET /backups 200 "]);
+    let words: Vec<&str> = listed.split_whitespace().skip_while(|word| *word != "GET").collect();
+    let [_, _, _, bytes, "B", milliseconds, "ms", peer, via @ ..] = &words[..] else { panic!("{listed}") };
+    assert_eq!(*bytes, "15", "{listed}");
+    assert!(milliseconds.parse::<f64>().is_ok(), "{listed}");
+    assert_eq!((*peer, via), ("127.0.0.1", &["for", "\"192.0.2.1\""][..]), "{listed}");
+    logged(&["GET /status 401 ", "127.0.0.1"]);
+    logged(&["- - 505 ", "127.0.0.1"]);
+    for secret in ["private", "biscuit", "not-this-one", daemon.token.as_str(), "/healthz"] {
+        assert!(!daemon.log().contains(secret), "{secret} is in the log");
+    }
+}
+
+#[test]
+fn who_guesses_tokens_waits_and_nobody_else_does() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let wrong = request("GET", "/status", &[("Authorization", "Bearer wrong")], None);
+    let guess = || {
+        let begun = Instant::now();
+        exchange(daemon.port, &wrong).error(401);
+        begun.elapsed()
+    };
+    for _ in 0..10 {
+        guess();
+    }
+    let waits: Vec<Duration> = (0..4).map(|_| guess()).collect();
+    for (wait, step) in waits.iter().zip(1..) {
+        assert!(*wait >= Duration::from_millis(200 * step), "{waits:?}");
+    }
+    thread::scope(|scope| {
+        let guesses: Vec<_> = (0..12).map(|_| scope.spawn(guess)).collect();
+        wait_until("the guesses to be counted", SOON, || daemon.status()["wrong_tokens"] == 26);
+        // Each of them waits a second at least, and no thread of the pool waits with them.
+        for _ in 0..10 {
+            daemon.status();
+        }
+        assert!(!guesses.iter().any(|guess| guess.is_finished()), "the right token had to wait too");
+        for guess in guesses {
+            assert!(guess.join().unwrap() < Duration::from_secs(10));
+        }
+    });
+    let log = daemon.log();
+    assert_eq!(log.lines().filter(|line| line.contains("without the right token")).count(), 1, "{log}");
+}
+
+/// A large backup, so that no socket swallows it, and its bytes.
+fn large_backup(store: &Store) -> (&'static str, Vec<u8>) {
+    let name = "mydb-20240101-000000.sql.gz";
+    let bytes: Vec<u8> = (0..4_u32 << 20).flat_map(u32::to_le_bytes).collect();
+    fs::create_dir_all(store.path().join("last")).unwrap();
+    fs::write(store.file("last", name), &bytes).unwrap();
+    (name, bytes)
+}
+
+/// Begins to download and stops at the answer's head.
+#[track_caller]
+fn begin_download(daemon: &Daemon<'_>, name: &str) -> (Line, Response) {
+    let bearer = format!("Bearer {}", daemon.token);
+    let mut line = Line::open(daemon.port);
+    line.send(request("GET", &format!("/backups/last/{name}"), &[("Authorization", &bearer)], None));
+    let head = line.answer_without_body();
+    (line, head)
+}
+
+#[test]
+fn a_download_ends_whole_whatever_becomes_of_the_file() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let (name, bytes) = large_backup(&store);
+    let path = store.file("last", name);
+    let (mut first, head) = begin_download(&daemon, name);
+    assert_eq!(head.expect(200).header("content-length"), Some(bytes.len().to_string().as_str()));
+    fs::write(path.with_extension("new"), b"another").unwrap();
+    fs::rename(path.with_extension("new"), &path).unwrap();
+    let (second, head) = begin_download(&daemon, name);
+    assert_eq!(head.header("content-length"), Some("7"));
+    drop(second);
+    let mut got = Vec::new();
+    first.read_to_end(&mut got).unwrap();
+    assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
+
+    large_backup(&store);
+    let (mut line, _) = begin_download(&daemon, name);
+    daemon.delete(&format!("/backups/last/{name}?confirm=true")).expect(200);
+    assert_eq!(daemon.get(&format!("/backups/last/{name}")).status, 404);
+    let mut got = Vec::new();
+    line.read_to_end(&mut got).unwrap();
+    assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
+}
+
+#[test]
+fn stalled_downloads_hold_no_one_up_and_are_sixteen_at_most() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let (name, bytes) = large_backup(&store);
+    let mut stalled: Vec<Line> = (0..16)
+        .map(|_| {
+            let (line, head) = begin_download(&daemon, name);
+            head.expect(200);
+            line
+        })
+        .collect();
+    let path = format!("/backups/last/{name}");
+    let refused = daemon.get(&path);
+    refused.error(503);
+    assert!(refused.header("retry-after").is_some_and(|text| text.parse().is_ok_and(|wait: u32| wait > 0)));
+    // Twice as many as there are threads in the pool; a stalled reader is cut only after a minute.
+    let begun = Instant::now();
+    for _ in 0..16 {
+        daemon.status();
+        daemon.send("HEAD", &path, &[], None).expect(200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(daemon.get(&path).status, 503, "the stalled ones are still there");
+    stalled.pop();
+    wait_until("a download to be possible again", SOON, || daemon.get(&path).status == 200);
+    let mut got = Vec::new();
+    stalled[0].read_to_end(&mut got).unwrap();
+    assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
+}
