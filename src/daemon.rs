@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
-use crate::http::{App, Server, Throttle, Token};
+use crate::http::{App, Planned, Server, Throttle, Token};
 use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
 use crate::lock::Lock;
@@ -128,6 +128,8 @@ impl Daemon {
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
+            planned: Planned::default(),
+            listing: Mutex::default(),
         };
         let server = Server::start(listener, Arc::new(app), Token::new(&api.token));
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;

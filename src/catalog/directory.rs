@@ -7,12 +7,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, access, getuid, unlinkat};
 
+use super::contents::Contents;
 use super::name::BackupName;
 use super::slot::Slot;
 use crate::durable;
@@ -84,12 +86,13 @@ pub(super) fn kind(status: &FileStat) -> SFlag {
 #[derive(Debug, Clone)]
 pub struct BackupDirectory {
     root: PathBuf,
+    pub(super) contents: Arc<Contents>,
 }
 
 impl BackupDirectory {
     /// The directory at this path, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), contents: Arc::default() }
     }
 
     /// Its path.

@@ -1,16 +1,17 @@
 //! What is in the backup directory.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use serde::Serialize;
 
+use super::contents::Known;
 use super::directory::{BackupDirectory, DirectoryError, Inode, kind};
 use super::manifest::{Format, Manifest};
 use super::name::{BackupName, DatabaseName};
@@ -34,7 +35,7 @@ pub struct Entry {
     /// The backup that a pointer leads to.
     pub alias_of: Option<BackupName>,
     /// What was written down about it.
-    pub manifest: Option<Manifest>,
+    pub manifest: Option<Arc<Manifest>>,
     /// Its inode, by which hard links to one file are told.
     pub inode: u64,
 }
@@ -91,29 +92,26 @@ impl BackupDirectory {
             }
             directory => directory?,
         };
-        let mut backups = Vec::new();
-        let mut pointers = Vec::new();
-        for found in fs::read_dir(self.slot_path(slot)).map_err(failed)? {
-            let name = found.map_err(failed)?.file_name();
-            let Some(name) = name.to_str().and_then(|name| BackupName::parse(name).ok()) else { continue };
-            match self.look(&directory, slot, &name) {
-                Ok(Inode::Backup(status)) => backups.push(self.entry(slot, name, &status)),
-                Ok(Inode::Pointer(target)) => pointers.push((name, target)),
-                Err(_) => {}
+        let known = self.known(slot, &directory)?;
+        let mut backups = Vec::with_capacity(known.len());
+        for known in known.iter().filter(|known| known.target.is_none()) {
+            if let Ok(Inode::Backup(status)) = self.look(&directory, slot, &known.name) {
+                backups.push(self.entry(slot, known, &known.name, &status));
             }
         }
         mark_hard_linked_pointers(&mut backups);
-        for (name, target) in pointers {
+        for (known, target) in known.iter().filter_map(|known| Some((known, known.target.as_ref()?))) {
             let status = match fstatat(&directory, target.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(status) if matches!(kind(&status), SFlag::S_IFREG | SFlag::S_IFDIR) => status,
                 Ok(_) | Err(Errno::ENOENT) => continue,
                 Err(error) => return Err(failed(error.into())),
             };
-            backups.push(Entry { name, alias_of: Some(target.clone()), ..self.entry(slot, target, &status) });
+            backups.push(self.entry(slot, known, target, &status));
         }
         // A pointer has its target's time; the backup itself comes first.
-        backups.sort_by_key(|entry| {
-            (Reverse(entry.mtime), entry.alias_of.is_some(), Reverse(entry.name.clone()))
+        backups.sort_by(|a, b| {
+            let pointers_last = a.alias_of.is_some().cmp(&b.alias_of.is_some());
+            b.mtime.cmp(&a.mtime).then(pointers_last).then_with(|| b.name.cmp(&a.name))
         });
         Ok(backups)
     }
@@ -141,43 +139,38 @@ impl BackupDirectory {
         }
     }
 
-    fn entry(&self, slot: Slot, name: BackupName, status: &FileStat) -> Entry {
-        let manifest = self.manifest(slot, &name).unwrap_or_else(|error| {
-            log::warn!("{error}");
-            None
-        });
+    fn entry(&self, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {
         let is_directory = kind(status) == SFlag::S_IFDIR;
-        let named = || name.parts(slot).or_else(|| name.latest_parts()).map(|parts| parts.database);
         Entry {
             slot,
-            database: manifest.as_ref().map(|manifest| manifest.database.clone()).or_else(named),
+            name: known.name.clone(),
+            database: known.database.clone(),
             size: match is_directory {
-                true => directory_size(&self.path(slot, &name)),
+                true => directory_size(&self.path(slot, backup)),
                 false => status.st_size.cast_unsigned(),
             },
             mtime: status.st_mtime,
             is_directory,
-            alias_of: None,
-            manifest,
+            alias_of: known.target.clone(),
+            manifest: known.manifest.clone(),
             inode: status.st_ino,
-            name,
         }
     }
 }
 
 /// A `-latest` name that is a hard link is the same file as the backup that it points to.
 fn mark_hard_linked_pointers(entries: &mut [Entry]) {
-    let is_pointer = |entry: &Entry| entry.name.latest_parts().is_some();
-    let targets: HashMap<u64, BackupName> = entries
-        .iter()
-        .filter(|entry| !is_pointer(entry))
-        .map(|entry| (entry.inode, entry.name.clone()))
-        .collect();
-    let manifests: HashMap<BackupName, Manifest> =
-        entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.manifest.clone()?))).collect();
-    for entry in entries.iter_mut().filter(|entry| is_pointer(entry)) {
-        entry.alias_of = targets.get(&entry.inode).cloned();
-        entry.manifest = entry.alias_of.as_ref().and_then(|target| manifests.get(target).cloned());
+    let is_pointer = |at: &usize| entries[*at].name.latest_parts().is_some();
+    let (pointers, backups): (Vec<usize>, Vec<usize>) = (0..entries.len()).partition(is_pointer);
+    if pointers.is_empty() {
+        return;
+    }
+    let targets: HashMap<u64, usize> = backups.into_iter().map(|at| (entries[at].inode, at)).collect();
+    for at in pointers {
+        let target = targets.get(&entries[at].inode).map(|target| &entries[*target]);
+        let alias_of = target.map(|target| target.name.clone());
+        let manifest = target.and_then(|target| target.manifest.clone());
+        (entries[at].alias_of, entries[at].manifest) = (alias_of, manifest);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The backup directory as a catalog: slots, names, manifests, pointers and what is there.
 
+mod contents;
 mod directory;
 mod listing;
 mod manifest;

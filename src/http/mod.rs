@@ -17,6 +17,6 @@ mod server;
 mod throttle;
 
 pub use auth::Token;
-pub use handlers::App;
+pub use handlers::{App, Planned};
 pub use server::Server;
 pub use throttle::Throttle;

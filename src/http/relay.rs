@@ -1,5 +1,5 @@
 //! Between the gate and tiny_http: hands each request over on a Unix socket of its own and takes the answer
-//! back. A file in an answer does not come this way; the answer names it by a ticket.
+//! back. A file or a long body does not come this way; the answer names it by a ticket.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use super::auth::Token;
 use super::error::ApiError;
 use super::gate::{Incoming, Service};
 use super::handlers::status;
-use super::message::{Body, Files, Response};
+use super::message::{Body, Response};
 use super::permits::{Permit, Permits};
 use super::throttle::Throttle;
 
@@ -34,32 +34,32 @@ pub const TICKET: &str = "X-Ticket";
 /// The header fields that handlers read; the others stay behind.
 const RELAYED: [&str; 5] = ["Authorization", "Range", "If-Range", "If-None-Match", "If-Modified-Since"];
 
-/// Files that are to be sent with an answer that is on its way.
+/// Bodies of answers that are on their way.
 #[derive(Debug, Default)]
 pub struct Tickets(Mutex<Drawn>);
 
 #[derive(Debug, Default)]
 struct Drawn {
     next: u64,
-    parts: BTreeMap<u64, Files>,
+    bodies: BTreeMap<u64, Body>,
 }
 
 impl Tickets {
     /// Keeps what is to be sent, and answers its ticket. What nobody asks for goes when as many newer ones
     /// are there as can be on their way.
-    pub fn draw(&self, files: Files) -> u64 {
+    pub fn draw(&self, body: Body) -> u64 {
         let mut drawn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = drawn.next;
         drawn.next += 1;
-        drawn.parts.insert(ticket, files);
-        if drawn.parts.len() > 2 * IN_FLIGHT {
-            drawn.parts.pop_first();
+        drawn.bodies.insert(ticket, body);
+        if drawn.bodies.len() > 2 * IN_FLIGHT {
+            drawn.bodies.pop_first();
         }
         ticket
     }
 
-    fn redeem(&self, ticket: u64) -> Option<Files> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).parts.remove(&ticket)
+    fn redeem(&self, ticket: u64) -> Option<Body> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).bodies.remove(&ticket)
     }
 }
 
@@ -89,7 +89,7 @@ impl Relay {
             log::error!("the API does not answer: {error}");
             ApiError::unavailable("the API does not answer at the moment", 1)
         })?;
-        self.with_file(answer, incoming.head.method == "HEAD")
+        self.with_body(answer, incoming.head.method == "HEAD")
     }
 
     /// Leave to hand a request over.
@@ -111,18 +111,19 @@ impl Relay {
         parse(answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its answer broke off"))
     }
 
-    fn with_file(&self, mut answer: Response, head_only: bool) -> Result<Response, ApiError> {
+    fn with_body(&self, mut answer: Response, head_only: bool) -> Result<Response, ApiError> {
         let Some(at) = answer.headers.iter().position(|(name, _)| name == TICKET) else { return Ok(answer) };
         let (_, ticket) = answer.headers.swap_remove(at);
-        let files = ticket.parse().ok().and_then(|ticket| self.tickets.redeem(ticket));
-        let gone = || ApiError::internal("the backup cannot be sent", "its ticket is gone");
-        let files = files.ok_or_else(gone)?;
+        let body = ticket.parse().ok().and_then(|ticket| self.tickets.redeem(ticket));
+        let gone = || ApiError::internal("the answer cannot be sent", "its ticket is gone");
         let busy = || ApiError::unavailable(format!("{DOWNLOADS} downloads are going on already"), 10);
-        let permit = match head_only {
-            true => None,
-            false => Some(self.downloads.take(Duration::ZERO).ok_or_else(busy)?),
+        answer.body = match body.ok_or_else(gone)? {
+            Body::Files(files, _) if head_only => Body::Files(files, None),
+            Body::Files(files, _) => {
+                Body::Files(files, Some(self.downloads.take(Duration::ZERO).ok_or_else(busy)?))
+            }
+            bytes => bytes,
         };
-        answer.body = Body::Files(files, permit);
         Ok(answer)
     }
 }
@@ -183,7 +184,6 @@ fn parse(bytes: Vec<u8>) -> Option<Response> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::message::FilePart;
 
     #[test]
     fn an_answer_that_broke_off_is_none() {
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn tickets_that_nobody_redeems_do_not_pile_up() {
         let tickets = Tickets::default();
-        let part = || Files::Part(FilePart { file: tempfile::tempfile().unwrap(), start: 0, length: 0 });
+        let part = || Body::Bytes(Vec::new());
         let drawn: Vec<u64> = (0..100).map(|_| tickets.draw(part())).collect();
         assert!(tickets.redeem(drawn[0]).is_none());
         assert!(tickets.redeem(drawn[99]).is_some());

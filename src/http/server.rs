@@ -24,6 +24,8 @@ use super::router;
 
 /// Threads that answer requests.
 const POOL: usize = 8;
+/// The longest body that goes through tiny_http and back, in bytes. It would copy a long one in small steps.
+const SHORT: usize = 64 * 1024;
 /// How often it is seen to that all threads are there.
 const ROUND: Duration = Duration::from_millis(250);
 
@@ -170,9 +172,9 @@ impl Behind {
         let mut headers: Vec<Header> =
             response.headers.iter().filter_map(|(name, value)| field(name, value)).collect();
         let bytes = match response.body {
-            Body::Bytes(bytes) => bytes,
-            Body::Files(files, _) => {
-                headers.extend(field(TICKET, &self.tickets.draw(files).to_string()));
+            Body::Bytes(bytes) if bytes.len() <= SHORT => bytes,
+            body => {
+                headers.extend(field(TICKET, &self.tickets.draw(body).to_string()));
                 Vec::new()
             }
         };

@@ -67,7 +67,7 @@ fn a_length_that_is_none_or_too_much_is_refused() {
 fn nothing_can_be_smuggled_behind_a_transfer_coding() {
     let hidden = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut cases = Vec::new();
-    for coding in ["chunked", "identity", "Chunked", "x, chunked", "\tchunked", "chunked\u{a0}"] {
+    for coding in ["chunked", "identity", "Chunked", "x, chunked", "\tchunked"] {
         let coding = format!("Transfer-Encoding: {coding}\r\n");
         for fields in [
             coding.clone(),
@@ -78,6 +78,7 @@ fn nothing_can_be_smuggled_behind_a_transfer_coding() {
         }
     }
     cases.push(([with("Transfer-Encoding : chunked\r\n"), hidden.into()].concat(), 400));
+    cases.push(([with("Transfer-Encoding: chunked\u{a0}\r\n"), hidden.into()].concat(), 400));
     cases.push(([with("Transfer-Encoding:\r\n chunked\r\n"), hidden.into()].concat(), 400));
     cases.push(([b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", hidden.as_bytes()].concat(), 501));
     assert_all_refused(&cases);

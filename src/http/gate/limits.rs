@@ -29,7 +29,7 @@ pub const CONNECTIONS: usize = 128;
 /// How long a connection has to begin to speak, or to go on, before it counts as idle and gives way first.
 pub const SETTLING_TIME: Duration = Duration::from_secs(1);
 /// How long no connection gives way after whatever it did last: its thread may just not have had its turn.
-pub const GRACE: Duration = Duration::from_millis(10);
+pub const GRACE: Duration = Duration::from_millis(5);
 /// How long a new connection waits for a slot before it is turned away.
 pub const ADMISSION_TIME: Duration = Duration::from_secs(1);
 /// The pause before a request that was sent without waiting for the answer to the one before it. Who sends them

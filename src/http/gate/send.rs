@@ -27,18 +27,23 @@ pub struct Sent {
 /// timeout, so this bounds how much goes by before progress is seen.
 const PIECE: usize = 1 << 20;
 
+/// A body of up to this many bytes is sent together with its head.
+const SHORT: usize = 16 * 1024;
+
 /// Sends an answer, without its body when that was not asked for.
 pub fn answer(mut stream: &TcpStream, response: Response, head_only: bool, keep_alive: bool) -> Sent {
     let status = response.status;
     let mut bytes = head(&response, keep_alive).into_bytes();
-    let head_length = bytes.len();
-    if let (Body::Bytes(body), false) = (&response.body, head_only) {
+    let body = if head_only { &[] } else { body(&response) };
+    // One segment where that is all, but no copy of a long list.
+    let whole = body.len() <= SHORT;
+    if whole {
         bytes.extend_from_slice(body);
     }
-    if stream.write_all(&bytes).is_err() {
+    if stream.write_all(&bytes).is_err() || (!whole && stream.write_all(body).is_err()) {
         return Sent { status, bytes: 0, complete: false };
     }
-    let sent = (bytes.len() - head_length) as u64;
+    let sent = body.len() as u64;
     match &response.body {
         Body::Files(files, _) if !head_only => {
             let bytes = match files {

@@ -182,10 +182,10 @@ mod tests {
         first[1].enter(Phase::Sending);
         let fourth = slots.take(&pairs[3].0).unwrap();
         fourth.enter(Phase::Idle);
-        assert!(!first[2].enter(Phase::Answering));
-        assert_eq!(pairs[2].1.read(&mut [0]).unwrap(), 0);
-        let fifth = slots.take(&pairs[4].0).unwrap();
         assert!(!first[1].enter(Phase::Idle));
+        assert_eq!(pairs[1].1.read(&mut [0]).unwrap(), 0);
+        let fifth = slots.take(&pairs[4].0).unwrap();
+        assert!(!first[2].enter(Phase::Answering));
         assert!(first[0].enter(Phase::Answering));
         assert!(fourth.enter(Phase::Answering) && fifth.enter(Phase::Answering));
         assert!(slots.take(&pairs[5].0).is_none());

@@ -1,5 +1,7 @@
 //! GET /backups, and GET and DELETE of one of them.
 
+use std::sync::PoisonError;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,6 +18,7 @@ struct Inventory<'a> {
 
 /// Every backup, or those of one slot or database.
 pub fn list(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let _listing = app.listing.lock().unwrap_or_else(PoisonError::into_inner);
     let entries = match request.parameter("slot") {
         Some(name) => {
             let slot = Slot::named(name).ok_or_else(|| ApiError::bad_request("there is no such slot"))?;

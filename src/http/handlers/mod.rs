@@ -6,7 +6,9 @@ pub mod history;
 pub mod jobs;
 pub mod status;
 
-use std::sync::Arc;
+pub use status::Planned;
+
+use std::sync::{Arc, Mutex};
 
 use crate::backup::DatabaseReport;
 use crate::catalog::BackupDirectory;
@@ -39,4 +41,8 @@ pub struct App {
     pub throttle: Arc<Throttle>,
     /// The scheduler.
     pub supervisor: Arc<Supervisor>,
+    /// What the settings say of scheduled runs.
+    pub planned: Planned,
+    /// Held while backups are listed: ten thousand take megabytes.
+    pub listing: Mutex<()>,
 }

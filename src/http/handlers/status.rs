@@ -1,5 +1,7 @@
 //! GET /healthz and GET /status.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -7,9 +9,33 @@ use super::App;
 use crate::backup::{Report, disk_space};
 use crate::http::error::ApiError;
 use crate::http::message::Response;
-use crate::schedule::rfc3339;
-use crate::settings::{Reader, SchedulerSettings};
+use crate::schedule::{Schedule, rfc3339};
+use crate::settings::{Environment, Faults, Reader, SchedulerSettings};
 use crate::status;
+
+/// What the settings say of scheduled runs. Resolved once for as long as the settings stay as they are, as
+/// that takes longer than all the rest of /status.
+#[derive(Default)]
+pub struct Planned(Mutex<Option<Arc<Plan>>>);
+
+struct Plan {
+    environment: Arc<Environment>,
+    schedule: Schedule,
+    cluster: bool,
+}
+
+impl Planned {
+    fn by(&self, environment: Arc<Environment>) -> Result<Arc<Plan>, Faults> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = kept.as_ref().filter(|plan| Arc::ptr_eq(&plan.environment, &environment)) {
+            return Ok(Arc::clone(plan));
+        }
+        let schedule = Reader::resolve(&environment, SchedulerSettings::read)?.schedule;
+        let cluster =
+            Reader::resolve(&environment, |reader| reader.flag("POSTGRES_CLUSTER")).unwrap_or_default();
+        Ok(Arc::clone(kept.insert(Arc::new(Plan { environment, schedule, cluster }))))
+    }
+}
 
 /// The liveness probe's answer.
 pub fn health() -> Response {
@@ -18,18 +44,16 @@ pub fn health() -> Response {
 
 /// The state of everything.
 pub fn show(app: &App) -> Result<Response, ApiError> {
-    let environment = app.settings.environment();
     let last = status::read(&app.directory)
         .map_err(|error| ApiError::internal("the last result cannot be read", error))?;
     let (free, total) = disk_space(&app.directory)
         .map_err(|error| ApiError::internal("the disk cannot be asked for its space", error))?;
-    let scheduler = Reader::resolve(&environment, SchedulerSettings::read)
-        .map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
-    let cluster = Reader::resolve(&environment, |reader| reader.flag("POSTGRES_CLUSTER")).unwrap_or_default();
-    let next = scheduler.schedule.next_after(Timestamp::now()).map(|time| rfc3339(&time));
+    let plan = app.planned.by(app.settings.environment());
+    let plan = plan.map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
+    let next = plan.schedule.next_after(Timestamp::now()).map(|time| rfc3339(&time));
     let mut answer = json!({
-        "schedule": scheduler.schedule.text(),
-        "cluster": cluster,
+        "schedule": plan.schedule.text(),
+        "cluster": plan.cluster,
         "next_run": next,
         "scheduler": app.supervisor.status(),
         "disk": {"free_bytes": free, "total_bytes": total},

@@ -1,0 +1,107 @@
+//! The JSON bodies of PATCH /config, POST /backup and POST /restore: the first line says which of them the
+//! rest is.
+
+#![no_main]
+
+use std::collections::BTreeSet;
+
+use backupgram::catalog::BackupName;
+use backupgram::http::error::ApiError;
+use backupgram::http::handlers::config::asked_changes;
+use backupgram::http::handlers::jobs::{asked_backup, asked_restore};
+use backupgram::http::message::{Body, Response};
+use backupgram::jobs::Task;
+use backupgram::overrides::Overrides;
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Map, Value, json};
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let body = &bytes[end + 1..];
+    match &bytes[..end] {
+        b"config" => config(body),
+        b"backup" => backup(body),
+        b"restore" => restore(body),
+        _ => {}
+    }
+});
+
+/// An accepted body is one JSON object to any reader of JSON, or empty.
+fn object(body: &[u8]) -> Map<String, Value> {
+    let text = std::str::from_utf8(body).expect("UTF-8");
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => object,
+        other => {
+            assert!(text.trim().is_empty(), "{other:?} was taken");
+            Map::new()
+        }
+    }
+}
+
+/// A refusal is 4xx with one line of JSON.
+fn refused(error: ApiError) {
+    let response = Response::from(error);
+    assert!((400..500).contains(&response.status), "{}", response.status);
+    let Body::Bytes(body) = response.body else { panic!("a refusal with a file") };
+    let said: Value = serde_json::from_slice(&body).expect("a refusal in JSON");
+    assert!(said["error"].as_str().is_some_and(|sentence| !sentence.is_empty()), "{said}");
+}
+
+fn config(body: &[u8]) {
+    let changes = match asked_changes(body) {
+        Ok(changes) => changes,
+        Err(error) => return refused(error),
+    };
+    let object = object(body);
+    assert!(changes.keys().eq(object.keys().collect::<BTreeSet<_>>()));
+    for (key, change) in &changes {
+        match (change, &object[key]) {
+            (None, Value::Null) => {}
+            (Some(text), Value::String(asked)) => assert_eq!(text, asked),
+            (Some(text), Value::Bool(asked)) => assert_eq!(text.to_lowercase(), asked.to_string()),
+            (Some(text), Value::Number(asked)) => assert_eq!(*text, asked.to_string()),
+            (change, asked) => panic!("{key}: {asked} became {change:?}"),
+        }
+    }
+    let spelled_out = json!(changes).to_string();
+    assert_eq!(asked_changes(spelled_out.as_bytes()).ok().as_ref(), Some(&changes));
+    // What the settings take of it survives a restart.
+    if let Ok(overrides) = Overrides::default().changed(&changes) {
+        assert_eq!(Overrides::parse(overrides.render().as_bytes()), Ok(overrides));
+    }
+}
+
+fn backup(body: &[u8]) {
+    let databases = match asked_backup(body) {
+        Ok(databases) => databases,
+        Err(error) => return refused(error),
+    };
+    let object = object(body);
+    assert!(object.keys().all(|key| key == "databases"));
+    match object.get("databases") {
+        None => assert!(databases.is_empty()),
+        Some(asked) => {
+            assert!(!databases.is_empty(), "an empty list stands for every database");
+            assert_eq!(*asked, json!(databases));
+        }
+    }
+    for database in databases {
+        assert!((1..64).contains(&database.as_str().len()) && !database.as_str().contains('\0'));
+    }
+}
+
+fn restore(body: &[u8]) {
+    let task = match asked_restore(body) {
+        Ok(task) => task,
+        Err(error) => return refused(error),
+    };
+    let object = object(body);
+    let Task::Restore { slot, name, target, keep_previous } = task else { panic!("another task") };
+    assert_eq!(object["confirm"], true, "a restore that nobody has confirmed");
+    assert_eq!(object["file"], format!("{slot}/{name}"));
+    assert_eq!(object["target_db"], target.as_str());
+    assert_eq!(object.get("keep_previous").unwrap_or(&Value::Bool(false)), keep_previous);
+    assert!(object.get("telegram_message_id").is_none_or(Value::is_null));
+    assert_eq!(BackupName::parse(name.as_str()).as_ref(), Ok(&name));
+    assert!(target.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+}
