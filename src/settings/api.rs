@@ -61,6 +61,9 @@ impl ApiSettings {
         if token.is_none() {
             reader.missing("REST_API_TOKEN", "is not set: the API does not start without a token");
         }
+        if token.as_ref().is_some_and(|token| !can_be_sent(token.expose())) {
+            reader.fault("REST_API_TOKEN", "must be printable ASCII without a space at either end");
+        }
         Some(Self { listen: SocketAddr::new(address?, port?), token: token? })
     }
 
@@ -69,6 +72,26 @@ impl ApiSettings {
         match reader.flag("REST_API_ENABLE")? {
             true => Self::read(reader).map(Some),
             false => Some(None),
+        }
+    }
+}
+
+/// Whether a client can send the token in a header field as it is. With another one nobody would ever get in.
+fn can_be_sent(token: &str) -> bool {
+    token.trim_matches(' ') == token && token.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::can_be_sent;
+
+    #[test]
+    fn a_token_that_no_header_field_can_carry_is_told() {
+        for token in ["abc", "a b", "~!@#$%^&*()"] {
+            assert!(can_be_sent(token), "{token:?}");
+        }
+        for token in [" a", "a ", "\u{e9}", "a\u{7f}"] {
+            assert!(!can_be_sent(token), "{token:?}");
         }
     }
 }

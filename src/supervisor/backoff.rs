@@ -45,10 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_to_half_a_minute_and_begins_again_after_a_minute_of_life() {
+    fn ten_deaths_in_a_row_double_the_pause_to_half_a_minute_and_a_minute_of_life_begins_anew() {
         let mut backoff = Backoff::new();
-        let short: Vec<f64> = (0..8).map(|_| backoff.after(Duration::ZERO).as_secs_f64()).collect();
-        assert_eq!(short, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]);
+        let short: Vec<f64> = (0..10).map(|_| backoff.after(Duration::ZERO).as_secs_f64()).collect();
+        assert_eq!(short, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]);
         assert_eq!(backoff.after(Duration::from_secs(60)), Backoff::FIRST);
         assert_eq!(backoff.after(Duration::from_secs(59)), Duration::from_secs(1));
     }
