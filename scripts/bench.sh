@@ -294,7 +294,7 @@ measure_during_backup() {
         return 0
     fi
     psql -Xqd postgres -c "create table filling as
-        select n, md5(n::text) || md5((n + 1)::text) as text from generate_series(1, 4000000) as n"
+        select n, md5(n::text) || md5((n + 1)::text) as text from generate_series(1, 12000000) as n"
     job=$(curl -sf -X POST -H "Authorization: Bearer $token" "$url/backup" | sed 's/.*"job_id":"\([^"]*\)".*/\1/')
     load 16 "$url/status" 5 >"$work/busy"
     curl -sf -H "Authorization: Bearer $token" "$url/jobs/$job" >"$work/job"
