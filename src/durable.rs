@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
+
 /// Replaces `target` with `contents`, whole or not at all, with permission bits `mode`.
 ///
 /// The new file is written as `NAME.PID.tmp` in `staging`, which must be on the same filesystem. Within a
@@ -32,6 +34,23 @@ pub fn replace_file(staging: &Path, target: &Path, contents: &[u8], mode: u32) -
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     sync_parent(to)
+}
+
+/// Opens a file of the backup directory that is there to be locked or written on, and makes it when there is
+/// none. Not through a symlink: on a volume that others may write to, one could lead out of it.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW.bits();
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .custom_flags(flags)
+        .open(path)
 }
 
 /// Flushes the directory that holds `path`, so that names made or removed in it survive a power cut.

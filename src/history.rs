@@ -4,10 +4,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::{DatabaseReport, Outcome, Report};
@@ -120,14 +120,7 @@ pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>>
 /// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
 fn lock(path: &Path) -> io::Result<Flock<File>> {
     loop {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(path)?;
+        let file = durable::open_or_create(path)?;
         let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
         // It may have been shortened, and so replaced, while we waited.
         if fs::metadata(path).is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use crate::durable;
 use crate::process::{Interrupted, Runner};
 
 /// Holds the lock until it is dropped or the process ends.
@@ -95,16 +95,8 @@ impl Lock {
     pub fn try_take(directory: &Path, task: &str) -> Result<Self, LockError> {
         let path = directory.join(".lock");
         let failed = |error: io::Error| LockError::Io(path.clone(), error);
-        // Not through a symlink, which could lead out of the volume. Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.
-        let open = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(&path);
-        let file = open.map_err(failed)?;
+        // Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.
+        let file = durable::open_or_create(&path).map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => Self::sign(locked, task).map_err(failed),
             Err((mut file, Errno::EWOULDBLOCK)) => Err(LockError::Held(read_holder(&mut file))),

@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 
 use super::directory::{BackupDirectory, DirectoryError};
 use super::listing::Entry;
@@ -125,10 +125,8 @@ impl BackupDirectory {
     /// moments only, unlike the lock of a whole run.
     pub(super) fn lock_pointers(&self) -> Result<Flock<File>, DirectoryError> {
         let failed = |error| DirectoryError::Io("lock the pointers".into(), error);
-        let path = self.root().join(".pointers.lock");
-        let flags = OFlag::O_NOFOLLOW.bits();
-        let file = File::options().write(true).create(true).truncate(false).custom_flags(flags).open(path);
-        Flock::lock(file.map_err(failed)?, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))
+        let file = durable::open_or_create(&self.root().join(".pointers.lock")).map_err(failed)?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))
     }
 }
 
