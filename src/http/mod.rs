@@ -2,14 +2,18 @@
 
 mod archive;
 mod auth;
+mod crew;
 mod date;
 mod download;
 pub mod error;
 pub mod gate;
 pub mod handlers;
 mod json;
+mod line;
+mod lines;
 pub mod message;
 pub mod permits;
+mod queue;
 pub mod range;
 mod relay;
 mod router;

@@ -1,17 +1,11 @@
 //! A fixed number of permits to do something at one time.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The permits.
 #[derive(Debug, Clone)]
-pub struct Permits(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    left: Mutex<usize>,
-    returned: Condvar,
-}
+pub struct Permits(Arc<AtomicUsize>);
 
 /// One of them, given back when it is dropped.
 #[derive(Debug)]
@@ -20,23 +14,20 @@ pub struct Permit(Permits);
 impl Permits {
     /// `count` permits.
     pub fn new(count: usize) -> Self {
-        Self(Arc::new(Shared { left: Mutex::new(count), returned: Condvar::new() }))
+        Self(Arc::new(AtomicUsize::new(count)))
     }
 
-    /// Takes a permit, waiting up to `patience` for one to be given back.
-    pub fn take(&self, patience: Duration) -> Option<Permit> {
-        let left = self.0.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.0.returned.wait_timeout_while(left, patience, |left| *left == 0);
-        let (mut left, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *left = left.checked_sub(1)?;
-        Some(Permit(self.clone()))
+    /// Takes a permit, if one is left.
+    pub fn take(&self) -> Option<Permit> {
+        let one_less = |left: usize| left.checked_sub(1);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        taken.is_ok().then(|| Permit(self.clone()))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *self.0.0.left.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.0.returned.notify_one();
+        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -47,9 +38,9 @@ mod tests {
     #[test]
     fn a_permit_that_is_dropped_can_be_taken_again() {
         let permits = Permits::new(1);
-        let first = permits.take(Duration::ZERO).unwrap();
-        assert!(permits.take(Duration::ZERO).is_none());
+        let first = permits.take().unwrap();
+        assert!(permits.take().is_none());
         drop(first);
-        assert!(permits.take(Duration::ZERO).is_some());
+        assert!(permits.take().is_some());
     }
 }

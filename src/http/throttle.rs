@@ -53,7 +53,7 @@ impl Throttle {
     pub fn punish(&self, peer: IpAddr) {
         let pause = self.note(peer, Instant::now());
         if !pause.is_zero()
-            && let Some(_permit) = self.held_back.take(Duration::ZERO)
+            && let Some(_permit) = self.held_back.take()
         {
             thread::sleep(pause);
         }

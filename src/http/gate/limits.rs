@@ -42,7 +42,7 @@ pub const STACK: usize = 128 * 1024;
 /// The pause after an accept that failed, for want of descriptors for example.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// File descriptors that are not connections: relayed requests with four each, downloads, children's pipes.
+/// File descriptors that are not connections: the lines with three each, downloads, children's pipes.
 const OTHER_DESCRIPTORS: u64 = 112;
 
 /// Raises the limit of open files to what the system allows.
