@@ -10,7 +10,8 @@ use tiny_http::Header;
 use super::auth::Token;
 use super::crew::{Answering, Crew, IN_FLIGHT, Watch};
 use super::error::ApiError;
-use super::gate::{Gate, limits};
+use super::gate::Gate;
+use super::gate::limits::{self, Limits};
 use super::handlers::App;
 use super::lines::Lines;
 use super::message::{Body, Headers, Method, Request, Response, Target};
@@ -44,7 +45,7 @@ impl Server {
         let throttle = Arc::clone(&app.throttle);
         let relay = Relay::new(Arc::clone(&lines), Arc::clone(&tickets), throttle, token.clone());
         let watch = Crew::start(lines, Behind { app, token, tickets })?.watch()?;
-        let gate = Gate::open("gate", listener, limits::connections(), Arc::new(relay))?;
+        let gate = Gate::open("gate", listener, Limits::of(limits::connections()), Arc::new(relay))?;
         Ok(Self { gate, watch })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::record::Record;
 use crate::http::error::ApiError;
+use crate::http::gate::limits::Limits;
 use crate::http::gate::{Gate, Incoming, Service};
 use crate::http::message::{Body, Response};
 
@@ -18,7 +19,7 @@ const CONNECTIONS: usize = 64;
 /// When the port cannot be had, because another program has it for example.
 pub fn open(port: u16, record: Arc<Record>) -> io::Result<Gate> {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    Gate::open("health port", listener, CONNECTIONS, Arc::new(Health { record }))
+    Gate::open("health port", listener, Limits::of(CONNECTIONS), Arc::new(Health { record }))
 }
 
 struct Health {

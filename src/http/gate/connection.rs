@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::head::{Found, Head};
-use super::limits::{BODY_TIME, HEAD, HEAD_TIME, IDLE_TIME, LINGER, LINGER_TIME, PIPELINE_PAUSE, STALL_TIME};
+use super::limits::{HEAD, LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
 use super::send;
 use super::slots::{Phase, Slot};
 use super::{Incoming, Service};
@@ -19,6 +19,7 @@ struct Connection<'a> {
     stream: &'a TcpStream,
     slot: &'a Slot,
     peer: IpAddr,
+    limits: &'a Limits,
     service: &'a dyn Service,
     buffer: Vec<u8>,
 }
@@ -38,8 +39,8 @@ impl From<io::Error> for Missing {
 }
 
 /// Serves a connection to its end.
-pub fn serve(stream: &TcpStream, peer: IpAddr, slot: &Slot, service: &dyn Service) {
-    let mut connection = Connection { stream, slot, peer, service, buffer: Vec::new() };
+pub fn serve(stream: &TcpStream, peer: IpAddr, slot: &Slot, limits: &Limits, service: &dyn Service) {
+    let mut connection = Connection { stream, slot, peer, limits, service, buffer: Vec::new() };
     // A client that fails us is gone or not worth a line in the log.
     let _ = connection.run();
 }
@@ -47,9 +48,9 @@ pub fn serve(stream: &TcpStream, peer: IpAddr, slot: &Slot, service: &dyn Servic
 impl Connection<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        self.stream.set_write_timeout(Some(STALL_TIME))?;
+        self.stream.set_write_timeout(Some(self.limits.stall_time))?;
         self.slot.enter(Phase::Idle);
-        let mut patience = HEAD_TIME;
+        let mut patience = self.limits.head_time;
         loop {
             let (mut keep_alive, begun) = match self.receive(patience) {
                 Ok((incoming, begun)) => (self.answer(&incoming, begun)?, begun),
@@ -70,7 +71,7 @@ impl Connection<'_> {
             if is_pipelining {
                 thread::sleep(PIPELINE_PAUSE);
             }
-            patience = IDLE_TIME;
+            patience = self.limits.idle_time;
         }
     }
 
@@ -94,9 +95,9 @@ impl Connection<'_> {
         let (head, length) = loop {
             match Head::find(&self.buffer).map_err(Missing::Refused)? {
                 Found::Whole(head, length) => break (*head, length),
-                Found::Part => {
-                    self.fill(begun + HEAD_TIME).map_err(|error| too_slow(error, "request head"))?
-                }
+                Found::Part => self
+                    .fill(begun + self.limits.head_time)
+                    .map_err(|error| too_slow(error, "request head"))?,
             }
         };
         self.buffer.drain(..length);
@@ -104,7 +105,7 @@ impl Connection<'_> {
             let mut stream = self.stream;
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
-        let deadline = Instant::now() + BODY_TIME;
+        let deadline = Instant::now() + self.limits.body_time;
         while self.buffer.len() < head.body_length {
             self.fill(deadline).map_err(|error| too_slow(error, "body"))?;
         }

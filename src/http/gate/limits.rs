@@ -25,7 +25,7 @@ pub const LINGER_TIME: Duration = Duration::from_secs(1);
 /// The most that is taken then, in bytes.
 pub const LINGER: usize = 256 * 1024;
 /// Connections at one time.
-pub const CONNECTIONS: usize = 128;
+const CONNECTIONS: usize = 128;
 /// How long a connection has to begin to speak, or to go on, before it counts as idle and gives way first.
 pub const SETTLING_TIME: Duration = Duration::from_secs(1);
 /// How long no connection gives way after whatever it did last: its thread may just not have had its turn.
@@ -41,6 +41,34 @@ pub const LEAVING: usize = 32;
 pub const STACK: usize = 128 * 1024;
 /// The pause after an accept that failed, for want of descriptors for example.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What one gate grants, where they may differ.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at one time.
+    pub connections: usize,
+    /// As [`HEAD_TIME`].
+    pub head_time: Duration,
+    /// As [`BODY_TIME`].
+    pub body_time: Duration,
+    /// As [`IDLE_TIME`].
+    pub idle_time: Duration,
+    /// As [`STALL_TIME`].
+    pub stall_time: Duration,
+}
+
+impl Limits {
+    /// Those of a gate for this many connections.
+    pub fn of(connections: usize) -> Self {
+        Self {
+            connections,
+            head_time: HEAD_TIME,
+            body_time: BODY_TIME,
+            idle_time: IDLE_TIME,
+            stall_time: STALL_TIME,
+        }
+    }
+}
 
 /// File descriptors that are not connections: the lines with three each, downloads, children's pipes.
 const OTHER_DESCRIPTORS: u64 = 112;

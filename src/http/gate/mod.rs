@@ -9,6 +9,8 @@ mod head;
 pub mod limits;
 mod send;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
@@ -20,6 +22,7 @@ use std::thread;
 use nix::sys::socket::{Backlog, listen};
 
 pub use head::{Found, Head};
+use limits::Limits;
 use slots::Slots;
 
 use super::error::ApiError;
@@ -52,28 +55,28 @@ struct Listening {
     name: &'static str,
     listener: TcpListener,
     closed: AtomicBool,
+    limits: Limits,
     slots: Arc<Slots>,
     service: Arc<dyn Service>,
 }
 
 impl Gate {
-    /// Answers by `service` from now on, with at most `connections` at one time. `name` is the thread's and
-    /// the log's.
+    /// Answers by `service` from now on, within these limits. `name` is the thread's and the log's.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn open(
         name: &'static str,
         listener: TcpListener,
-        connections: usize,
+        limits: Limits,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
         // The standard library queues 128. When a crowd fills that, the next one's first packet is dropped, and it
         // tries again only after a second.
         listen(&listener, Backlog::MAXALLOWABLE)?;
-        let slots = Arc::new(Slots::new(connections));
+        let slots = Arc::new(Slots::new(limits.connections));
         let listening =
-            Arc::new(Listening { name, listener, closed: AtomicBool::new(false), slots, service });
+            Arc::new(Listening { name, listener, closed: AtomicBool::new(false), limits, slots, service });
         let accepting = Arc::clone(&listening);
         thread::Builder::new().name(name.into()).spawn(move || accepting.accept())?;
         Ok(Self(listening))
@@ -116,8 +119,8 @@ impl Listening {
         let Some(slot) = self.slots.take(&stream) else {
             return send::turn_away(&stream, busy());
         };
-        let (serving, service) = (Arc::clone(&stream), Arc::clone(&self.service));
-        let serve = move || connection::serve(&serving, peer, &slot, service.as_ref());
+        let (serving, gate) = (Arc::clone(&stream), Arc::clone(self));
+        let serve = move || connection::serve(&serving, peer, &slot, &gate.limits, gate.service.as_ref());
         // The slot moves into the closure and is given back with it if there is no thread for it.
         if thread::Builder::new().stack_size(limits::STACK).spawn(serve).is_err() {
             send::turn_away(&stream, busy());
