@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io;
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
-use crate::http::{App, Planned, Server, Throttle, Token};
+use crate::http::{App, Lister, Planned, Server, Throttle, Token};
 use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
 use crate::lock::Lock;
@@ -129,7 +129,7 @@ impl Daemon {
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
             planned: Planned::default(),
-            listing: Mutex::default(),
+            lister: Lister::default(),
         };
         let server = Server::start(listener, Arc::new(app), Token::new(&api.token));
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;

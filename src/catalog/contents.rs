@@ -30,6 +30,8 @@ pub(super) struct Known {
     pub name: BackupName,
     /// The backup that a symlink leads to.
     pub target: Option<BackupName>,
+    /// Whether the name is that of a pointer, which may be a hard link instead.
+    pub is_latest: bool,
     /// The database, from the manifest or the name.
     pub database: Option<DatabaseName>,
     /// What was written down about it.
@@ -122,7 +124,8 @@ impl BackupDirectory {
         });
         let named = || backup.parts(slot).or_else(|| backup.latest_parts()).map(|parts| parts.database);
         let database = manifest.as_ref().map(|manifest| manifest.database.clone()).or_else(named);
-        Known { manifest: manifest.map(Arc::new), database, target, name }
+        let is_latest = name.latest_parts().is_some();
+        Known { manifest: manifest.map(Arc::new), database, target, is_latest, name }
     }
 }
 

@@ -94,12 +94,16 @@ impl BackupDirectory {
         };
         let known = self.known(slot, &directory)?;
         let mut backups = Vec::with_capacity(known.len());
+        let mut pointers = Vec::new();
         for known in known.iter().filter(|known| known.target.is_none()) {
             if let Ok(Inode::Backup(status)) = self.look(&directory, slot, &known.name) {
+                if known.is_latest {
+                    pointers.push(backups.len());
+                }
                 backups.push(self.entry(slot, known, &known.name, &status));
             }
         }
-        mark_hard_linked_pointers(&mut backups);
+        mark_hard_linked(&mut backups, &pointers);
         for (known, target) in known.iter().filter_map(|known| Some((known, known.target.as_ref()?))) {
             let status = match fstatat(&directory, target.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(status) if matches!(kind(&status), SFlag::S_IFREG | SFlag::S_IFDIR) => status,
@@ -121,8 +125,11 @@ impl BackupDirectory {
     /// # Errors
     /// When a slot cannot be read.
     pub fn list_all(&self) -> Result<Vec<Entry>, DirectoryError> {
-        let slots: Result<Vec<_>, _> = Slot::ALL.into_iter().map(|slot| self.list(slot)).collect();
-        Ok(slots?.into_iter().flatten().collect())
+        let mut entries = Vec::new();
+        for slot in Slot::ALL {
+            entries.append(&mut self.list(slot)?);
+        }
+        Ok(entries)
     }
 
     /// What was written down about a backup; `None` for one of an older image.
@@ -158,16 +165,21 @@ impl BackupDirectory {
     }
 }
 
-/// A `-latest` name that is a hard link is the same file as the backup that it points to.
-fn mark_hard_linked_pointers(entries: &mut [Entry]) {
-    let is_pointer = |at: &usize| entries[*at].name.latest_parts().is_some();
-    let (pointers, backups): (Vec<usize>, Vec<usize>) = (0..entries.len()).partition(is_pointer);
-    if pointers.is_empty() {
+/// A `-latest` name that is a hard link is the same file as the backup that it points to. `pointers` are the places
+/// of such names, in order.
+fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
+    let mut targets: HashMap<u64, Option<usize>> =
+        pointers.iter().map(|at| (entries[*at].inode, None)).collect();
+    if targets.is_empty() {
         return;
     }
-    let targets: HashMap<u64, usize> = backups.into_iter().map(|at| (entries[at].inode, at)).collect();
-    for at in pointers {
-        let target = targets.get(&entries[at].inode).map(|target| &entries[*target]);
+    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| pointers.binary_search(at).is_err()) {
+        if let Some(target) = targets.get_mut(&entry.inode) {
+            *target = Some(at);
+        }
+    }
+    for &at in pointers {
+        let target = targets[&entries[at].inode].map(|target| &entries[target]);
         let alias_of = target.map(|target| target.name.clone());
         let manifest = target.and_then(|target| target.manifest.clone());
         (entries[at].alias_of, entries[at].manifest) = (alias_of, manifest);

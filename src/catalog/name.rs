@@ -1,9 +1,10 @@
 //! Names: of databases, of backups, and how the one is written into the other.
 
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::{percent_decode_str, percent_encode_byte};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::slot::Slot;
 
@@ -19,10 +20,10 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
-/// The name of a database: any that PostgreSQL takes.
+/// The name of a database: any that PostgreSQL takes. A copy takes no memory, as thousands of backups have few.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct DatabaseName(String);
+pub struct DatabaseName(Arc<str>);
 
 impl DatabaseName {
     /// Checks a name.
@@ -34,7 +35,7 @@ impl DatabaseName {
             "" => Err(NameError("has an empty database name")),
             _ if text.len() > 63 => Err(NameError("has a database name of more than 63 bytes")),
             _ if text.contains('\0') => Err(NameError("has a NUL in a database name")),
-            _ => Ok(Self(text.to_owned())),
+            _ => Ok(Self(text.into())),
         }
     }
 
@@ -61,7 +62,7 @@ impl DatabaseName {
 
     /// The name of a database that a restore makes for itself. No other begins with `_backupgram_`.
     pub(crate) fn ours(role: &str, tag: &str) -> Self {
-        Self(format!("_backupgram_{role}_{tag}"))
+        Self(format!("_backupgram_{role}_{tag}").into())
     }
 
     /// The name as PostgreSQL knows it.
@@ -110,7 +111,7 @@ impl TryFrom<String> for DatabaseName {
 
 impl From<DatabaseName> for String {
     fn from(name: DatabaseName) -> Self {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 
@@ -140,9 +141,9 @@ impl Suffix {
     }
 }
 
-/// The name of a backup within its slot: one path component, never hidden.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct BackupName(String);
+/// The name of a backup within its slot: one path component, never hidden. A copy takes no memory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackupName(Arc<str>);
 
 /// What a backup's name says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,13 +181,13 @@ impl BackupName {
             _ if text.chars().any(char::is_control) => {
                 Err(NameError("the name of a backup has a control character in it"))
             }
-            _ => Ok(Self(text.to_owned())),
+            _ => Ok(Self(text.into())),
         }
     }
 
     /// The name of a backup of `database` with this stamp.
     pub fn compose(database: &DatabaseName, stamp: &str, suffix: &str) -> Self {
-        Self(format!("{}-{stamp}{suffix}", database.in_file_name()))
+        Self(format!("{}-{stamp}{suffix}", database.in_file_name()).into())
     }
 
     /// The text.
@@ -222,6 +223,12 @@ impl BackupName {
             let database = DatabaseName::from_file_name(&self.0[..dash])?;
             Some(NameParts { database, stamp: stamp.to_owned(), suffix: suffix.to_owned() })
         })
+    }
+}
+
+impl Serialize for BackupName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -157,8 +157,16 @@ pub struct Response {
 impl Response {
     /// An answer of one JSON value and a line end.
     pub fn json(status: u16, value: &impl serde::Serialize) -> Self {
+        Self::json_of_length(status, value, 128)
+    }
+
+    /// An answer of one JSON value that is about so many bytes long.
+    pub fn json_of_length(status: u16, value: &impl serde::Serialize, length: usize) -> Self {
+        let mut bytes = Vec::with_capacity(length);
         // The values are ours: no map with keys that are not strings, nothing that fails to serialise.
-        let mut bytes = serde_json::to_vec(value).unwrap_or_else(|_| b"{}".to_vec());
+        if serde_json::to_writer(&mut bytes, value).is_err() {
+            bytes = b"{}".to_vec();
+        }
         bytes.push(b'\n');
         let headers = vec![("Content-Type".into(), "application/json".to_owned())];
         Self { status, headers, body: Body::Bytes(bytes) }

@@ -11,6 +11,7 @@ pub mod handlers;
 mod json;
 mod line;
 mod lines;
+mod lister;
 pub mod message;
 pub mod permits;
 mod queue;
@@ -22,5 +23,6 @@ mod throttle;
 
 pub use auth::Token;
 pub use handlers::{App, Planned};
+pub use lister::Lister;
 pub use server::Server;
 pub use throttle::Throttle;

@@ -1,39 +1,52 @@
 //! GET /backups, and GET and DELETE of one of them.
 
-use std::sync::PoisonError;
-
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::App;
-use crate::catalog::{BackupName, DirectoryError, Entry, Listed, Slot};
+use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Slot};
 use crate::http::download;
 use crate::http::error::ApiError;
 use crate::http::message::{Request, Response};
 
+/// About the length of what is shown of a backup, in bytes.
+const SHOWN: usize = 256;
+
 #[derive(Serialize)]
 struct Inventory<'a> {
-    backups: Vec<Listed<'a>>,
+    #[serde(serialize_with = "one_by_one")]
+    backups: &'a [Entry],
+}
+
+/// None is made before it is written: ten thousand would take a megabyte.
+fn one_by_one<S: Serializer>(entries: &[Entry], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(entries.iter().map(Listed::from))
 }
 
 /// Every backup, or those of one slot or database.
 pub fn list(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let _listing = app.listing.lock().unwrap_or_else(PoisonError::into_inner);
-    let entries = match request.parameter("slot") {
-        Some(name) => {
-            let slot = Slot::named(name).ok_or_else(|| ApiError::bad_request("there is no such slot"))?;
-            app.directory.list(slot)
-        }
-        None => app.directory.list_all(),
+    let slot = match request.parameter("slot") {
+        Some(name) => Some(Slot::named(name).ok_or_else(|| ApiError::bad_request("there is no such slot"))?),
+        None => None,
     };
-    let entries = entries.map_err(refusal)?;
-    let database = request.parameter("database");
-    let wanted = |entry: &&Entry| match (database, &entry.database) {
-        (Some(wanted), Some(database)) => database.as_str() == wanted,
-        (wanted, _) => wanted.is_none(),
+    let (directory, database) = (app.directory.clone(), request.parameter("database").map(String::from));
+    let made = app.lister.make(move || inventory(&directory, slot, database.as_deref()));
+    made.map_err(|error| ApiError::internal("the backups cannot be listed", error))?.map_err(refusal)
+}
+
+fn inventory(
+    directory: &BackupDirectory,
+    slot: Option<Slot>,
+    database: Option<&str>,
+) -> Result<Response, DirectoryError> {
+    let mut entries = match slot {
+        Some(slot) => directory.list(slot)?,
+        None => directory.list_all()?,
     };
-    let listed: Vec<Listed> = entries.iter().filter(wanted).map(Listed::from).collect();
-    Ok(Response::json(200, &Inventory { backups: listed }))
+    if let Some(wanted) = database {
+        entries.retain(|entry| entry.database.as_ref().is_some_and(|database| database.as_str() == wanted));
+    }
+    Ok(Response::json_of_length(200, &Inventory { backups: &entries }, SHOWN * (1 + entries.len())))
 }
 
 /// One backup's bytes.

@@ -8,11 +8,11 @@ pub mod status;
 
 pub use status::Planned;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::backup::DatabaseReport;
 use crate::catalog::BackupDirectory;
-use crate::http::Throttle;
+use crate::http::{Lister, Throttle};
 use crate::jobs::Jobs;
 use crate::live_settings::LiveSettings;
 use crate::settings::Redactor;
@@ -43,6 +43,6 @@ pub struct App {
     pub supervisor: Arc<Supervisor>,
     /// What the settings say of scheduled runs.
     pub planned: Planned,
-    /// Held while backups are listed: ten thousand take megabytes.
-    pub listing: Mutex<()>,
+    /// Who makes lists of backups.
+    pub lister: Lister,
 }
