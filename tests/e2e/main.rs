@@ -45,5 +45,5 @@ mod crash;
 mod pid1;
 /// The daemon stops in order.
 mod shutdown;
-/// Hostile crowds, and a probe that must not notice them.
+/// Hostile crowds, and probes that must not notice them.
 mod siege;

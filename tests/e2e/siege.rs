@@ -1,19 +1,20 @@
 //! Hostile crowds against the API, and two clients that must not notice them: one that asks every 100 ms whether
-//! the daemon lives, one that asks for its status.
+//! the daemon lives, one that asks for its status. The same crowds, for less long, against go-cron's health port.
 //!
 //! In the tests it is short. `scripts/hostile.sh` has it in full, with the release build, and with limits on the
 //! time of an answer and on memory that say something only there.
 
+mod crowds;
+
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::*;
 
@@ -41,6 +42,9 @@ const SHORT: Scale = Scale {
     patience: SOON,
     memory: 64 << 10,
 };
+
+/// What go-cron stands, in a second of each. It shares all of the daemon's gate but the number of connections.
+const BRIEF: Scale = Scale { time: Duration::from_secs(1), resets: 500, memory: 24 << 10, ..SHORT };
 
 const FULL: Scale = Scale {
     time: Duration::from_secs(12),
@@ -70,7 +74,11 @@ struct Measured {
 struct Siege<'a> {
     daemon: &'a Daemon<'a>,
     scale: &'a Scale,
+    /// Who is besieged, and where.
+    pid: u32,
     address: SocketAddr,
+    /// What must be answered all the while.
+    probes: Vec<(&'static str, Vec<u8>)>,
     over: AtomicBool,
     measured: Mutex<Measured>,
     violations: Mutex<Vec<String>>,
@@ -92,35 +100,47 @@ fn no_crowd_keeps_the_daemon_from_anything() {
     let daemon = Plan::new(server, &store).database(&database.name).descriptors(DESCRIPTORS).start();
     large_backup(&store);
     daemon.back_up();
-    let siege = Siege {
-        daemon: &daemon,
+    let bearer = format!("Bearer {}", daemon.token);
+    let siege = Siege::new(
+        &daemon,
         scale,
-        address: SocketAddr::from(([127, 0, 0, 1], daemon.port)),
-        over: AtomicBool::new(false),
-        measured: Mutex::default(),
-        violations: Mutex::default(),
-        jobs: Mutex::default(),
-    };
-    let (_, threads, descriptors) = siege.gauge();
-    siege.run();
-    let begun = Instant::now();
-    wait_until("the threads and descriptors of the start", Duration::from_secs(60), || {
-        let now = siege.gauge();
-        now.1 <= threads && now.2 <= descriptors
+        (daemon.pid(), daemon.port),
+        vec![
+            ("/healthz", request("GET", "/healthz", &[], None)),
+            ("/status", request("GET", "/status", &[("Authorization", &bearer)], None)),
+        ],
+    );
+    siege.stand(|| {
+        thread::scope(|scope| {
+            let submitting = scope.spawn(|| siege.submit());
+            siege.attack();
+            siege.end();
+            submitting.join().unwrap();
+        })
     });
-    println!("threads and descriptors are back at {threads} and {descriptors} after {:.1?}", begun.elapsed());
-    let jobs = siege.jobs.into_inner().unwrap();
+    let jobs = std::mem::take(&mut *siege.jobs.lock().unwrap());
     for job in &jobs {
         daemon.succeeded(job);
     }
     println!("{} jobs, each of them done", jobs.len());
-    let violations = siege.violations.into_inner().unwrap();
-    assert!(
-        violations.is_empty(),
-        "{} violations:\n{}",
-        violations.len(),
-        violations[..violations.len().min(40)].join("\n")
-    );
+    siege.assert_unhurt();
+}
+
+#[test]
+fn no_crowd_keeps_the_health_port_from_anything() {
+    raise_descriptors();
+    let store = Store::new();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("app").descriptors(DESCRIPTORS).start();
+    wait_until("the health port", SOON, || answers(daemon.health_port));
+    let scheduler = daemon.schedulers().remove(0);
+    let probes = vec![("the health port", request("GET", "/", &[], None))];
+    let siege = Siege::new(&daemon, &BRIEF, (scheduler.pid, daemon.health_port), probes);
+    siege.stand(|| {
+        siege.attack();
+        siege.end();
+    });
+    siege.assert_unhurt();
+    assert_eq!(daemon.status()["scheduler"]["restarts"], 0);
 }
 
 /// Something to download that no socket swallows.
@@ -138,23 +158,63 @@ fn raise_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
-impl Siege<'_> {
-    fn run(&self) {
+impl<'a> Siege<'a> {
+    fn new(
+        daemon: &'a Daemon<'a>,
+        scale: &'a Scale,
+        (pid, port): (u32, u16),
+        probes: Vec<(&'static str, Vec<u8>)>,
+    ) -> Self {
+        Self {
+            daemon,
+            scale,
+            pid,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            probes,
+            over: AtomicBool::new(false),
+            measured: Mutex::default(),
+            violations: Mutex::default(),
+            jobs: Mutex::default(),
+        }
+    }
+
+    /// Probes and watches while `attack` goes on, and sees that everything is as before after it.
+    fn stand(&self, attack: impl FnOnce()) {
         println!(
             "{:32} {:>8} {:>7} {:>10} {:>9} {:>8} {:>12}",
             "", "done", "probes", "slowest", "memory", "threads", "descriptors"
         );
-        let bearer = format!("Bearer {}", self.daemon.token);
-        let healthz = request("GET", "/healthz", &[], None);
-        let status = request("GET", "/status", &[("Authorization", &bearer)], None);
+        let (_, threads, descriptors) = self.gauge();
         thread::scope(|scope| {
-            scope.spawn(|| self.probe("/healthz", &healthz));
-            scope.spawn(|| self.probe("/status", &status));
+            for (name, request) in &self.probes {
+                scope.spawn(|| self.probe(name, request));
+            }
             scope.spawn(|| self.watch());
-            scope.spawn(|| self.submit());
-            self.attack();
-            self.over.store(true, Ordering::Relaxed);
+            attack();
         });
+        let begun = Instant::now();
+        wait_until("the threads and descriptors of the start", Duration::from_secs(60), || {
+            let now = self.gauge();
+            now.1 <= threads && now.2 <= descriptors
+        });
+        println!(
+            "threads and descriptors are back at {threads} and {descriptors} after {:.1?}",
+            begun.elapsed()
+        );
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    fn assert_unhurt(&self) {
+        let violations = self.violations.lock().unwrap();
+        assert!(
+            violations.is_empty(),
+            "{} violations:\n{}",
+            violations.len(),
+            violations[..violations.len().min(40)].join("\n")
+        );
     }
 
     fn attack(&self) {
@@ -263,7 +323,7 @@ impl Siege<'_> {
         }
     }
 
-    /// Looks at what the daemon takes, all the time.
+    /// Looks at what is taken, all the time.
     fn watch(&self) {
         while !self.is_over() {
             let (memory, threads, descriptors) = self.gauge();
@@ -276,215 +336,15 @@ impl Siege<'_> {
         }
     }
 
-    /// The daemon's resident memory in KiB, its threads and its descriptors.
+    /// The resident memory in KiB, the threads and the descriptors.
     fn gauge(&self) -> (u64, u64, u64) {
-        let pid = self.daemon.pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon is there");
+        let pid = self.pid;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
         let number = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
             line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
         };
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("the daemon is there").count();
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("it is there").count();
         (number("VmRSS:"), number("Threads:"), descriptors as u64)
     }
-}
-
-/// What comes of one turn of a connection.
-#[derive(PartialEq)]
-enum Turn {
-    Stays,
-    Ends,
-}
-
-impl Siege<'_> {
-    /// Keeps up a crowd of connections until `end`, and gives each its turn once every `pause`. One that has ended
-    /// is made anew. Answers how many there were.
-    fn crowd(
-        &self,
-        size: usize,
-        end: Instant,
-        pause: Duration,
-        mut turn: impl FnMut(&mut TcpStream, usize, u32) -> Turn,
-    ) -> usize {
-        let mut crowd: Vec<Option<(TcpStream, u32)>> = (0..size).map(|_| None).collect();
-        let mut made = 0;
-        while Instant::now() < end {
-            let begun = Instant::now();
-            for (number, place) in crowd.iter_mut().enumerate() {
-                if place.is_none() {
-                    made += 1;
-                    *place = self.connect().map(|stream| (stream, 0));
-                }
-                let Some((stream, turns)) = place else { continue };
-                *turns += 1;
-                if turn(stream, number, *turns) == Turn::Ends {
-                    *place = None;
-                }
-            }
-            let next = (begun + pause).min(end);
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-        }
-        made
-    }
-
-    fn connect(&self) -> Option<TcpStream> {
-        // Where the queue of connections is full, the attacker too has to wait.
-        let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).ok()?;
-        stream.set_nonblocking(true).ok()?;
-        Some(stream)
-    }
-
-    fn malformed(&self, end: Instant) -> usize {
-        let (requests, mut next) = (malformed(), 0);
-        self.crowd(8, end, Duration::from_millis(10), |stream, _, turns| {
-            if turns == 1 {
-                next += 1;
-                return write(stream, &requests[next % requests.len()]);
-            }
-            let mut answer = [0; 10];
-            match stream.read(&mut answer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Stays,
-                _ if answer.starts_with(b"HTTP/1.1 2") => {
-                    self.violation("a malformed request was taken".to_owned())
-                }
-                _ => {}
-            }
-            Turn::Ends
-        })
-    }
-
-    fn endless(&self, end: Instant) -> usize {
-        let (line, fields) = ("a".repeat(1 << 16), "X: y\r\n".repeat(1 << 13));
-        let starts = ["GET /", "GET / HTTP/1.1\r\nHost: a\r\nX: ", "GET / HTTP/1.1\r\nHost: a\r\n"];
-        self.crowd(24, end, Duration::from_millis(10), |stream, number, turns| match turns {
-            1 => write(stream, starts[number % 3].as_bytes()),
-            _ => write(stream, if number % 3 == 2 { fields.as_bytes() } else { line.as_bytes() }),
-        })
-    }
-
-    fn idle(&self, end: Instant) -> usize {
-        self.crowd(self.scale.idle, end, Duration::from_secs(1), |stream, _, _| has_ended(stream))
-    }
-
-    /// A third send a head byte by byte, a third a body, a third whole requests, the next as slowly.
-    fn drip(&self, end: Instant) -> usize {
-        let head = b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
-        let starts: [&[u8]; 3] =
-            [b"G", b"POST /backup HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n", head];
-        self.crowd(self.scale.dripping, end, Duration::from_secs(1), |stream, number, turns| match turns {
-            1 => write(stream, starts[number % 3]),
-            _ => write(stream, &[head[turns as usize % head.len()]]),
-        })
-    }
-
-    /// They ask for ever more and read none of it; some of them know the token and ask for a large file.
-    fn deaf(&self, end: Instant) -> usize {
-        let ask = |path: &str, fields: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let asked = [ask("/healthz", "").repeat(400), ask("/status", "").repeat(400)];
-        let known = format!("Authorization: Bearer {}\r\n", self.daemon.token);
-        let download = ask(&format!("/backups/last/{LARGE}"), &known);
-        self.crowd(self.scale.deaf, end, Duration::from_millis(100), |stream, number, turns| {
-            match (number, turns) {
-                (..20, 1) => write(stream, download.as_bytes()),
-                (..20, _) => Turn::Stays,
-                _ => write(stream, asked[number % 2].as_bytes()),
-            }
-        })
-    }
-
-    /// They say all that they have to say, or half of it, and wait.
-    fn half_closed(&self, end: Instant) -> usize {
-        let said = ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"];
-        self.crowd(self.scale.half_closed, end, Duration::from_millis(500), |stream, number, turns| {
-            match turns {
-                1 => {
-                    write(stream, said[number % 3].as_bytes());
-                    let _ = stream.shutdown(Shutdown::Write);
-                    Turn::Stays
-                }
-                _ => has_ended(stream),
-            }
-        })
-    }
-
-    /// They are gone before they have been answered, without a farewell.
-    fn reset(&self, count: usize) -> usize {
-        let said = ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"];
-        for number in 0..count {
-            let Some(mut stream) = self.connect() else { continue };
-            write(&mut stream, said[number % 3].as_bytes());
-            let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-            setsockopt(&stream, sockopt::Linger, &at_once).unwrap();
-        }
-        count
-    }
-}
-
-/// Writes as much as the connection takes.
-fn write(stream: &mut TcpStream, mut bytes: &[u8]) -> Turn {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Turn::Stays,
-            Err(_) => return Turn::Ends,
-        }
-    }
-    Turn::Stays
-}
-
-fn has_ended(stream: &mut TcpStream) -> Turn {
-    match stream.read(&mut [0; 4096]) {
-        Ok(1..) => Turn::Stays,
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Turn::Stays,
-        _ => Turn::Ends,
-    }
-}
-
-/// Every kind of malformed or ambiguous request, none of which may be granted. `tests/e2e/gate.rs` has what each is answered.
-fn malformed() -> Vec<Vec<u8>> {
-    let mut requests = Vec::new();
-    for length in [
-        "1000000000000000",
-        "9223372036854775808",
-        "18446744073709551616",
-        "-1",
-        "1,1",
-        "+5",
-        "0x5",
-        "3\r\nContent-Length: 3",
-        "3\r\nContent-Length: 4",
-    ] {
-        requests.push(format!("GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nabc"));
-    }
-    for coding in ["chunked", "identity", "chunked\r\nContent-Length: 5", "x\r\nContent-Length: 0"] {
-        let hidden = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
-        requests
-            .push(format!("GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n{hidden}"));
-    }
-    for field in [
-        "X: a\rb",
-        "X: a\nb",
-        "X: a\0b",
-        "X: a\r\n b",
-        "X : a",
-        "X\u{e9}: a",
-        "Host: b",
-        "Content-Length: 5\u{e9}",
-    ] {
-        requests.push(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
-    }
-    for line in [
-        " /healthz HTTP/1.1",
-        "GET /healthz",
-        "GET /\u{e9} HTTP/1.1",
-        "PRI * HTTP/2.0",
-        "* * *",
-        "GET * HTTP/1.1",
-        "GET http://a HTTP/1.1",
-    ] {
-        requests.push(format!("{line}\r\nHost: a\r\n\r\n"));
-    }
-    let mut requests: Vec<Vec<u8>> = requests.into_iter().map(String::into_bytes).collect();
-    requests.push(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x8a".to_vec());
-    requests
 }
