@@ -44,8 +44,8 @@ impl Line {
     /// Sends a request and takes its answer.
     ///
     /// # Errors
-    /// When the answer does not come, breaks off, or is not a handler's. Whether the request was taken is not known then; it must not
-    /// be sent again, and the line is of no more use.
+    /// When the answer does not come, breaks off, or is not a handler's. Whether the request was taken is not known
+    /// then; it must not be sent again, and the line is of no more use.
     pub fn ask(&mut self, request: &[u8]) -> io::Result<Response> {
         let answer = self.exchange(request).and_then(|answer| match is_ours(&answer) {
             true => Ok(answer),
