@@ -5,6 +5,8 @@ use std::io::Write;
 use env_logger::{Builder, Target};
 use log::Level;
 
+use crate::terminal::AboveBottomLine;
+
 /// Set to `plain` by a daemon in the environment of its children, whose lines it stamps itself.
 pub const PLAIN_VARIABLE: &str = "BACKUPGRAM_LOG";
 
@@ -18,9 +20,10 @@ pub fn start_daemon() {
     }
 }
 
-/// Starts logging for a command: to standard error, the message alone, warnings and errors so marked.
+/// Starts logging for a command: to standard error, the message alone, warnings and errors so marked. Lines
+/// come to stand above the one that shows progress.
 pub fn start_command() {
-    start(Target::Stderr, plain_line);
+    start(Target::Pipe(Box::new(AboveBottomLine)), plain_line);
 }
 
 type Line = fn(&mut env_logger::fmt::Formatter, &log::Record) -> std::io::Result<()>;

@@ -13,13 +13,27 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {}", UNITS[power as usize - 1])
 }
 
+/// Seconds as a clock shows them: `0:05`, `51:12`, `27:46:40`.
+pub fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        hours => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::*;
 
     #[test]
     fn bytes_are_shown_in_the_unit_that_fits() {
         let shown = [0, 1023, 1024, 1536, 12_900_000, 3 << 30, u64::MAX].map(bytes);
         assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "12.3 MiB", "3.0 GiB", "16384.0 PiB"]);
+    }
+
+    #[test]
+    fn a_clock_has_hours_when_there_are_any() {
+        assert_eq!([0, 5, 3072, 3661, 100_000].map(clock), ["0:00", "0:05", "51:12", "1:01:01", "27:46:40"]);
     }
 }

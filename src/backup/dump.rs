@@ -16,6 +16,7 @@ use crate::catalog::DatabaseName;
 use crate::durable;
 use crate::postgres::Server;
 use crate::process::{Child, ProgramError, Runner, Tail, for_each_line};
+use crate::progress::Progress;
 use crate::settings::Subject;
 
 /// Lines of pg_dump's standard error that a failure's message carries.
@@ -61,7 +62,8 @@ pub fn dump(
     let mut partial = Partial { path, written: Written { sha256: String::new(), size: 0, complete: false } };
     let mut command = command(server, subject, database);
     let child = runner.spawn(&mut command)?;
-    partial.written = drain(runner, &command, child, file, subject)?;
+    let progress = Progress::start(format!("dumping {database}"), None);
+    partial.written = drain(runner, &command, child, file, subject, &progress)?;
     match partial.written.complete {
         true => Ok(partial),
         false => Err(BackupError::Incomplete),
@@ -83,6 +85,7 @@ fn drain(
     mut child: Child,
     file: File,
     subject: &Subject,
+    progress: &Progress,
 ) -> Result<Written, BackupError> {
     let mut said = Tail::new(ERROR_LINES);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
@@ -98,7 +101,7 @@ fn drain(
         let Some(stdout) = stdout else { return Err(BackupError::Incomplete) };
         // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
         let _ = fcntl(stdout.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
-        let copied = stream::copy(stdout, file, subject.options.compression);
+        let copied = stream::copy(progress.reader(stdout), file, subject.options.compression);
         if copied.is_err() {
             // Nobody reads its output any more; it need not find out by itself.
             child.signaller().signal(Signal::SIGTERM);

@@ -16,6 +16,7 @@ use lexopt::Arg;
 
 use crate::process::{Interrupted, Runner, Signals};
 use crate::settings::{self, Environment, Faults};
+use crate::terminal;
 
 const USAGE: &str = "\
 backupgram backup                          back up every database of the settings now
@@ -129,7 +130,8 @@ fn help() -> Outcome {
 /// Prints to standard output; a reader that has seen enough is no error.
 fn print(text: &str) {
     use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{text}");
+    // Standard output may be the same terminal.
+    let _ = terminal::above_bottom_line(|_| writeln!(std::io::stdout(), "{text}"));
 }
 
 /// The environment with the overrides of the backup directory.

@@ -12,6 +12,7 @@ use super::scratch::Scratch;
 use super::source::Checked;
 use crate::postgres::Version;
 use crate::process::{ProgramError, Runner, Tail, for_each_line};
+use crate::progress::Progress;
 
 /// Lines of psql's standard error that a failure's message carries.
 const ERROR_LINES: usize = 5;
@@ -42,6 +43,7 @@ pub fn load(
     let mut child = runner.spawn(&mut command)?;
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let mut said = Tail::new(ERROR_LINES);
+    let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.sql_bytes));
     let fed = thread::scope(|scope| {
         scope.spawn(|| {
             if let Some(stderr) = stderr {
@@ -52,7 +54,7 @@ pub fn load(
             }
         });
         let Some(stdin) = stdin else { return Ok(()) };
-        let fed = backup.load(runner, |sql| feed(sql, stdin, version));
+        let fed = backup.load(runner, |sql| feed(&mut progress.reader(sql), stdin, version));
         if fed.is_err() {
             // An end of its input would look like the end of the dump to psql.
             child.signaller().signal(Signal::SIGTERM);

@@ -12,6 +12,7 @@ use super::RestoreError;
 use crate::backup::hexadecimal;
 use crate::catalog::{BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Slot};
 use crate::process::{Interrupted, ProgramError, Runner};
+use crate::progress::Progress;
 use crate::sql::{self, HEAD, Kind, PREAMBLE, Trailer};
 
 /// An opened backup.
@@ -126,8 +127,9 @@ impl Source {
         let failed = |error| RestoreError::Open(self.label.clone(), error);
         self.file.rewind().map_err(failed)?;
         let mut sql = SqlReader::new(&self.file, packing, runner);
+        let progress = Progress::start(format!("checking {}", self.label), None);
         let mut found = Findings::default();
-        let read = found.take_all(&mut sql);
+        let read = found.take_all(&mut progress.reader(&mut sql));
         // The rest of a file whose SQL broke off counts for its checksum.
         let sha256 = sql.finish();
         runner.check().map_err(ProgramError::Interrupted)?;
