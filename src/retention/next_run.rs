@@ -1,0 +1,182 @@
+//! What a backup run will do away with: the run played through on paper, judged by the same function as the
+//! real one.
+
+use jiff::{ToSpan, Zoned};
+
+use super::{Policy, expired};
+use crate::catalog::{BackupName, DatabaseName, Entry, Latest, Slot, Suffix};
+
+/// A run as it would go if it published at [`time`](Self::time).
+#[derive(Debug, Clone)]
+pub struct NextRun<'a> {
+    /// When; it gives the new backup its names and the others their ages.
+    pub time: Zoned,
+    /// The end of the new backup's names, with that of encryption.
+    pub ending: &'a str,
+    /// The end of names in the settings.
+    pub suffix: &'a Suffix,
+    /// What `-latest` pointers will be.
+    pub latest: Latest,
+    /// What is kept.
+    pub policy: &'a Policy,
+}
+
+/// Why a name will lead to its present file no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// The new backup of the same day, week or month takes the name, or a pointer moves on.
+    Replaced,
+    /// It has served its time.
+    Deleted,
+}
+
+/// A name that will lead to its present file no longer.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    /// What it leads to now.
+    pub entry: Entry,
+    /// What will happen to it.
+    pub fate: Fate,
+}
+
+impl NextRun<'_> {
+    /// What will happen to the names among `entries` if `database` is backed up, in the order in which it will
+    /// happen. The new backup is then the newest in every slot, so what is the newest now may go.
+    pub fn removals(&self, entries: &[Entry], database: &DatabaseName) -> Vec<Removal> {
+        let time = self.unused_time(entries, database);
+        let now = time.timestamp().as_second();
+        let (mut after, mut removals) = (entries.to_vec(), Vec::new());
+        for slot in Slot::ALL {
+            let name = BackupName::compose(database, &slot.stamp(&time), self.ending);
+            take_out(&mut after, &mut removals, |entry| entry.slot == slot && entry.name == name);
+            after.push(new_backup(slot, name, database, now));
+        }
+        if self.latest != Latest::None {
+            take_out(&mut after, &mut removals, |entry| self.is_pointer(entry, database));
+        }
+        for entry in expired(&after, database, self.suffix, self.policy, now) {
+            removals.push(Removal { entry: entry.clone(), fate: Fate::Deleted });
+            let follows = |other: &&Entry| {
+                other.slot == entry.slot
+                    && other.alias_of.as_ref() == Some(&entry.name)
+                    && other.name.latest_parts().is_some()
+            };
+            let pointers = after.iter().filter(follows).cloned();
+            removals.extend(pointers.map(|entry| Removal { entry, fate: Fate::Replaced }));
+        }
+        removals
+    }
+
+    /// A second that no backup in `last` is named after; a run waits for one.
+    fn unused_time(&self, entries: &[Entry], database: &DatabaseName) -> Zoned {
+        let mut time = self.time.clone();
+        loop {
+            let name = BackupName::compose(database, &Slot::Last.stamp(&time), self.ending);
+            let taken = entries.iter().any(|entry| entry.slot == Slot::Last && entry.name == name);
+            match time.checked_add(1.second()) {
+                Ok(next) if taken => time = next,
+                _ => return time,
+            }
+        }
+    }
+
+    /// Whether an entry is the pointer that will lead to the new backup.
+    fn is_pointer(&self, entry: &Entry, database: &DatabaseName) -> bool {
+        let parts = entry.name.latest_parts();
+        parts.is_some_and(|parts| parts.database == *database && parts.suffix == self.ending)
+    }
+}
+
+fn take_out(after: &mut Vec<Entry>, removals: &mut Vec<Removal>, is_replaced: impl Fn(&Entry) -> bool) {
+    let replaced = after.extract_if(.., |entry| is_replaced(entry));
+    removals.extend(replaced.map(|entry| Removal { entry, fate: Fate::Replaced }));
+}
+
+fn new_backup(slot: Slot, name: BackupName, database: &DatabaseName, now: i64) -> Entry {
+    Entry {
+        slot,
+        name,
+        database: Some(database.clone()),
+        size: 0,
+        mtime: now,
+        is_directory: false,
+        alias_of: None,
+        manifest: None,
+        inode: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retention::tests::{POLICY, entry};
+
+    fn removals(entries: &[Entry], ending: &str, latest: Latest) -> Vec<(Fate, String)> {
+        let suffix = Suffix::parse(".sql.gz").unwrap();
+        let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
+        let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
+        let removals = run.removals(entries, &DatabaseName::parse("app").unwrap());
+        removals
+            .into_iter()
+            .map(|Removal { entry, fate }| (fate, format!("{}/{}", entry.slot, entry.name)))
+            .collect()
+    }
+
+    fn pointer(slot: Slot, name: &str, target: &str) -> Entry {
+        Entry { alias_of: Some(BackupName::parse(target).unwrap()), ..entry(slot, name, 0) }
+    }
+
+    #[test]
+    fn the_newest_of_today_may_go_once_the_new_one_is_there() {
+        let lone = [entry(Slot::Last, "app-20200101-000000.sql.gz", 0)];
+        let gone = [(Fate::Deleted, "last/app-20200101-000000.sql.gz".to_owned())];
+        assert_eq!(removals(&lone, ".sql.gz", Latest::Symlink), gone);
+    }
+
+    #[test]
+    fn the_names_of_the_same_day_week_and_month_are_replaced_and_no_others() {
+        let names = [
+            (Slot::Last, "app-20260416-143000.sql.gz"),
+            (Slot::Daily, "app-20260416.sql.gz"),
+            (Slot::Daily, "app-20260415.sql.gz"),
+            (Slot::Daily, "app-eu-20260416.sql.gz"),
+            (Slot::Daily, "app-20260416.sql.gz.gpg"),
+            (Slot::Weekly, "app-202616.sql.gz"),
+            (Slot::Weekly, "app-202604.sql.gz"),
+            (Slot::Monthly, "app-202604.sql.gz"),
+        ];
+        // Nothing is old.
+        let entries = names.map(|(slot, name)| entry(slot, name, 1_776_349_799));
+        let replaced = |names: &[&str]| -> Vec<(Fate, String)> {
+            names.iter().map(|name| (Fate::Replaced, (*name).to_owned())).collect()
+        };
+        let plain = ["daily/app-20260416.sql.gz", "weekly/app-202616.sql.gz", "monthly/app-202604.sql.gz"];
+        assert_eq!(removals(&entries, ".sql.gz", Latest::None), replaced(&plain));
+        let encrypted = ["daily/app-20260416.sql.gz.gpg"];
+        assert_eq!(removals(&entries, ".sql.gz.gpg", Latest::None), replaced(&encrypted));
+    }
+
+    #[test]
+    fn pointers_move_to_the_new_backup_or_away_from_what_is_deleted() {
+        let entries = [
+            entry(Slot::Last, "app-20200101-000000.dump", 0),
+            entry(Slot::Last, "app-20200101-000000.sql.gz", 0),
+            pointer(Slot::Last, "app-latest.dump", "app-20200101-000000.dump"),
+            pointer(Slot::Last, "app-latest.sql.gz", "app-20200101-000000.sql.gz"),
+            pointer(Slot::Last, "app-eu-latest.sql.gz", "app-20200101-000000.sql.gz"),
+        ];
+        let (old, new) = ("last/app-20200101-000000.sql.gz", "last/app-latest.sql.gz");
+        let expected = |names: &[(Fate, &str)]| -> Vec<(Fate, String)> {
+            names.iter().map(|(fate, name)| (*fate, (*name).to_owned())).collect()
+        };
+        let moved = (Fate::Replaced, "last/app-eu-latest.sql.gz");
+        assert_eq!(
+            removals(&entries, ".sql.gz", Latest::Hardlink),
+            expected(&[(Fate::Replaced, new), (Fate::Deleted, old), moved])
+        );
+        assert_eq!(
+            removals(&entries, ".sql.gz", Latest::None),
+            expected(&[(Fate::Deleted, old), (Fate::Replaced, new), moved])
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! What must hold of retention for any directory and any clock, against a model that knows what each name was
+//! made of, and so does not take names apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use proptest::prelude::*;
+
+use super::*;
+use crate::catalog::{BackupName, Latest};
+
+const DAY: i64 = 86_400;
+/// Databases whose names begin the same, and some that look like names of backups.
+const DATABASES: [&str; 8] =
+    ["app", "app-eu", "app-20260101", "app-20260101-000000", "app-202601", "app-latest", "app.x", "a/b%"];
+/// Ends of names that this tool gives with `BACKUP_SUFFIX=.dump`.
+const ENDS: [&str; 4] = [".sql.gz", ".sql.gz.gpg", ".dump", ".dump.gpg"];
+const SUFFIX: &str = ".dump";
+
+/// A name, and what it was made of.
+#[derive(Debug, Clone)]
+struct Made {
+    entry: Entry,
+    /// The database that it is a backup of, if it is one of this tool's.
+    of: Option<&'static str>,
+}
+
+/// Noon and midnight of a few days around the turn of a month: names shall meet.
+fn moment() -> impl Strategy<Value = i64> {
+    (0..20i64).prop_map(|half_days| 1_777_248_000 + half_days * DAY / 2)
+}
+
+fn zoned(second: i64) -> Zoned {
+    Timestamp::from_second(second).unwrap().to_zoned(TimeZone::UTC)
+}
+
+fn bare(slot: Slot, name: BackupName, mtime: i64) -> Entry {
+    Entry {
+        slot,
+        name,
+        database: None,
+        size: 1,
+        mtime,
+        is_directory: false,
+        alias_of: None,
+        manifest: None,
+        inode: 0,
+    }
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    prop::sample::select(&Slot::ALL[..])
+}
+
+fn mtime() -> impl Strategy<Value = i64> {
+    prop_oneof![3 => -400 * DAY..1_500_000_000, 9 => 1_770_000_000..1_780_000_000i64, 1 => any::<i64>()]
+}
+
+fn backup() -> impl Strategy<Value = Made> {
+    let parts = (slot(), prop::sample::select(&DATABASES[..]), moment(), prop::sample::select(&ENDS[..]));
+    (parts, mtime()).prop_map(|((slot, database, second, end), mtime)| {
+        let name = DatabaseName::parse(database).unwrap();
+        let name = BackupName::compose(&name, &slot.stamp(&zoned(second)), end);
+        Made { entry: bare(slot, name, mtime), of: Some(database) }
+    })
+}
+
+/// Names that others may have put there, some of them nearly those of backups.
+fn stranger() -> impl Strategy<Value = Made> {
+    const ENDS: [&str; 6] = [".txt", ".sql.gz.keep", ".dump~", "x.dump", "", ".sql.gz.gpg.gpg"];
+    let foreign = (slot(), prop::sample::select(&DATABASES[..]), moment(), prop::sample::select(&ENDS[..]))
+        .prop_map(|(slot, database, second, end)| {
+            let database = DatabaseName::parse(database).unwrap();
+            (slot, BackupName::compose(&database, &slot.stamp(&zoned(second)), end))
+        });
+    const WORDS: [&str; 5] =
+        ["app.dump", "app-2026.sql.gz", "app-latest.sql.gz", "app-latest.dump", "app-2026041x.dump"];
+    let word = (slot(), prop::sample::select(&WORDS[..]))
+        .prop_map(|(slot, name)| (slot, BackupName::parse(name).unwrap()));
+    (prop_oneof![foreign, word], mtime())
+        .prop_map(|((slot, name), mtime)| Made { entry: bare(slot, name, mtime), of: None })
+}
+
+/// A directory with at most one thing of each name, in any order.
+fn directory() -> impl Strategy<Value = Vec<Made>> {
+    prop::collection::vec(prop_oneof![5 => backup(), 1 => stranger()], 0..40).prop_map(|made| {
+        let mut names = BTreeSet::new();
+        made.into_iter().filter(|made| names.insert((made.entry.slot, made.entry.name.clone()))).collect()
+    })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let any_policy = (0..3000u32, 0..20u32, 0..9u32, 0..13u32);
+    any_policy.prop_map(|(minutes, days, weeks, months)| Policy { minutes, days, weeks, months })
+}
+
+fn clock() -> impl Strategy<Value = i64> {
+    prop_oneof![9 => 1_770_000_000..1_780_000_000i64, 1 => any::<i64>()]
+}
+
+fn entries(directory: &[Made]) -> Vec<Entry> {
+    directory.iter().map(|made| made.entry.clone()).collect()
+}
+
+type Key = (Slot, BackupName);
+
+fn key(entry: &Entry) -> Key {
+    (entry.slot, entry.name.clone())
+}
+
+fn gone(entries: &[Entry], database: &str, policy: &Policy, now: i64) -> Vec<Key> {
+    let (database, suffix) = (DatabaseName::parse(database).unwrap(), Suffix::parse(SUFFIX).unwrap());
+    expired(entries, &database, &suffix, policy, now).into_iter().map(key).collect()
+}
+
+/// The limits as the README says them, in seconds.
+fn limit(policy: &Policy, slot: Slot) -> i64 {
+    match slot {
+        Slot::Last => i64::from(policy.minutes) * 60,
+        Slot::Daily => i64::from(policy.days) * DAY,
+        Slot::Weekly => (i64::from(policy.weeks) * 7 + 1) * DAY,
+        Slot::Monthly => (i64::from(policy.months) * 31 + 1) * DAY,
+    }
+}
+
+/// What the model would delete: of each slot all but the last in age, if too old.
+fn model(directory: &[Made], database: &str, policy: &Policy, now: i64) -> BTreeSet<Key> {
+    let mut slots: BTreeMap<Slot, Vec<&Entry>> = BTreeMap::new();
+    for made in directory.iter().filter(|made| made.of == Some(database)) {
+        slots.entry(made.entry.slot).or_default().push(&made.entry);
+    }
+    let mut doomed = BTreeSet::new();
+    for (slot, mut backups) in slots {
+        backups.sort_by_key(|entry| (entry.mtime, entry.name.clone()));
+        backups.pop();
+        let is_old =
+            |entry: &&&Entry| i128::from(now) - i128::from(entry.mtime) > i128::from(limit(policy, slot));
+        doomed.extend(backups.iter().filter(is_old).map(|entry| key(entry)));
+    }
+    doomed
+}
+
+proptest! {
+    #[test]
+    fn exactly_the_outlived_backups_of_the_database_go_and_never_the_newest_of_a_slot(
+        directory in directory(), policy in policy(), now in clock(),
+    ) {
+        for database in DATABASES {
+            let gone: BTreeSet<Key> =
+                gone(&entries(&directory), database, &policy, now).into_iter().collect();
+            prop_assert_eq!(gone, model(&directory, database, &policy, now), "{}", database);
+        }
+    }
+
+    #[test]
+    fn the_oldest_goes_first_whatever_the_order_of_the_listing(
+        directory in directory(), policy in policy(), now in clock(), turn in any::<prop::sample::Index>(),
+    ) {
+        let entries = entries(&directory);
+        let age = |key: &Key| entries.iter().find(|entry| self::key(entry) == *key).unwrap().mtime;
+        let gone = gone(&entries, "app", &policy, now);
+        prop_assert!(gone.is_sorted_by_key(age));
+        let mut turned = entries.clone();
+        turned.rotate_left(turn.index(entries.len().max(1)));
+        let again = self::gone(&turned, "app", &policy, now);
+        prop_assert_eq!(BTreeSet::from_iter(again), BTreeSet::from_iter(gone));
+    }
+
+    #[test]
+    fn once_deleted_nothing_more_is_to_be_deleted_also_when_it_broke_off(
+        directory in directory(), policy in policy(), now in clock(), stop in any::<prop::sample::Index>(),
+    ) {
+        let mut entries = entries(&directory);
+        let gone = gone(&entries, "app", &policy, now);
+        let done = stop.index(gone.len() + 1);
+        entries.retain(|entry| !gone[..done].contains(&key(entry)));
+        prop_assert_eq!(self::gone(&entries, "app", &policy, now), &gone[done..]);
+    }
+
+    #[test]
+    fn what_a_preview_shows_is_what_a_run_deletes_and_replaces(
+        directory in directory(), policy in policy(), moment in moment(),
+        end in prop::sample::select(&[".dump", ".dump.gpg"][..]),
+    ) {
+        let (app, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(SUFFIX).unwrap());
+        // No backup in `last` is named after this second; a run would wait for the next one.
+        let now = moment + 1;
+        let run = NextRun { time: zoned(now), ending: end, suffix: &suffix, latest: Latest::Symlink, policy: &policy };
+        let removals = run.removals(&entries(&directory), &app);
+        let shown = |fate| removals.iter().filter(move |removal| removal.fate == fate);
+        // The run: names are given as to files in a directory, and only then is anything deleted.
+        let mut after: BTreeMap<Key, Entry> =
+            entries(&directory).into_iter().map(|entry| (key(&entry), entry)).collect();
+        let mut replaced = BTreeSet::new();
+        for slot in Slot::ALL {
+            let name = BackupName::compose(&app, &slot.stamp(&zoned(now)), end);
+            let new = bare(slot, name, now);
+            replaced.extend(after.insert(key(&new), new).map(|old| key(&old)));
+        }
+        let after: Vec<Entry> = after.into_values().collect();
+        let deleted: Vec<Key> = shown(Fate::Deleted).map(|removal| key(&removal.entry)).collect();
+        prop_assert_eq!(deleted, gone(&after, "app", &policy, now));
+        let is_pointer = |name: &BackupName| name.latest_parts().is_some();
+        let shown: BTreeSet<Key> = shown(Fate::Replaced).map(|removal| key(&removal.entry)).collect();
+        let dated: BTreeSet<Key> = shown.iter().filter(|(_, name)| !is_pointer(name)).cloned().collect();
+        prop_assert_eq!(dated, replaced);
+    }
+}
