@@ -1,5 +1,5 @@
-//! What a terminal is given: names without control characters, and one line at the bottom that other lines
-//! do not garble. The only place that knows escape sequences.
+//! What a terminal is given: names without control characters, colours where they are wanted, and one line
+//! at the bottom that other lines do not garble. The only place that knows escape sequences.
 
 use std::borrow::Cow;
 use std::env;
@@ -99,6 +99,38 @@ impl Write for AboveBottomLine {
 /// Whether standard error is a terminal on which a line can be drawn again and again.
 pub fn can_redraw() -> bool {
     io::stderr().is_terminal() && understands_escapes(env::var("TERM").ok().as_deref())
+}
+
+/// Whether standard output is a terminal, and its user wants colours on it: not with `NO_COLOR`.
+pub fn has_colours() -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && io::stdout().is_terminal() && understands_escapes(env::var("TERM").ok().as_deref())
+}
+
+/// A colour or weight of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// For headings.
+    Bold,
+    /// For what matters less.
+    Dim,
+    /// For what is well.
+    Green,
+    /// For what is not.
+    Red,
+}
+
+impl Paint {
+    /// The text with the escape sequences around it (ECMA-48, SGR).
+    pub fn on(self, text: &str) -> String {
+        let code = match self {
+            Self::Bold => 1,
+            Self::Dim => 2,
+            Self::Green => 32,
+            Self::Red => 31,
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
 }
 
 fn understands_escapes(term: Option<&str>) -> bool {

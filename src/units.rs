@@ -22,6 +22,19 @@ pub fn clock(seconds: u64) -> String {
     }
 }
 
+/// An age in seconds in one whole unit, rounded down: `45 s`, `12 min`, `47 h`, `90 d`. One that lies ahead
+/// has a minus.
+pub fn age(seconds: i64) -> String {
+    let sign = if seconds < 0 { "-" } else { "" };
+    let (count, unit) = match seconds.unsigned_abs() {
+        seconds @ 0..60 => (seconds, "s"),
+        seconds @ 60..3600 => (seconds / 60, "min"),
+        seconds @ 3600..172_800 => (seconds / 3600, "h"),
+        seconds => (seconds / 86_400, "d"),
+    };
+    format!("{sign}{count} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,5 +48,12 @@ mod tests {
     #[test]
     fn a_clock_has_hours_when_there_are_any() {
         assert_eq!([0, 5, 3072, 3661, 100_000].map(clock), ["0:00", "0:05", "51:12", "1:01:01", "27:46:40"]);
+    }
+
+    #[test]
+    fn an_age_is_shown_in_the_unit_that_fits() {
+        let shown = [0, 59, 60, 3599, 3600, 172_799, 172_800, 8_000_000, -90].map(age);
+        assert_eq!(shown, ["0 s", "59 s", "1 min", "59 min", "1 h", "47 h", "2 d", "92 d", "-1 min"]);
+        assert_eq!(age(i64::MIN), "-106751991167300 d");
     }
 }

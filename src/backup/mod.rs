@@ -25,7 +25,7 @@ pub use conclusion::{Conclusion, conclude};
 pub use error::BackupError;
 pub use options::{Compression, DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
-pub use report::{DatabaseReport, Outcome, Report};
+pub use report::{DatabaseReport, Outcome, Report, errors};
 pub use stream::StreamError;
 pub(crate) use stream::hexadecimal;
 

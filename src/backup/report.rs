@@ -98,15 +98,18 @@ impl Report {
 
     /// Every error of the run, the run's own first, as one line.
     pub fn errors(&self) -> String {
-        let own = Some(self.error.clone()).filter(|error| !error.is_empty());
-        let each = self
-            .databases
-            .iter()
-            .filter(|database| !database.error.is_empty() && database.error != self.error);
-        let lines =
-            own.into_iter().chain(each.map(|database| format!("{}: {}", database.name, database.error)));
-        lines.collect::<Vec<_>>().join("; ")
+        errors(&self.error, &self.databases)
     }
+}
+
+/// A run's own error, and those of its databases that say something else, as one line.
+pub fn errors(own: &str, databases: &[DatabaseReport]) -> String {
+    let own = Some(own).filter(|error| !error.is_empty());
+    let each = databases
+        .iter()
+        .filter(|database| !database.error.is_empty() && Some(database.error.as_str()) != own);
+    let each = each.map(|database| format!("{}: {}", database.name, database.error));
+    own.map(String::from).into_iter().chain(each).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

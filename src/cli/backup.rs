@@ -15,6 +15,17 @@ use crate::postgres::Server;
 use crate::process::Runner;
 use crate::settings::{self, Environment, Faults, Notices, Reader, Storage, Subject};
 
+pub(super) const HELP: &str = "\
+usage: backupgram backup [DATABASE...]
+
+Backs up every database of the settings, or only these of them: dumps each into a file, publishes it
+when it is whole, then deletes what has served its time. Says on standard error what it does.
+
+example: backupgram backup app shop
+
+exit status: 0 every one was backed up; 1 one was not, or the settings are wrong; 2 wrong call;
+75 another backup or restore is running; 128 + N stopped by signal N.";
+
 pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;
     let runner = runner()?;

@@ -5,6 +5,17 @@ use lexopt::{Arg, Parser, ValueExt};
 use super::{Failure, Outcome, environment, print};
 use crate::settings::{self, Reader, Variable};
 
+pub(super) const HELP: &str = "\
+usage: backupgram check-env [--print NAME]
+
+Names everything that is wrong with the settings, a line each.
+
+  --print NAME    print the effective value of one setting instead; secrets are refused
+
+example: backupgram check-env
+
+exit status: 0 nothing is wrong; 1 something is; 2 wrong call.";
+
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut wanted = None;
     while let Some(argument) = arguments.next()? {

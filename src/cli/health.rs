@@ -16,6 +16,18 @@ use crate::process::Runner;
 use crate::settings::{ApiSettings, Environment, Reader, SchedulerSettings, Storage};
 use crate::status;
 
+pub(super) const HELP: &str = "\
+usage: backupgram health [--json]
+
+Says in one line whether backups are being made: the scheduler and the API answer, the last run went well
+and is not older than BACKUP_MAX_AGE_HOURS.
+
+  --json    for programs
+
+example: backupgram health
+
+exit status: 0 healthy; 1 not, or the settings are wrong; 2 wrong call.";
+
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut as_json = false;
     while let Some(argument) = arguments.next()? {

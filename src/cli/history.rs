@@ -1,15 +1,30 @@
 //! `backupgram history`.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
+use super::table::{Cell, Column, Table, time};
 use super::{Failure, Outcome, environment, print};
 use crate::backup;
 use crate::catalog::BackupDirectory;
 use crate::history::{self, Run};
 use crate::settings::{Reader, Storage};
+use crate::terminal::Paint;
 use crate::units;
+
+pub(super) const HELP: &str = "\
+usage: backupgram history [--json] [--limit N]
+
+Shows the last runs, the newest first: when they began, how they went, and who asked for them (the API,
+the scheduler, or somebody on the command line).
+
+  --limit N    at most N runs, 20 without it; the last 1000 are remembered
+  --json       for programs
+
+example: backupgram history --limit 3
+
+exit status: 0 shown, whatever the results; 1 they cannot be read; 2 wrong call.";
 
 /// Runs that are shown unless `--limit` says otherwise.
 const SHOWN: usize = 20;
@@ -29,18 +44,36 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     match as_json {
         true => print(&json!({ "history": runs }).to_string()),
         false if runs.is_empty() => print("no backup has been made yet"),
-        false => runs.iter().for_each(print_run),
+        false => print_table(&runs),
     }
     Ok(())
 }
 
-fn print_run(run: &Run) {
-    let time = Timestamp::from_second(run.start).unwrap_or_default().to_zoned(TimeZone::system());
-    let word = if run.result == backup::Outcome::Ok { "OK" } else { "FAILED" };
-    let size: u64 = run.databases.iter().filter_map(|database| database.size).sum();
-    let names: Vec<&str> = run.databases.iter().map(|database| database.name.as_str()).collect();
-    let time = time.strftime("%Y-%m-%d %H:%M:%S");
-    let (trigger, size, seconds) =
-        (run.trigger.word(), units::bytes(size), run.end.saturating_sub(run.start));
-    print(&format!("{time}  {word:<6}  {trigger:<8}  {size:>10}  {seconds:>5} s  {}", names.join(", ")));
+fn print_table(runs: &[Run]) {
+    let mut table = Table::new([
+        Column::Left("BEGUN"),
+        Column::Right("AGE"),
+        Column::Left("RESULT"),
+        Column::Left("BY"),
+        Column::Right("SIZE"),
+        Column::Right("TOOK"),
+        Column::Left("DATABASES"),
+        Column::Left("ERROR"),
+    ]);
+    let now = Timestamp::now().as_second();
+    for run in runs {
+        let size: u64 = run.databases.iter().filter_map(|database| database.size).sum();
+        let names: Vec<&str> = run.databases.iter().map(|database| database.name.as_str()).collect();
+        table.add([
+            time(run.start),
+            Cell::from(units::age(now.saturating_sub(run.start))),
+            Cell::result(run.result),
+            Cell::from(run.trigger.word()),
+            Cell::from(if size == 0 { "-".into() } else { units::bytes(size) }),
+            Cell::from(units::clock(run.end.saturating_sub(run.start).max(0).unsigned_abs())),
+            Cell::from(if names.is_empty() { "-".into() } else { names.join(", ") }),
+            Cell::from(backup::errors(&run.error, &run.databases)).painted(Paint::Red),
+        ]);
+    }
+    table.print();
 }

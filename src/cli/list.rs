@@ -1,49 +1,101 @@
 //! `backupgram list`.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
-use super::{Failure, Outcome, environment, print};
-use crate::catalog::{BackupDirectory, Entry, Listed};
+use super::table::{Cell, Column, Table, time};
+use super::{Failure, Outcome, cleanup, environment, print};
+use crate::catalog::{BackupDirectory, DatabaseName, Entry, Listed};
 use crate::settings::{Reader, Storage};
+use crate::terminal::Paint;
 use crate::units;
 
+pub(super) const HELP: &str = "\
+usage: backupgram list [--json] [DATABASE]
+       backupgram list --cleanup-preview [--json] [DATABASE]
+
+Shows the backups, slot by slot, the newest first, and what the -latest pointers lead to.
+
+  DATABASE             only backups of this database
+  --cleanup-preview    show instead what a backup that ran now would delete or replace, and the space
+                       that this frees
+  --json               for programs
+
+example: backupgram list --cleanup-preview
+
+exit status: 0 shown, also when there is nothing; 1 the directory or the settings cannot be used;
+2 wrong call.";
+
 pub(super) fn run(mut arguments: Parser) -> Outcome {
-    let (mut as_json, mut database) = (false, None);
+    let (mut as_json, mut preview, mut database) = (false, false, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("json") => as_json = true,
-            Arg::Value(name) if database.is_none() => database = Some(name.string()?),
+            Arg::Long("cleanup-preview") => preview = true,
+            Arg::Value(name) if database.is_none() => {
+                database = Some(DatabaseName::parse(&name.string()?).map_err(Failure::new)?);
+            }
             other => return Err(other.unexpected().into()),
         }
     }
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
-    let directory = BackupDirectory::new(storage.directory);
+    let directory = BackupDirectory::new(&storage.directory);
     let mut entries = directory.list_all().map_err(Failure::new)?;
-    if let Some(wanted) = database {
-        entries.retain(|entry| entry.database.as_ref().is_some_and(|name| name.as_str() == wanted));
+    if preview {
+        return cleanup::preview(&environment, &storage, &directory, &entries, database.as_ref(), as_json);
+    }
+    if database.is_some() {
+        entries.retain(|entry| entry.database == database);
     }
     match as_json {
         true => {
             let listed: Vec<Listed> = entries.iter().map(Listed::from).collect();
             print(&json!({ "backups": listed }).to_string());
         }
+        false if entries.is_empty() => print("no backups yet"),
         false => print_table(&entries),
     }
     Ok(())
 }
 
 fn print_table(entries: &[Entry]) {
-    if entries.is_empty() {
-        return print("no backups yet");
-    }
-    let zone = TimeZone::system();
+    let mut table = Table::new([
+        Column::Left("TIME"),
+        Column::Right("AGE"),
+        Column::Right("SIZE"),
+        Column::Left("FORMAT"),
+        Column::Left("DATABASE"),
+        Column::Left("BACKUP"),
+    ]);
+    let now = Timestamp::now().as_second();
     for entry in entries {
-        let time = Timestamp::from_second(entry.mtime).unwrap_or_default().to_zoned(zone.clone());
-        let arrow = entry.alias_of.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default();
-        let time = time.strftime("%Y-%m-%d %H:%M:%S");
-        print(&format!("{time}  {:>10}  {}/{}{arrow}", units::bytes(entry.size), entry.slot, entry.name));
+        let name = format!("{}/{}", entry.slot, entry.name);
+        let row = [
+            time(entry.mtime),
+            Cell::from(units::age(now.saturating_sub(entry.mtime))),
+            Cell::from(units::bytes(entry.size)),
+            Cell::from(format_word(entry)),
+            Cell::from(entry.database.as_ref().map_or("-", |name| name.as_str())),
+            Cell::from(match &entry.alias_of {
+                Some(target) => format!("{name} -> {target}"),
+                None => name,
+            }),
+        ];
+        table.add(match entry.alias_of {
+            Some(_) => row.map(|cell| cell.painted(Paint::Dim)),
+            None => row,
+        });
     }
+    table.print();
+}
+
+/// How a backup is stored, as far as its manifest says.
+fn format_word(entry: &Entry) -> String {
+    let Some(manifest) = &entry.manifest else { return "-".into() };
+    // The same word as in JSON.
+    let word = serde_json::to_value(manifest.format).ok();
+    let word = word.as_ref().and_then(|word| word.as_str()).unwrap_or("-").to_owned();
+    if manifest.encrypted { word + " gpg" } else { word }
 }

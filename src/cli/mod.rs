@@ -2,44 +2,120 @@
 
 mod backup;
 mod check_env;
+mod cleanup;
 mod health;
 mod history;
 mod list;
 mod restore;
-pub mod schedule;
+mod schedule;
 mod status;
+mod table;
 
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use lexopt::Arg;
+use lexopt::{Arg, Parser};
 
 use crate::process::{Interrupted, Runner, Signals};
 use crate::settings::{self, Environment, Faults};
 use crate::terminal;
 
-const USAGE: &str = "\
+/// A command: its file has its text and its work.
+struct Command {
+    name: &'static str,
+    /// How to call it, without the program.
+    usage: &'static str,
+    /// What it does, for the list of all commands.
+    summary: &'static str,
+    /// Usage, flags, an example and the exit status.
+    help: &'static str,
+    run: fn(Parser) -> Outcome,
+}
+
+const COMMANDS: [Command; 8] = [
+    Command {
+        name: "backup",
+        usage: "backup [DATABASE...]",
+        summary: "back up now, all databases or these",
+        help: backup::HELP,
+        run: backup::run,
+    },
+    Command {
+        name: "restore",
+        usage: "restore [--keep-previous] [--yes] FILE [TARGET]",
+        summary: "restore SLOT/NAME or a path, all or nothing",
+        help: restore::HELP,
+        run: restore::run,
+    },
+    Command {
+        name: "list",
+        usage: "list [--cleanup-preview] [--json] [DATABASE]",
+        summary: "the backups, or what the next run deletes",
+        help: list::HELP,
+        run: list::run,
+    },
+    Command {
+        name: "status",
+        usage: "status [--json]",
+        summary: "how the last run went",
+        help: status::HELP,
+        run: status::run,
+    },
+    Command {
+        name: "history",
+        usage: "history [--json] [--limit N]",
+        summary: "the last runs, the newest first",
+        help: history::HELP,
+        run: history::run,
+    },
+    Command {
+        name: "health",
+        usage: "health [--json]",
+        summary: "whether all is well, in one line",
+        help: health::HELP,
+        run: health::run,
+    },
+    Command {
+        name: "schedule",
+        usage: "schedule EXPRESSION [--from TIME] [--count N]",
+        summary: "when a schedule comes next",
+        help: schedule::HELP,
+        run: schedule::run,
+    },
+    Command {
+        name: "check-env",
+        usage: "check-env [--print NAME]",
+        summary: "everything that is wrong with the settings",
+        help: check_env::HELP,
+        run: check_env::run,
+    },
+];
+
+const EXAMPLES: &str = "\
 backupgram backup                          back up every database of the settings now
 backupgram list                            show what there is
 backupgram restore last/NAME               restore a backup into the database that it is of
 backupgram restore last/NAME OTHER         ... into another one
 
 usage: backupgram COMMAND [ARGUMENTS]
+";
 
-  backup [DATABASE...]                     back up now, all databases or these
-  restore [--keep-previous] [--yes] FILE [TARGET]
-                                           restore SLOT/NAME or a path, all or nothing
-  list [--json] [DATABASE]                 the backups
-  status [--json]                          how the last run went
-  history [--json] [--limit N]             the last runs, the newest first
-  health [--json]                          whether all is well, in one line
-  schedule EXPRESSION [--from TIME] [--count N]
-                                           when a schedule comes next
-  check-env [--print NAME]                 everything that is wrong with the settings
-  help, --version
-
+const EPILOGUE: &str = "
+`backupgram help COMMAND` says more. Settings come from the environment.
 exit status: 0 done; 1 failed; 2 wrong call; 75 another backup or restore is running;
-128 + N stopped by signal N. Settings come from the environment.";
+128 + N stopped by signal N.";
+
+/// The list of all commands.
+fn usage() -> String {
+    let mut text = EXAMPLES.to_owned();
+    for Command { usage, summary, .. } in &COMMANDS {
+        text += &match usage.len() {
+            0..=40 => format!("\n  {usage:<40} {summary}"),
+            _ => format!("\n  {usage}\n  {:<40} {summary}", ""),
+        };
+    }
+    text + "\n  help [COMMAND], --version\n" + EPILOGUE
+}
 
 /// The work is done by somebody else at the moment (EX_TEMPFAIL of sysexits.h).
 const BUSY: u8 = 75;
@@ -87,28 +163,27 @@ type Outcome = Result<(), Failure>;
 
 /// Runs the command that the arguments name.
 pub fn run() -> ExitCode {
-    let mut arguments = lexopt::Parser::from_env();
+    let mut arguments = Parser::from_env();
     let outcome = match arguments.next() {
-        Ok(Some(Arg::Value(command))) => match command.to_str() {
-            Some("backup") => backup::run(arguments),
-            Some("restore") => restore::run(arguments),
-            Some("list") => list::run(arguments),
-            Some("history") => history::run(arguments),
-            Some("health") => health::run(arguments),
-            Some("status") => status::run(arguments),
-            Some("check-env") => check_env::run(arguments),
-            Some("schedule") => return schedule::run(&mut arguments),
-            Some("help") => help(),
-            _ => Err(Arg::Value(command).unexpected().into()),
+        Ok(Some(Arg::Value(name))) => match name.to_str() {
+            Some("help") => help(arguments),
+            name => match COMMANDS.iter().find(|command| Some(command.name) == name) {
+                Some(command) if wants_help(&arguments) => {
+                    print(command.help);
+                    Ok(())
+                }
+                Some(command) => (command.run)(arguments),
+                None => Err(unknown(name.unwrap_or("that"))),
+            },
         },
-        Ok(Some(Arg::Long("help") | Arg::Short('h'))) => help(),
+        Ok(Some(Arg::Long("help") | Arg::Short('h'))) => help(arguments),
         Ok(Some(Arg::Long("version") | Arg::Short('V'))) => {
             print(&format!("backupgram {}", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
         Ok(Some(other)) => Err(other.unexpected().into()),
         Ok(None) => {
-            eprintln!("{USAGE}");
+            eprintln!("{}", usage());
             return ExitCode::from(WRONG_CALL);
         }
         Err(error) => Err(error.into()),
@@ -122,9 +197,35 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn help() -> Outcome {
-    print(USAGE);
+/// Whether `--help` is among the arguments of a command, in front of a `--`.
+fn wants_help(arguments: &Parser) -> bool {
+    let mut arguments = arguments.clone();
+    loop {
+        match arguments.next() {
+            Ok(Some(Arg::Long("help") | Arg::Short('h'))) => return true,
+            // The value of another flag is no argument of its own.
+            Ok(Some(_)) => drop(arguments.optional_value()),
+            Ok(None) | Err(_) => return false,
+        }
+    }
+}
+
+/// Prints what there is to say of one command, or of all.
+fn help(mut arguments: Parser) -> Outcome {
+    match arguments.next()? {
+        None => print(&usage()),
+        Some(Arg::Value(name)) => {
+            let name = name.to_string_lossy();
+            let command = COMMANDS.iter().find(|command| command.name == name);
+            print(command.ok_or_else(|| unknown(&name))?.help);
+        }
+        Some(other) => return Err(other.unexpected().into()),
+    }
     Ok(())
+}
+
+fn unknown(command: &str) -> Failure {
+    lexopt::Error::from(format!("there is no command {command}")).into()
 }
 
 /// Prints to standard output; a reader that has seen enough is no error.
@@ -143,4 +244,30 @@ fn environment() -> Result<Environment, Failure> {
 fn runner() -> Result<Runner, Failure> {
     let signals = Signals::catch().map_err(Failure::new)?;
     Runner::start(signals).map_err(Failure::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_says_how_it_is_called_shows_an_example_and_its_exit_status() {
+        for Command { name, usage, help, .. } in &COMMANDS {
+            assert!(help.starts_with(&format!("usage: backupgram {name}")), "{help}");
+            assert!(help.contains(&format!("\nexample: backupgram {name}")), "{help}");
+            assert!(help.contains("\nexit status: 0 "), "{help}");
+            assert!(help.lines().all(|line| line.len() <= 110), "{help}");
+            let flags = usage.split(|c: char| !c.is_ascii_lowercase() && c != '-');
+            for flag in flags.filter(|flag| flag.starts_with("--")) {
+                assert!(help.contains(&format!("\n  {flag}")), "{name} does not explain {flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn help_is_asked_for_in_front_of_a_double_dash_only() {
+        let wants = |arguments: &[&str]| wants_help(&Parser::from_args(arguments));
+        assert!(wants(&["--help"]) && wants(&["app", "-h"]) && wants(&["--limit=3", "--help"]));
+        assert!(!wants(&[]) && !wants(&["app", "--", "-h"]) && !wants(&["--limit=--help"]));
+    }
 }

@@ -15,6 +15,22 @@ use crate::restore::{Plan, Request, Restore, RestoreError};
 use crate::settings::{Reader, Storage};
 use crate::units;
 
+pub(super) const HELP: &str = "\
+usage: backupgram restore [--keep-previous] [--yes] FILE [TARGET]
+
+Restores a backup, all or nothing: it is checked, loaded into a new database, and only when all of it is
+in does that take the target's place. On a terminal it asks first.
+
+  FILE               SLOT/NAME as `backupgram list` shows it, or the path of a dump
+  TARGET             the database to replace or make; without it, the one that the backup is of
+  --keep-previous    keep the replaced database under another name
+  --yes, -y          do not ask
+
+example: backupgram restore last/app-20260416-143000.sql.gz app_copy
+
+exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call;
+75 another backup or restore is running; 128 + N stopped by signal N.";
+
 pub(super) fn run(arguments: Parser) -> Outcome {
     let (request, yes) = parse(arguments)?;
     let runner = runner()?;

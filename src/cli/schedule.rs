@@ -1,38 +1,40 @@
 //! `backupgram schedule`: shows when a schedule comes next, or why it is none.
 
+use std::fmt::Display;
 use std::io::Write;
-use std::process::ExitCode;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lexopt::{Arg, ValueExt};
 
+use super::{Failure, Outcome, WRONG_CALL};
 use crate::schedule::{Schedule, rfc3339};
 
 /// How many times are shown unless `--count` says otherwise.
 const COUNT: usize = 5;
 
-/// Exit status for a bad schedule or a bad argument.
-const REFUSED: u8 = 2;
+pub(super) const HELP: &str = "\
+usage: backupgram schedule EXPRESSION [--from TIME] [--count N]
 
-/// Prints the next times of the schedule in `arguments`, one a line, RFC 3339, in the zone of `TZ`:
-/// `EXPRESSION [--from RFC3339] [--count N]`. Status 2 and a line on standard error when it is refused.
-pub fn run(arguments: &mut lexopt::Parser) -> ExitCode {
-    let refused = |message: String| {
-        eprintln!("{message}");
-        ExitCode::from(REFUSED)
-    };
-    let request = match Request::parse(arguments) {
-        Ok(request) => request,
-        Err(error) => return refused(error.to_string()),
-    };
-    match request.times(&TimeZone::system()) {
-        Ok(times) => print(times),
-        Err(error) => refused(error.to_string()),
-    }
+Shows when a schedule comes next, one time a line, in the zone of TZ.
+
+  EXPRESSION     as in SCHEDULE, quoted for the shell
+  --from TIME    look from this time on instead of from now, such as 2026-04-16T14:30:00Z
+  --count N      show N times, 5 without it
+
+example: backupgram schedule '0 3 * * 1-5'
+
+exit status: 0 shown; 2 the schedule is none, or wrong call.";
+
+/// Prints the next times of the schedule in `arguments`. Whatever is wrong with them is a wrong call.
+pub(super) fn run(mut arguments: lexopt::Parser) -> Outcome {
+    let refused = |error: &dyn Display| Failure { status: WRONG_CALL, ..Failure::new(error) };
+    let request = Request::parse(&mut arguments).map_err(|error| refused(&error))?;
+    print(request.times(&TimeZone::system()).map_err(|error| refused(&error))?);
+    Ok(())
 }
 
-fn print(times: impl Iterator<Item = String>) -> ExitCode {
+fn print(times: impl Iterator<Item = String>) {
     let mut output = std::io::stdout().lock();
     for time in times {
         // A reader such as `head` may have seen enough.
@@ -40,7 +42,6 @@ fn print(times: impl Iterator<Item = String>) -> ExitCode {
             break;
         }
     }
-    ExitCode::SUCCESS
 }
 
 #[derive(Debug)]

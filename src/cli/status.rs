@@ -1,13 +1,26 @@
 //! `backupgram status`.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use lexopt::{Arg, Parser};
 
+use super::table::{Cell, Column, Table, time};
 use super::{Failure, Outcome, environment, print};
-use crate::backup::{self, Report};
+use crate::backup::{DatabaseReport, Report};
 use crate::catalog::BackupDirectory;
 use crate::settings::{Reader, Storage};
+use crate::terminal::Paint;
 use crate::{status, units};
+
+pub(super) const HELP: &str = "\
+usage: backupgram status [--json]
+
+Shows how the last backup run went: as a whole, and each database.
+
+  --json    for programs; null before the first run
+
+example: backupgram status
+
+exit status: 0 shown, whatever the result (backupgram health judges it); 1 it cannot be read; 2 wrong call.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut as_json = false;
@@ -29,22 +42,45 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
 }
 
 fn print_report(report: &Report) {
-    let time = Timestamp::from_second(report.timestamp).unwrap_or_default().to_zoned(TimeZone::system());
-    let word = |outcome| if outcome == backup::Outcome::Ok { "OK" } else { "FAILED" };
-    print(&format!(
-        "{}  {}, {:.1} s",
-        time.strftime("%Y-%m-%d %H:%M:%S"),
-        word(report.status),
-        report.duration_seconds
-    ));
-    for database in &report.databases {
-        let what = match (&database.file, database.size) {
-            (Some(file), Some(size)) => format!("{file}, {}", units::bytes(size)),
-            _ => database.error.clone(),
-        };
-        print(&format!("  {:<6}  {}  {what}", word(database.state), database.name));
+    let mut run = Table::new([
+        Column::Left("RESULT"),
+        Column::Left("ENDED"),
+        Column::Right("AGE"),
+        Column::Right("TOOK"),
+        Column::Left("ERROR"),
+    ]);
+    run.add([
+        Cell::result(report.status),
+        time(report.timestamp),
+        Cell::from(units::age(Timestamp::now().as_second().saturating_sub(report.timestamp))),
+        Cell::from(format!("{:.1} s", report.duration_seconds)),
+        Cell::from(if report.error.is_empty() { "-" } else { &report.error }),
+    ]);
+    run.print();
+    if report.databases.is_empty() {
+        return;
     }
-    if report.databases.is_empty() && !report.error.is_empty() {
-        print(&format!("  {}", report.error));
+    print("");
+    let mut databases = Table::new([
+        Column::Left("RESULT"),
+        Column::Left("DATABASE"),
+        Column::Right("SIZE"),
+        Column::Left("BACKUP OR ERROR"),
+    ]);
+    for database in &report.databases {
+        databases.add([
+            Cell::result(database.state),
+            Cell::from(&database.name),
+            Cell::from(database.size.map_or("-".into(), units::bytes)),
+            outcome(database),
+        ]);
+    }
+    databases.print();
+}
+
+fn outcome(database: &DatabaseReport) -> Cell {
+    match &database.file {
+        Some(file) => Cell::from(file),
+        None => Cell::from(&database.error).painted(Paint::Red),
     }
 }

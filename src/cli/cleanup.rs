@@ -1,0 +1,142 @@
+//! `backupgram list --cleanup-preview`: what a backup that ran now would do away with.
+
+use jiff::Zoned;
+use serde_json::{Value, json};
+
+use super::table::{Cell, Column, Table};
+use super::{Failure, Outcome, print};
+use crate::catalog::{BackupDirectory, DatabaseName, Entry};
+use crate::retention::{Fate, Links, NextRun, Removal};
+use crate::settings::{Databases, Environment, Reader, Storage, Subject};
+use crate::terminal::Paint;
+use crate::units;
+
+/// A removal with the space that it frees.
+struct Row {
+    removal: Removal,
+    frees: u64,
+}
+
+pub(super) fn preview(
+    environment: &Environment,
+    storage: &Storage,
+    directory: &BackupDirectory,
+    entries: &[Entry],
+    only: Option<&DatabaseName>,
+    as_json: bool,
+) -> Outcome {
+    let subject = Reader::resolve(environment, Subject::read)?;
+    let mut databases = databases(&subject.databases, entries);
+    if let Some(only) = only {
+        databases.retain(|name| name == only);
+        if databases.is_empty() {
+            let refusal = "is not a database that would be backed up, so nothing of it would be deleted";
+            return Err(Failure::new(format!("{} {refusal}", only.as_str())));
+        }
+    }
+    let ending = ending(environment, storage)?;
+    let time = Zoned::now();
+    let now = time.timestamp().as_second();
+    let run = NextRun {
+        time,
+        ending: &ending,
+        suffix: &storage.suffix,
+        latest: storage.latest,
+        policy: &storage.policy,
+    };
+    let removals = databases.iter().flat_map(|database| run.removals(entries, database)).collect();
+    let rows = weigh(directory, removals).map_err(Failure::new)?;
+    match as_json {
+        true => print(&as_value(&rows, &databases, now).to_string()),
+        false => print_rows(&rows, now),
+    }
+    Ok(())
+}
+
+/// The databases that a run would back up. Those of a server that discovers them are taken to be the ones
+/// that have backups: no server is asked for a preview.
+fn databases(subject: &Databases, entries: &[Entry]) -> Vec<DatabaseName> {
+    match subject {
+        Databases::Named(names) => names.clone(),
+        Databases::Discovered { except } => {
+            log::info!("POSTGRES_DB_AUTODISCOVER: every database with backups is taken to be on the server");
+            let backups = entries.iter().filter(|entry| entry.alias_of.is_none());
+            let mut names: Vec<DatabaseName> =
+                backups.filter_map(|entry| Some(entry.name.parts(entry.slot)?.database)).collect();
+            names.sort();
+            names.dedup();
+            names.retain(|name| !except.contains(name) && *name != DatabaseName::maintenance());
+            names
+        }
+    }
+}
+
+/// The end of a new backup's names.
+fn ending(environment: &Environment, storage: &Storage) -> Result<String, Failure> {
+    let key = Reader::resolve(environment, |reader| Some(reader.secret("BACKUP_ENCRYPTION_KEY")))?;
+    let encryption = if key.is_some() { ".gpg" } else { "" };
+    Ok(format!("{}{encryption}", storage.suffix.as_str()))
+}
+
+/// Adds to each removal what it frees. A `-latest` pointer that frees nothing is not worth a line.
+fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> std::io::Result<Vec<Row>> {
+    let (mut links, mut rows) = (Links::default(), Vec::new());
+    for removal in removals {
+        let frees = links.remove(&directory.path(removal.entry.slot, &removal.entry.name))?;
+        let is_pointer = removal.entry.alias_of.is_some() || removal.entry.name.latest_parts().is_some();
+        if frees > 0 || !is_pointer {
+            rows.push(Row { removal, frees });
+        }
+    }
+    Ok(rows)
+}
+
+fn word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Replaced => "replace",
+        Fate::Deleted => "delete",
+    }
+}
+
+fn total(rows: &[Row]) -> u64 {
+    rows.iter().map(|row| row.frees).sum()
+}
+
+fn as_value(rows: &[Row], databases: &[DatabaseName], now: i64) -> Value {
+    let removal = |Row { removal: Removal { entry, fate }, frees }: &Row| {
+        json!({
+            "action": word(*fate), "slot": entry.slot, "name": entry.name, "database": entry.database,
+            "size": entry.size, "mtime": entry.mtime, "freed_bytes": frees,
+        })
+    };
+    let removals: Vec<Value> = rows.iter().map(removal).collect();
+    json!({ "at": now, "databases": databases, "removals": removals, "freed_bytes": total(rows) })
+}
+
+fn print_rows(rows: &[Row], now: i64) {
+    if rows.is_empty() {
+        return print("a backup that ran now would delete nothing");
+    }
+    let mut table = Table::new([
+        Column::Left("WHAT"),
+        Column::Right("AGE"),
+        Column::Right("SIZE"),
+        Column::Right("FREES"),
+        Column::Left("BACKUP"),
+    ]);
+    for Row { removal: Removal { entry, fate }, frees } in rows {
+        let what = Cell::from(word(*fate));
+        table.add([
+            if *fate == Fate::Deleted { what.painted(Paint::Red) } else { what },
+            Cell::from(units::age(now.saturating_sub(entry.mtime))),
+            Cell::from(units::bytes(entry.size)),
+            Cell::from(if *frees == 0 { "-".into() } else { units::bytes(*frees) }),
+            Cell::from(format!("{}/{}", entry.slot, entry.name)),
+        ]);
+    }
+    table.print();
+    print(&format!(
+        "\na backup that ran now would free {}, and take what it takes",
+        units::bytes(total(rows))
+    ));
+}
