@@ -5,7 +5,7 @@ use std::io::Write;
 use env_logger::{Builder, Target};
 use log::Level;
 
-use crate::terminal::AboveBottomLine;
+use crate::terminal::{self, AboveBottomLine};
 
 /// Set to `plain` by a daemon in the environment of its children, whose lines it stamps itself.
 pub const PLAIN_VARIABLE: &str = "BACKUPGRAM_LOG";
@@ -36,13 +36,19 @@ fn start(target: Target, line: Line) {
 
 fn stamped_line(f: &mut env_logger::fmt::Formatter, record: &log::Record) -> std::io::Result<()> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-    writeln!(f, "{now} {:<5} {}", record.level(), record.args())
+    writeln!(f, "{now} {:<5} {}", record.level(), message(record))
 }
 
 fn plain_line(f: &mut env_logger::fmt::Formatter, record: &log::Record) -> std::io::Result<()> {
     match record.level() {
-        Level::Error => writeln!(f, "error: {}", record.args()),
-        Level::Warn => writeln!(f, "warning: {}", record.args()),
-        _ => writeln!(f, "{}", record.args()),
+        Level::Error => writeln!(f, "error: {}", message(record)),
+        Level::Warn => writeln!(f, "warning: {}", message(record)),
+        _ => writeln!(f, "{}", message(record)),
     }
+}
+
+/// What is logged, without anything that a terminal would obey: names in it may be anybody's.
+fn message(record: &log::Record) -> String {
+    let text = record.args().to_string();
+    text.split('\n').map(terminal::printable).collect::<Vec<_>>().join("\n")
 }

@@ -662,5 +662,10 @@ fn the_command_line_tells_the_last_result() {
     for command in ["backup", "restore", "list", "status", "check-env"] {
         assert!(help.stdout.contains(command), "{command}\n{help}");
     }
+    let of_list = cli().args(["help", "list"]).run().succeeded().saying("--cleanup-preview");
+    for arguments in [&["list", "--help"][..], &["list", "app", "-h"]] {
+        assert_eq!(cli().args(arguments).run().succeeded().stdout, of_list.stdout, "{arguments:?}");
+    }
+    cli().args(["help", "no-such-command"]).run().exited_with(2).saying("no-such-command");
     cli().args(["no-such-command"]).run().failed().saying("no-such-command");
 }

@@ -77,7 +77,7 @@ fn every_run_is_remembered_with_who_asked_for_it_the_newest_first() {
     }
     assert_eq!(asked(&daemon, "?limit=1000"), runs);
     let table = Cli::new(server, &store).args(["history"]).run().succeeded();
-    assert_eq!(table.stdout.lines().count(), runs.len().min(20));
+    assert_eq!(table.stdout.lines().count(), 1 + runs.len().min(20), "a heading, and a line for each");
     assert!(table.stdout.lines().last().unwrap().contains("cli"), "{table}");
 }
 

@@ -10,6 +10,8 @@ mod seed_examples;
 
 /// What a backup publishes, keeps, prunes, refuses and reports.
 mod backup;
+/// What a preview of the clean-up says is what happens.
+mod cleanup;
 /// A restore gives exactly the backup, or leaves everything as it was.
 mod restore;
 
@@ -31,6 +33,8 @@ mod schedule_changes;
 mod secrets;
 /// What is refused before anything runs.
 mod settings;
+/// What a terminal is shown, and what everything else.
+mod terminal;
 /// What no path may reach.
 mod traversal;
 
