@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use backupgram::settings::VARIABLES;
 
@@ -61,4 +62,18 @@ fn every_dependency_has_a_row_with_a_reason() {
     assert!(rows.iter().all(|row| row[1].len() > 10), "{rows:?}");
     let explained: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
     assert_eq!(explained, named);
+}
+
+#[test]
+fn every_command_is_documented_and_every_documented_command_is_there() {
+    let help = Command::new(env!("CARGO_BIN_EXE_backupgram")).arg("help").output().expect("run backupgram");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let indented =
+        help.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    let word = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let known: BTreeSet<String> = indented.map(word).filter(|command| command != "help").collect();
+    let rows = table("At a shell");
+    let commands = rows.iter().take_while(|row| row[0] != "command");
+    let documented = commands.flat_map(|row| quoted(&row[0])).map(|call| word(&call)).collect();
+    assert_eq!(known, documented);
 }

@@ -136,7 +136,7 @@ fn print_rows(rows: &[Row], now: i64) {
     }
     table.print();
     print(&format!(
-        "\na backup that ran now would free {}, and take what it takes",
+        "\na backup that ran now would free {}, before what it takes itself",
         units::bytes(total(rows))
     ));
 }

@@ -83,7 +83,8 @@ pub fn expired<'a>(
 /// by default, encrypted or not.
 fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
     let plain = suffix.strip_suffix(".gpg").unwrap_or(suffix);
-    entry.manifest.is_some() || plain == configured.as_str() || plain == ".sql.gz"
+    let is_given = |suffix| suffix == configured.as_str() || suffix == ".sql.gz";
+    entry.manifest.is_some() || is_given(suffix) || is_given(plain)
 }
 
 #[cfg(test)]
@@ -148,5 +149,20 @@ mod tests {
         entries[4].alias_of = Some(entries[0].name.clone());
         let gone = ["app-20260101.dump", "app-20260101.sql.gz", "app-20260101.sql.gz.gpg"];
         assert_eq!(names(&entries, 1000 * DAY), gone);
+    }
+
+    #[test]
+    fn a_suffix_may_itself_end_as_encryption_does() {
+        let entries = [
+            entry(Slot::Daily, "app-20260101.dump.gpg", 0),
+            entry(Slot::Daily, "app-20260101.dump", 0),
+            entry(Slot::Daily, "app-20260102.dump.gpg", 1),
+        ];
+        let (app, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(".dump.gpg").unwrap());
+        let gone = expired(&entries, &app, &suffix, &POLICY, 1000 * DAY);
+        assert_eq!(
+            gone.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(),
+            ["app-20260101.dump.gpg"]
+        );
     }
 }

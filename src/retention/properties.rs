@@ -2,20 +2,23 @@
 //! made of, and so does not take names apart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{BackupName, Latest};
+use crate::catalog::{BackupName, Latest, Manifest};
 
 const DAY: i64 = 86_400;
 /// Databases whose names begin the same, and some that look like names of backups.
 const DATABASES: [&str; 8] =
     ["app", "app-eu", "app-20260101", "app-20260101-000000", "app-202601", "app-latest", "app.x", "a/b%"];
 /// Ends of names that this tool gives with `BACKUP_SUFFIX=.dump`.
-const ENDS: [&str; 4] = [".sql.gz", ".sql.gz.gpg", ".dump", ".dump.gpg"];
+const ENDS: [&str; 5] = [".sql.gz", ".sql.gz.gpg", ".dump", ".dump.gpg", FORMER];
 const SUFFIX: &str = ".dump";
+/// The end of names under earlier settings; only their manifests tell these backups.
+const FORMER: &str = ".old";
 
 /// A name, and what it was made of.
 #[derive(Debug, Clone)]
@@ -61,13 +64,22 @@ fn backup() -> impl Strategy<Value = Made> {
     (parts, mtime()).prop_map(|((slot, database, second, end), mtime)| {
         let name = DatabaseName::parse(database).unwrap();
         let name = BackupName::compose(&name, &slot.stamp(&zoned(second)), end);
-        Made { entry: bare(slot, name, mtime), of: Some(database) }
+        let manifest = (end == FORMER).then(manifest);
+        Made { entry: Entry { manifest, ..bare(slot, name, mtime) }, of: Some(database) }
     })
+}
+
+fn manifest() -> Arc<Manifest> {
+    let manifest = serde_json::json!({
+        "sha256": "0".repeat(64), "size": 1, "database": "app", "format": "gzip", "encrypted": false,
+        "server_version": "17.2", "tool_version": "17.2", "created_at": 0, "duration_seconds": 1.0,
+    });
+    Arc::new(serde_json::from_value(manifest).unwrap())
 }
 
 /// Names that others may have put there, some of them nearly those of backups.
 fn stranger() -> impl Strategy<Value = Made> {
-    const ENDS: [&str; 6] = [".txt", ".sql.gz.keep", ".dump~", "x.dump", "", ".sql.gz.gpg.gpg"];
+    const ENDS: [&str; 7] = [".txt", FORMER, ".sql.gz.keep", ".dump~", "x.dump", "", ".sql.gz.gpg.gpg"];
     let foreign = (slot(), prop::sample::select(&DATABASES[..]), moment(), prop::sample::select(&ENDS[..]))
         .prop_map(|(slot, database, second, end)| {
             let database = DatabaseName::parse(database).unwrap();
