@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod catalog;
 pub mod cli;
+pub mod compress;
 pub mod daemon;
 mod durable;
 pub mod history;

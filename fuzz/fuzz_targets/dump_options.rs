@@ -3,7 +3,8 @@
 
 #![no_main]
 
-use backupgram::backup::{Compression, DumpOptions};
+use backupgram::backup::{DumpOptions};
+use backupgram::compress::Compression;
 use libfuzzer_sys::fuzz_target;
 
 /// pg_dump's short options, as getopt(3) takes them, and those among them that are not the user's: output,

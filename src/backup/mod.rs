@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::{Timestamp, Zoned};
 
 use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Format, Manifest, Slot};
+use crate::compress::Compression;
 use crate::lock::Lock;
 use crate::notify::{Event, Notifier};
 use crate::postgres::Server;
@@ -23,7 +24,7 @@ use crate::{restore, retention, units};
 
 pub use conclusion::{Conclusion, conclude};
 pub use error::BackupError;
-pub use options::{Compression, DumpOptions, OptionError};
+pub use options::{DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
 pub use report::{DatabaseReport, Outcome, Report, errors};
 pub use stream::StreamError;
@@ -110,6 +111,7 @@ impl Backup<'_> {
             format: match self.subject.options.compression {
                 Compression::None => Format::Plain,
                 Compression::Gzip(_) => Format::Gzip,
+                Compression::Zstd(_) => Format::Zstd,
             },
             encrypted: false,
             server_version: versions.server.text.clone(),

@@ -2,16 +2,8 @@
 
 use std::fmt;
 
+use crate::compress::Compression;
 use crate::settings::split_words;
-
-/// How a dump is compressed on its way to the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip at this level, 1 to 9.
-    Gzip(u32),
-}
 
 /// The options of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]

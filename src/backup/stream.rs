@@ -5,10 +5,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-use super::options::Compression;
+use crate::compress::{Compression, Compressor};
 use crate::sql::Trailer;
 
 /// What a stream wrote.
@@ -31,7 +30,8 @@ const CHUNK: usize = 64 * 1024;
 /// When reading or writing fails; the error says which.
 pub fn copy(mut dump: impl Read, file: File, compression: Compression) -> Result<Written, StreamError> {
     let mut trailer = Trailer::default();
-    let mut compressor = Compressor::new(HashingFile { file, digest: Sha256::new(), size: 0 }, compression);
+    let file = HashingFile { file, digest: Sha256::new(), size: 0 };
+    let mut compressor = Compressor::new(file, compression).map_err(StreamError::Write)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         let length = match dump.read(&mut chunk) {
@@ -93,40 +93,10 @@ impl Write for HashingFile {
     }
 }
 
-enum Compressor {
-    None(HashingFile),
-    Gzip(Box<GzEncoder<HashingFile>>),
-}
-
-impl Compressor {
-    fn new(file: HashingFile, compression: Compression) -> Self {
-        match compression {
-            Compression::None => Self::None(file),
-            Compression::Gzip(level) => {
-                Self::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::new(level))))
-            }
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::None(file) => file.write_all(bytes),
-            Self::Gzip(encoder) => encoder.write_all(bytes),
-        }
-    }
-
-    fn finish(self) -> io::Result<HashingFile> {
-        match self {
-            Self::None(file) => Ok(file),
-            Self::Gzip(encoder) => encoder.finish(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::GzDecoder;
+    use crate::compress::Decompressor;
 
     const DUMP: &[u8] = b"--\n-- PostgreSQL database dump\n--\n\nSELECT 1;\n\n--\n-- PostgreSQL database dump complete\n--\n\n";
 
@@ -139,16 +109,13 @@ mod tests {
 
     #[test]
     fn a_dump_arrives_whole_and_its_checksum_is_the_files() {
-        for compression in [Compression::None, Compression::Gzip(1), Compression::Gzip(9)] {
+        for compression in [Compression::None, Compression::Gzip(1), Compression::Zstd(1)] {
             let (written, bytes) = written(DUMP, compression);
             assert_eq!(written.size, bytes.len() as u64);
             assert_eq!(written.sha256, hexadecimal(&Sha256::digest(&bytes)));
             assert!(written.complete);
             let mut plain = Vec::new();
-            match compression {
-                Compression::None => plain = bytes,
-                Compression::Gzip(_) => drop(GzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap()),
-            }
+            Decompressor::new(&bytes[..], compression.into()).unwrap().read_to_end(&mut plain).unwrap();
             assert_eq!(plain, DUMP);
         }
     }

@@ -13,6 +13,8 @@ pub enum Format {
     Plain,
     /// SQL text, compressed by gzip.
     Gzip,
+    /// SQL text, compressed by zstd.
+    Zstd,
 }
 
 /// Facts about one backup, written when it was published.

@@ -1,0 +1,78 @@
+use std::fmt;
+use std::io::{self, Write};
+
+use flate2::write::GzEncoder;
+use zstd::stream::write::Encoder as ZstdEncoder;
+
+use super::Compression;
+
+/// Compresses what is written to it into `W`. Only [`finish`](Self::finish) makes what was written a whole
+/// file.
+pub struct Compressor<W: Write>(Kind<W>);
+
+enum Kind<W: Write> {
+    None(W),
+    Gzip(GzEncoder<W>),
+    Zstd(ZstdEncoder<'static, W>),
+}
+
+impl<W: Write> Compressor<W> {
+    /// A compressor into `writer`.
+    ///
+    /// # Errors
+    /// When the level is not one.
+    pub fn new(writer: W, compression: Compression) -> io::Result<Self> {
+        Ok(Self(match compression {
+            Compression::None => Kind::None(writer),
+            Compression::Gzip(level @ 1..=9) => {
+                Kind::Gzip(GzEncoder::new(writer, flate2::Compression::new(level)))
+            }
+            Compression::Zstd(level @ 1..=19) => {
+                let mut encoder = ZstdEncoder::new(writer, level)?;
+                // Like gzip's: without it a damaged bit could become other text.
+                encoder.include_checksum(true)?;
+                Kind::Zstd(encoder)
+            }
+            Compression::Gzip(_) | Compression::Zstd(_) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a level of compression"));
+            }
+        }))
+    }
+
+    /// Writes what is left and the end of the compressed file, and gives the writer back.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn finish(self) -> io::Result<W> {
+        match self.0 {
+            Kind::None(writer) => Ok(writer),
+            Kind::Gzip(encoder) => encoder.finish(),
+            Kind::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Compressor<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Kind::None(writer) => writer.write(bytes),
+            Kind::Gzip(encoder) => encoder.write(bytes),
+            Kind::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    /// Does nothing to what is being compressed: a block that ends early compresses worse.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> fmt::Debug for Compressor<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::None(_) => "Compressor::None",
+            Kind::Gzip(_) => "Compressor::Gzip",
+            Kind::Zstd(_) => "Compressor::Zstd",
+        })
+    }
+}
