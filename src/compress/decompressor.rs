@@ -5,13 +5,14 @@ use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::Packing;
+use super::blocks::Watched;
 
 /// Decompresses what it reads from `R`. It has all been whole only when a read answers 0.
 pub struct Decompressor<R: BufRead>(Kind<R>);
 
 enum Kind<R: BufRead> {
     None(R),
-    Gzip(Box<MultiGzDecoder<R>>),
+    Gzip(Box<MultiGzDecoder<Watched<R>>>),
     Zstd(ZstdDecoder<'static, R>),
 }
 
@@ -23,7 +24,7 @@ impl<R: BufRead> Decompressor<R> {
     pub fn new(reader: R, packing: Packing) -> io::Result<Self> {
         Ok(Self(match packing {
             Packing::None => Kind::None(reader),
-            Packing::Gzip => Kind::Gzip(Box::new(MultiGzDecoder::new(reader))),
+            Packing::Gzip => Kind::Gzip(Box::new(MultiGzDecoder::new(Watched::new(reader)))),
             Packing::Zstd => Kind::Zstd(ZstdDecoder::with_buffer(reader)?),
         }))
     }
@@ -32,7 +33,7 @@ impl<R: BufRead> Decompressor<R> {
     pub fn into_inner(self) -> R {
         match self.0 {
             Kind::None(reader) => reader,
-            Kind::Gzip(decoder) => decoder.into_inner(),
+            Kind::Gzip(decoder) => decoder.into_inner().into_inner(),
             Kind::Zstd(decoder) => decoder.finish(),
         }
     }
@@ -42,7 +43,12 @@ impl<R: BufRead> Read for Decompressor<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Kind::None(reader) => reader.read(buffer),
-            Kind::Gzip(decoder) => decoder.read(buffer),
+            Kind::Gzip(decoder) => match decoder.read(buffer)? {
+                0 if !buffer.is_empty() && decoder.get_ref().is_cut_between_members() => {
+                    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the end of the gzip file is missing"))
+                }
+                length => Ok(length),
+            },
             Kind::Zstd(decoder) => decoder.read(buffer),
         }
     }

@@ -4,6 +4,7 @@
 //! What is written is a standard file that `gunzip` or `zstd -d` take. What is read is taken to its last
 //! byte: an end before its time, a bit that has changed and bytes after the end are all errors.
 
+mod blocks;
 mod compressor;
 mod decompressor;
 
