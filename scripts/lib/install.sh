@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sourced by quickstart.sh and test.sh: finds the programs they need, and installs those that are missing.
+# Sourced by the scripts: finds the programs they need, and installs those that are missing.
 
 apt_wanted=''
 apk_wanted=''

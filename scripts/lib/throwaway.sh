@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sourced by quickstart.sh: a directory, a PostgreSQL server and a background process, all gone when the script ends.
+# Sourced by quickstart.sh and bench.sh: a directory, a PostgreSQL server and a background process, all gone when the script ends.
 
 work=''         # the directory
 running=''      # what runs in the background: a pid, or a process group with a minus sign
