@@ -1,39 +1,11 @@
-//! What the text of a dump says of itself: how it begins, how it ends, and whether it leads elsewhere.
+//! What the text of a dump says of itself: how it ends, and whether it leads elsewhere.
 
 use memchr::memmem;
 
-/// The line in the head of a dump of one database.
-const DATABASE_HEAD: &[u8] = b"-- PostgreSQL database dump\n";
-/// The line in the head of a dump of a whole cluster.
-const CLUSTER_HEAD: &[u8] = b"-- PostgreSQL database cluster dump\n";
 /// The comment that pg_dump ends with.
 const COMPLETE: &[u8] = b"\n--\n-- PostgreSQL database dump complete\n--\n";
-/// Bytes of a dump's beginning in which its head is looked for. pg_dump writes it first; since 2025 a
-/// `\restrict` line may follow.
-pub const HEAD: usize = 512;
-
-/// What a text is, by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A dump of one database by pg_dump.
-    Database,
-    /// A dump of a whole cluster by pg_dumpall.
-    Cluster,
-    /// Something else.
-    Foreign,
-}
-
-impl Kind {
-    /// Judges the first bytes of a text.
-    pub fn of(head: &[u8]) -> Self {
-        let head = &head[..head.len().min(HEAD)];
-        match () {
-            () if memmem::find(head, CLUSTER_HEAD).is_some() => Self::Cluster,
-            () if memmem::find(head, DATABASE_HEAD).is_some() => Self::Database,
-            () => Self::Foreign,
-        }
-    }
-}
+/// The comment that pg_dumpall ends with.
+const COMPLETE_CLUSTER: &[u8] = b"\n--\n-- PostgreSQL database cluster dump complete\n--\n";
 
 /// Watches the end of a dump go by.
 #[derive(Debug, Default)]
@@ -54,8 +26,17 @@ impl Trailer {
 
     /// Whether what has gone by ends as pg_dump ends a dump, with nothing but `\unrestrict` after it.
     pub fn is_complete(&self) -> bool {
-        let Some(at) = memmem::rfind(&self.tail, COMPLETE) else { return false };
-        let after = &self.tail[at + COMPLETE.len()..];
+        self.ends_with(COMPLETE)
+    }
+
+    /// Whether what has gone by ends as pg_dumpall ends a dump.
+    pub fn is_complete_cluster(&self) -> bool {
+        self.ends_with(COMPLETE_CLUSTER)
+    }
+
+    fn ends_with(&self, comment: &[u8]) -> bool {
+        let Some(at) = memmem::rfind(&self.tail, comment) else { return false };
+        let after = &self.tail[at + comment.len()..];
         let harmless = |line: &[u8]| line.is_empty() || line.starts_with(b"\\unrestrict ");
         after.split(|byte| *byte == b'\n').all(harmless)
     }
@@ -95,10 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_by_the_head() {
-        assert_eq!(Kind::of(b"--\n-- PostgreSQL database dump\n--\n"), Kind::Database);
-        assert_eq!(Kind::of(b"--\n-- PostgreSQL database cluster dump\n--\n"), Kind::Cluster);
-        assert_eq!(Kind::of(b"-- MySQL dump"), Kind::Foreign);
+    fn the_end_of_a_cluster_is_not_that_of_one_of_its_databases() {
+        let mut trailer = Trailer::default();
+        trailer.take(b"x\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict a\n\n");
+        assert!(trailer.is_complete() && !trailer.is_complete_cluster());
+        trailer.take(b"--\n-- PostgreSQL database cluster dump complete\n--\n\n");
+        assert!(trailer.is_complete_cluster() && !trailer.is_complete());
     }
 
     #[test]

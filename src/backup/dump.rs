@@ -1,26 +1,24 @@
-//! One database through pg_dump into an unpublished file.
+//! One database, or what a server has besides, through pg_dump into an unpublished file or directory.
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 
 use super::BackupError;
+use super::recipe::Recipe;
 use super::stream::{self, StreamError, Written};
-use crate::catalog::DatabaseName;
+use crate::catalog::Format;
+use crate::content::{ContentError, Inspector, Listing, inspect_directory};
 use crate::durable;
-use crate::postgres::Server;
-use crate::process::{Child, ProgramError, Runner, Tail, for_each_line};
+use crate::gpg::Gpg;
+use crate::process::{Child, Listener, ProgramError, Runner};
 use crate::progress::Progress;
-use crate::settings::Subject;
-
-/// Lines of pg_dump's standard error that a failure's message carries.
-const ERROR_LINES: usize = 5;
 
 /// A finished dump that has no name yet. Dropped unpublished, it is removed.
 #[derive(Debug)]
@@ -40,79 +38,105 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         // Published: the name is gone already. Not published: the next run sweeps what stays.
-        let _ = durable::remove_if_there(&self.path);
+        let _ = durable::remove_all_if_there(&self.path);
     }
 }
 
-/// Dumps `database` into a file at `path`.
+/// Carries out `recipe` into a file or directory at `path`.
 ///
 /// # Errors
-/// When pg_dump fails or ends early, the file cannot be written, or a stop signal comes. There is no file
-/// then.
+/// When pg_dump fails or ends early, gpg fails, the file cannot be written, or a stop signal comes. There is
+/// nothing at `path` then.
 pub fn dump(
     runner: &Runner,
-    server: &Server,
-    subject: &Subject,
-    database: &DatabaseName,
+    recipe: Recipe,
+    gpg: Option<&Gpg>,
     path: PathBuf,
 ) -> Result<Partial, BackupError> {
-    let file = File::options().write(true).create_new(true).mode(0o644).open(&path);
-    let file = file.map_err(|error| BackupError::Write(StreamError::Write(error)))?;
-    // From here on the file is removed whatever happens.
-    let mut partial = Partial { path, written: Written { sha256: String::new(), size: 0, complete: false } };
-    let mut command = command(server, subject, database);
-    let child = runner.spawn(&mut command)?;
-    let progress = Progress::start(format!("dumping {database}"), None);
-    partial.written = drain(runner, &command, child, file, subject, &progress)?;
-    match partial.written.complete {
-        true => Ok(partial),
-        false => Err(BackupError::Incomplete),
+    // From here on what is there is removed whatever happens.
+    let mut partial = Partial { path, written: Written { sha256: String::new(), size: 0 } };
+    partial.written = match recipe.format {
+        Format::Directory => dump_directory(runner, recipe, &partial.path)?,
+        _ => dump_file(runner, recipe, gpg, &partial.path)?,
+    };
+    Ok(partial)
+}
+
+fn dump_file(
+    runner: &Runner,
+    mut recipe: Recipe,
+    gpg: Option<&Gpg>,
+    path: &Path,
+) -> Result<Written, BackupError> {
+    let file = File::options().write(true).create_new(true).mode(0o644).open(path).map_err(write_error)?;
+    let command = recipe.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = runner.spawn(command)?;
+    let said = Listener::start(child.stderr.take());
+    let progress = Progress::start(format!("dumping {}", recipe.what), None);
+    let copied = match child.stdout.take() {
+        Some(stdout) => {
+            // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
+            let _ = fcntl(stdout.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
+            let inspector = Inspector::new(runner.clone());
+            stream::copy(progress.reader(stdout), file, recipe.compression, gpg, inspector)
+        }
+        None => Err(StreamError::Dump(ContentError::Empty)),
+    };
+    if copied.is_err() {
+        // Nobody reads its output any more; it need not find out by itself.
+        child.signaller().signal(Signal::SIGTERM);
     }
+    conclude(runner, &recipe.command, &child, said, copied)
 }
 
-fn command(server: &Server, subject: &Subject, database: &DatabaseName) -> Command {
-    let mut command = server.command("pg_dump", database);
-    command.args(["--format=plain", "--compress=0", "--no-password"]);
-    command.args(&subject.options.rest);
-    command.args(subject.excluded_tables.iter().map(|pattern| format!("--exclude-table={pattern}")));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn drain(
+fn conclude(
     runner: &Runner,
     command: &Command,
-    mut child: Child,
-    file: File,
-    subject: &Subject,
-    progress: &Progress,
+    child: &Child,
+    said: Listener,
+    copied: Result<Written, StreamError>,
 ) -> Result<Written, BackupError> {
-    let mut said = Tail::new(ERROR_LINES);
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let copied = thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Some(stderr) = stderr {
-                for_each_line(stderr, |line| {
-                    log::info!("{line}");
-                    said.push(line);
-                });
-            }
-        });
-        let Some(stdout) = stdout else { return Err(BackupError::Incomplete) };
-        // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
-        let _ = fcntl(stdout.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
-        let copied = stream::copy(progress.reader(stdout), file, subject.options.compression);
-        if copied.is_err() {
-            // Nobody reads its output any more; it need not find out by itself.
-            child.signaller().signal(Signal::SIGTERM);
-        }
-        copied.map_err(BackupError::Write)
-    });
     let exit = child.wait();
+    let said = said.finish();
     runner.check().map_err(ProgramError::Interrupted)?;
-    let written = copied?;
-    match exit.success() {
-        true => Ok(written),
-        false => Err(runner.failure(command.get_program(), exit, &said).into()),
+    match copied {
+        // A dump without an end is what a pg_dump that fails leaves; it says why.
+        Ok(_) | Err(StreamError::Dump(_)) if !exit.success() => {
+            Err(runner.failure(command.get_program(), exit, &said).into())
+        }
+        Err(StreamError::Dump(ContentError::Truncated | ContentError::Empty)) => Err(BackupError::Incomplete),
+        copied => copied.map_err(BackupError::Write),
     }
+}
+
+fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Written, BackupError> {
+    DirBuilder::new().mode(0o755).create(path).map_err(write_error)?;
+    let command = recipe.command.arg("--file").arg(path);
+    let mut child =
+        runner.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
+    let said = Listener::start(child.stderr.take());
+    let exit = child.wait();
+    let said = said.finish();
+    if !exit.success() {
+        return Err(runner.failure(command.get_program(), exit, &said).into());
+    }
+    flush(path).map_err(write_error)?;
+    let listing = Listing::of(path, runner);
+    let inspected =
+        listing.and_then(|listing| inspect_directory(path, listing.size, runner).map(|_| listing.clone()));
+    runner.check().map_err(ProgramError::Interrupted)?;
+    let listing = inspected.map_err(|error| BackupError::Write(StreamError::Dump(error)))?;
+    Ok(Written { sha256: listing.sha256, size: listing.size })
+}
+
+/// Flushes a directory and all files in it to disk.
+fn flush(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    File::open(directory)?.sync_all()
+}
+
+fn write_error(error: io::Error) -> BackupError {
+    BackupError::Write(StreamError::Write(error))
 }

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::preflight::Versions;
 use super::stream::StreamError;
-use crate::catalog::{DatabaseName, DirectoryError};
+use crate::catalog::{DatabaseName, DirectoryError, Scope};
 use crate::lock::LockError;
 use crate::postgres::DatabaseError;
 use crate::process::{Interrupted, ProgramError};
@@ -25,8 +25,10 @@ pub enum BackupError {
     NoSpace {
         /// Bytes that are free.
         free: u64,
-        /// Bytes that must be.
-        needed: u64,
+        /// Bytes that the settings want to be free.
+        minimum: u64,
+        /// Bytes that the dump is expected to take.
+        expected: u64,
     },
     /// The server cannot be reached or asked.
     Database(DatabaseError),
@@ -34,6 +36,15 @@ pub enum BackupError {
     ClientTooOld(Versions),
     /// There is nothing to back up.
     NoDatabases,
+    /// The backups of that name are of something else.
+    NameTaken {
+        /// The name.
+        name: DatabaseName,
+        /// What they are of.
+        of: Scope,
+        /// What was to be backed up.
+        wanted: Scope,
+    },
     /// A database was asked for that the settings do not name.
     NotConfigured(DatabaseName),
     /// A program failed.
@@ -52,11 +63,19 @@ impl fmt::Display for BackupError {
             Self::Locked(error) => error.fmt(f),
             Self::Directory(error) => error.fmt(f),
             Self::Disk(error) => write!(f, "cannot tell the free space of the backup directory: {error}"),
-            Self::NoSpace { free, needed } => write!(
+            Self::NoSpace { free, minimum, expected: 0 } => write!(
                 f,
                 "only {} free in the backup directory, BACKUP_MIN_DISK_SPACE asks for {}",
                 units::bytes(*free),
-                units::bytes(*needed)
+                units::bytes(*minimum)
+            ),
+            Self::NoSpace { free, minimum, expected } => write!(
+                f,
+                "only {} free in the backup directory: BACKUP_MIN_DISK_SPACE asks for {}, and 1.2 times the last \
+                 backup is {}",
+                units::bytes(*free),
+                units::bytes(*minimum),
+                units::bytes(*expected)
             ),
             Self::Database(error) => error.fmt(f),
             Self::ClientTooOld(versions) => write!(
@@ -65,6 +84,12 @@ impl fmt::Display for BackupError {
                 versions.tool, versions.server, versions.server.major
             ),
             Self::NoDatabases => f.write_str("there is no database to back up"),
+            Self::NameTaken { name, of, wanted } => write!(
+                f,
+                "the backups called {name} are of {}, and this would be of {}: move them away, or leave it out",
+                of.described(),
+                wanted.described()
+            ),
             Self::NotConfigured(name) => {
                 write!(f, "database {:?} is not among those to back up", name.as_str())
             }
@@ -101,6 +126,7 @@ impl BackupError {
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
             Self::Program(ProgramError::Interrupted(interrupted))
+            | Self::Write(StreamError::Encrypt(ProgramError::Interrupted(interrupted)))
             | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
             _ => None,

@@ -6,6 +6,7 @@ mod error;
 mod options;
 mod preflight;
 mod publish;
+mod recipe;
 mod report;
 mod stream;
 
@@ -13,18 +14,19 @@ use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Zoned};
 
-use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Format, Manifest, Slot};
-use crate::compress::Compression;
+use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Manifest, Scope, Slot};
+use crate::gpg::Gpg;
 use crate::lock::Lock;
 use crate::notify::{Event, Notifier};
 use crate::postgres::Server;
 use crate::process::{ProgramError, Runner};
 use crate::settings::{Databases, Storage, Subject};
 use crate::{restore, retention, units};
+use recipe::{Item, Recipe};
 
 pub use conclusion::{Conclusion, conclude};
 pub use error::BackupError;
-pub use options::{DumpOptions, OptionError};
+pub use options::{DumpFormat, DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
 pub use report::{DatabaseReport, Outcome, Report, errors};
 pub use stream::StreamError;
@@ -74,55 +76,64 @@ impl Backup<'_> {
     ) -> Result<(), BackupError> {
         self.notifier.tell(&Event::Started { databases: &self.subject.databases.names(only) });
         self.notifier.pre_backup_hook().map_err(BackupError::Hook)?;
-        preflight::check_space(directory, self.storage)?;
+        preflight::check_space(directory, self.storage, None)?;
         let named = match &self.subject.databases {
             Databases::Named(names) => names.as_slice(),
-            Databases::Discovered { .. } => only,
+            Databases::Discovered { .. } | Databases::Cluster => only,
         };
         let (client, versions) = preflight::check_server(self.server, named.first(), self.runner)?;
         restore::sweep(directory, &client);
-        for database in preflight::choose_databases(&client, &self.subject.databases, only)? {
+        let items = preflight::choose_items(&client, self.subject, only)?;
+        let passwords = items.iter().all(|item| item.scope == Scope::Database)
+            || preflight::sees_role_passwords(&client, self.subject)?;
+        for item in items {
             let begun = Instant::now();
-            let backed_up = self.back_up(directory, &versions, &database);
+            let recipe = Recipe::new(self.server, self.subject, &item, self.gpg().is_some(), passwords);
+            let backed_up = self.back_up(directory, &versions, &item, recipe);
             if let Err(BackupError::Program(ProgramError::Interrupted(_))) = &backed_up {
                 return backed_up.map(drop);
             }
-            reports.push(database_report(&database, backed_up, begun));
+            reports.push(database_report(&item.name, backed_up, begun));
         }
         Ok(())
+    }
+
+    fn gpg(&self) -> Option<Gpg> {
+        self.storage.passphrase.clone().map(|passphrase| Gpg::new(passphrase, self.runner.clone()))
     }
 
     fn back_up(
         &self,
         directory: &BackupDirectory,
         versions: &preflight::Versions,
-        database: &DatabaseName,
+        item: &Item,
+        recipe: Recipe,
     ) -> Result<(BackupName, u64), BackupError> {
-        preflight::check_space(directory, self.storage)?;
-        let (begun, time) = (Instant::now(), self.unused_time(directory, database)?);
-        log::info!("{database}: dumping from {} (PostgreSQL {})", self.server.address(), versions.server);
-        let name = BackupName::compose(database, &Slot::Last.stamp(&time), self.storage.suffix.as_str());
-        let path = directory.partial().join(name.as_str());
-        let partial = dump::dump(self.runner, self.server, self.subject, database, path)?;
+        preflight::check_space(directory, self.storage, preflight::last_size(directory, item)?)?;
+        let suffix = self.storage.ending();
+        let (begun, time) = (Instant::now(), self.unused_time(directory, &item.name, &suffix)?);
+        let (name, format) = (&item.name, recipe.format);
+        log::info!("{name}: dumping from {} (PostgreSQL {})", self.server.address(), versions.server);
+        let file = BackupName::compose(name, &Slot::Last.stamp(&time), &suffix);
+        let path = directory.partial().join(file.as_str());
+        let partial = dump::dump(self.runner, recipe, self.gpg().as_ref(), path)?;
         let manifest = Manifest {
             sha256: partial.written.sha256.clone(),
             size: partial.written.size,
-            database: database.clone(),
-            format: match self.subject.options.compression {
-                Compression::None => Format::Plain,
-                Compression::Gzip(_) => Format::Gzip,
-                Compression::Zstd(_) => Format::Zstd,
-            },
-            encrypted: false,
+            database: name.clone(),
+            format,
+            encrypted: self.storage.passphrase.is_some(),
             server_version: versions.server.text.clone(),
             tool_version: versions.tool.text.clone(),
             created_at: time.timestamp().as_second(),
             duration_seconds: begun.elapsed().as_secs_f64(),
+            scope: item.scope,
+            verified: None,
         };
-        let published = publish::publish(directory, self.storage, &partial, &manifest, &time)?;
-        publish::point_latest(directory, self.storage, &manifest, &published);
-        self.prune(directory, database);
-        Ok((name, manifest.size))
+        let published = publish::publish(directory, &suffix, &partial, &manifest, &time)?;
+        publish::point_latest(directory, &suffix, self.storage.latest, &manifest, &published);
+        self.prune(directory, name);
+        Ok((file, manifest.size))
     }
 
     /// The time that names a backup. Names have seconds; a backup made in the same second as the last one of
@@ -131,10 +142,11 @@ impl Backup<'_> {
         &self,
         directory: &BackupDirectory,
         database: &DatabaseName,
+        suffix: &str,
     ) -> Result<Zoned, BackupError> {
         loop {
             let time = Zoned::now();
-            let name = BackupName::compose(database, &Slot::Last.stamp(&time), self.storage.suffix.as_str());
+            let name = BackupName::compose(database, &Slot::Last.stamp(&time), suffix);
             if !directory.path(Slot::Last, &name).exists() {
                 return Ok(time);
             }

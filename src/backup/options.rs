@@ -5,11 +5,30 @@ use std::fmt;
 use crate::compress::Compression;
 use crate::settings::split_words;
 
+/// What pg_dump writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DumpFormat {
+    /// SQL text, which we compress.
+    Plain,
+    /// An archive that pg_dump compresses by itself.
+    Custom,
+    /// An archive without compression.
+    Tar,
+    /// A directory with a file for each table.
+    Directory,
+}
+
 /// The options of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpOptions {
-    /// How the dump is compressed, by us and not by pg_dump.
+    /// What pg_dump writes.
+    pub format: DumpFormat,
+    /// How plain text is compressed, by us and not by pg_dump.
     pub compression: Compression,
+    /// What pg_dump is told of the compression of its archives, where that is asked for.
+    pub archive_compression: Option<String>,
+    /// How many tables are dumped at once into a directory, where that is asked for.
+    pub jobs: Option<String>,
     /// What is left for pg_dump.
     pub rest: Vec<String>,
 }
@@ -27,8 +46,14 @@ pub enum OptionError {
     NoValue(String),
     /// The level or method of compression is not one.
     Compression(String),
-    /// A format that this version does not write.
+    /// A format that is none of pg_dump's.
     Format(String),
+    /// Several jobs for something else than a directory.
+    Jobs,
+    /// A number of jobs that is none.
+    JobCount(String),
+    /// Compression of a tar archive.
+    CompressedTar,
 }
 
 impl fmt::Display for OptionError {
@@ -40,8 +65,18 @@ impl fmt::Display for OptionError {
             }
             Self::Create => f.write_str("must not contain --create: a restore makes the database by itself"),
             Self::NoValue(option) => write!(f, "has no value for {option}"),
-            Self::Compression(value) => write!(f, "has no compression {value}: use -Z0 to -Z9 or gzip:LEVEL"),
-            Self::Format(format) => write!(f, "asks for format {format}; this version writes plain SQL only"),
+            Self::Compression(value) => write!(
+                f,
+                "has no compression {value}: use -Z0 to -Z9, gzip:LEVEL with 1 to 9 or zstd:LEVEL with 1 to 19"
+            ),
+            Self::Format(format) => {
+                write!(f, "has no format {format}: use plain, custom, directory or tar")
+            }
+            Self::Jobs => f.write_str("asks for several jobs, which only a directory (-Fd) can have"),
+            Self::JobCount(jobs) => write!(f, "asks for {jobs:?} jobs: use a whole number from 1"),
+            Self::CompressedTar => {
+                f.write_str("asks for a compressed tar archive, which pg_dump does not write")
+            }
         }
     }
 }
@@ -50,35 +85,61 @@ impl std::error::Error for OptionError {}
 
 /// pg_dump's options with a value, by letter and word; `REFUSED` first. An option's value may be the next
 /// word, so those that have one must be known to tell values from options.
-const REFUSED: [(char, &str); 5] =
-    [('f', "file"), ('d', "dbname"), ('h', "host"), ('p', "port"), ('U', "username")];
+const REFUSED: [(char, &str); 6] =
+    [('f', "file"), ('d', "dbname"), ('l', "database"), ('h', "host"), ('p', "port"), ('U', "username")];
 const REFUSED_FLAGS: [(char, &str); 2] = [('w', "no-password"), ('W', "password")];
-const WITH_VALUE: [char; 10] = ['e', 'E', 'j', 'n', 'N', 'S', 't', 'T', 'F', 'Z'];
-const LONG_WITH_VALUE: [&str; 23] = [
-    "extension",
-    "encoding",
-    "jobs",
-    "schema",
-    "exclude-schema",
-    "superuser",
-    "table",
-    "exclude-table",
-    "exclude-table-data",
-    "table-and-children",
-    "exclude-table-and-children",
-    "exclude-table-data-and-children",
-    "exclude-extension",
-    "extra-float-digits",
-    "filter",
-    "include-foreign-data",
-    "lock-wait-timeout",
-    "restrict-key",
-    "role",
-    "rows-per-insert",
-    "section",
-    "snapshot",
-    "sync-method",
-];
+
+/// Which options of a program have a value.
+struct Grammar {
+    letters: &'static [char],
+    words: &'static [&'static str],
+}
+
+const OF_PG_DUMP: Grammar = Grammar {
+    letters: &['e', 'E', 'j', 'n', 'N', 'S', 't', 'T', 'F', 'Z'],
+    words: &[
+        "extension",
+        "encoding",
+        "jobs",
+        "schema",
+        "exclude-schema",
+        "superuser",
+        "table",
+        "exclude-table",
+        "exclude-table-data",
+        "table-and-children",
+        "exclude-table-and-children",
+        "exclude-table-data-and-children",
+        "exclude-extension",
+        "extra-float-digits",
+        "filter",
+        "include-foreign-data",
+        "lock-wait-timeout",
+        "restrict-key",
+        "role",
+        "rows-per-insert",
+        "section",
+        "snapshot",
+        "sync-method",
+    ],
+};
+
+/// pg_dumpall knows other options, some by the letters of pg_dump's. Formats, compression and jobs are ours there.
+const OF_PG_DUMPALL: Grammar = Grammar {
+    letters: &['E', 'S', 'F', 'Z', 'j'],
+    words: &[
+        "encoding",
+        "exclude-database",
+        "extra-float-digits",
+        "filter",
+        "jobs",
+        "lock-wait-timeout",
+        "restrict-key",
+        "role",
+        "rows-per-insert",
+        "superuser",
+    ],
+};
 
 impl DumpOptions {
     /// Splits the text as a shell would and takes it apart.
@@ -87,16 +148,71 @@ impl DumpOptions {
     /// When a quote is not closed, an option would change where pg_dump writes or whom it talks to, or
     /// asks for what this version cannot do.
     pub fn parse(text: &str) -> Result<Self, OptionError> {
-        let mut options = Self { compression: Compression::None, rest: Vec::new() };
+        Self::parse_as(text, &OF_PG_DUMP)
+    }
+
+    /// The same for pg_dumpall.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_for_server(text: &str) -> Result<Self, OptionError> {
+        Self::parse_as(text, &OF_PG_DUMPALL)
+    }
+
+    fn parse_as(text: &str, grammar: &Grammar) -> Result<Self, OptionError> {
+        let mut options = Self {
+            format: DumpFormat::Plain,
+            compression: Compression::None,
+            archive_compression: None,
+            jobs: None,
+            rest: Vec::new(),
+        };
         let mut words = split_words(text).map_err(OptionError::Words)?.into_iter();
         while let Some(word) = words.next() {
             match word.strip_prefix("--") {
-                Some(long) => options.take_long(&word, long, &mut words)?,
-                None => options.take_short(&word, &mut words)?,
+                Some(long) => options.take_long(grammar, &word, long, &mut words)?,
+                None => options.take_short(grammar, &word, &mut words)?,
             }
         }
+        options.settle_compression()?;
         options.make_clean_restorable();
         Ok(options)
+    }
+
+    /// What `-Z` means depends on the format, which may come after it.
+    fn settle_compression(&mut self) -> Result<(), OptionError> {
+        if let Some(jobs) = &self.jobs {
+            if self.format != DumpFormat::Directory {
+                return Err(OptionError::Jobs);
+            }
+            if !matches!(jobs.parse::<u16>(), Ok(1..)) {
+                return Err(OptionError::JobCount(jobs.clone()));
+            }
+        }
+        match (self.format, &self.archive_compression) {
+            (_, None) => {}
+            (DumpFormat::Plain, Some(value)) => {
+                self.compression = parse_compression(value)?;
+                self.archive_compression = None;
+            }
+            (DumpFormat::Tar, Some(value)) => {
+                if parse_compression(value) != Ok(Compression::None) {
+                    return Err(OptionError::CompressedTar);
+                }
+                self.archive_compression = None;
+            }
+            // pg_dump knows more methods and levels there than we do, depending on its version.
+            (DumpFormat::Custom | DumpFormat::Directory, Some(_)) => {}
+        }
+        Ok(())
+    }
+
+    /// How the SQL of roles is compressed, which is plain text whatever the format of the databases is.
+    pub fn text_compression(&self) -> Compression {
+        match self.format {
+            DumpFormat::Plain => self.compression,
+            _ => Compression::Gzip(DEFAULT_GZIP),
+        }
     }
 
     /// Refuses options that make pg_dump read a file, whose contents it would show in its errors.
@@ -105,7 +221,8 @@ impl DumpOptions {
     /// When there is one.
     pub fn check_reads_no_file(text: &str) -> Result<(), OptionError> {
         let reads = |word: &&String| word.strip_prefix("--").is_some_and(|long| long.starts_with("fi"));
-        match Self::parse(text)?.rest.iter().find(reads) {
+        let read_alike = [Ok(Self::parse(text)?), Self::parse_for_server(text)];
+        match read_alike.iter().flatten().flat_map(|options| &options.rest).find(reads) {
             Some(word) => Err(OptionError::Refused(word.clone())),
             None => Ok(()),
         }
@@ -122,6 +239,7 @@ impl DumpOptions {
 
     fn take_long(
         &mut self,
+        grammar: &Grammar,
         word: &str,
         long: &str,
         words: &mut impl Iterator<Item = String>,
@@ -140,12 +258,15 @@ impl DumpOptions {
             return Err(OptionError::Create);
         }
         if name.len() > 1 && begins("compress") {
-            self.compression = parse_compression(&value_or_next()?)?;
+            self.archive_compression = Some(value_or_next()?);
         } else if name.len() > 1 && begins("format") {
-            check_format(&value_or_next()?)?;
-        } else if LONG_WITH_VALUE.iter().any(|full| begins(full)) && value.is_none() {
+            self.format = parse_format(&value_or_next()?)?;
+        } else if begins("jobs") {
+            self.jobs = Some(value_or_next()?);
+        } else if grammar.words.iter().any(|full| begins(full)) && value.is_none() {
+            // In one word, so that the value cannot be taken for an option whatever happens.
             let value = value_or_next()?;
-            self.rest.extend([word.to_owned(), value]);
+            self.rest.push(format!("{word}={value}"));
         } else {
             self.rest.push(word.to_owned());
         }
@@ -154,6 +275,7 @@ impl DumpOptions {
 
     fn take_short(
         &mut self,
+        grammar: &Grammar,
         word: &str,
         words: &mut impl Iterator<Item = String>,
     ) -> Result<(), OptionError> {
@@ -172,7 +294,7 @@ impl DumpOptions {
             if letter == 'C' {
                 return Err(OptionError::Create);
             }
-            if !WITH_VALUE.contains(&letter) {
+            if !grammar.letters.contains(&letter) {
                 self.rest.push(format!("-{letter}"));
                 continue;
             }
@@ -182,9 +304,11 @@ impl DumpOptions {
                 attached => attached.to_owned(),
             };
             match letter {
-                'Z' => self.compression = parse_compression(&value)?,
-                'F' => check_format(&value)?,
-                _ => self.rest.extend([format!("-{letter}"), value]),
+                'Z' => self.archive_compression = Some(value),
+                'F' => self.format = parse_format(&value)?,
+                'j' => self.jobs = Some(value),
+                _ if value.is_empty() => self.rest.extend([format!("-{letter}"), value]),
+                _ => self.rest.push(format!("-{letter}{value}")),
             }
             return Ok(());
         }
@@ -192,6 +316,11 @@ impl DumpOptions {
     }
 }
 
+/// The levels that pg_dump takes when none is named.
+const DEFAULT_GZIP: u32 = 6;
+const DEFAULT_ZSTD: i32 = 3;
+
+/// Reads what `-Z` takes: a level of gzip, a method, or `METHOD:LEVEL`, where the level may be `level=LEVEL`.
 fn parse_compression(value: &str) -> Result<Compression, OptionError> {
     let unknown = || OptionError::Compression(value.to_owned());
     let (method, level) = match value.split_once(':') {
@@ -200,17 +329,21 @@ fn parse_compression(value: &str) -> Result<Compression, OptionError> {
         None => (value, None),
     };
     let level = level.map(|level| level.parse::<u32>().map_err(|_| unknown())).transpose()?;
-    match (method, level) {
+    match (method.to_ascii_lowercase().as_str(), level) {
         ("none", None) | ("gzip", Some(0)) => Ok(Compression::None),
-        ("gzip", None) => Ok(Compression::Gzip(6)),
-        ("gzip", Some(level @ 1..=9)) => Ok(Compression::Gzip(level)),
+        ("gzip", level @ (None | Some(1..=9))) => Ok(Compression::Gzip(level.unwrap_or(DEFAULT_GZIP))),
+        ("zstd", None) => Ok(Compression::Zstd(DEFAULT_ZSTD)),
+        ("zstd", Some(level @ 1..=19)) => Ok(Compression::Zstd(level.cast_signed())),
         _ => Err(unknown()),
     }
 }
 
-fn check_format(value: &str) -> Result<(), OptionError> {
+fn parse_format(value: &str) -> Result<DumpFormat, OptionError> {
     match value.to_ascii_lowercase().as_str() {
-        "p" | "plain" => Ok(()),
+        "p" | "plain" => Ok(DumpFormat::Plain),
+        "c" | "custom" => Ok(DumpFormat::Custom),
+        "t" | "tar" => Ok(DumpFormat::Tar),
+        "d" | "directory" => Ok(DumpFormat::Directory),
         _ => Err(OptionError::Format(value.to_owned())),
     }
 }
@@ -237,10 +370,15 @@ mod tests {
             ("--compress=none", Compression::None),
             ("-vZ4", Compression::Gzip(4)),
             ("-Z1 -Z2", Compression::Gzip(2)),
+            ("-Zzstd", Compression::Zstd(3)),
+            ("-Z zstd:19", Compression::Zstd(19)),
+            ("--compress=zstd:level=1", Compression::Zstd(1)),
         ] {
             assert_eq!(DumpOptions::parse(text).unwrap().compression, compression, "{text}");
         }
-        for text in ["-Z10", "-Zlz4", "--compress=gzip:x", "-Z"] {
+        for text in
+            ["-Z10", "-Zlz4", "--compress=gzip:x", "-Z", "-Zzstd:0", "-Zzstd:20", "-Zzstd:level=3,long"]
+        {
             assert!(DumpOptions::parse(text).is_err(), "{text}");
         }
     }
@@ -250,10 +388,10 @@ mod tests {
         assert_eq!(rest("--no-owner -x -Fp --format plain"), ["--no-owner", "-x"]);
         assert_eq!(
             rest("--exclude-table 'my table' --schema=a -n b"),
-            ["--exclude-table", "my table", "--schema=a", "-n", "b"]
+            ["--exclude-table=my table", "--schema=a", "-nb"]
         );
-        assert_eq!(rest("--schema-only -Tlogs"), ["--schema-only", "-T", "logs"]);
-        assert_eq!(rest("--table --file"), ["--table", "--file"]);
+        assert_eq!(rest("--schema-only -Tlogs"), ["--schema-only", "-Tlogs"]);
+        assert_eq!(rest("--table --file"), ["--table=--file"]);
         assert_eq!(rest("--filter=x"), ["--filter=x"]);
     }
 
@@ -290,6 +428,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_a_value_for_pg_dump_is_an_option_for_pg_dumpall() {
+        for text in
+            ["-t -f/x", "--schema -f/x", "-t '-dhost=h'", "--table --file=/x", "-n -lx", "--sc --database=x"]
+        {
+            assert!(DumpOptions::parse(text).is_ok(), "{text}");
+            let refused = DumpOptions::parse_for_server(text);
+            assert!(matches!(refused, Err(OptionError::Refused(_))), "{text}: {refused:?}");
+        }
+        assert!(DumpOptions::check_reads_no_file("-t --filter=/x").is_err());
+        let options = DumpOptions::parse_for_server("-Z3 --exclude-database 'a b' -S x -v").unwrap();
+        assert_eq!(
+            (options.compression, options.rest.as_slice()),
+            (Compression::Gzip(3), ["--exclude-database=a b", "-Sx", "-v"].map(String::from).as_slice(),)
+        );
+    }
+
+    #[test]
     fn a_dump_that_could_not_be_restored_into_a_scratch_database_is_not_made() {
         for text in ["-C", "--create", "-vC", "--crea"] {
             assert_eq!(DumpOptions::parse(text), Err(OptionError::Create), "{text}");
@@ -300,9 +455,38 @@ mod tests {
     }
 
     #[test]
-    fn a_format_that_cannot_be_written_is_an_error_and_not_ignored() {
-        for text in ["-Fc", "-F d", "--format=tar", "--form=c"] {
-            assert!(matches!(DumpOptions::parse(text), Err(OptionError::Format(_))), "{text}");
+    fn formats_in_every_spelling() {
+        for (text, format) in [
+            ("", DumpFormat::Plain),
+            ("-Fp", DumpFormat::Plain),
+            ("-Fc", DumpFormat::Custom),
+            ("-F t", DumpFormat::Tar),
+            ("--format=directory", DumpFormat::Directory),
+            ("--form custom", DumpFormat::Custom),
+            ("-vFd", DumpFormat::Directory),
+        ] {
+            let options = DumpOptions::parse(text).unwrap();
+            assert_eq!((options.format, options.compression), (format, Compression::None), "{text}");
         }
+        for text in ["-Fx", "--format=", "-F", "-Fd -j x", "-Fd -j0"] {
+            assert!(DumpOptions::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_compression_of_an_archive_is_left_to_pg_dump() {
+        let options = DumpOptions::parse("-Z lz4:1 -Fc -x").unwrap();
+        assert_eq!(options.archive_compression.as_deref(), Some("lz4:1"));
+        assert_eq!(options.text_compression(), Compression::Gzip(6));
+        assert_eq!((options.compression, options.rest), (Compression::None, vec!["-x".to_owned()]));
+        assert_eq!(DumpOptions::parse("-Ft -Z0").unwrap().archive_compression, None);
+        assert_eq!(DumpOptions::parse("-Ft -Z1"), Err(OptionError::CompressedTar));
+    }
+
+    #[test]
+    fn only_a_directory_has_several_jobs() {
+        assert_eq!(DumpOptions::parse("-j 4 -Fd").unwrap().jobs.as_deref(), Some("4"));
+        assert_eq!(DumpOptions::parse("-Fd --jobs=2").unwrap().jobs.as_deref(), Some("2"));
+        assert_eq!(DumpOptions::parse("-j4"), Err(OptionError::Jobs));
     }
 }

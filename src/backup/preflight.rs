@@ -3,10 +3,11 @@
 use nix::sys::statvfs::statvfs;
 
 use super::BackupError;
-use crate::catalog::{BackupDirectory, DatabaseName};
+use super::recipe::Item;
+use crate::catalog::{BackupDirectory, DatabaseName, Scope, Slot};
 use crate::postgres::{Client, DatabaseError, Server, Version};
 use crate::process::{ProgramError, Runner};
-use crate::settings::{Databases, Storage};
+use crate::settings::{Databases, Storage, Subject};
 
 /// The versions on both sides.
 #[derive(Debug, Clone)]
@@ -27,14 +28,46 @@ pub fn disk_space(directory: &BackupDirectory) -> nix::Result<(u64, u64)> {
     Ok((status.blocks_available() * unit, status.blocks() * unit))
 }
 
-/// Sees that there is room for a dump.
+/// The size of the newest backup of an item, if there is one.
 ///
 /// # Errors
-/// When there is less than the settings ask for.
-pub fn check_space(directory: &BackupDirectory, storage: &Storage) -> Result<(), BackupError> {
+/// When the backups cannot be listed, or those of the item's name are of something else: a database may be
+/// called `cluster` or `globals`, and one kind must not replace or outlive the other.
+pub fn last_size(directory: &BackupDirectory, item: &Item) -> Result<Option<u64>, BackupError> {
+    let (mut newest, mut strange) = (None, None);
+    for entry in directory.list_all()? {
+        if entry.alias_of.is_some()
+            || entry.name.parts(entry.slot).is_none_or(|parts| parts.database != item.name)
+        {
+            continue;
+        }
+        if let Some(manifest) = entry.manifest.as_ref().filter(|manifest| manifest.scope != item.scope) {
+            strange.get_or_insert(manifest.scope);
+        }
+        if entry.slot == Slot::Last {
+            newest.get_or_insert(entry.size);
+        }
+    }
+    match strange {
+        Some(of) => Err(BackupError::NameTaken { name: item.name.clone(), of, wanted: item.scope }),
+        None => Ok(newest),
+    }
+}
+
+/// Sees that there is room for a dump: what the settings want to be free, and a fifth more than the `last` one
+/// took.
+///
+/// # Errors
+/// When there is less.
+pub fn check_space(
+    directory: &BackupDirectory,
+    storage: &Storage,
+    last: Option<u64>,
+) -> Result<(), BackupError> {
     let (free, _) = disk_space(directory).map_err(BackupError::Disk)?;
-    match free < storage.minimum_free {
-        true => Err(BackupError::NoSpace { free, needed: storage.minimum_free }),
+    let expected = last.map_or(0, |last| last.saturating_add(last / 5));
+    match free < storage.minimum_free.saturating_add(expected) {
+        true => Err(BackupError::NoSpace { free, minimum: storage.minimum_free, expected }),
         false => Ok(()),
     }
 }
@@ -66,27 +99,49 @@ pub fn check_server(
     }
 }
 
-/// The databases to dump: the settings', or what the server has; `only` narrows them down.
+/// What to dump: what the settings say, or what the server has; `only` narrows it down.
 ///
 /// # Errors
-/// When there are none, or `only` names one that is not among them.
-pub fn choose_databases(
+/// When there is nothing, or `only` names something that is not among it.
+pub fn choose_items(
     client: &Client,
-    databases: &Databases,
+    subject: &Subject,
     only: &[DatabaseName],
-) -> Result<Vec<DatabaseName>, BackupError> {
-    let configured = match databases {
-        Databases::Named(names) => names.clone(),
-        Databases::Discovered { except } => discover(client, except)?,
+) -> Result<Vec<Item>, BackupError> {
+    let mut items: Vec<Item> = match &subject.databases {
+        Databases::Named(names) => names.iter().cloned().map(Item::database).collect(),
+        Databases::Discovered { except } => {
+            discover(client, except)?.into_iter().map(Item::database).collect()
+        }
+        Databases::Cluster => vec![Item::of_server(Scope::Cluster)],
     };
-    if let Some(stranger) = only.iter().find(|name| !configured.contains(name)) {
+    if items.is_empty() {
+        return Err(BackupError::NoDatabases);
+    }
+    if subject.globals {
+        items.push(Item::of_server(Scope::Globals));
+    }
+    if let Some(stranger) = only.iter().find(|name| items.iter().all(|item| item.name != **name)) {
         return Err(BackupError::NotConfigured(stranger.clone()));
     }
-    let chosen: Vec<_> = if only.is_empty() { configured } else { only.to_vec() };
-    match chosen.is_empty() {
-        true => Err(BackupError::NoDatabases),
-        false => Ok(chosen),
+    items.retain(|item| only.is_empty() || only.contains(&item.name));
+    Ok(items)
+}
+
+/// Whether pg_dumpall may read the passwords of roles. On many a managed server nobody may.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn sees_role_passwords(client: &Client, subject: &Subject) -> Result<bool, BackupError> {
+    if subject.options.rest.iter().any(|word| word == "--no-role-passwords") {
+        // pg_dumpall has been told so already.
+        return Ok(true);
     }
+    let sees: bool = client.ask("SELECT to_json(has_table_privilege('pg_authid', 'SELECT'))", &[])?;
+    if !sees {
+        log::warn!("the role may not read the passwords of others: the roles are dumped without them");
+    }
+    Ok(sees)
 }
 
 fn discover(client: &Client, except: &[DatabaseName]) -> Result<Vec<DatabaseName>, BackupError> {

@@ -135,7 +135,7 @@ mod tests {
     use std::fs::File;
     use std::time::Duration;
 
-    use crate::catalog::Format;
+    use crate::catalog::{Format, Scope};
 
     fn slot_with(names: &[&str]) -> (tempfile::TempDir, BackupDirectory) {
         let directory = tempfile::tempdir().unwrap();
@@ -182,6 +182,8 @@ mod tests {
             tool_version: "15".into(),
             created_at: 0,
             duration_seconds: 0.0,
+            scope: Scope::Database,
+            verified: None,
         };
         let written = backups.root().join("written");
         fs::write(&written, serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -159,7 +159,8 @@ impl BackupDirectory {
     pub fn sweep_partial(&self) -> Result<usize, DirectoryError> {
         let failed = |error| DirectoryError::Io("remove what an earlier run left in .partial".into(), error);
         // A deletion on request may be making a link there.
-        let _lock = self.lock_pointers()?;
+        let _lock = self.lock_names()?;
+        self.put_back().map_err(failed)?;
         let mut removed = 0;
         for entry in fs::read_dir(self.partial()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -217,6 +218,7 @@ impl BackupDirectory {
     pub(super) fn unlink(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
         let failed = |error: io::Error| DirectoryError::Io(format!("remove {slot}/{name}"), error);
         let directory = self.open_slot(slot)?;
+        self.forget_aside(slot, name).map_err(failed)?;
         match self.look(&directory, slot, name)? {
             Inode::Backup(status) if kind(&status) == SFlag::S_IFDIR => {
                 // Out of the slot at once; a crash on the way leaves no half of a backup under its name.

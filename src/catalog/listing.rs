@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::contents::Known;
 use super::directory::{BackupDirectory, DirectoryError, Inode, kind};
-use super::manifest::{Format, Manifest};
+use super::manifest::{Format, Manifest, Verification};
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
 
@@ -58,6 +58,8 @@ pub struct Listed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<&'a Verification>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     alias_of: Option<&'a BackupName>,
 }
 
@@ -74,6 +76,7 @@ impl<'a> From<&'a Entry> for Listed<'a> {
             encrypted: manifest.map(|manifest| manifest.encrypted),
             sha256: manifest.map(|manifest| manifest.sha256.as_str()),
             created_at: manifest.map(|manifest| manifest.created_at),
+            verified: manifest.and_then(|manifest| manifest.verified.as_ref()),
             alias_of: entry.alias_of.as_ref(),
         }
     }
@@ -130,20 +133,6 @@ impl BackupDirectory {
             entries.append(&mut self.list(slot)?);
         }
         Ok(entries)
-    }
-
-    /// What was written down about a backup; `None` for one of an older image.
-    ///
-    /// # Errors
-    /// When there is a manifest that cannot be read.
-    pub fn manifest(&self, slot: Slot, name: &BackupName) -> Result<Option<Manifest>, DirectoryError> {
-        let path = self.manifest_path(slot, name);
-        let failed = |error| DirectoryError::Io(format!("read the manifest of {slot}/{name}"), error);
-        match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
     }
 
     fn entry(&self, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {

@@ -1,9 +1,14 @@
 //! The hidden file beside a backup that says what it is.
 
+use std::fs;
+
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::name::DatabaseName;
+use super::directory::{BackupDirectory, DirectoryError};
+use super::name::{BackupName, DatabaseName};
+use super::slot::Slot;
+use crate::durable;
 
 /// How a backup is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,15 +20,82 @@ pub enum Format {
     Gzip,
     /// SQL text, compressed by zstd.
     Zstd,
+    /// An archive in pg_dump's custom format.
+    Custom,
+    /// An archive in pg_dump's tar format, compressed or not.
+    Tar,
+    /// A directory by pg_dump.
+    Directory,
+}
+
+/// What a backup is of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// One database.
+    #[default]
+    Database,
+    /// Everything that a server has.
+    Cluster,
+    /// The roles and tablespaces of a server.
+    Globals,
+}
+
+impl Scope {
+    /// What stands in place of a database's name for what is not of one database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Cluster => "cluster",
+            Self::Globals => "globals",
+        }
+    }
+
+    /// It in a sentence.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::Database => "a database",
+            Self::Cluster => "a whole server",
+            Self::Globals => "the roles of a server",
+        }
+    }
+}
+
+/// How a backup was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// It was read again from end to end.
+    Checksum,
+}
+
+/// That and when a backup was verified, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// How.
+    pub by: Method,
+    /// When, in Unix seconds.
+    pub at: i64,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Verification {
+    /// What came of reading a backup again.
+    pub fn by_checksum(at: i64, error: Option<String>) -> Self {
+        Self { by: Method::Checksum, at, error }
+    }
 }
 
 /// Facts about one backup, written when it was published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// SHA-256 of the file, in lower-case hexadecimal.
+    /// SHA-256 of the file, in lower-case hexadecimal; of a directory, that of what `LC_ALL=C sha256sum *`
+    /// prints in it.
     #[serde(deserialize_with = "checksum")]
     pub sha256: String,
-    /// The file's length in bytes.
+    /// The file's length in bytes, or the sum of a directory's files.
     pub size: u64,
     /// The database that was dumped.
     pub database: DatabaseName,
@@ -39,6 +111,12 @@ pub struct Manifest {
     pub created_at: i64,
     /// How long it took, in seconds.
     pub duration_seconds: f64,
+    /// What it is of.
+    #[serde(default)]
+    pub scope: Scope,
+    /// When it was last verified after it was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verification>,
 }
 
 /// A manifest lies where others may write, and its checksum becomes a header field of an answer.
@@ -48,6 +126,57 @@ fn checksum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
     match digits && text.len() == 64 {
         true => Ok(text),
         false => Err(D::Error::custom("sha256 must be 64 hexadecimal digits")),
+    }
+}
+
+impl BackupDirectory {
+    /// What was written down about a backup; `None` for one of an older image.
+    ///
+    /// # Errors
+    /// When there is a manifest that cannot be read.
+    pub fn manifest(&self, slot: Slot, name: &BackupName) -> Result<Option<Manifest>, DirectoryError> {
+        let path = self.manifest_path(slot, name);
+        let failed = |error| DirectoryError::Io(format!("read the manifest of {slot}/{name}"), error);
+        match fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Writes down more of a backup of which `before` was known. Does nothing when something else is known by now:
+    /// then another backup has the name.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was known is then there still.
+    pub fn replace_manifest(
+        &self,
+        slot: Slot,
+        name: &BackupName,
+        before: &Manifest,
+        manifest: &Manifest,
+    ) -> Result<(), DirectoryError> {
+        let _lock = self.lock_names()?;
+        match self.manifest(slot, name)? {
+            Some(present) if present == *before => self.write_manifest(slot, name, manifest),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down what is known of a backup, in place of what was.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was known is then there still.
+    pub fn write_manifest(
+        &self,
+        slot: Slot,
+        name: &BackupName,
+        manifest: &Manifest,
+    ) -> Result<(), DirectoryError> {
+        let failed = |error| DirectoryError::Io(format!("describe {slot}/{name}"), error);
+        let mut text = serde_json::to_vec(manifest).map_err(|error| failed(error.into()))?;
+        text.push(b'\n');
+        durable::replace_file(&self.partial(), &self.manifest_path(slot, name), &text, 0o644).map_err(failed)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod contents;
 mod directory;
+mod link;
 mod listing;
 mod manifest;
 mod name;
@@ -9,9 +10,9 @@ mod pointer;
 mod slot;
 
 pub use directory::{BackupDirectory, DirectoryError, Opened};
+pub(crate) use link::link_or_copy;
 pub use listing::{Entry, Listed};
-pub use manifest::{Format, Manifest};
+pub use manifest::{Format, Manifest, Method, Scope, Verification};
 pub use name::{BackupName, DatabaseName, NameError, NameParts, Suffix};
 pub use pointer::Latest;
-pub(crate) use pointer::link_or_copy;
 pub use slot::Slot;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use percent_encoding::{percent_decode_str, percent_encode_byte};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::manifest::Scope;
 use super::slot::Slot;
 
 /// A name that cannot be used, and why.
@@ -58,6 +59,11 @@ impl DatabaseName {
     /// The database that servers come with, from which the others are asked about and changed.
     pub fn maintenance() -> Self {
         Self("postgres".into())
+    }
+
+    /// What stands for a database's name in the backups of something else.
+    pub fn of_scope(scope: Scope) -> Self {
+        Self(scope.name().into())
     }
 
     /// The name of a database that a restore makes for itself. No other begins with `_backupgram_`.

@@ -1,6 +1,6 @@
 //! The `-latest` names: where they point, and how they go on pointing somewhere when that is removed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::directory::{BackupDirectory, DirectoryError};
+use super::link::link_or_copy;
 use super::listing::Entry;
 use super::name::{BackupName, DatabaseName, LATEST};
 use super::slot::Slot;
@@ -18,7 +19,8 @@ use crate::durable;
 pub enum Latest {
     /// A symlink.
     Symlink,
-    /// A hard link, for those who copy the directory with tools that do not follow symlinks.
+    /// A hard link, for those who copy the directory with tools that do not follow symlinks; a symlink to a dump
+    /// in directory format all the same.
     Hardlink,
     /// Nothing.
     None,
@@ -52,7 +54,7 @@ impl BackupDirectory {
             return Ok(());
         }
         let pointer = BackupName::compose(database, LATEST, suffix);
-        let _lock = self.lock_pointers()?;
+        let _lock = self.lock_names()?;
         self.point(slot, &pointer, target, kind)
     }
 
@@ -63,8 +65,10 @@ impl BackupDirectory {
         target: &BackupName,
         kind: Latest,
     ) -> Result<(), DirectoryError> {
+        let target_path = self.path(slot, target);
         self.link_as(slot, pointer, |temporary| match kind {
-            Latest::Hardlink => link_or_copy(&self.path(slot, target), temporary),
+            // A directory has no hard links, and a copy of one would be a backup of its own.
+            Latest::Hardlink if !target_path.is_dir() => link_or_copy(&target_path, temporary),
             _ => symlink(target.as_str(), temporary),
         })
     }
@@ -78,11 +82,15 @@ impl BackupDirectory {
     ) -> Result<(), DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("link {slot}/{name}"), error);
         let temporary = self.partial().join(format!("{name}.link"));
-        durable::remove_if_there(&temporary).map_err(failed)?;
-        make(&temporary).map_err(failed)?;
-        durable::rename(&temporary, &self.path(slot, name)).map_err(failed)?;
+        durable::remove_all_if_there(&temporary).map_err(failed)?;
+        let made = make(&temporary).map_err(failed).and_then(|()| self.put(&temporary, slot, name));
+        if made.is_err() {
+            // Half a copy may be large.
+            let _ = durable::remove_all_if_there(&temporary);
+        }
+        made?;
         // rename(2) does nothing when both names are links to one file; the temporary one is then left.
-        durable::remove_if_there(&temporary).map(drop).map_err(failed)
+        durable::remove_all_if_there(&temporary).map_err(failed)
     }
 
     /// Removes a backup. Pointers to it lead to the newest one left, or go with it.
@@ -90,7 +98,7 @@ impl BackupDirectory {
     /// # Errors
     /// When it is not there, cannot be removed, or a pointer cannot be changed.
     pub fn remove(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
-        let _lock = self.lock_pointers()?;
+        let _lock = self.lock_names()?;
         let before = self.list(slot)?;
         self.unlink(slot, name)?;
         let pointers =
@@ -121,24 +129,11 @@ impl BackupDirectory {
         }
     }
 
-    /// Keeps a deletion on request and a backup that publishes from undoing each other's pointers. Held for
-    /// moments only, unlike the lock of a whole run.
-    pub(super) fn lock_pointers(&self) -> Result<Flock<File>, DirectoryError> {
-        let failed = |error| DirectoryError::Io("lock the pointers".into(), error);
+    /// Keeps a deletion on request, a verification and a backup that publishes from undoing each other's names,
+    /// pointers and manifests. Held for moments only, unlike the lock of a whole run.
+    pub(crate) fn lock_names(&self) -> Result<Flock<File>, DirectoryError> {
+        let failed = |error| DirectoryError::Io("lock the names".into(), error);
         let file = durable::open_or_create(&self.root().join(".pointers.lock")).map_err(failed)?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))
-    }
-}
-
-/// Hard-links a file; where the filesystem has no hard links, copies it.
-pub(crate) fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => {
-            fs::copy(from, to)?;
-            let copy = File::options().write(true).open(to)?;
-            copy.set_modified(fs::metadata(from)?.modified()?)?;
-            copy.sync_all()
-        }
-        result => result,
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::table::{Cell, Column, Table};
 use super::{Failure, Outcome, print};
-use crate::catalog::{BackupDirectory, DatabaseName, Entry};
+use crate::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
 use crate::retention::{Fate, Links, NextRun, Removal};
 use crate::settings::{Databases, Environment, Reader, Storage, Subject};
 use crate::terminal::Paint;
@@ -26,7 +26,7 @@ pub(super) fn preview(
     as_json: bool,
 ) -> Outcome {
     let subject = Reader::resolve(environment, Subject::read)?;
-    let mut databases = databases(&subject.databases, entries);
+    let mut databases = databases(&subject, entries);
     if let Some(only) = only {
         databases.retain(|name| name == only);
         if databases.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn preview(
             return Err(Failure::new(format!("{} {refusal}", only.as_str())));
         }
     }
-    let ending = ending(environment, storage)?;
+    let ending = storage.ending();
     let time = Zoned::now();
     let now = time.timestamp().as_second();
     let run = NextRun {
@@ -53,29 +53,29 @@ pub(super) fn preview(
     Ok(())
 }
 
-/// The databases that a run would back up. Those of a server that discovers them are taken to be the ones
-/// that have backups: no server is asked for a preview.
-fn databases(subject: &Databases, entries: &[Entry]) -> Vec<DatabaseName> {
-    match subject {
+/// What a run would back up. The databases of a server that discovers them are taken to be the ones that have
+/// backups: no server is asked for a preview.
+fn databases(subject: &Subject, entries: &[Entry]) -> Vec<DatabaseName> {
+    let globals = DatabaseName::of_scope(Scope::Globals);
+    let mut names = match &subject.databases {
         Databases::Named(names) => names.clone(),
+        Databases::Cluster => vec![DatabaseName::of_scope(Scope::Cluster)],
         Databases::Discovered { except } => {
             log::info!("POSTGRES_DB_AUTODISCOVER: every database with backups is taken to be on the server");
-            let backups = entries.iter().filter(|entry| entry.alias_of.is_none());
+            let of_databases = entries.iter().filter(|entry| {
+                let scope = entry.manifest.as_ref().map_or(Scope::Database, |manifest| manifest.scope);
+                entry.alias_of.is_none() && scope == Scope::Database
+            });
             let mut names: Vec<DatabaseName> =
-                backups.filter_map(|entry| Some(entry.name.parts(entry.slot)?.database)).collect();
+                of_databases.filter_map(|entry| Some(entry.name.parts(entry.slot)?.database)).collect();
             names.sort();
             names.dedup();
             names.retain(|name| !except.contains(name) && *name != DatabaseName::maintenance());
             names
         }
-    }
-}
-
-/// The end of a new backup's names.
-fn ending(environment: &Environment, storage: &Storage) -> Result<String, Failure> {
-    let key = Reader::resolve(environment, |reader| Some(reader.secret("BACKUP_ENCRYPTION_KEY")))?;
-    let encryption = if key.is_some() { ".gpg" } else { "" };
-    Ok(format!("{}{encryption}", storage.suffix.as_str()))
+    };
+    names.extend(Some(globals).filter(|_| subject.globals));
+    names
 }
 
 /// Adds to each removal what it frees. A `-latest` pointer that frees nothing is not worth a line.

@@ -67,6 +67,7 @@ fn print_table(entries: &[Entry]) {
         Column::Right("SIZE"),
         Column::Left("FORMAT"),
         Column::Left("DATABASE"),
+        Column::Left("VERIFIED"),
         Column::Left("BACKUP"),
     ]);
     let now = Timestamp::now().as_second();
@@ -78,6 +79,7 @@ fn print_table(entries: &[Entry]) {
             Cell::from(units::bytes(entry.size)),
             Cell::from(format_word(entry)),
             Cell::from(entry.database.as_ref().map_or("-", |name| name.as_str())),
+            verified(entry, now),
             Cell::from(match &entry.alias_of {
                 Some(target) => format!("{name} -> {target}"),
                 None => name,
@@ -89,6 +91,15 @@ fn print_table(entries: &[Entry]) {
         });
     }
     table.print();
+}
+
+/// How long ago a backup was verified, or that it is broken.
+fn verified(entry: &Entry, now: i64) -> Cell {
+    match entry.manifest.as_ref().and_then(|manifest| manifest.verified.as_ref()) {
+        None => Cell::from("-"),
+        Some(verification) if verification.error.is_some() => Cell::from("BROKEN").painted(Paint::Red),
+        Some(verification) => Cell::from(format!("{} ago", units::age(now.saturating_sub(verification.at)))),
+    }
 }
 
 /// How a backup is stored, as far as its manifest says.

@@ -10,6 +10,7 @@ mod restore;
 mod schedule;
 mod status;
 mod table;
+mod verify;
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -32,7 +33,7 @@ struct Command {
     run: fn(Parser) -> Outcome,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: [Command; 9] = [
     Command {
         name: "backup",
         usage: "backup [DATABASE...]",
@@ -53,6 +54,13 @@ const COMMANDS: [Command; 8] = [
         summary: "the backups, or what the next run deletes",
         help: list::HELP,
         run: list::run,
+    },
+    Command {
+        name: "verify",
+        usage: "verify [--json] [--all | SLOT/NAME...]",
+        summary: "read backups from end to end, all or these",
+        help: verify::HELP,
+        run: verify::run,
     },
     Command {
         name: "status",

@@ -12,7 +12,7 @@ use crate::lock::LockError;
 use crate::postgres::Server;
 use crate::process::{Interrupted, Runner};
 use crate::restore::{Plan, Request, Restore, RestoreError};
-use crate::settings::{Reader, Storage};
+use crate::settings::{self, Reader, Storage};
 use crate::units;
 
 pub(super) const HELP: &str = "\
@@ -37,7 +37,8 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let server = Reader::resolve(&environment, Server::read)?;
-    let restore = Restore { storage: &storage, server: &server, runner: &runner };
+    let jobs = Reader::resolve(&environment, settings::restore_jobs)?;
+    let restore = Restore { storage: &storage, server: &server, jobs, runner: &runner };
     let confirm = |plan: &Plan| match yes || !std::io::stdin().is_terminal() {
         true => Ok(true),
         false => confirm(plan, &runner),

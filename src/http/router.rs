@@ -14,6 +14,7 @@ enum Resource<'a> {
     BackupFile { slot: &'a str, name: &'a str },
     Backup,
     Restore,
+    Verify,
     Jobs,
     Job(JobId),
     History,
@@ -31,6 +32,7 @@ impl<'a> Resource<'a> {
             ["backups", slot, name] => Some(Self::BackupFile { slot, name }),
             ["backup"] => Some(Self::Backup),
             ["restore"] => Some(Self::Restore),
+            ["verify"] => Some(Self::Verify),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => Some(Self::Job(JobId::from_path(id))),
             ["history"] => Some(Self::History),
@@ -46,7 +48,7 @@ impl<'a> Resource<'a> {
             Self::Config => "GET, HEAD, PATCH",
             Self::Setting(_) => "DELETE",
             Self::BackupFile { .. } => "GET, HEAD, DELETE",
-            Self::Backup | Self::Restore => "POST",
+            Self::Backup | Self::Restore | Self::Verify => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
         }
     }
@@ -72,6 +74,7 @@ fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, Api
         (Resource::BackupFile { slot, name }, Method::Delete) => backups::delete(app, request, slot, name),
         (Resource::Backup, Method::Post) => jobs::back_up(app, request),
         (Resource::Restore, Method::Post) => jobs::restore(app, request),
+        (Resource::Verify, Method::Post) => jobs::verify(app, request),
         (Resource::Jobs, _) if reads => Ok(jobs::list(app)),
         (Resource::Job(id), _) if reads => jobs::show(app, id),
         (Resource::Job(id), Method::Delete) => jobs::cancel(app, id),

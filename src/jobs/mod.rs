@@ -54,6 +54,13 @@ pub enum Task {
         /// Whether the replaced database stays under another name.
         keep_previous: bool,
     },
+    /// Verifies a backup.
+    Verify {
+        /// Its slot.
+        slot: Slot,
+        /// Its name.
+        name: BackupName,
+    },
 }
 
 impl Task {
@@ -62,6 +69,7 @@ impl Task {
         match self {
             Self::Backup(_) => "backup",
             Self::Restore { .. } => "restore",
+            Self::Verify { .. } => "verify",
         }
     }
 }

@@ -24,7 +24,7 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 /// The programs that do the jobs.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// The directory of `backup.sh` and `restore.sh`, if they are to be used.
+    /// The directory of `backup.sh`, `restore.sh` and `verify.sh`, if they are to be used.
     pub scripts: Option<PathBuf>,
     /// `backupgram`, which does it otherwise.
     pub command: PathBuf,
@@ -60,6 +60,11 @@ impl Programs {
                     command.arg("--keep-previous");
                 }
                 command.arg("--").arg(format!("{slot}/{name}")).arg(target.as_str());
+                command
+            }
+            Task::Verify { slot, name } => {
+                let mut command = self.program("verify");
+                command.arg("--").arg(format!("{slot}/{name}"));
                 command
             }
         }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::server::Server;
 use crate::catalog::DatabaseName;
 use crate::process::{Interrupted, Output, ProgramError, Runner};
+use crate::settings::remove_secrets;
 
 /// Why the server did not do what it was asked.
 #[derive(Debug)]
@@ -157,7 +158,9 @@ impl Client {
     /// # Errors
     /// When it is missing or says none.
     pub fn program_version(&self, program: &str) -> Result<Version, DatabaseError> {
-        let output = self.runner.run(Command::new(program).arg("--version"), b"")?;
+        let mut command = Command::new(program);
+        remove_secrets(&mut command);
+        let output = self.runner.run(command.arg("--version"), b"")?;
         let text = String::from_utf8_lossy(&output.stdout);
         Version::of_program(&text).ok_or_else(|| DatabaseError::Answer(text.trim().to_owned()))
     }

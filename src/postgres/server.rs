@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::catalog::DatabaseName;
-use crate::settings::{Reader, Secret, VARIABLES};
+use crate::settings::{Reader, Secret, remove_secrets};
 
 /// A server and a login.
 #[derive(Debug, Clone)]
@@ -80,10 +80,8 @@ impl Server {
             Login::PasswordFile(path) => command.env("PGPASSFILE", path),
             Login::None => &mut command,
         };
-        // PostgreSQL's programs have no use for our secrets and need not see them.
-        for variable in VARIABLES.iter().filter(|variable| variable.secret) {
-            command.env_remove(variable.name);
-        }
+        // Nor do PostgreSQL's programs see our other secrets.
+        remove_secrets(&mut command);
         command
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
+use std::thread::JoinHandle;
 
 /// A line is cut here, in bytes; the rest of it is dropped.
 const LONGEST_LINE: usize = 4096;
@@ -69,6 +70,34 @@ impl Tail {
     /// The lines as one, for an error message.
     pub fn joined(&self) -> String {
         self.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+    }
+}
+
+/// Lines of a program's standard error that a failure's message carries.
+const ERROR_LINES: usize = 5;
+
+/// Logs what a program prints as it comes, on a thread of its own, and keeps the end of it.
+#[derive(Debug)]
+pub struct Listener(Option<JoinHandle<Tail>>);
+
+impl Listener {
+    /// Begins to listen to a program's standard error.
+    pub fn start(output: Option<impl Read + Send + 'static>) -> Self {
+        Self(output.map(|output| {
+            std::thread::spawn(move || {
+                let mut said = Tail::new(ERROR_LINES);
+                for_each_line(output, |line| {
+                    log::info!("{line}");
+                    said.push(line);
+                });
+                said
+            })
+        }))
+    }
+
+    /// Waits for the end of the output, and answers its last lines.
+    pub fn finish(self) -> Tail {
+        self.0.and_then(|thread| thread.join().ok()).unwrap_or_else(|| Tail::new(0))
     }
 }
 

@@ -282,3 +282,10 @@ fn communicate(mut child: Child, input: &[u8]) -> Output {
     });
     Output { exit: child.wait(), stdout: printed, stderr: said }
 }
+
+/// One runner for all tests of this process, as it can have one reaper only.
+#[cfg(test)]
+pub(crate) fn test_runner() -> Runner {
+    static RUNNER: std::sync::OnceLock<Runner> = std::sync::OnceLock::new();
+    RUNNER.get_or_init(|| Runner::start(Signals::catch().unwrap()).unwrap()).clone()
+}

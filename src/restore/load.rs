@@ -1,110 +1,179 @@
 //! Loads a checked backup into the scratch database.
+//!
+//! SQL goes through psql. An archive that pg_restore can go to and fro in is loaded by several of its jobs at
+//! once; any other one is turned into SQL by pg_restore while it streams by.
 
-use std::io::{Read, Write};
-use std::process::{ChildStdin, Stdio};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread;
 
-use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
+use super::convert::Converter;
+use super::psql::Psql;
 use super::scratch::Scratch;
 use super::source::Checked;
+use super::unpack::UnpackedDirectory;
+use crate::content::{Content, Keys};
 use crate::postgres::Version;
-use crate::process::{ProgramError, Runner, Tail, for_each_line};
+use crate::process::{Listener, ProgramError};
 use crate::progress::Progress;
 
-/// Lines of psql's standard error that a failure's message carries.
-const ERROR_LINES: usize = 5;
-/// Bytes of the SQL in which pg_dump's settings of the session stand.
-const PREAMBLE: usize = 8 * 1024;
-/// A setting that pg_dump writes since version 17, whatever the server, and that older servers do not know.
-const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;\n";
+/// Since this version pg_restore sets `transaction_timeout` whatever the server, and older servers fail at it.
+pub(super) const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
 
-/// Loads the backup.
-///
-/// psql runs statement by statement and stops at the first error: nobody sees the scratch database, so one
-/// transaction around it all would add no safety, while its locks on every object of a large schema can
-/// exceed the server's `max_locks_per_transaction`.
-///
-/// # Errors
-/// When psql fails, the backup cannot be read again, or a stop signal comes.
-pub fn load(
-    backup: &mut Checked,
-    scratch: &Scratch,
-    version: &Version,
-    runner: &Runner,
-) -> Result<(), RestoreError> {
-    let mut command = scratch.client().of_database(scratch.name()).command("psql");
-    command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
-    // The renames at the end are flushed, and with them all that was written before.
-    command.env("PGOPTIONS", "-c synchronous_commit=off");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = runner.spawn(&mut command)?;
-    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-    let mut said = Tail::new(ERROR_LINES);
-    let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.sql_bytes));
-    let fed = thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Some(stderr) = stderr {
-                for_each_line(stderr, |line| {
-                    log::info!("{line}");
-                    said.push(line);
-                });
-            }
-        });
-        let Some(stdin) = stdin else { return Ok(()) };
-        let fed = backup.load(runner, |sql| feed(&mut progress.reader(sql), stdin, version));
-        if fed.is_err() {
-            // An end of its input would look like the end of the dump to psql.
-            child.signaller().signal(Signal::SIGTERM);
-        }
-        fed
-    });
-    let exit = child.wait();
-    runner.check().map_err(ProgramError::Interrupted)?;
-    match fed {
-        // psql's own words say more than that it stopped reading.
-        Err(RestoreError::Feed(_)) | Ok(()) if !exit.success() => {
-            Err(runner.failure(command.get_program(), exit, &said).into())
-        }
-        fed => fed,
+/// How a backup is loaded.
+pub struct Loading<'a> {
+    /// Where to.
+    pub scratch: &'a Scratch<'a>,
+    /// The server's version.
+    pub server: &'a Version,
+    /// pg_restore's version.
+    pub tool: &'a Version,
+    /// How many jobs pg_restore may do at once.
+    pub jobs: usize,
+    /// What encrypted backups are opened with.
+    pub keys: &'a Keys,
+    /// Where a directory is unpacked to, which is a place on the backup volume.
+    pub workplace: PathBuf,
+}
+
+/// What pg_restore reads.
+pub(super) enum Archive<'a> {
+    /// A file in which it may go to and fro.
+    File(File),
+    /// A directory.
+    Directory(&'a Path),
+}
+
+impl Archive<'_> {
+    /// Gives it to pg_restore.
+    pub(super) fn add_to(self, command: &mut Command) {
+        match self {
+            // By that name each of its jobs opens the file anew.
+            Self::File(file) => command.stdin(file).arg("/dev/stdin"),
+            Self::Directory(path) => command.stdin(Stdio::null()).arg("--format=directory").arg(path),
+        };
     }
 }
 
-fn feed(sql: &mut dyn Read, mut stdin: ChildStdin, version: &Version) -> Result<(), RestoreError> {
-    let mut preamble = Vec::with_capacity(PREAMBLE);
-    sql.take(PREAMBLE as u64).read_to_end(&mut preamble).map_err(RestoreError::Read)?;
-    if version.major < 17 {
-        blank(&mut preamble, TRANSACTION_TIMEOUT);
+impl Loading<'_> {
+    /// Loads the backup.
+    ///
+    /// # Errors
+    /// When psql or pg_restore fails, the backup cannot be read again, or a stop signal comes.
+    pub fn load(&self, backup: &Checked) -> Result<(), RestoreError> {
+        let loaded = self.load_by_content(backup);
+        self.keys.runner.check().map_err(ProgramError::Interrupted)?;
+        loaded?;
+        backup.check_unchanged()
     }
-    stdin.write_all(&preamble).map_err(RestoreError::Feed)?;
+
+    fn load_by_content(&self, backup: &Checked) -> Result<(), RestoreError> {
+        match backup.content() {
+            Content::Database | Content::Cluster => self.load_sql(backup),
+            Content::Directory => self.load_archive(Archive::Directory(backup.path())),
+            Content::PackedDirectory => {
+                let unpacked = UnpackedDirectory::of(backup, self.keys, &self.workplace)?;
+                self.load_archive(Archive::Directory(unpacked.path()))
+            }
+            Content::Custom => match backup.bare_file()? {
+                Some(file) => self.load_archive(Archive::File(file)),
+                None => self.load_stream(backup),
+            },
+            Content::Tar => self.load_stream(backup),
+        }
+    }
+
+    /// psql runs statement by statement and stops at the first error: nobody sees the scratch database, so one
+    /// transaction around it all would add no safety, while its locks on every object of a large schema can
+    /// exceed the server's `max_locks_per_transaction`.
+    fn load_sql(&self, backup: &Checked) -> Result<(), RestoreError> {
+        let mut psql = Psql::start(self.scratch, &self.keys.runner)?;
+        let progress = self.progress(backup);
+        let fed = backup.load(self.keys, |sql| psql.feed(&mut progress.reader(sql), self.server));
+        psql.finish(fed)
+    }
+
+    fn load_archive(&self, archive: Archive) -> Result<(), RestoreError> {
+        if self.tool.major >= KNOWS_TRANSACTION_TIMEOUT && self.server.major < KNOWS_TRANSACTION_TIMEOUT {
+            return self.load_converted(Converter::start(archive, &self.keys.runner)?);
+        }
+        let runner = &self.keys.runner;
+        let mut command = self.scratch.client().of_database(self.scratch.name()).command("pg_restore");
+        command.args(["--exit-on-error", "--no-password", "--dbname", self.scratch.name().as_str()]);
+        command.arg(format!("--jobs={}", self.jobs)).env("PGOPTIONS", super::psql::SESSION_OPTIONS);
+        archive.add_to(&mut command);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = runner.spawn(&mut command)?;
+        let said = Listener::start(child.stderr.take());
+        let exit = child.wait();
+        let said = said.finish();
+        match exit.success() {
+            true => Ok(()),
+            false => Err(runner.failure(command.get_program(), exit, &said).into()),
+        }
+    }
+
+    fn load_converted(&self, mut converter: Converter) -> Result<(), RestoreError> {
+        let mut psql = Psql::start(self.scratch, &self.keys.runner)?;
+        let fed = match converter.output() {
+            Some(mut sql) => psql.feed(&mut sql, self.server),
+            None => Ok(()),
+        };
+        psql.finish(converter.finish(fed))
+    }
+
+    /// Loads an archive that can only be read once, from its beginning to its end.
+    fn load_stream(&self, backup: &Checked) -> Result<(), RestoreError> {
+        let (mut converter, mut input) = Converter::start_streaming(&self.keys.runner)?;
+        let progress = self.progress(backup);
+        let mut psql = Psql::start(self.scratch, &self.keys.runner)?;
+        let (keys, progress, signaller) = (self.keys, &progress, converter.signaller());
+        let fed = thread::scope(|scope| {
+            let feeding = scope.spawn(move || {
+                let read = backup.load(keys, |dump| feed_archive(&mut progress.reader(dump), &mut input));
+                if matches!(
+                    read,
+                    Err(RestoreError::Read(_) | RestoreError::Content(..) | RestoreError::Changed(_))
+                ) {
+                    // Not by the end of its input, after which it may read on for ever.
+                    signaller.signal(Signal::SIGKILL);
+                }
+                read
+            });
+            let fed = match converter.output() {
+                Some(mut sql) => psql.feed(&mut sql, self.server),
+                None => Ok(()),
+            };
+            if fed.is_err() {
+                converter.abandon();
+            }
+            let read = feeding.join();
+            let read = read.unwrap_or_else(|_| Err(RestoreError::Read(io::ErrorKind::BrokenPipe.into())));
+            // A pg_restore that stopped reading because psql did is not what went wrong.
+            fed.and(read)
+        });
+        psql.finish(converter.finish(fed))
+    }
+
+    fn progress(&self, backup: &Checked) -> Progress {
+        Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes))
+    }
+}
+
+/// Hands an archive on.
+fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), RestoreError> {
     let mut chunk = vec![0; 64 * 1024];
     loop {
-        match sql.read(&mut chunk) {
+        match archive.read(&mut chunk) {
             Ok(0) => return Ok(()),
-            Ok(length) => stdin.write_all(&chunk[..length]).map_err(RestoreError::Feed)?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Ok(length) => input.write_all(&chunk[..length]).map_err(RestoreError::Convert)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(RestoreError::Read(error)),
         }
-    }
-}
-
-/// Turns a line into spaces, so that the numbers of the others stay right in psql's messages.
-fn blank(text: &mut [u8], line: &[u8]) {
-    if let Some(at) = memmem::find(text, line) {
-        text[at + 1..at + line.len() - 1].fill(b' ');
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_that_an_old_server_does_not_know_is_blanked_and_nothing_else() {
-        let mut text = b"SET a = 0;\nSET transaction_timeout = 0;\nSET b = 0;\n".to_vec();
-        blank(&mut text, TRANSACTION_TIMEOUT);
-        assert_eq!(text, b"SET a = 0;\n                            \nSET b = 0;\n");
     }
 }

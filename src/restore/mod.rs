@@ -1,12 +1,15 @@
 //! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
 //! only when that is complete does the scratch database take the target's name.
 
+mod convert;
 mod journal;
 mod load;
 mod properties;
+mod psql;
 mod scratch;
 mod source;
 mod swap;
+mod unpack;
 
 use std::fmt;
 use std::io;
@@ -15,11 +18,13 @@ use std::time::{Duration, Instant};
 use jiff::Zoned;
 
 use crate::catalog::{BackupDirectory, DatabaseName, DirectoryError};
+use crate::content::{ContentError, Keys};
 use crate::lock::{Lock, LockError};
 use crate::postgres::{Client, DatabaseError, Server};
 use crate::process::{Interrupted, ProgramError, Runner};
 use crate::settings::Storage;
 use crate::units;
+use load::Loading;
 use properties::Properties;
 use scratch::Scratch;
 
@@ -35,18 +40,14 @@ pub enum RestoreError {
     Directory(DirectoryError),
     /// The backup cannot be opened or read.
     Open(String, io::Error),
-    /// It has no bytes.
-    Empty(String),
+    /// It is damaged, or cannot be read as a backup.
+    Content(String, ContentError),
     /// It is a kind of backup that this version cannot restore.
     Unsupported(String, &'static str),
     /// It is no dump at all.
     Foreign(String),
-    /// Its checksum is not the manifest's.
-    Checksum(String),
-    /// It cannot be decompressed.
-    Damaged(String, io::Error),
-    /// The dump in it has no end.
-    Truncated(String),
+    /// The directory in it cannot be unpacked.
+    Unpack(String, io::Error),
     /// The dump in it would be loaded into a database of its own choice.
     Connects(String),
     /// It changed between being checked and being loaded.
@@ -65,6 +66,8 @@ pub enum RestoreError {
     Read(io::Error),
     /// psql stopped reading.
     Feed(io::Error),
+    /// pg_restore stopped reading.
+    Convert(io::Error),
     /// The loaded database could not take the target's name.
     Swap(DatabaseName, String),
     /// The note about the scratch database cannot be kept.
@@ -81,16 +84,12 @@ impl fmt::Display for RestoreError {
             Self::Locked(error) => error.fmt(f),
             Self::Directory(error) => error.fmt(f),
             Self::Open(label, error) => write!(f, "cannot read {label}: {error}"),
-            Self::Empty(label) => write!(f, "{label} is empty"),
+            Self::Content(label, error) => write!(f, "{label} {error}"),
+            Self::Unpack(label, error) => write!(f, "cannot unpack {label}: {error}"),
             Self::Unsupported(label, what) => {
                 write!(f, "{label} is {what}, which this version cannot restore")
             }
             Self::Foreign(label) => write!(f, "{label} is not a dump by pg_dump"),
-            Self::Checksum(label) => {
-                write!(f, "{label} is damaged: its checksum is not the one in its manifest")
-            }
-            Self::Damaged(label, error) => write!(f, "{label} is damaged: {error}"),
-            Self::Truncated(label) => write!(f, "{label} is cut off: the dump in it has no end"),
             Self::Connects(label) => write!(
                 f,
                 "{label} was made with --create and would connect to a database of its own choice; load it with psql"
@@ -107,6 +106,7 @@ impl fmt::Display for RestoreError {
             Self::Program(error) => error.fmt(f),
             Self::Read(error) => write!(f, "cannot read the backup: {error}"),
             Self::Feed(error) => write!(f, "psql stopped reading: {error}"),
+            Self::Convert(error) => write!(f, "pg_restore stopped reading: {error}"),
             Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
             Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
             Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
@@ -139,6 +139,7 @@ impl RestoreError {
     /// The stop signal behind the error, if that is what ended the restore.
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
+            Self::Content(_, error) => error.interrupted(),
             Self::Program(ProgramError::Interrupted(interrupted))
             | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
@@ -176,6 +177,8 @@ pub struct Restore<'a> {
     pub storage: &'a Storage,
     /// The server.
     pub server: &'a Server,
+    /// How many jobs pg_restore may do at once.
+    pub jobs: usize,
     /// Starts the programs.
     pub runner: &'a Runner,
 }
@@ -205,9 +208,12 @@ impl Restore<'_> {
         let _lock =
             Lock::take(directory.root(), "restore", patience, self.runner).map_err(RestoreError::Locked)?;
         let begun = Instant::now();
-        let backup = source.check(self.runner)?;
-        log::info!("{}: whole, {} of SQL", backup.label(), units::bytes(backup.sql_bytes));
-        self.replace(&directory, &client, backup, &target, request.keep_previous)?;
+        directory.sweep_partial()?;
+        let passphrase = self.storage.passphrase.clone();
+        let keys = Keys { passphrase, runner: self.runner.clone() };
+        let backup = source.check(&keys)?;
+        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
+        self.replace(&directory, &client, &backup, &keys, &target, request.keep_previous)?;
         log::info!("restore succeeded: database {target}, {:.1} s", begun.elapsed().as_secs_f64());
         Ok(())
     }
@@ -234,17 +240,19 @@ impl Restore<'_> {
         &self,
         directory: &BackupDirectory,
         client: &Client,
-        mut backup: Checked,
+        backup: &Checked,
+        keys: &Keys,
         target: &DatabaseName,
         keep_previous: bool,
     ) -> Result<(), RestoreError> {
         client.wait_until_ready()?;
-        let version = client.server_version()?;
+        let (version, tool) = (client.server_version()?, client.program_version("pg_restore")?);
         sweep(directory, client);
         let existing = usable(client, target)?;
         let scratch = Scratch::create(directory, client, target, existing.as_ref())?;
         log::info!("loading into scratch database {}", scratch.name());
-        load::load(&mut backup, &scratch, &version, self.runner)?;
+        let (jobs, workplace) = (self.jobs, directory.partial());
+        Loading { scratch: &scratch, server: &version, tool: &tool, jobs, keys, workplace }.load(backup)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
         let existing = usable(client, target)?;
         if let Some(properties) = &existing {

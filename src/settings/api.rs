@@ -18,7 +18,7 @@ pub struct SchedulerSettings {
     pub health_port: u16,
     /// Another go-cron than the one beside this program.
     pub program: Option<PathBuf>,
-    /// The directory of `backup.sh` and `restore.sh`; without one the commands beside this program serve.
+    /// The directory of `backup.sh`, `restore.sh` and `verify.sh`; without one the commands beside this program serve.
     pub scripts: Option<PathBuf>,
 }
 

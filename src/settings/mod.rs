@@ -9,9 +9,10 @@ mod secret;
 mod variable;
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::backup::DumpOptions;
-use crate::catalog::{DatabaseName, Latest, Suffix};
+use crate::backup::{DumpFormat, DumpOptions};
+use crate::catalog::{DatabaseName, Latest, Scope, Suffix};
 use crate::overrides::{self, Overrides, OverridesError};
 use crate::postgres::Server;
 use crate::retention::Policy;
@@ -39,6 +40,8 @@ pub struct Storage {
     pub minimum_free: u64,
     /// Seconds that a run waits for another one to end.
     pub lock_wait: u32,
+    /// What new backups are encrypted with, and encrypted ones are opened with.
+    pub passphrase: Option<Secret>,
 }
 
 /// What to dump, and how.
@@ -46,6 +49,8 @@ pub struct Storage {
 pub struct Subject {
     /// The databases.
     pub databases: Databases,
+    /// Whether roles and tablespaces are dumped, too.
+    pub globals: bool,
     /// Options for pg_dump.
     pub options: DumpOptions,
     /// Patterns of tables to leave out.
@@ -57,6 +62,8 @@ pub struct Subject {
 pub enum Databases {
     /// These.
     Named(Vec<DatabaseName>),
+    /// The whole server as one dump.
+    Cluster,
     /// All that the server has, but for these.
     Discovered {
         /// Databases to leave out.
@@ -69,6 +76,7 @@ impl Databases {
     pub fn names(&self, only: &[DatabaseName]) -> Vec<String> {
         let names = match (self, only) {
             (Self::Named(names), []) => names,
+            (Self::Cluster, []) => return vec![Scope::Cluster.name().into()],
             _ => only,
         };
         names.iter().map(|name| name.as_str().to_owned()).collect()
@@ -135,6 +143,22 @@ pub fn secrets(environment: &Environment) -> Vec<Secret> {
     found.map(|found| Secret::new(found.text)).collect()
 }
 
+/// Takes our secrets out of the environment of a program that has no use for them.
+pub(crate) fn remove_secrets(command: &mut Command) {
+    for variable in VARIABLES.iter().filter(|variable| variable.secret) {
+        command.env_remove(variable.name);
+    }
+}
+
+/// How many jobs pg_restore may do at once: as many as there are processors, unless `RESTORE_JOBS` says.
+pub fn restore_jobs(reader: &mut Reader) -> Option<usize> {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    match reader.whole("RESTORE_JOBS")? {
+        0 => Some(processors()),
+        jobs => usize::try_from(jobs).ok(),
+    }
+}
+
 impl Storage {
     /// Reads the part.
     pub fn read(reader: &mut Reader) -> Option<Self> {
@@ -143,6 +167,7 @@ impl Storage {
         let latest = reader.word("BACKUP_LATEST_TYPE");
         let policy = Policy::read(reader);
         let lock_wait = reader.whole("BACKUP_LOCK_WAIT");
+        let passphrase = reader.secret("BACKUP_ENCRYPTION_KEY");
         Some(Self {
             directory: reader.text("BACKUP_DIR")?.into(),
             suffix: Suffix::parse(&suffix?).ok()?,
@@ -150,23 +175,37 @@ impl Storage {
             policy: policy?,
             minimum_free: u64::from(mebibytes?) << 20,
             lock_wait: lock_wait?,
+            passphrase,
         })
+    }
+
+    /// The end of the names of new backups.
+    pub fn ending(&self) -> String {
+        let encrypted = if self.passphrase.is_some() { ".gpg" } else { "" };
+        format!("{}{encrypted}", self.suffix.as_str())
     }
 }
 
 impl Subject {
+    /// Whether a run may be asked for this one, as far as that is known without the server.
+    pub fn may_include(&self, name: &DatabaseName) -> bool {
+        let is = |scope| *name == DatabaseName::of_scope(scope);
+        match &self.databases {
+            _ if self.globals && is(Scope::Globals) => true,
+            Databases::Named(names) => names.contains(name),
+            Databases::Cluster => is(Scope::Cluster),
+            Databases::Discovered { except } => !except.contains(name),
+        }
+    }
+
     /// Reads the part.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let named = names(reader, "POSTGRES_DB");
         let except = names(reader, "POSTGRES_DB_EXCLUDE");
         let discover = reader.flag("POSTGRES_DB_AUTODISCOVER")?;
-        if reader.flag("POSTGRES_CLUSTER")? {
-            reader.fault("POSTGRES_CLUSTER", "is TRUE, but this version cannot back up a whole cluster yet");
-        }
-        if reader.secret("BACKUP_ENCRYPTION_KEY").is_some() {
-            reader.fault("BACKUP_ENCRYPTION_KEY", "is set, but this version cannot encrypt yet");
-        }
-        if !discover && named.is_empty() {
+        let cluster = reader.flag("POSTGRES_CLUSTER")?;
+        let globals = reader.flag("BACKUP_GLOBALS")?;
+        if !discover && !cluster && named.is_empty() {
             reader.missing(
                 "POSTGRES_DB",
                 "is not set: name the databases to back up, or set POSTGRES_DB_AUTODISCOVER=TRUE",
@@ -175,10 +214,29 @@ impl Subject {
         let options = reader.text("POSTGRES_EXTRA_OPTS").unwrap_or_default();
         let excluded_tables = reader.text("POSTGRES_EXCLUDE_TABLES").unwrap_or_default();
         let patterns = excluded_tables.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
+        let excluded_tables: Vec<String> = patterns.map(String::from).collect();
+        let parsed =
+            if cluster { DumpOptions::parse_for_server(&options) } else { DumpOptions::parse(&options) };
+        let options = parsed.map_err(|error| reader.fault("POSTGRES_EXTRA_OPTS", error.to_string())).ok()?;
+        if cluster && options.format != DumpFormat::Plain {
+            reader.fault("POSTGRES_EXTRA_OPTS", "asks for a format that POSTGRES_CLUSTER=TRUE does not have");
+        }
+        if cluster && !excluded_tables.is_empty() {
+            reader.fault(
+                "POSTGRES_EXCLUDE_TABLES",
+                "is set, but pg_dumpall (POSTGRES_CLUSTER=TRUE) leaves out no tables",
+            );
+        }
         Some(Self {
-            databases: if discover { Databases::Discovered { except } } else { Databases::Named(named) },
-            options: DumpOptions::parse(&options).ok()?,
-            excluded_tables: patterns.map(String::from).collect(),
+            databases: match (cluster, discover) {
+                (true, _) => Databases::Cluster,
+                (false, true) => Databases::Discovered { except },
+                (false, false) => Databases::Named(named),
+            },
+            // A dump of the whole server has them.
+            globals: globals && !cluster,
+            options,
+            excluded_tables,
         })
     }
 }
@@ -252,11 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_cannot_do_is_said_and_not_ignored() {
-        for extra in
-            [("POSTGRES_CLUSTER", "TRUE"), ("BACKUP_ENCRYPTION_KEY", "k"), ("POSTGRES_EXTRA_OPTS", "-Fc")]
-        {
-            assert_eq!(faults(&[extra]).len(), 1, "{extra:?}");
+    fn what_a_dump_of_the_whole_server_does_not_have_is_said_and_not_ignored() {
+        for (variable, value) in [("POSTGRES_EXTRA_OPTS", "-Fc"), ("POSTGRES_EXCLUDE_TABLES", "logs")] {
+            let cluster = [("POSTGRES_CLUSTER", "TRUE"), (variable, value)];
+            let faults = check(&Environment::of(&[&COMPLETE[..], &cluster].concat()));
+            let faulty: Vec<_> = faults.0.iter().map(|fault| fault.variable).collect();
+            assert_eq!(faulty, [variable]);
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Rule {
     Suffix,
     /// Options for pg_dump, split like a shell's words.
     DumpOptions,
+    /// What gpg takes for a passphrase.
+    Passphrase,
     /// Options for curl, split like a shell's words.
     CurlOptions,
     /// An IP address.
@@ -62,12 +64,25 @@ impl Rule {
                 DatabaseName::parse_list(text).map(drop).map_err(|error| error.to_string())
             }
             Self::Suffix => Suffix::parse(text).map(drop).map_err(|error| error.to_string()),
-            Self::DumpOptions => DumpOptions::parse(text).map(drop).map_err(|error| error.to_string()),
+            // Whose options they are depends on another variable.
+            Self::DumpOptions => DumpOptions::parse(text)
+                .or_else(|error| DumpOptions::parse_for_server(text).map_err(|_| error))
+                .map(drop)
+                .map_err(|error| error.to_string()),
+            Self::Passphrase => match text.chars().any(char::is_control) || text.len() > LONGEST_PASSPHRASE {
+                true => Err(format!(
+                    "must be one line of at most {LONGEST_PASSPHRASE} bytes without control characters"
+                )),
+                false => Ok(()),
+            },
             Self::CurlOptions => split_words(text).map(drop),
             Self::Address => parse_address(text).map(drop),
         }
     }
 }
+
+/// gpg keeps a passphrase in memory that is not swapped, of which there is little.
+const LONGEST_PASSPHRASE: usize = 1024;
 
 /// TRUE or FALSE in any case.
 pub(super) fn parse_flag(text: &str) -> Result<bool, String> {

@@ -1,4 +1,4 @@
-//! POST /backup and /restore, and the jobs that come of them.
+//! POST /backup, /restore and /verify, and the jobs that come of them.
 
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::App;
 use super::backups::{locate, refusal};
-use crate::catalog::DatabaseName;
+use crate::catalog::{BackupName, DatabaseName, Slot};
 use crate::http::error::ApiError;
 use crate::http::json::parse_object;
 use crate::http::message::{Request, Response};
 use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
-use crate::settings::{Databases, Reader, Subject};
+use crate::settings::{Reader, Subject};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +41,12 @@ struct RestoreBody {
     keep_previous: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VerifyBody {
+    file: String,
+}
+
 #[derive(Serialize)]
 struct JobList {
     jobs: Vec<Job>,
@@ -49,9 +55,8 @@ struct JobList {
 /// Asks for a backup.
 pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     let databases = asked_backup(&request.body)?;
-    if let Ok(Subject { databases: Databases::Named(names), .. }) =
-        Reader::resolve(&app.settings.environment(), Subject::read)
-        && let Some(stranger) = databases.iter().find(|name| !names.contains(name))
+    if let Ok(subject) = Reader::resolve(&app.settings.environment(), Subject::read)
+        && let Some(stranger) = databases.iter().find(|name| !subject.may_include(name))
     {
         let message = format!("databases: {:?} is not among those to back up", stranger.as_str());
         return Err(ApiError::bad_request(message));
@@ -95,9 +100,29 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
     if !body.confirm {
         return Err(ApiError::bad_request("confirm must be true: a restore replaces the target database"));
     }
-    let parts = file.split_once('/').ok_or_else(|| ApiError::bad_request("file must be SLOT/NAME"))?;
-    let (slot, name) = locate(parts.0, parts.1)?;
+    let (slot, name) = backup_named(file)?;
     Ok(Task::Restore { slot, name, target, keep_previous: body.keep_previous })
+}
+
+/// Asks for a verification.
+pub fn verify(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let (slot, name) = asked_verification(&request.body)?;
+    app.directory.open(slot, &name).map_err(refusal)?;
+    submit(app, Task::Verify { slot, name })
+}
+
+/// The backup that a body asks to verify; whether there is such a backup is not looked at.
+///
+/// # Errors
+/// 400 when the body is not of that form, 404 when there is no such slot.
+pub fn asked_verification(body: &[u8]) -> Result<(Slot, BackupName), ApiError> {
+    let VerifyBody { file } = parse_object(body)?;
+    backup_named(&file)
+}
+
+fn backup_named(file: &str) -> Result<(Slot, BackupName), ApiError> {
+    let (slot, name) = file.split_once('/').ok_or_else(|| ApiError::bad_request("file must be SLOT/NAME"))?;
+    locate(slot, name)
 }
 
 fn target(name: Option<&str>) -> Result<DatabaseName, ApiError> {

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Verifies backups; `backupgram help verify` names the arguments.
+exec backupgram verify "$@"

@@ -1,0 +1,100 @@
+//! `backupgram verify`.
+
+use lexopt::{Arg, Parser, ValueExt};
+use serde_json::{Value, json};
+
+use super::{Failure, Outcome, environment, print, runner};
+use crate::catalog::{BackupDirectory, BackupName, Slot};
+use crate::content::Keys;
+use crate::settings::{Reader, Storage};
+use crate::verify::{Verdict, Verifier};
+
+pub(super) const HELP: &str = "\
+usage: backupgram verify [--json] [--all | SLOT/NAME...]
+
+Reads backups from end to end, without a database: the checksum, the decryption, the decompression,
+and the dump itself, an archive by pg_restore. What came of it is remembered beside each backup.
+
+  SLOT/NAME    these backups; without any, all of them
+  --json       for programs
+
+example: backupgram verify last/app-latest.sql.gz
+
+exit status: 0 all are whole; 1 each one that is not is named; 2 wrong call; 128 + N stopped by
+signal N.";
+
+pub(super) fn run(arguments: Parser) -> Outcome {
+    let (chosen, as_json) = parse(arguments)?;
+    let runner = runner()?;
+    let environment = environment()?;
+    let storage = Reader::resolve(&environment, Storage::read)?;
+    let directory = BackupDirectory::new(&storage.directory);
+    let chosen = if chosen.is_empty() { all(&directory)? } else { chosen };
+    let mut verifier = Verifier::new(&directory, Keys { passphrase: storage.passphrase, runner });
+    let mut verdicts = Vec::new();
+    for (slot, name) in chosen {
+        let verdict = verifier.verify(slot, &name).map_err(Failure::interrupted)?;
+        if !as_json {
+            tell(&verdict);
+        }
+        verdicts.push(verdict);
+    }
+    let broken = verdicts.iter().filter(|verdict| verdict.error.is_some()).count();
+    if as_json {
+        let verdicts: Vec<Value> = verdicts.iter().map(as_value).collect();
+        print(&json!({ "verified": verdicts }).to_string());
+    }
+    let count = match verdicts.len() {
+        1 => "1 backup".to_owned(),
+        count => format!("{count} backups"),
+    };
+    match broken {
+        0 if as_json => Ok(()),
+        0 => {
+            print(&format!("{count} verified, all whole"));
+            Ok(())
+        }
+        broken => Err(Failure::new(format!("{count} verified, {broken} not whole"))),
+    }
+}
+
+fn parse(mut arguments: Parser) -> Result<(Vec<(Slot, BackupName)>, bool), Failure> {
+    let (mut chosen, mut as_json, mut all) = (Vec::new(), false, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("json") => as_json = true,
+            Arg::Long("all") => all = true,
+            Arg::Value(label) => chosen.push(parse_label(&label.string()?)?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    match all && !chosen.is_empty() {
+        true => Err(lexopt::Error::from("--all and SLOT/NAME exclude each other").into()),
+        false => Ok((chosen, as_json)),
+    }
+}
+
+fn parse_label(label: &str) -> Result<(Slot, BackupName), Failure> {
+    let parts = label.split_once('/').and_then(|(slot, name)| Some((Slot::named(slot)?, name)));
+    let (slot, name) =
+        parts.ok_or_else(|| lexopt::Error::from(format!("{label:?} is not of the form SLOT/NAME")))?;
+    let name = BackupName::parse(name).map_err(|error| lexopt::Error::from(error.to_string()))?;
+    Ok((slot, name))
+}
+
+fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> {
+    let entries = directory.list_all().map_err(Failure::new)?;
+    let backups = entries.into_iter().filter(|entry| entry.alias_of.is_none());
+    Ok(backups.map(|entry| (entry.slot, entry.name)).collect())
+}
+
+fn tell(Verdict { slot, name, error }: &Verdict) {
+    match error {
+        None => print(&format!("{slot}/{name} is whole")),
+        Some(error) => log::error!("{slot}/{name} {error}"),
+    }
+}
+
+fn as_value(Verdict { slot, name, error }: &Verdict) -> Value {
+    json!({ "slot": slot, "name": name, "whole": error.is_none(), "error": error.as_deref().unwrap_or_default() })
+}

@@ -1,0 +1,85 @@
+//! Reads a backup from end to end.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::{ContentError, Findings, Inspector, Keys, Listing, Unpacked, inspect_directory};
+use crate::progress::Progress;
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// What reading a backup from end to end has found.
+#[derive(Debug)]
+pub struct Examination {
+    /// Its checksum, as manifests have it.
+    pub sha256: String,
+    /// Whether it is a file with nothing wrapped around the dump.
+    pub is_bare: bool,
+    findings: Result<Findings, ContentError>,
+}
+
+impl Examination {
+    /// What the backup holds.
+    ///
+    /// # Errors
+    /// When its checksum is not the one `expected`, or it is damaged or foreign.
+    pub fn judge(self, expected: Option<&str>) -> Result<Findings, ContentError> {
+        match expected.is_some_and(|expected| expected != self.sha256) {
+            true => Err(ContentError::Checksum),
+            false => self.findings,
+        }
+    }
+}
+
+/// Reads the backup `opened`, which lies at `path`.
+///
+/// # Errors
+/// When it cannot be read to its end, or a stop signal comes. What is wrong with what was read is in the answer.
+pub fn examine(
+    opened: File,
+    path: &Path,
+    keys: &Keys,
+    progress: &Progress,
+) -> Result<Examination, ContentError> {
+    let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
+        true => examine_directory(path, keys)?,
+        false => examine_file(opened, keys, progress)?,
+    };
+    keys.runner.check()?;
+    Ok(examination)
+}
+
+fn examine_directory(path: &Path, keys: &Keys) -> Result<Examination, ContentError> {
+    let listing = Listing::of(path, &keys.runner)?;
+    let findings = inspect_directory(path, listing.size, &keys.runner);
+    Ok(Examination { sha256: listing.sha256, is_bare: false, findings })
+}
+
+fn examine_file(opened: File, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
+    let (mut dump, failure) = Unpacked::open(opened, keys)?;
+    let findings = match failure {
+        Some(error) => Err(error),
+        None => inspect(&mut dump, keys, progress),
+    };
+    let is_bare = dump.wrappings.is_empty();
+    // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
+    Ok(Examination { sha256: dump.finish()?, is_bare, findings })
+}
+
+fn inspect(dump: &mut Unpacked, keys: &Keys, progress: &Progress) -> Result<Findings, ContentError> {
+    let mut inspector = Inspector::new(keys.runner.clone());
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match dump.read(&mut chunk) {
+            Ok(0) => return inspector.finish(),
+            Ok(length) => {
+                progress.add(length as u64);
+                inspector.take(&chunk[..length])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(dump.failure(error)),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Looks at a dump while it goes by: while it is written, verified or about to be restored.
+
+use std::io::Write;
+use std::process::{ChildStdin, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use super::tar_walk::TarWalk;
+use super::{Content, ContentError, HEAD, recognise};
+use crate::process::{Child, Listener, ProgramError, Runner};
+use crate::settings::remove_secrets;
+use crate::sql::{self, PREAMBLE, Trailer};
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Findings {
+    /// What it is.
+    pub content: Content,
+    /// Its bytes, without what is wrapped around it.
+    pub bytes: u64,
+    /// Whether it is SQL that makes a database of its own and connects to that.
+    pub makes_database: bool,
+}
+
+/// Takes a dump piece by piece and judges it at its end.
+#[derive(Debug)]
+pub struct Inspector {
+    runner: Runner,
+    /// The first bytes, kept until the kind is told and, of SQL, as far as its preamble may go.
+    head: Vec<u8>,
+    bytes: u64,
+    content: Option<Content>,
+    trailer: Trailer,
+    tar: TarWalk,
+    reading: Option<Reading>,
+}
+
+impl Inspector {
+    /// An inspector that has seen nothing yet.
+    pub fn new(runner: Runner) -> Self {
+        Self {
+            runner,
+            head: Vec::new(),
+            bytes: 0,
+            content: None,
+            trailer: Trailer::default(),
+            tar: TarWalk::default(),
+            reading: None,
+        }
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When pg_restore is needed and cannot be started.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        self.bytes += bytes.len() as u64;
+        let room = PREAMBLE.saturating_sub(self.head.len()).min(bytes.len());
+        self.head.extend_from_slice(&bytes[..room]);
+        if self.content.is_some() {
+            self.follow(bytes);
+        } else if self.head.len() >= HEAD {
+            self.decide()?;
+            // Until now nothing has been followed; a piece may be longer than what was kept of it.
+            let head = std::mem::take(&mut self.head);
+            self.follow(&head);
+            self.follow(&bytes[room..]);
+            self.head = head;
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self) -> Result<(), ContentError> {
+        let content = recognise(&self.head[..self.head.len().min(HEAD)]).ok_or(ContentError::Foreign)?;
+        if matches!(content, Content::Custom | Content::Tar) {
+            self.reading = Some(Reading::start(&self.runner).map_err(ContentError::Program)?);
+        }
+        self.content = Some(content);
+        Ok(())
+    }
+
+    fn follow(&mut self, bytes: &[u8]) {
+        match self.content {
+            Some(Content::Database | Content::Cluster) => self.trailer.take(bytes),
+            Some(Content::Tar | Content::PackedDirectory) => self.tar.take(bytes),
+            _ => {}
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.take(bytes);
+        }
+    }
+
+    /// Judges what has gone by.
+    ///
+    /// # Errors
+    /// When it is not a whole dump, or a stop signal came.
+    pub fn finish(mut self) -> Result<Findings, ContentError> {
+        if self.bytes == 0 {
+            return Err(ContentError::Empty);
+        }
+        if self.content.is_none() {
+            self.decide()?;
+            let head = std::mem::take(&mut self.head);
+            self.follow(&head);
+            self.head = head;
+        }
+        let content = self.content.ok_or(ContentError::Foreign)?;
+        let is_complete = match content {
+            Content::Database => self.trailer.is_complete(),
+            Content::Cluster => self.trailer.is_complete_cluster(),
+            Content::Tar => self.tar.is_complete(),
+            Content::PackedDirectory => self.tar.is_complete() && self.tar.holds_directory(),
+            Content::Custom | Content::Directory => true,
+        };
+        match self.reading.take() {
+            Some(reading) if is_complete => reading.finish()?,
+            Some(reading) => reading.abandon(),
+            None => {}
+        }
+        match is_complete {
+            true => Ok(Findings {
+                content,
+                bytes: self.bytes,
+                makes_database: content == Content::Database && sql::makes_database(&self.head),
+            }),
+            false => Err(ContentError::Truncated),
+        }
+    }
+}
+
+impl Drop for Inspector {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            reading.abandon();
+        }
+    }
+}
+
+/// pg_restore reading an archive to its end, as it would for a restore.
+#[derive(Debug)]
+struct Reading {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    said: Listener,
+    runner: Runner,
+}
+
+impl Reading {
+    fn start(runner: &Runner) -> Result<Self, ProgramError> {
+        let mut command = read_to_the_end();
+        command.stdin(Stdio::piped());
+        let mut child = runner.spawn(&mut command)?;
+        let (stdin, said) = (child.stdin.take(), Listener::start(child.stderr.take()));
+        Ok(Self { child, stdin, said, runner: runner.clone() })
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin
+            && stdin.write_all(bytes).is_err()
+        {
+            // It has ended, and its exit status says why.
+            self.stdin = None;
+        }
+    }
+
+    fn finish(mut self) -> Result<(), ContentError> {
+        drop(self.stdin.take());
+        let exit = self.child.wait();
+        let said = self.said.finish();
+        self.runner.check()?;
+        match exit.success() {
+            true => Ok(()),
+            false => Err(ContentError::Archive(self.runner.failure("pg_restore".as_ref(), exit, &said))),
+        }
+    }
+
+    fn abandon(self) {
+        // Not by the end of its input, after which it may read on for ever.
+        self.child.signaller().signal(Signal::SIGKILL);
+        self.child.wait();
+    }
+}
+
+/// pg_restore that reads the whole of an archive and writes the SQL to nowhere.
+pub(super) fn read_to_the_end() -> Command {
+    let mut command = Command::new("pg_restore");
+    command.arg("--file=/dev/null").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    remove_secrets(&mut command);
+    command
+}

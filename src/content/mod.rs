@@ -1,0 +1,198 @@
+//! What is in a backup, told by its bytes and never by its name, and whether all of it is there.
+
+mod directory;
+mod examine;
+mod inspector;
+mod snapshot;
+mod tar_walk;
+mod unpacked;
+
+use std::fmt;
+use std::io;
+
+use memchr::memmem;
+
+use crate::compress::Packing;
+use crate::process::{Interrupted, ProgramError};
+
+pub use directory::{Listing, inspect_directory};
+pub use examine::{Examination, examine};
+pub use inspector::{Findings, Inspector};
+pub use snapshot::Snapshot;
+pub use unpacked::{Keys, Unpacked};
+
+/// Bytes of a beginning by which its kind is told. A tar archive's first member begins after 512.
+const HEAD: usize = 1024;
+
+/// What a backup holds, once nothing is wrapped around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// SQL of one database, by pg_dump.
+    Database,
+    /// SQL of a whole server or of its roles, by pg_dumpall.
+    Cluster,
+    /// An archive in pg_dump's custom format.
+    Custom,
+    /// An archive in pg_dump's tar format.
+    Tar,
+    /// A dump in directory format.
+    Directory,
+    /// A tar archive with a dump in directory format in it.
+    PackedDirectory,
+}
+
+/// What is wrapped around a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrapping {
+    /// Encryption by gpg.
+    Gpg,
+    /// Compression.
+    Packed(Packing),
+}
+
+impl Wrapping {
+    /// The outermost wrapping of what begins with these bytes.
+    fn of(head: &[u8]) -> Option<Self> {
+        match (head, Packing::of(head)) {
+            // OpenPGP's symmetric-key and public-key packets in both of its framings (RFC 9580, 4.2).
+            ([0x84 | 0x85 | 0x8c | 0x8d | 0xc1 | 0xc3, ..], _) => Some(Self::Gpg),
+            _ if head.starts_with(b"-----BEGIN PGP MESSAGE-----") => Some(Self::Gpg),
+            (_, Packing::None) => None,
+            (_, packing) => Some(Self::Packed(packing)),
+        }
+    }
+}
+
+/// What is wrong with a backup's content; the message goes on where the backup's name stands.
+#[derive(Debug)]
+pub enum ContentError {
+    /// It cannot be read.
+    Read(io::Error),
+    /// It has no bytes.
+    Empty,
+    /// It cannot be decompressed.
+    Damaged(io::Error),
+    /// gpg cannot decrypt it.
+    Decrypt(io::Error),
+    /// It is encrypted, and there is no passphrase.
+    NoKey,
+    /// It is no dump at all.
+    Foreign,
+    /// It has no end.
+    Truncated,
+    /// It is another file than the one that its manifest speaks of.
+    Checksum,
+    /// pg_restore cannot read it.
+    Archive(ProgramError),
+    /// A program that is needed failed, or a stop signal came.
+    Program(ProgramError),
+}
+
+impl fmt::Display for ContentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "cannot be read: {error}"),
+            Self::Empty => f.write_str("is empty"),
+            Self::Damaged(error) => write!(f, "is damaged: {error}"),
+            Self::Decrypt(error) => {
+                write!(f, "is damaged, or encrypted with another key than BACKUP_ENCRYPTION_KEY: {error}")
+            }
+            Self::NoKey => f.write_str("is encrypted: BACKUP_ENCRYPTION_KEY must be set"),
+            Self::Foreign => f.write_str("is not a dump by pg_dump"),
+            Self::Truncated => f.write_str("is cut off: the dump in it has no end"),
+            Self::Checksum => f.write_str("is damaged: its checksum is not the one in its manifest"),
+            Self::Archive(error) => write!(f, "is damaged: {error}"),
+            Self::Program(error) => write!(f, "cannot be checked: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ContentError {}
+
+impl From<Interrupted> for ContentError {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Program(ProgramError::Interrupted(interrupted))
+    }
+}
+
+impl ContentError {
+    /// Whether the backup itself is at fault, and not what it was read with.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Self::Read(_) | Self::Decrypt(_) | Self::NoKey | Self::Program(_))
+    }
+
+    /// The stop signal behind the error, if that is what ended the reading.
+    pub fn interrupted(&self) -> Option<Interrupted> {
+        match self {
+            Self::Program(ProgramError::Interrupted(interrupted)) => Some(*interrupted),
+            _ => None,
+        }
+    }
+}
+
+/// What pg_dump's archives begin with.
+const MAGIC: &[u8] = b"PGDMP";
+/// Where in an archive's header the number of its format stands (pg_dump's `WriteHead`).
+const FORMAT_AT: usize = 10;
+/// The number in the table of contents of a tar archive, and in that of a directory, too: pg_dump writes it so.
+const TAR_FORMAT: u8 = 3;
+/// What the table of contents is called in both.
+const CONTENTS_NAME: &[u8] = b"toc.dat";
+
+/// Whether this is the beginning of the table of contents of a tar archive or a directory.
+fn is_contents(head: &[u8]) -> bool {
+    head.starts_with(MAGIC) && head.get(FORMAT_AT) == Some(&TAR_FORMAT)
+}
+
+/// Whether pg_dump began this tar archive. One that somebody has made of a directory has its table of contents
+/// at another place, or under a path.
+fn is_pg_dumps_tar(head: &[u8]) -> bool {
+    let (name, end) = head.split_at_checked(CONTENTS_NAME.len()).unwrap_or_default();
+    name == CONTENTS_NAME && end.first() == Some(&0) && head.get(512..).is_some_and(is_contents)
+}
+
+/// What something is whose wrappings are off, by its first [`HEAD`] bytes.
+fn recognise(head: &[u8]) -> Option<Content> {
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    match () {
+        () if head.starts_with(MAGIC) => Some(Content::Custom),
+        () if is_tar && is_pg_dumps_tar(head) => Some(Content::Tar),
+        () if is_tar => Some(Content::PackedDirectory),
+        () if memmem::find(head, b"-- PostgreSQL database cluster dump\n").is_some() => {
+            Some(Content::Cluster)
+        }
+        () if memmem::find(head, b"-- PostgreSQL database dump\n").is_some() => Some(Content::Database),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_told_by_their_first_bytes() {
+        assert_eq!(recognise(b"--\n-- PostgreSQL database dump\n--\n"), Some(Content::Database));
+        assert_eq!(recognise(b"--\n-- PostgreSQL database cluster dump\n--\n"), Some(Content::Cluster));
+        assert_eq!(recognise(b"PGDMP\x01\x0e\x00\x04\x08\x01"), Some(Content::Custom));
+        let mut tar = vec![0; 1024];
+        tar[257..262].copy_from_slice(b"ustar");
+        assert_eq!(recognise(&tar), Some(Content::PackedDirectory));
+        tar[512..523].copy_from_slice(b"PGDMP\x01\x0e\x00\x04\x08\x03");
+        tar[..11].copy_from_slice(b"app/toc.dat");
+        assert_eq!(recognise(&tar), Some(Content::PackedDirectory));
+        tar[..11].copy_from_slice(b"toc.dat\0\0\0\0");
+        assert_eq!(recognise(&tar), Some(Content::Tar));
+        for foreign in [&b""[..], b"-- MySQL dump", b"PGDM", b"hello"] {
+            assert_eq!(recognise(foreign), None);
+        }
+    }
+
+    #[test]
+    fn wrappings_are_told_by_their_first_bytes() {
+        assert_eq!(Wrapping::of(&[0x8c, 0x0d]), Some(Wrapping::Gpg));
+        assert_eq!(Wrapping::of(b"-----BEGIN PGP MESSAGE-----\n"), Some(Wrapping::Gpg));
+        assert_eq!(Wrapping::of(&[0x1f, 0x8b, 8]), Some(Wrapping::Packed(Packing::Gzip)));
+        assert_eq!(Wrapping::of(b"--\n-- PostgreSQL"), None);
+    }
+}

@@ -1,0 +1,143 @@
+//! Follows a tar archive while it goes by, to tell whether it ends where it should. pg_restore does not: it
+//! reads on for ever where a tar archive breaks off (seen with versions 15 to 18).
+
+use tar::Header;
+
+use super::is_contents;
+
+const BLOCK: usize = 512;
+/// Bytes of a member's beginning that are looked at.
+const PEEK: usize = 16;
+
+/// How far a tar archive has gone by.
+#[derive(Debug, Default)]
+pub struct TarWalk {
+    /// The header that is being collected.
+    header: Vec<u8>,
+    /// Bytes of the member, with what fills its last block, that are still to come.
+    to_come: u64,
+    /// The first bytes of a member that is called as a directory dump's table of contents.
+    contents: Option<Vec<u8>>,
+    empty_blocks: u32,
+    is_broken: bool,
+    holds_directory: bool,
+}
+
+impl TarWalk {
+    /// Takes the next bytes.
+    pub fn take(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.is_broken {
+            let wanted = match self.to_come {
+                0 => BLOCK - self.header.len(),
+                to_come => usize::try_from(to_come).unwrap_or(usize::MAX),
+            };
+            let (part, rest) = bytes.split_at(wanted.min(bytes.len()));
+            bytes = rest;
+            match self.to_come {
+                0 => self.take_header(part),
+                _ => self.take_body(part),
+            }
+        }
+    }
+
+    fn take_header(&mut self, part: &[u8]) {
+        self.header.extend_from_slice(part);
+        if self.header.len() < BLOCK {
+            return;
+        }
+        let block = std::mem::take(&mut self.header);
+        if block.iter().all(|byte| *byte == 0) {
+            self.empty_blocks += 1;
+            return;
+        }
+        let header = Header::from_byte_slice(&block);
+        let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
+        let is_sound = header.cksum().is_ok_and(|stated| stated == sum + 8 * u32::from(b' '));
+        let blocks = header.entry_size().ok().and_then(|size| size.checked_next_multiple_of(BLOCK as u64));
+        match blocks {
+            // After the end there is nothing.
+            Some(bytes) if is_sound && self.empty_blocks == 0 => {
+                self.to_come = bytes;
+                let path = header.path().unwrap_or_default();
+                let is_contents = path.file_name().is_some_and(|name| name == "toc.dat");
+                self.contents = is_contents.then(Vec::new);
+            }
+            _ => self.is_broken = true,
+        }
+    }
+
+    fn take_body(&mut self, part: &[u8]) {
+        self.to_come -= part.len() as u64;
+        if let Some(contents) = &mut self.contents {
+            contents.extend_from_slice(&part[..part.len().min(PEEK - contents.len())]);
+            if contents.len() == PEEK || self.to_come == 0 {
+                self.holds_directory |= is_contents(contents);
+                self.contents = None;
+            }
+        }
+    }
+
+    /// Whether all of an archive has gone by.
+    pub fn is_complete(&self) -> bool {
+        !self.is_broken && self.empty_blocks >= 2 && self.header.is_empty()
+    }
+
+    /// Whether there was the table of contents of a dump in directory format.
+    pub fn holds_directory(&self) -> bool {
+        self.holds_directory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in members {
+            let mut header = Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            builder.append_data(&mut header, name, *bytes).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn walk(bytes: &[u8], step: usize) -> TarWalk {
+        let mut walk = TarWalk::default();
+        bytes.chunks(step).for_each(|chunk| walk.take(chunk));
+        walk
+    }
+
+    #[test]
+    fn an_archive_is_complete_however_it_is_cut_into_pieces_and_no_part_of_it_is() {
+        let contents = [&b"PGDMP\x01\x0e\x00\x04\x08\x03"[..], &[7; 600]].concat();
+        let bytes = archive(&[("app/1.dat", &[1; 1000]), ("app/2.dat", b""), ("app/toc.dat", &contents)]);
+        for step in [1, 7, 511, 512, 513, 100_000] {
+            let walk = walk(&bytes, step);
+            assert!(walk.is_complete() && walk.holds_directory(), "{step}");
+        }
+        for length in 0..bytes.len() {
+            assert!(!walk(&bytes[..length], 4096).is_complete(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_size_beyond_all_measure_is_damage() {
+        let mut header = Header::new_gnu();
+        header.set_size(u64::MAX);
+        header.set_cksum();
+        assert!(!walk(&[header.as_bytes().as_slice(), &[0; 1024]].concat(), 512).is_complete());
+    }
+
+    #[test]
+    fn damage_in_a_header_and_bytes_after_the_end_are_seen() {
+        let mut bytes = archive(&[("x", b"y")]);
+        let longer = [bytes.as_slice(), &[1; 512]].concat();
+        assert!(!walk(&longer, 4096).is_complete());
+        assert!(!walk(&bytes, 4096).holds_directory());
+        bytes[3] ^= 1;
+        assert!(!walk(&bytes, 4096).is_complete());
+    }
+}

@@ -1,0 +1,110 @@
+//! psql taking SQL into the scratch database.
+
+use std::io::{ErrorKind, Read, Write};
+use std::process::{ChildStdin, Stdio};
+
+use memchr::memmem;
+use nix::sys::signal::Signal;
+
+use super::RestoreError;
+use super::load::KNOWS_TRANSACTION_TIMEOUT;
+use super::scratch::Scratch;
+use crate::postgres::Version;
+use crate::process::{Child, Listener, ProgramError, Runner};
+
+/// Bytes of the SQL in which pg_dump's settings of the session stand.
+const PREAMBLE: usize = 8 * 1024;
+/// A setting that pg_dump writes since version 17, whatever the server, and that older servers do not know.
+const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;\n";
+/// What holds for a session that loads. The renames at the end are flushed, and with them all that was written
+/// before.
+pub(super) const SESSION_OPTIONS: &str = "-c synchronous_commit=off";
+
+/// A running psql.
+#[derive(Debug)]
+pub struct Psql {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    said: Listener,
+    runner: Runner,
+}
+
+impl Psql {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be started, or a stop signal has come.
+    pub fn start(scratch: &Scratch, runner: &Runner) -> Result<Self, ProgramError> {
+        let mut command = scratch.client().of_database(scratch.name()).command("psql");
+        command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
+        command.env("PGOPTIONS", SESSION_OPTIONS);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = runner.spawn(&mut command)?;
+        let (stdin, said) = (child.stdin.take(), Listener::start(child.stderr.take()));
+        Ok(Self { child, stdin, said, runner: runner.clone() })
+    }
+
+    /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
+    ///
+    /// # Errors
+    /// When the SQL cannot be read, or psql stops reading.
+    pub fn feed(&mut self, sql: &mut dyn Read, server: &Version) -> Result<(), RestoreError> {
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        let mut preamble = Vec::with_capacity(PREAMBLE);
+        sql.take(PREAMBLE as u64).read_to_end(&mut preamble).map_err(RestoreError::Read)?;
+        if server.major < KNOWS_TRANSACTION_TIMEOUT {
+            blank(&mut preamble, TRANSACTION_TIMEOUT);
+        }
+        stdin.write_all(&preamble).map_err(RestoreError::Feed)?;
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            match sql.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(length) => stdin.write_all(&chunk[..length]).map_err(RestoreError::Feed)?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(RestoreError::Read(error)),
+            }
+        }
+    }
+
+    /// Waits for its end; `fed` is how it went with its input.
+    ///
+    /// # Errors
+    /// What `fed` says, or psql's failure.
+    pub fn finish(mut self, fed: Result<(), RestoreError>) -> Result<(), RestoreError> {
+        if fed.is_err() {
+            // An end of its input would look like the end of the dump.
+            self.child.signaller().signal(Signal::SIGTERM);
+        }
+        drop(self.stdin.take());
+        let exit = self.child.wait();
+        let said = self.said.finish();
+        self.runner.check().map_err(ProgramError::Interrupted)?;
+        match fed {
+            // psql's own words say more than that it stopped reading.
+            Err(RestoreError::Feed(_)) | Ok(()) if !exit.success() => {
+                Err(self.runner.failure("psql".as_ref(), exit, &said).into())
+            }
+            fed => fed,
+        }
+    }
+}
+
+/// Turns a line into spaces, so that the numbers of the others stay right in psql's messages.
+fn blank(text: &mut [u8], line: &[u8]) {
+    if let Some(at) = memmem::find(text, line) {
+        text[at + 1..at + line.len() - 1].fill(b' ');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_an_old_server_does_not_know_is_blanked_and_nothing_else() {
+        let mut text = b"SET a = 0;\nSET transaction_timeout = 0;\nSET b = 0;\n".to_vec();
+        blank(&mut text, TRANSACTION_TIMEOUT);
+        assert_eq!(text, b"SET a = 0;\n                            \nSET b = 0;\n");
+    }
+}

@@ -1,0 +1,170 @@
+//! Verifies published backups: each is read from end to end, without a database, and what came of it is
+//! written into its manifest.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Opened, Slot, Verification};
+use crate::content::{ContentError, Keys, examine};
+use crate::process::Interrupted;
+use crate::progress::Progress;
+
+/// What verifying a backup found.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Its slot.
+    pub slot: Slot,
+    /// Its name; the target's of a pointer.
+    pub name: BackupName,
+    /// What is wrong with it, as the rest of a sentence that begins with its name.
+    pub error: Option<String>,
+}
+
+/// Verifies backups one after the other.
+pub struct Verifier<'a> {
+    directory: &'a BackupDirectory,
+    keys: Keys,
+    /// What was read of files that may have further names.
+    known: HashMap<Identity, Reading>,
+}
+
+/// Tells a file, as it is now, from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    inode: (u64, u64),
+    size: i64,
+    modified: (i64, i64),
+}
+
+/// What was read of a file: its checksum, and what is wrong with it by itself.
+#[derive(Debug, Clone)]
+struct Reading {
+    sha256: String,
+    fault: Option<String>,
+}
+
+/// What is to be said of a backup.
+enum Finding {
+    Whole,
+    Broken(String),
+    /// It could not be looked into, which says nothing about it.
+    Unknown(String),
+}
+
+impl<'a> Verifier<'a> {
+    /// A verifier of the backups of a directory.
+    pub fn new(directory: &'a BackupDirectory, keys: Keys) -> Self {
+        Self { directory, keys, known: HashMap::new() }
+    }
+
+    /// Verifies a backup and writes down what came of it.
+    ///
+    /// # Errors
+    /// Only when a stop signal comes. Whatever else goes wrong is in the verdict.
+    pub fn verify(&mut self, slot: Slot, name: &BackupName) -> Result<Verdict, Interrupted> {
+        let (opened, manifest) = match self.open(slot, name) {
+            Ok(found) => found,
+            Err(error) => {
+                let error = Some(format!("cannot be verified: {error}"));
+                return Ok(Verdict { slot, name: name.clone(), error });
+            }
+        };
+        let finding = self.find(slot, &opened, manifest.as_ref())?;
+        if let Some(manifest) = manifest
+            && let Err(error) = self.record(slot, &opened, manifest, &finding)
+        {
+            log::warn!("{slot}/{}: the result is not written down: {error}", opened.name);
+        }
+        let error = match finding {
+            Finding::Whole => None,
+            Finding::Broken(error) | Finding::Unknown(error) => Some(error),
+        };
+        Ok(Verdict { slot, name: opened.name, error })
+    }
+
+    /// The file and its manifest, while nobody can replace the one without the other.
+    fn open(&self, slot: Slot, name: &BackupName) -> Result<(Opened, Option<Manifest>), DirectoryError> {
+        let _lock = self.directory.lock_names()?;
+        let opened = self.directory.open(slot, name)?;
+        let manifest = self.directory.manifest(slot, &opened.name)?;
+        Ok((opened, manifest))
+    }
+
+    fn find(
+        &mut self,
+        slot: Slot,
+        opened: &Opened,
+        manifest: Option<&Manifest>,
+    ) -> Result<Finding, Interrupted> {
+        let identity = identity(opened);
+        let reading = match identity.and_then(|identity| self.known.get(&identity)) {
+            Some(known) => known.clone(),
+            None => match self.read(slot, opened) {
+                Ok(reading) => reading,
+                Err(error) => {
+                    return error.interrupted().map_or(Ok(Finding::Unknown(error.to_string())), Err);
+                }
+            },
+        };
+        let expected = manifest.map_or(&reading.sha256, |manifest| &manifest.sha256);
+        let finding = match &reading.fault {
+            _ if *expected != reading.sha256 => Finding::Broken(ContentError::Checksum.to_string()),
+            Some(fault) => Finding::Broken(fault.clone()),
+            None => Finding::Whole,
+        };
+        self.known.extend(identity.map(|identity| (identity, reading)));
+        Ok(finding)
+    }
+
+    fn read(&self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
+        let path = self.directory.path(slot, &opened.name);
+        let progress = Progress::start(format!("verifying {slot}/{}", opened.name), None);
+        let file = opened.file.try_clone().map_err(ContentError::Read)?;
+        let examination = examine(file, &path, &self.keys, &progress)?;
+        let sha256 = examination.sha256.clone();
+        match examination.judge(None) {
+            Ok(_) => Ok(Reading { sha256, fault: None }),
+            Err(error) if error.is_damage() => Ok(Reading { sha256, fault: Some(error.to_string()) }),
+            // An encrypted file that is damaged is told by its checksum alone.
+            Err(error @ ContentError::Decrypt(_)) => match self.disagrees(slot, opened, &sha256) {
+                true => Ok(Reading { sha256, fault: Some(error.to_string()) }),
+                false => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn disagrees(&self, slot: Slot, opened: &Opened, sha256: &str) -> bool {
+        let manifest = self.directory.manifest(slot, &opened.name).ok().flatten();
+        manifest.is_some_and(|manifest| manifest.sha256 != sha256)
+    }
+
+    /// Writes down what was found, unless another backup has taken the name meanwhile.
+    fn record(
+        &self,
+        slot: Slot,
+        opened: &Opened,
+        mut manifest: Manifest,
+        finding: &Finding,
+    ) -> Result<(), DirectoryError> {
+        let error = match finding {
+            Finding::Whole => None,
+            Finding::Broken(error) => Some(error.clone()),
+            Finding::Unknown(_) => return Ok(()),
+        };
+        let before = manifest.clone();
+        manifest.verified = Some(Verification::by_checksum(Timestamp::now().as_second(), error));
+        self.directory.replace_manifest(slot, &opened.name, &before, &manifest)
+    }
+}
+
+/// What a file shares with its other names. A directory is read under each of its names.
+fn identity(opened: &Opened) -> Option<Identity> {
+    let status = &opened.status;
+    (!opened.is_directory()).then_some(Identity {
+        inode: (status.st_dev, status.st_ino),
+        size: status.st_size,
+        modified: (status.st_mtime, status.st_mtime_nsec),
+    })
+}
