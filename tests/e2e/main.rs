@@ -15,6 +15,19 @@ mod cleanup;
 /// A restore gives exactly the backup, or leaves everything as it was.
 mod restore;
 
+/// One wrong bit.
+mod damage;
+/// Dumps of more than one file.
+mod directory_dumps;
+/// With a key nothing lies anywhere in clear, and the standard tool opens what was made.
+mod encryption;
+/// What breaks in the middle of a dump breaks nothing else.
+mod faults;
+/// Every format comes back from a backup as it was, by whatever way it went.
+mod formats;
+/// Dumps of a whole server, and of its roles.
+mod server_dumps;
+
 /// Who may ask.
 mod auth;
 /// The listing, the downloads and the deletions.
@@ -37,6 +50,8 @@ mod settings;
 mod terminal;
 /// What no path may reach.
 mod traversal;
+/// Backups are read again, and what came of it is remembered.
+mod verify;
 
 /// What a hostile reader of the code has found.
 mod hardening;

@@ -35,13 +35,12 @@ pub struct Cluster {
 impl Cluster {
     /// The server of this major version that all tests share. Nobody stops it or changes its settings.
     pub fn shared(major: u32) -> &'static Self {
-        static OLD: OnceLock<Cluster> = OnceLock::new();
-        static NEW: OnceLock<Cluster> = OnceLock::new();
-        match major {
-            15 => OLD.get_or_init(|| Self::start(15)),
-            18 => NEW.get_or_init(|| Self::start(18)),
-            other => panic!("no test shares a server of version {other}"),
-        }
+        static SERVERS: [OnceLock<Cluster>; 4] = [const { OnceLock::new() }; 4];
+        let at = usize::try_from(major).ok().and_then(|major| major.checked_sub(15));
+        let server = at.and_then(|at| SERVERS.get(at));
+        server
+            .unwrap_or_else(|| panic!("no test shares a server of version {major}"))
+            .get_or_init(|| Self::start(major))
     }
 
     /// A server for the caller alone.
@@ -233,6 +232,14 @@ impl Cluster {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "pg_dump of {database}: {errors}");
         without_volatile_lines(&String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// Has this server's own pg_dump write a dump.
+    #[track_caller]
+    pub fn pg_dump(&self, database: &str, options: &[&str], to: &Path) {
+        let output = self.client_program("pg_dump", database).args(options).arg("-f").arg(to).output();
+        let output = output.expect("start pg_dump");
+        assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// A new database of the caller's own, named after `label`, dropped with the value.

@@ -11,6 +11,7 @@ pub mod configure;
 pub mod daemon;
 pub mod fixture;
 pub mod foreign_cron;
+pub mod gnupg;
 pub mod guardian;
 pub mod mount;
 pub mod port_watch;
@@ -32,6 +33,33 @@ pub use store::{SLOTS, Store, read_dump, sha256, write_script};
 pub use wait::{LONG, SOON, wait_for, wait_until};
 pub use webhook::Webhook;
 
+/// Makes a test of a function that takes a server, for each version that is supported.
+macro_rules! on_every_server {
+    ($name:ident) => {
+        mod $name {
+            #[test]
+            fn on_postgresql_15() {
+                super::$name(crate::harness::Cluster::shared(15));
+            }
+
+            #[test]
+            fn on_postgresql_16() {
+                super::$name(crate::harness::Cluster::shared(16));
+            }
+
+            #[test]
+            fn on_postgresql_17() {
+                super::$name(crate::harness::Cluster::shared(17));
+            }
+
+            #[test]
+            fn on_postgresql_18() {
+                super::$name(crate::harness::Cluster::shared(18));
+            }
+        }
+    };
+}
+
 /// Makes two tests of a function that takes a server: one on PostgreSQL 15 and one on 18.
 macro_rules! on_both_servers {
     ($name:ident) => {
@@ -49,4 +77,4 @@ macro_rules! on_both_servers {
     };
 }
 
-pub(crate) use on_both_servers;
+pub(crate) use {on_both_servers, on_every_server};

@@ -1,0 +1,152 @@
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// The options of every format, and the key that it is encrypted with, if it is.
+const KINDS: [(&str, &str); 7] = [
+    ("-Z0", ""),
+    ("-Z1", ""),
+    ("-Z zstd:1", ""),
+    ("-Fc", ""),
+    ("-Ft", ""),
+    ("-Fd", ""),
+    ("-Fc", "k3y of ours"),
+];
+
+/// Makes one backup of a database of each kind, and answers their `SLOT/NAME` in `last`.
+fn one_of_each_kind(server: &Cluster, store: &Store, database: &str) -> Vec<String> {
+    let mut known = Vec::new();
+    for (options, key) in KINDS {
+        let backup = Cli::backup(server, store, database).env("POSTGRES_EXTRA_OPTS", options);
+        backup.env("BACKUP_ENCRYPTION_KEY", key).run().succeeded();
+        let new = store.dated("last").into_iter().find(|name| !known.contains(name)).expect("a new backup");
+        known.push(new);
+    }
+    known.iter().map(|name| format!("last/{name}")).collect()
+}
+
+/// `backupgram verify --json` with these arguments: its verdicts, and whether all are whole.
+fn verdicts(server: &Cluster, store: &Store, arguments: &[&str]) -> (Vec<Value>, bool) {
+    let verify = Cli::new(server, store).env("BACKUP_ENCRYPTION_KEY", KINDS[6].1);
+    let outcome = verify.args(["verify", "--json"]).args(arguments).run();
+    let all_whole = outcome.status.is_some_and(|status| status.success());
+    let outcome = if all_whole { outcome } else { outcome.exited_with(1) };
+    let json: Value =
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}\n{outcome}"));
+    (json["verified"].as_array().expect("verdicts").clone(), all_whole)
+}
+
+fn label(verdict: &Value) -> String {
+    format!("{}/{}", verdict["slot"].as_str().unwrap(), verdict["name"].as_str().unwrap())
+}
+
+/// Changes one bit in the middle of a backup, or of the largest file of one that is a directory.
+fn damage(store: &Store, backup: &str) {
+    let mut path = store.path().join(backup);
+    if path.is_dir() {
+        let files = fs::read_dir(&path).unwrap().map(|file| file.unwrap().path());
+        path = files.max_by_key(|file| file.metadata().unwrap().len()).unwrap();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn whole_backups_of_every_kind_are_found_whole_and_a_bit_that_has_changed_is_found() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("verified");
+    database.fill(2000);
+    let backups = one_of_each_kind(server, &store, &database.name);
+
+    let (whole, all_whole) = verdicts(server, &store, &["--all"]);
+    assert!(all_whole && whole.iter().all(|verdict| verdict["whole"] == true), "{whole:#?}");
+    let names: usize = SLOTS.iter().map(|slot| store.dated(slot).len()).sum();
+    assert_eq!(whole.len(), names, "each name once, pointers aside");
+    for verdict in &whole {
+        let (slot, name) = (verdict["slot"].as_str().unwrap(), verdict["name"].as_str().unwrap());
+        let verified = &store.manifest(slot, name)["verified"];
+        assert_eq!(verified["by"], "checksum");
+        assert!(
+            verified["at"].as_i64().unwrap() > 1_700_000_000 && verified["error"].is_null(),
+            "{verified}"
+        );
+    }
+
+    for (damaged, backup) in backups.iter().enumerate() {
+        damage(&store, backup);
+        let (verdicts, _) = verdicts(server, &store, &backups.iter().map(String::as_str).collect::<Vec<_>>());
+        for (at, verdict) in verdicts.iter().enumerate() {
+            assert_eq!(label(verdict), backups[at]);
+            assert_eq!(verdict["whole"], at > damaged, "{verdict}");
+        }
+        let (slot, name) = backup.split_once('/').unwrap();
+        let error = store.manifest(slot, name)["verified"]["error"].clone();
+        assert!(error.as_str().unwrap().contains("damaged"), "{backup}: {error}");
+    }
+    let said = Cli::new(server, &store).env("BACKUP_ENCRYPTION_KEY", KINDS[6].1).args(["verify"]).run();
+    let said = said.exited_with(1);
+    for backup in &backups {
+        assert!(said.stderr.contains(&format!("error: {backup} is damaged")), "{said}");
+    }
+    let table = Cli::new(server, &store).args(["list"]).run().succeeded();
+    assert!(table.stdout.matches("BROKEN").count() >= backups.len(), "{table}");
+}
+
+#[test]
+fn what_cannot_be_looked_into_is_named_and_not_called_broken() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("sealed");
+    database.fill(5);
+    Cli::backup(server, &store, &database.name).env("BACKUP_ENCRYPTION_KEY", "right").run().succeeded();
+    let name = store.only("last");
+    for (key, words) in [("", "BACKUP_ENCRYPTION_KEY must be set"), ("wrong", "encrypted with another key")] {
+        let verify = Cli::new(server, &store).env("BACKUP_ENCRYPTION_KEY", key);
+        let outcome = verify.args(["verify", &format!("last/{name}")]).run().exited_with(1);
+        assert!(
+            outcome.stderr.contains(&format!("last/{name}")) && outcome.stderr.contains(words),
+            "{outcome}"
+        );
+        assert!(store.manifest("last", &name)["verified"].is_null());
+    }
+    for (argument, words) in [("last/none.sql.gz", "there is no backup"), ("nonsense", "SLOT/NAME")] {
+        let outcome = Cli::new(server, &store).args(["verify", argument]).run().failed();
+        assert!(outcome.stderr.contains(words), "{outcome}");
+    }
+}
+
+#[test]
+fn the_api_verifies_by_a_job_and_shows_what_came_of_it() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("asked");
+    database.fill(50);
+    let daemon = Plan::new(server, &store).database(&database.name).start();
+    daemon.back_up();
+    let file = format!("last/{}", store.only("last"));
+    let verify = |file: &str| job_id(&daemon.post("/verify", &json!({ "file": file })).expect(202));
+    let job = daemon.succeeded(&verify(&file));
+    assert_eq!(job["type"], "verify");
+    let listed = daemon.backups("?slot=last").remove(0);
+    assert_eq!(listed["verified"]["by"], "checksum", "{listed:#}");
+
+    damage(&store, &file);
+    let job = daemon.failed(&verify(&file));
+    let tail = job["log_tail"].as_array().unwrap();
+    assert!(tail.iter().any(|line| line.as_str().unwrap().contains(&file)), "{job:#}");
+    wait_until("the listing to say it", SOON, || {
+        daemon.backups("?slot=last")[0]["verified"]["error"].is_string()
+    });
+
+    assert!(daemon.post("/verify", &json!({"file": "last/none.sql.gz"})).error(404).contains("none.sql.gz"));
+    daemon.post("/verify", &json!({"file": "elsewhere/x"})).error(404);
+    for body in [json!({}), json!({"file": "x"}), json!({"file": 1}), json!({"file": file, "all": true})] {
+        daemon.post("/verify", &body).error(400);
+    }
+    assert_eq!(daemon.get("/verify").expect(405).header("allow"), Some("POST"));
+}
