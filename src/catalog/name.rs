@@ -129,15 +129,16 @@ impl Suffix {
     /// Checks a suffix. It begins with a dot, which is where a file's stamp ends.
     ///
     /// # Errors
-    /// When it has no leading dot, a slash or control character in it, or is longer than 32 bytes: the
-    /// name of the longest database must leave room for its manifest's within a file name's 255 bytes.
+    /// When it has no leading dot, a slash or control character in it, or is longer than 24 bytes: the
+    /// name of the longest database must leave room for its manifest's, while that is written and the backup
+    /// is encrypted, within a file name's 255 bytes.
     /// Neither may it look as if the stamp were in it.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let fits = text.len() <= 32 && text.len() > 1 && text.starts_with('.');
+        let fits = text.len() <= 24 && text.len() > 1 && text.starts_with('.');
         match fits && !text.chars().any(|c| c == '/' || c.is_control()) {
             true if holds_stamp(text) => Err(NameError("must not hold a dash and what looks like a stamp")),
             true => Ok(Self(text.to_owned())),
-            false => Err(NameError("must be a dot and up to 31 bytes without a slash")),
+            false => Err(NameError("must be a dot and up to 23 bytes without a slash")),
         }
     }
 
@@ -301,6 +302,16 @@ mod tests {
         for suffix in [".x-latest.gz", ".-latest", ".x-202604", ".x-20260416.gz", ".20260416-143000"] {
             assert!(Suffix::parse(suffix).is_err(), "{suffix}");
         }
+    }
+
+    #[test]
+    fn the_longest_name_leaves_room_for_its_manifest_while_that_is_written() {
+        let database = DatabaseName::parse(&"/".repeat(63)).unwrap();
+        let suffix = Suffix::parse(&format!(".{}", "x".repeat(23))).unwrap();
+        let suffix = format!("{}.gpg", suffix.as_str());
+        let name = BackupName::compose(&database, "20260416-143000", &suffix);
+        assert!(format!("{}.4194304.tmp", name.manifest()).len() <= 255);
+        assert!(Suffix::parse(&format!(".{}", "x".repeat(24))).is_err());
     }
 
     #[test]
