@@ -1,5 +1,5 @@
-//! The JSON bodies of PATCH /config, POST /backup and POST /restore: the first line says which of them the
-//! rest is.
+//! The JSON bodies of PATCH /config, POST /backup, POST /restore and POST /verify: the first line says which of
+//! them the rest is.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use backupgram::catalog::BackupName;
 use backupgram::http::error::ApiError;
 use backupgram::http::handlers::config::asked_changes;
-use backupgram::http::handlers::jobs::{asked_backup, asked_restore};
+use backupgram::http::handlers::jobs::{asked_backup, asked_restore, asked_verification};
 use backupgram::http::message::{Body, Response};
 use backupgram::jobs::Task;
 use backupgram::overrides::Overrides;
@@ -22,6 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         b"config" => config(body),
         b"backup" => backup(body),
         b"restore" => restore(body),
+        b"verify" => verify(body),
         _ => {}
     }
 });
@@ -104,4 +105,13 @@ fn restore(body: &[u8]) {
     assert!(object.get("telegram_message_id").is_none_or(Value::is_null));
     assert_eq!(BackupName::parse(name.as_str()).as_ref(), Ok(&name));
     assert!(target.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+}
+
+fn verify(body: &[u8]) {
+    match asked_verification(body) {
+        Ok((slot, name)) => {
+            assert_eq!(object(body), *json!({ "file": format!("{slot}/{name}") }).as_object().unwrap())
+        }
+        Err(error) => refused(error),
+    }
 }
