@@ -11,28 +11,6 @@ use crate::harness::*;
 const ROWS: u32 = 250_000;
 const ROUNDS: u32 = 10;
 
-/// A xorshift generator: small, and the same on every machine.
-struct Moments(u64);
-
-impl Moments {
-    fn new() -> Self {
-        let given = std::env::var("BACKUPGRAM_E2E_SEED").ok().and_then(|text| text.parse().ok());
-        let clock =
-            || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = given.unwrap_or_else(clock) | 1;
-        println!("BACKUPGRAM_E2E_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A random part of `whole`, now and then a little more than all of it.
-    fn within(&mut self, whole: Duration) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        whole * u32::try_from(self.0 % 1_100).unwrap() / 1_000
-    }
-}
-
 /// A directory that already holds one whole backup, and how long that took.
 struct Scene {
     server: &'static Cluster,
@@ -59,14 +37,6 @@ impl Scene {
         for slot in SLOTS {
             assert!(!self.store.dated(slot).is_empty(), "{slot}");
         }
-    }
-}
-
-/// Lets the random moment come, unless `over` says that there is nothing left to disturb.
-fn pass(moment: Duration, mut over: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while start.elapsed() < moment && !over() {
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

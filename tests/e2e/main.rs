@@ -25,6 +25,8 @@ mod encryption;
 mod faults;
 /// Every format comes back from a backup as it was, by whatever way it went.
 mod formats;
+/// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
+mod restore_faults;
 /// Dumps of a whole server, and of its roles.
 mod server_dumps;
 
