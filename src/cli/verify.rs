@@ -16,6 +16,7 @@ Reads backups from end to end, without a database: the checksum, the decryption,
 and the dump itself, an archive by pg_restore. What came of it is remembered beside each backup.
 
   SLOT/NAME    these backups; without any, all of them
+  --all        all of them
   --json       for programs
 
 example: backupgram verify last/app-latest.sql.gz

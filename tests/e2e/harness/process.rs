@@ -66,7 +66,9 @@ impl Process {
 
     /// Whether it runs the program `name`, and not only to be asked for its version.
     pub fn works_as(&self, name: &str) -> bool {
-        self.name == name && self.state != 'Z' && !self.command_line().contains("--version")
+        // One that is just ending has its name still, but no arguments any more.
+        let line = self.command_line();
+        self.name == name && self.state != 'Z' && !line.is_empty() && !line.contains("--version")
     }
 
     /// Whether it, and not a later one with its number, is still there and no zombie.
