@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -96,16 +97,21 @@ impl BackupDirectory {
             directory => directory?,
         };
         let known = self.known(slot, &directory)?;
+        let statuses = look_at_all(&known, |name| match self.look(&directory, slot, name) {
+            Ok(Inode::Backup(status)) => Some(status),
+            _ => None,
+        });
         let mut backups = Vec::with_capacity(known.len());
         let mut pointers = Vec::new();
-        for known in known.iter().filter(|known| known.target.is_none()) {
-            if let Ok(Inode::Backup(status)) = self.look(&directory, slot, &known.name) {
+        for (known, status) in known.iter().zip(&statuses) {
+            if let Some(status) = status {
                 if known.is_latest {
                     pointers.push(backups.len());
                 }
-                backups.push(self.entry(slot, known, &known.name, &status));
+                backups.push(self.entry(slot, known, &known.name, status));
             }
         }
+        drop(statuses);
         mark_hard_linked(&mut backups, &pointers);
         for (known, target) in known.iter().filter_map(|known| Some((known, known.target.as_ref()?))) {
             let status = match fstatat(&directory, target.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -154,6 +160,34 @@ impl BackupDirectory {
     }
 }
 
+/// So many names are looked at in one go. With more of them a second thread helps: it is most of the work.
+const PART: usize = 1_000;
+
+/// What `look` says of each name that is not that of a symlink.
+fn look_at_all(
+    known: &[Known],
+    look: impl Fn(&BackupName) -> Option<FileStat> + Sync,
+) -> Vec<Option<FileStat>> {
+    let mut statuses = vec![None; known.len()];
+    let parts = Mutex::new(known.chunks(PART).zip(statuses.chunks_mut(PART)));
+    let next_part = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((known, statuses)) = next_part() {
+            for (known, status) in known.iter().zip(statuses).filter(|(known, _)| known.target.is_none()) {
+                *status = look(&known.name);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        if known.len() > PART {
+            // Without a helper it takes longer.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    statuses
+}
+
 /// A `-latest` name that is a hard link is the same file as the backup that it points to. `pointers` are the places
 /// of such names, in order.
 fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
@@ -175,7 +209,30 @@ fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
     }
 }
 
-fn directory_size(path: &Path) -> u64 {
+/// The bytes of the files in a directory.
+pub(crate) fn directory_size(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.size()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_of_names_are_all_listed_and_each_with_its_own_size() {
+        let root = tempfile::tempdir().unwrap();
+        let backups = BackupDirectory::new(root.path());
+        backups.prepare().unwrap();
+        let name = |number: usize| format!("app-20260416-{number:06}.sql");
+        for number in 0..2 * PART + 7 {
+            fs::write(backups.slot_path(Slot::Last).join(name(number)), vec![b'x'; number % 50]).unwrap();
+        }
+        let listed = backups.list(Slot::Last).unwrap();
+        assert_eq!(listed.len(), 2 * PART + 7);
+        for entry in listed {
+            let number: usize = entry.name.as_str()[13..19].parse().unwrap();
+            assert_eq!(entry.size, (number % 50) as u64, "{}", entry.name);
+        }
+    }
 }
