@@ -32,9 +32,28 @@ impl Progress {
     /// Begins to show progress of `what` ("dumping app"): on standard error if that is a terminal, otherwise
     /// in the log. `total` is the number of bytes that there will be, where that is known.
     pub fn start(what: impl Into<String>, total: Option<u64>) -> Self {
+        let done = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&done);
+        Self::start_measured(what, total, done, move || counter.load(Ordering::Relaxed))
+    }
+
+    /// The same of work that others do: `measure` says how many bytes of it are done.
+    pub fn of_others(what: impl Into<String>, measure: impl Fn() -> u64 + Send + 'static) -> Self {
+        Self::start_measured(what, None, Arc::default(), measure)
+    }
+
+    fn start_measured(
+        what: impl Into<String>,
+        total: Option<u64>,
+        done: Arc<AtomicU64>,
+        measure: impl Fn() -> u64 + Send + 'static,
+    ) -> Self {
         match terminal::can_redraw() {
-            true => Self::start_with(what.into(), total, ON_TERMINAL, terminal::show_bottom_line),
-            false => Self::start_with(what.into(), total, IN_LOG, |line| {
+            true => {
+                let what = what.into();
+                Self::start_with(what, total, done, measure, ON_TERMINAL, terminal::show_bottom_line)
+            }
+            false => Self::start_with(what.into(), total, done, measure, IN_LOG, |line| {
                 if let Some(line) = line {
                     log::info!("{line}");
                 }
@@ -46,16 +65,16 @@ impl Progress {
     fn start_with(
         what: String,
         total: Option<u64>,
+        done: Arc<AtomicU64>,
+        measure: impl Fn() -> u64 + Send + 'static,
         interval: Duration,
         mut show: impl FnMut(Option<&str>) + Send + 'static,
     ) -> Self {
-        let done = Arc::new(AtomicU64::new(0));
         let (stop, stopped) = bounded::<()>(0);
-        let counter = Arc::clone(&done);
         let watch = move || {
             let (begun, mut meter, mut shown) = (Instant::now(), Meter::default(), false);
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                let (elapsed, done) = (begun.elapsed(), counter.load(Ordering::Relaxed));
+                let (elapsed, done) = (begun.elapsed(), measure());
                 let rate = meter.rate(elapsed, done);
                 show(Some(&line(&what, done, total, rate, elapsed)));
                 shown = true;
@@ -138,6 +157,7 @@ impl Meter {
 fn line(what: &str, done: u64, total: Option<u64>, rate: u64, elapsed: Duration) -> String {
     let speed = format!("{}/s, {}", units::bytes(rate), units::clock(elapsed.as_secs()));
     match total.filter(|total| *total > 0) {
+        None if done == 0 => format!("{what}: {}", units::clock(elapsed.as_secs())),
         None => format!("{what}: {}, {speed}", units::bytes(done)),
         Some(total) => {
             // A file may have grown since its length was asked for.
@@ -163,7 +183,10 @@ mod tests {
         let shown = Shown::default();
         let sink = Arc::clone(&shown);
         let show = move |line: Option<&str>| sink.lock().unwrap().push(line.map(String::from));
-        (Progress::start_with("dumping app".into(), Some(1 << 20), interval, show), shown)
+        let done = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&done);
+        let measure = move || counter.load(Ordering::Relaxed);
+        (Progress::start_with("dumping app".into(), Some(1 << 20), done, measure, interval, show), shown)
     }
 
     #[test]
@@ -221,7 +244,8 @@ mod tests {
             "checking last/x: 10 B of 5 B (100 %), 0 B/s, 0:00",
             "it grew, and stands"
         );
-        assert_eq!(shown(0, Some(0), 0, 0), "checking last/x: 0 B, 0 B/s, 0:00");
+        assert_eq!(shown(0, None, 0, 65), "checking last/x: 1:05", "nobody counts");
+        assert_eq!(shown(0, Some(0), 0, 0), "checking last/x: 0:00");
         shown(u64::MAX, Some(u64::MAX), 1, u64::MAX);
         shown(0, Some(u64::MAX), 1, 0);
     }

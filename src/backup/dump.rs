@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::BackupError;
 use super::recipe::Recipe;
 use super::stream::{self, StreamError, Written};
-use crate::catalog::Format;
+use crate::catalog::{Format, directory_size};
 use crate::content::{ContentError, Inspector, Listing, inspect_directory};
 use crate::durable;
 use crate::gpg::Gpg;
@@ -115,7 +115,10 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Wr
     let mut child =
         runner.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
     let said = Listener::start(child.stderr.take());
+    let place = path.to_path_buf();
+    let progress = Progress::of_others(format!("dumping {}", recipe.what), move || directory_size(&place));
     let exit = child.wait();
+    progress.finish();
     let said = said.finish();
     if !exit.success() {
         return Err(runner.failure(command.get_program(), exit, &said).into());

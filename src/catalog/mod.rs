@@ -11,6 +11,7 @@ mod slot;
 
 pub use directory::{BackupDirectory, DirectoryError, Opened};
 pub(crate) use link::link_or_copy;
+pub(crate) use listing::directory_size;
 pub use listing::{Entry, Listed};
 pub use manifest::{Format, Manifest, Method, Scope, Verification};
 pub use name::{BackupName, DatabaseName, NameError, NameParts, Suffix};

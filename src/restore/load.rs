@@ -75,13 +75,13 @@ impl Loading<'_> {
     fn load_by_content(&self, backup: &Checked) -> Result<(), RestoreError> {
         match backup.content() {
             Content::Database | Content::Cluster => self.load_sql(backup),
-            Content::Directory => self.load_archive(Archive::Directory(backup.path())),
+            Content::Directory => self.load_archive(backup, Archive::Directory(backup.path())),
             Content::PackedDirectory => {
                 let unpacked = UnpackedDirectory::of(backup, self.keys, &self.workplace)?;
-                self.load_archive(Archive::Directory(unpacked.path()))
+                self.load_archive(backup, Archive::Directory(unpacked.path()))
             }
             Content::Custom => match backup.bare_file()? {
-                Some(file) => self.load_archive(Archive::File(file)),
+                Some(file) => self.load_archive(backup, Archive::File(file)),
                 None => self.load_stream(backup),
             },
             Content::Tar => self.load_stream(backup),
@@ -98,7 +98,7 @@ impl Loading<'_> {
         psql.finish(fed)
     }
 
-    fn load_archive(&self, archive: Archive) -> Result<(), RestoreError> {
+    fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<(), RestoreError> {
         if self.tool.major >= KNOWS_TRANSACTION_TIMEOUT && self.server.major < KNOWS_TRANSACTION_TIMEOUT {
             return self.load_converted(Converter::start(archive, &self.keys.runner)?);
         }
@@ -110,7 +110,9 @@ impl Loading<'_> {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
         let said = Listener::start(child.stderr.take());
+        let progress = Progress::of_others(format!("loading {}", backup.label()), || 0);
         let exit = child.wait();
+        progress.finish();
         let said = said.finish();
         match exit.success() {
             true => Ok(()),
