@@ -1,4 +1,12 @@
-//! What the text of a dump says of itself: how it ends, and whether it leads elsewhere.
+//! The text of a dump: how it ends, whether it leads elsewhere, its statements, and other ones in their place.
+
+mod edit;
+mod scanner;
+mod tokens;
+
+pub use edit::{Edit, Edited, Editor, HEAD, Refusal};
+pub use scanner::{Edge, Scanner};
+pub use tokens::{Kind, Token, tokens};
 
 use memchr::memmem;
 

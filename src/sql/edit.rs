@@ -1,0 +1,250 @@
+//! Changes the statements of a dump while it goes by, so that psql gets others than stand in it.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use super::scanner::{Edge, Scanner};
+
+/// What becomes of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// It stays as it is.
+    Keep,
+    /// It goes, with the rows that follow it.
+    Drop,
+    /// This stands in place of what was shown of it.
+    Replace(Vec<u8>),
+}
+
+/// Why a dump cannot be taken, as the rest of a sentence that begins with its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// The refusal behind an error of reading, if that is what it is.
+    pub fn behind(error: &io::Error) -> Option<&Self> {
+        error.get_ref().and_then(|cause| cause.downcast_ref())
+    }
+}
+
+/// Decides what becomes of each statement.
+pub trait Editor {
+    /// Decides on a statement or command of psql that begins with `head`, which is all of it unless it is longer than
+    /// [`HEAD`].
+    ///
+    /// # Errors
+    /// When the whole dump cannot be taken.
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal>;
+}
+
+impl<F: FnMut(&[u8]) -> Result<Edit, Refusal>> Editor for F {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        self(head)
+    }
+}
+
+/// So much of a statement is shown to an editor. What tells where a statement belongs stands in its first words.
+pub const HEAD: usize = 16 * 1024;
+/// Bytes read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// A dump as an editor leaves it.
+pub struct Edited<R, E> {
+    dump: R,
+    editor: E,
+    scanner: Scanner,
+    chunk: Vec<u8>,
+    ready: Vec<u8>,
+    taken: usize,
+    place: Place,
+}
+
+/// Where the reading is.
+enum Place {
+    Between,
+    /// In a statement that has not been decided on, with what has been read of it.
+    Head(Vec<u8>),
+    /// In the rest of one that stays, or goes.
+    Rest {
+        stays: bool,
+    },
+    End,
+}
+
+impl<R: Read, E: Editor> Edited<R, E> {
+    /// Has `editor` decide on the statements of `dump`.
+    pub fn new(dump: R, editor: E) -> Self {
+        Self {
+            dump,
+            editor,
+            scanner: Scanner::default(),
+            chunk: vec![0; CHUNK],
+            ready: Vec::new(),
+            taken: 0,
+            place: Place::Between,
+        }
+    }
+
+    /// Shows the editor all of it, and leaves what it makes of it aside.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the editor refuses it.
+    pub fn survey(mut self) -> io::Result<E> {
+        while self.fill()? {
+            self.ready.clear();
+        }
+        Ok(self.editor)
+    }
+
+    /// Reads on, and answers whether there was anything left.
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let filled = match self.dump.read(&mut chunk) {
+            Ok(0) => self.finish().map(|()| false),
+            Ok(length) => self.take(&chunk[..length]).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        };
+        self.chunk = chunk;
+        filled
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        loop {
+            let (length, edge) = self.scanner.scan(bytes);
+            let (part, rest) = bytes.split_at(length);
+            self.pass(part)?;
+            match edge {
+                None => return Ok(()),
+                Some(Edge::Begins) => self.place = Place::Head(Vec::new()),
+                Some(Edge::Ends) => {
+                    self.decide()?;
+                    self.place = Place::Between;
+                }
+                Some(Edge::Strange) => return Err(strange()),
+            }
+            bytes = rest;
+        }
+    }
+
+    fn pass(&mut self, part: &[u8]) -> io::Result<()> {
+        match &mut self.place {
+            Place::Between | Place::Rest { stays: true } => self.ready.extend_from_slice(part),
+            Place::Head(head) => {
+                let (beginning, rest) = part.split_at(part.len().min(HEAD - head.len()));
+                head.extend_from_slice(beginning);
+                if head.len() == HEAD {
+                    self.decide()?;
+                    return self.pass(rest);
+                }
+            }
+            Place::Rest { stays: false } | Place::End => {}
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self) -> io::Result<()> {
+        let Place::Head(head) = &mut self.place else { return Ok(()) };
+        let head = std::mem::take(head);
+        let edit = self.editor.edit(&head).map_err(io::Error::other)?;
+        self.place = Place::Rest { stays: edit != Edit::Drop };
+        match edit {
+            Edit::Keep => self.ready.extend_from_slice(&head),
+            Edit::Replace(text) => self.ready.extend_from_slice(&text),
+            Edit::Drop => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if matches!(self.place, Place::Head(_) | Place::Rest { .. }) {
+            return Err(strange());
+        }
+        self.place = Place::End;
+        Ok(())
+    }
+}
+
+fn strange() -> io::Error {
+    io::Error::other(Refusal("is not SQL as pg_dump writes it".into()))
+}
+
+impl<R: Read, E: Editor> Read for Edited<R, E> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.taken == self.ready.len() {
+            self.ready.clear();
+            self.taken = 0;
+            if !self.fill()? && self.ready.is_empty() {
+                return Ok(0);
+            }
+        }
+        let ready = &self.ready[self.taken..];
+        let length = ready.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&ready[..length]);
+        self.taken += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(text: &str, editor: impl Editor) -> io::Result<String> {
+        let mut out = String::new();
+        Edited::new(text.as_bytes(), editor).read_to_string(&mut out).map(|_| out)
+    }
+
+    #[test]
+    fn statements_are_kept_dropped_with_their_rows_and_replaced() {
+        let text = "-- a\nSELECT 1;\nCOPY t FROM stdin;\n1\n\\.\n\nDROP x;\n\\connect y\nEND;\n";
+        let mut seen = Vec::new();
+        let editor = |head: &[u8]| {
+            seen.push(String::from_utf8_lossy(head).into_owned());
+            Ok(match head.first() {
+                Some(b'C') => Edit::Drop,
+                Some(b'D') => Edit::Replace(b"KEEP x;".to_vec()),
+                _ => Edit::Keep,
+            })
+        };
+        assert_eq!(edited(text, editor).unwrap(), "-- a\nSELECT 1;\n\nKEEP x;\n\\connect y\nEND;\n");
+        assert_eq!(seen, ["SELECT 1;", "COPY t FROM stdin;\n1\n\\.\n", "DROP x;", "\\connect y\n", "END;"]);
+    }
+
+    #[test]
+    fn of_a_long_statement_the_head_is_shown_and_the_rest_goes_the_same_way() {
+        let long = "x".repeat(3 * HEAD);
+        let text = format!("SELECT '{long}';\nSELECT 2;\n");
+        let with = |edit: Edit| {
+            edited(&text, move |head: &[u8]| {
+                assert!(head.len() <= HEAD);
+                Ok(if head.len() == HEAD { edit.clone() } else { Edit::Keep })
+            })
+        };
+        assert_eq!(with(Edit::Keep).unwrap(), text);
+        assert_eq!(with(Edit::Drop).unwrap(), "\nSELECT 2;\n");
+        let replaced = with(Edit::Replace(b"SELECT '".to_vec())).unwrap();
+        assert!(replaced.len() == text.len() - HEAD + 8 && replaced.ends_with("x';\nSELECT 2;\n"));
+    }
+
+    #[test]
+    fn a_refusal_and_an_end_within_a_statement_are_errors() {
+        let refused = edited("SELECT 1;", |_: &[u8]| Err(Refusal("is no good".into()))).unwrap_err();
+        assert_eq!(Refusal::behind(&refused), Some(&Refusal("is no good".into())));
+        for text in ["SELECT 1", "COPY t FROM stdin;\n1\n", "SELECT \\! id\n;"] {
+            assert!(
+                Refusal::behind(&edited(text, |_: &[u8]| Ok(Edit::Keep)).unwrap_err()).is_some(),
+                "{text}"
+            );
+        }
+        assert_eq!(edited("-- only a comment", |_: &[u8]| Ok(Edit::Drop)).unwrap(), "-- only a comment");
+    }
+}

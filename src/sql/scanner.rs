@@ -1,0 +1,426 @@
+//! Finds where the statements of a dump begin and end while it goes by, as psql does.
+//!
+//! It knows what the text of pg_dump and pg_dumpall can hold: quotes and comments of every kind, function bodies
+//! without quotes, the rows after a COPY, and psql's own commands. What a statement means it does not know.
+
+use memchr::memchr;
+
+/// Where something begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// The next byte is the first one of a statement, or of a command of psql.
+    Begins,
+    /// The byte before was the last one of it, rows and all.
+    Ends,
+    /// The next byte stands where no program of PostgreSQL would have written it.
+    Strange,
+}
+
+/// Follows the text of a dump.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    state: State,
+    /// Whether a comment stands within a statement.
+    in_statement: bool,
+    /// The byte before this one, where it matters.
+    previous: u8,
+    /// Whether backslashes escape in every string: `standard_conforming_strings` is off.
+    always_escapes: bool,
+    parentheses: u32,
+    words: Words,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Between,
+    Code,
+    LineComment,
+    BlockComment(u32),
+    Literal {
+        /// Whether a backslash escapes what follows it.
+        escapes: bool,
+    },
+    /// Behind a backslash in a string.
+    Escaped,
+    Identifier,
+    /// Behind a dollar that may begin a quote, with the tag so far.
+    DollarTag(Vec<u8>),
+    /// In a dollar-quoted string: its end, and how much of that has been seen.
+    DollarQuote(Vec<u8>, usize),
+    /// A command of psql, to the end of its line.
+    Command,
+    /// Behind a COPY, before its rows.
+    BeforeRows,
+    /// In a row of a COPY: how much of the line that ends them has been seen.
+    Row(Option<usize>),
+}
+
+/// The line that ends the rows of a COPY.
+const END_OF_ROWS: &[u8] = b"\\.\n";
+
+impl Scanner {
+    /// Follows `bytes` up to the next edge: how many there are before it, and the edge if there is one.
+    pub fn scan(&mut self, bytes: &[u8]) -> (usize, Option<Edge>) {
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.state == State::Row(None) {
+                // Most of a dump. No row is looked at further than to its end.
+                let Some(end) = memchr(b'\n', &bytes[at..]) else { return (bytes.len(), None) };
+                self.state = State::Row(Some(0));
+                at += end + 1;
+                continue;
+            }
+            let byte = bytes[at];
+            match self.take(byte) {
+                None => at += 1,
+                Some(Edge::Ends) => return (at + 1, Some(Edge::Ends)),
+                Some(edge) => return (at, Some(edge)),
+            }
+        }
+        (at, None)
+    }
+
+    fn take(&mut self, byte: u8) -> Option<Edge> {
+        let previous = std::mem::replace(&mut self.previous, byte);
+        match &mut self.state {
+            State::Between => return self.take_between(previous, byte),
+            State::Code => return self.take_code(previous, byte),
+            State::Literal { escapes } => match byte {
+                b'\'' => self.state = State::Code,
+                b'\\' if *escapes => self.state = State::Escaped,
+                _ => {}
+            },
+            State::Escaped => self.state = State::Literal { escapes: true },
+            State::Identifier if byte == b'"' => self.state = State::Code,
+            State::LineComment if byte == b'\n' => self.leave_comment(),
+            State::BlockComment(depth) => match (previous, byte) {
+                (b'/', b'*') => {
+                    *depth += 1;
+                    self.previous = 0;
+                }
+                (b'*', b'/') => {
+                    *depth -= 1;
+                    self.previous = 0;
+                    if *depth == 0 {
+                        self.leave_comment();
+                    }
+                }
+                _ => {}
+            },
+            State::DollarTag(_) => return self.take_behind_dollar(byte),
+            State::DollarQuote(end, seen) => {
+                // The end has a dollar at its ends only, so a wrong byte can but begin it anew.
+                *seen = if byte == end[*seen] { *seen + 1 } else { usize::from(byte == b'$') };
+                if *seen == end.len() {
+                    self.state = State::Code;
+                    self.previous = 0;
+                }
+            }
+            State::Command if byte == b'\n' => return Some(self.end()),
+            State::BeforeRows if byte == b'\n' => self.state = State::Row(Some(0)),
+            State::Row(Some(seen)) if END_OF_ROWS[*seen] == byte => {
+                *seen += 1;
+                if *seen == END_OF_ROWS.len() {
+                    return Some(self.end());
+                }
+            }
+            State::Row(seen) => *seen = if byte == b'\n' { Some(0) } else { None },
+            _ => {}
+        }
+        None
+    }
+
+    fn take_between(&mut self, previous: u8, byte: u8) -> Option<Edge> {
+        match (previous, byte) {
+            (b'-', b'-') => self.state = State::LineComment,
+            (b'/', b'*') => self.enter_block_comment(),
+            (b'-' | b'/', _) => {
+                self.previous = previous;
+                return Some(Edge::Strange);
+            }
+            (_, b'-' | b'/' | b' ' | b'\t' | b'\n' | b'\r') => {}
+            (_, b'\\') => {
+                self.begin(State::Command);
+                return Some(Edge::Begins);
+            }
+            _ => {
+                self.begin(State::Code);
+                return Some(Edge::Begins);
+            }
+        }
+        None
+    }
+
+    fn take_code(&mut self, previous: u8, byte: u8) -> Option<Edge> {
+        if self.words.take(byte) {
+            return None;
+        }
+        match byte {
+            b'\'' => {
+                // `''` goes on with the string that has just ended, whatever that was.
+                let goes_on = previous == b'\'' && self.words.string_escapes;
+                let escapes = self.words.begin_string() || self.always_escapes || goes_on;
+                self.words.string_escapes = escapes;
+                self.state = State::Literal { escapes };
+            }
+            b'"' => self.state = State::Identifier,
+            b'-' if previous == b'-' => self.state = State::LineComment,
+            b'*' if previous == b'/' => self.enter_block_comment(),
+            b'$' => self.state = State::DollarTag(Vec::new()),
+            b'(' => self.parentheses += 1,
+            b')' => self.parentheses = self.parentheses.saturating_sub(1),
+            b';' if self.parentheses == 0 && self.words.blocks == 0 => return self.end_of_code(),
+            b'\\' => {
+                self.previous = previous;
+                return Some(Edge::Strange);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// A byte behind a dollar: of a tag, the end of one, or something else altogether, such as `$1`.
+    fn take_behind_dollar(&mut self, byte: u8) -> Option<Edge> {
+        let State::DollarTag(tag) = &mut self.state else { return None };
+        match byte {
+            b'$' => {
+                let end = [b"$", tag.as_slice(), b"$"].concat();
+                self.state = State::DollarQuote(end, 0);
+            }
+            byte if is_of_word(byte) && byte != b'$' && (!tag.is_empty() || !byte.is_ascii_digit()) => {
+                tag.push(byte)
+            }
+            _ => {
+                self.state = State::Code;
+                return self.take_code(b'$', byte);
+            }
+        }
+        None
+    }
+
+    fn end_of_code(&mut self) -> Option<Edge> {
+        if let Some(escapes) = self.words.sets_escapes() {
+            self.always_escapes = escapes;
+        }
+        match self.words.copies_rows() {
+            true => {
+                self.state = State::BeforeRows;
+                None
+            }
+            false => Some(self.end()),
+        }
+    }
+
+    fn begin(&mut self, state: State) {
+        self.state = state;
+        self.in_statement = true;
+        self.previous = 0;
+        self.parentheses = 0;
+        self.words = Words::default();
+    }
+
+    fn end(&mut self) -> Edge {
+        self.state = State::Between;
+        self.in_statement = false;
+        self.previous = 0;
+        Edge::Ends
+    }
+
+    fn enter_block_comment(&mut self) {
+        self.state = State::BlockComment(1);
+        self.previous = 0;
+    }
+
+    fn leave_comment(&mut self) {
+        self.state = if self.in_statement { State::Code } else { State::Between };
+        self.previous = 0;
+    }
+}
+
+/// Bytes of an unquoted word; a letter or underscore begins it.
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+/// The words of a statement, as far as they tell where it ends.
+#[derive(Debug, Default)]
+struct Words {
+    /// The word that is going by, in small letters, cut where it matters no more.
+    word: Vec<u8>,
+    /// The first ones.
+    first: Vec<Vec<u8>>,
+    /// The last two.
+    last: [Vec<u8>; 2],
+    /// Whether the string that ended last knew escapes.
+    string_escapes: bool,
+    /// Open BEGIN and CASE of a function body without quotes.
+    blocks: u32,
+}
+
+/// No longer word matters.
+const LONGEST: usize = 28;
+/// So many words tell what a statement is.
+const TELLING: usize = 4;
+
+impl Words {
+    /// Takes a byte that is none of a quote or a comment, and answers whether it belongs to a word.
+    fn take(&mut self, byte: u8) -> bool {
+        let begins_none = self.word.is_empty() && (byte.is_ascii_digit() || byte == b'$');
+        if is_of_word(byte) && !begins_none {
+            if self.word.len() <= LONGEST {
+                self.word.push(byte.to_ascii_lowercase());
+            }
+            return true;
+        }
+        // Directly before a string stands no word but a prefix of it.
+        if !self.word.is_empty() && byte != b'\'' {
+            self.finish();
+        }
+        false
+    }
+
+    /// Whether backslashes escape in the string that begins here: its prefix says so.
+    fn begin_string(&mut self) -> bool {
+        std::mem::take(&mut self.word) == b"e"
+    }
+
+    fn finish(&mut self) {
+        let word = std::mem::take(&mut self.word);
+        if self.makes_routine() {
+            match word.as_slice() {
+                b"begin" => self.blocks += 1,
+                b"case" if self.blocks > 0 => self.blocks += 1,
+                b"end" => self.blocks = self.blocks.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if self.first.len() < TELLING {
+            self.first.push(word.clone());
+        }
+        self.last.rotate_left(1);
+        self.last[1] = word;
+    }
+
+    fn makes_routine(&self) -> bool {
+        let first: Vec<&[u8]> = self.first.iter().map(Vec::as_slice).collect();
+        matches!(
+            first[..],
+            [b"create", b"function" | b"procedure", ..]
+                | [b"create", b"or", b"replace", b"function" | b"procedure"]
+        )
+    }
+
+    fn copies_rows(&self) -> bool {
+        self.first.first().is_some_and(|word| word == b"copy") && self.last == [&b"from"[..], b"stdin"]
+    }
+
+    /// What the statement says of backslashes in strings, if it does.
+    fn sets_escapes(&self) -> Option<bool> {
+        let sets = self.first.first().is_some_and(|word| word == b"set")
+            && self.first.get(1).is_some_and(|word| word == b"standard_conforming_strings");
+        sets.then(|| self.last[1] == b"off")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The statements of a text that comes in pieces of so many bytes; nothing when there is something strange in it.
+    fn statements(text: &str, step: usize) -> Option<Vec<String>> {
+        let (mut scanner, mut statements, mut open) = (Scanner::default(), Vec::new(), None::<Vec<u8>>);
+        for mut chunk in text.as_bytes().chunks(step) {
+            loop {
+                let (length, edge) = scanner.scan(chunk);
+                let (part, rest) = chunk.split_at(length);
+                if let Some(open) = &mut open {
+                    open.extend_from_slice(part);
+                }
+                chunk = rest;
+                match edge {
+                    Some(Edge::Begins) => open = Some(Vec::new()),
+                    Some(Edge::Ends) => statements.extend(open.take()),
+                    Some(Edge::Strange) => return None,
+                    None => break,
+                }
+            }
+        }
+        assert_eq!(open, None, "{text}");
+        Some(statements.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect())
+    }
+
+    #[track_caller]
+    fn check(parts: &[&str]) {
+        let expected: Vec<&str> = parts.iter().copied().filter(|part| !part.trim().is_empty()).collect();
+        let expected: Vec<&str> = expected.into_iter().filter(|part| !part.starts_with("--\n")).collect();
+        let text = parts.concat();
+        for step in [1, 2, 3, 7, 4096] {
+            assert_eq!(statements(&text, step).unwrap(), expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn statements_end_where_psql_ends_them() {
+        check(&[
+            "--\n-- PostgreSQL database dump; it's\n--\n\n",
+            "\\restrict aB1\n",
+            "SET standard_conforming_strings = on;",
+            "\n",
+            "SELECT 'a;''b\\', E'c\\';''\\'d;', \"e;\"\"f\", $$g;$h$ $$, $x_1$ $$ $x$; $x_1$, $1;",
+            "CREATE RULE r AS ON DELETE TO t DO ALSO (DELETE FROM a; DELETE FROM b);",
+            "SELECT 1 - 2 /* ; /* ' */ ; */ -- ; '\n + 3;",
+            "COPY public.t (a, \"from stdin\") FROM stdin;\nit's\t\\N\n\\.x\n;\n\\\\.\n\\.\n",
+            "\n",
+            "COPY t FROM stdin;\n\\.\n",
+            "\\connect -reuse-previous=on \"dbname='a;b'\"\n",
+            ";",
+        ]);
+    }
+
+    #[test]
+    fn a_function_body_without_quotes_ends_with_its_own_end() {
+        check(&[
+            "CREATE FUNCTION f(i integer) RETURNS integer LANGUAGE sql\n BEGIN ATOMIC\n  SELECT CASE WHEN true THEN 1 \
+             END;\n SELECT f.x AS \"end\" FROM f;\nEND;",
+            "CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END;",
+            "SELECT 'begin' AS begin;",
+        ]);
+    }
+
+    #[test]
+    fn backslashes_escape_where_the_dump_says_so() {
+        check(&["SET standard_conforming_strings = off;", "SELECT 'it\\'s;', 'x\\\\';", "SELECT 1;"]);
+        check(&["SELECT 'x\\';", "SELECT 1;"]);
+    }
+
+    #[test]
+    fn what_psql_would_take_for_its_own_is_strange() {
+        for text in ["SELECT 1 \\! id\n;", "- ; \\! id\n", "/ ;", "SELECT 1 \\gexec\n"] {
+            assert_eq!(statements(text, 1), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_not_matter_how_a_text_is_cut(text in "([-a-z'\"$\\\\;()/*\n .0E]|COPY x FROM stdin;\n)*", step in 1usize..9) {
+            let edges = |step: usize| {
+                let (mut scanner, mut edges, mut at) = (Scanner::default(), Vec::new(), 0);
+                for mut chunk in text.as_bytes().chunks(step) {
+                    while let (length, Some(edge)) = scanner.scan(chunk) {
+                        at += length;
+                        chunk = &chunk[length..];
+                        edges.push((at, edge));
+                        if edge == Edge::Strange {
+                            return edges;
+                        }
+                    }
+                    at += chunk.len();
+                }
+                edges
+            };
+            prop_assert_eq!(edges(step), edges(text.len().max(1)));
+        }
+    }
+}

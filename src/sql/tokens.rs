@@ -1,0 +1,128 @@
+//! The words of a statement.
+
+use std::ops::Range;
+
+/// A word, name, string or sign of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands.
+    pub at: Range<usize>,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A key word, or a name that needs no quotes: both are written in small letters here.
+    Word(String),
+    /// A name in double quotes, without them.
+    Name(String),
+    /// Any other sign. Of strings there is the beginning only.
+    Sign(u8),
+}
+
+impl Token {
+    /// Whether it is this key word, in small letters.
+    pub fn is(&self, word: &str) -> bool {
+        matches!(&self.kind, Kind::Word(text) if text == word)
+    }
+
+    /// Whether it is this sign.
+    pub fn is_sign(&self, sign: u8) -> bool {
+        self.kind == Kind::Sign(sign)
+    }
+
+    /// The name that it may be.
+    pub fn name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Word(name) | Kind::Name(name) => Some(name),
+            Kind::Sign(_) => None,
+        }
+    }
+}
+
+/// The tokens of a statement's text, or of its beginning. Strings in single quotes and dollars are left out, as
+/// nothing in them is a word of the statement.
+pub fn tokens(text: &[u8]) -> Vec<Token> {
+    let (mut tokens, mut at) = (Vec::new(), 0);
+    while at < text.len() {
+        let rest = &text[at..];
+        let (length, kind) = match rest[0] {
+            b' ' | b'\t' | b'\n' | b'\r' => (1, None),
+            b'"' => {
+                let (length, name) = quoted(rest);
+                (length, Some(Kind::Name(name)))
+            }
+            b'\'' => (string(rest), Some(Kind::Sign(b'\''))),
+            byte if byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80 => {
+                let length = rest.iter().take_while(|byte| is_of_word(**byte)).count();
+                let word = String::from_utf8_lossy(&rest[..length]).to_ascii_lowercase();
+                (length, Some(Kind::Word(word)))
+            }
+            byte => (1, Some(Kind::Sign(byte))),
+        };
+        tokens.extend(kind.map(|kind| Token { kind, at: at..at + length }));
+        at += length;
+    }
+    tokens
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+/// A name in double quotes at the beginning of `text`: its length there, and itself.
+fn quoted(text: &[u8]) -> (usize, String) {
+    let (mut name, mut at) = (Vec::new(), 1);
+    while at < text.len() {
+        match (text[at], text.get(at + 1)) {
+            (b'"', Some(b'"')) => {
+                name.push(b'"');
+                at += 2;
+            }
+            (b'"', _) => return (at + 1, String::from_utf8_lossy(&name).into_owned()),
+            (byte, _) => {
+                name.push(byte);
+                at += 1;
+            }
+        }
+    }
+    (text.len(), String::from_utf8_lossy(&name).into_owned())
+}
+
+/// The length of a string in single quotes at the beginning of `text`. One with escapes is as long as one without
+/// here, unless it holds `\'`, of which the rest is then taken for words: more tokens, but none is lost.
+fn string(text: &[u8]) -> usize {
+    let end = text[1..].iter().position(|byte| *byte == b'\'');
+    end.map_or(text.len(), |end| end + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_names_and_signs_are_told_apart_and_strings_left_out() {
+        let text = br#"ALTER Table "a ""b" OWNER TO c_1; COMMENT 'it''s to d' 5"#;
+        let shown: Vec<String> = tokens(text)
+            .iter()
+            .map(|token| match &token.kind {
+                Kind::Word(word) => word.clone(),
+                Kind::Name(name) => format!("<{name}>"),
+                Kind::Sign(sign) => char::from(*sign).to_string(),
+            })
+            .collect();
+        let expected = ["alter", "table", "<a \"b>", "owner", "to", "c_1", ";", "comment", "'", "'", "5"];
+        assert_eq!(shown, expected);
+        let name = &tokens(text)[2];
+        assert_eq!(&text[name.at.clone()], br#""a ""b""#);
+    }
+
+    #[test]
+    fn what_breaks_off_is_a_token_to_its_end() {
+        assert_eq!(tokens(b"\"abc").last().and_then(Token::name), Some("abc"));
+        assert_eq!(tokens(b"x 'abc").last().map(|token| token.at.clone()), Some(2..6));
+        assert!(tokens(b"").is_empty());
+    }
+}
