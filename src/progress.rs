@@ -34,11 +34,11 @@ impl Progress {
     pub fn start(what: impl Into<String>, total: Option<u64>) -> Self {
         let done = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&done);
-        Self::start_measured(what, total, done, move || counter.load(Ordering::Relaxed))
+        Self::start_measured(what, total, done, move || Some(counter.load(Ordering::Relaxed)))
     }
 
-    /// The same of work that others do: `measure` says how many bytes of it are done.
-    pub fn of_others(what: impl Into<String>, measure: impl Fn() -> u64 + Send + 'static) -> Self {
+    /// The same of work that others do: `measure` says how many bytes of it are done, if that can be told.
+    pub fn of_others(what: impl Into<String>, measure: impl Fn() -> Option<u64> + Send + 'static) -> Self {
         Self::start_measured(what, None, Arc::default(), measure)
     }
 
@@ -46,7 +46,7 @@ impl Progress {
         what: impl Into<String>,
         total: Option<u64>,
         done: Arc<AtomicU64>,
-        measure: impl Fn() -> u64 + Send + 'static,
+        measure: impl Fn() -> Option<u64> + Send + 'static,
     ) -> Self {
         match terminal::can_redraw() {
             true => {
@@ -66,7 +66,7 @@ impl Progress {
         what: String,
         total: Option<u64>,
         done: Arc<AtomicU64>,
-        measure: impl Fn() -> u64 + Send + 'static,
+        measure: impl Fn() -> Option<u64> + Send + 'static,
         interval: Duration,
         mut show: impl FnMut(Option<&str>) + Send + 'static,
     ) -> Self {
@@ -75,8 +75,10 @@ impl Progress {
             let (begun, mut meter, mut shown) = (Instant::now(), Meter::default(), false);
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let (elapsed, done) = (begun.elapsed(), measure());
-                let rate = meter.rate(elapsed, done);
-                show(Some(&line(&what, done, total, rate, elapsed)));
+                show(Some(&match done {
+                    Some(done) => line(&what, done, total, meter.rate(elapsed, done), elapsed),
+                    None => format!("{what}: {}", units::clock(elapsed.as_secs())),
+                }));
                 shown = true;
             }
             if shown {
@@ -157,7 +159,6 @@ impl Meter {
 fn line(what: &str, done: u64, total: Option<u64>, rate: u64, elapsed: Duration) -> String {
     let speed = format!("{}/s, {}", units::bytes(rate), units::clock(elapsed.as_secs()));
     match total.filter(|total| *total > 0) {
-        None if done == 0 => format!("{what}: {}", units::clock(elapsed.as_secs())),
         None => format!("{what}: {}, {speed}", units::bytes(done)),
         Some(total) => {
             // A file may have grown since its length was asked for.
@@ -185,7 +186,7 @@ mod tests {
         let show = move |line: Option<&str>| sink.lock().unwrap().push(line.map(String::from));
         let done = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&done);
-        let measure = move || counter.load(Ordering::Relaxed);
+        let measure = move || Some(counter.load(Ordering::Relaxed));
         (Progress::start_with("dumping app".into(), Some(1 << 20), done, measure, interval, show), shown)
     }
 
@@ -244,8 +245,7 @@ mod tests {
             "checking last/x: 10 B of 5 B (100 %), 0 B/s, 0:00",
             "it grew, and stands"
         );
-        assert_eq!(shown(0, None, 0, 65), "checking last/x: 1:05", "nobody counts");
-        assert_eq!(shown(0, Some(0), 0, 0), "checking last/x: 0:00");
+        assert_eq!(shown(0, Some(0), 0, 0), "checking last/x: 0 B, 0 B/s, 0:00");
         shown(u64::MAX, Some(u64::MAX), 1, u64::MAX);
         shown(0, Some(u64::MAX), 1, 0);
     }

@@ -35,6 +35,11 @@ pub fn age(seconds: i64) -> String {
     format!("{sign}{count} {unit}")
 }
 
+/// Names one after the other.
+pub fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

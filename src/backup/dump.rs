@@ -116,7 +116,8 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Wr
         runner.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
     let said = Listener::start(child.stderr.take());
     let place = path.to_path_buf();
-    let progress = Progress::of_others(format!("dumping {}", recipe.what), move || directory_size(&place));
+    let progress =
+        Progress::of_others(format!("dumping {}", recipe.what), move || Some(directory_size(&place)));
     let exit = child.wait();
     progress.finish();
     let said = said.finish();

@@ -18,7 +18,7 @@ use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Manifest, Scope,
 use crate::gpg::Gpg;
 use crate::lock::Lock;
 use crate::notify::{Event, Notifier};
-use crate::postgres::Server;
+use crate::postgres::{Client, Server};
 use crate::process::{ProgramError, Runner};
 use crate::settings::{Databases, Storage, Subject};
 use crate::{restore, retention, units};
@@ -89,7 +89,7 @@ impl Backup<'_> {
         for item in items {
             let begun = Instant::now();
             let recipe = Recipe::new(self.server, self.subject, &item, self.gpg().is_some(), passwords);
-            let backed_up = self.back_up(directory, &versions, &item, recipe);
+            let backed_up = self.back_up(directory, &client, &versions, &item, recipe);
             if let Err(BackupError::Program(ProgramError::Interrupted(_))) = &backed_up {
                 return backed_up.map(drop);
             }
@@ -105,6 +105,7 @@ impl Backup<'_> {
     fn back_up(
         &self,
         directory: &BackupDirectory,
+        client: &Client,
         versions: &preflight::Versions,
         item: &Item,
         recipe: Recipe,
@@ -113,6 +114,7 @@ impl Backup<'_> {
         let suffix = self.storage.ending();
         let (begun, time) = (Instant::now(), self.unused_time(directory, &item.name, &suffix)?);
         let (name, format) = (&item.name, recipe.format);
+        let origin = preflight::origin(client, item);
         log::info!("{name}: dumping from {} (PostgreSQL {})", self.server.address(), versions.server);
         let file = BackupName::compose(name, &Slot::Last.stamp(&time), &suffix);
         let path = directory.partial().join(file.as_str());
@@ -128,6 +130,7 @@ impl Backup<'_> {
             created_at: time.timestamp().as_second(),
             duration_seconds: begun.elapsed().as_secs_f64(),
             scope: item.scope,
+            origin,
             verified: None,
         };
         let published = publish::publish(directory, &suffix, &partial, &manifest, &time)?;

@@ -183,6 +183,7 @@ mod tests {
             created_at: 0,
             duration_seconds: 0.0,
             scope: Scope::Database,
+            origin: None,
             verified: None,
         };
         let written = backups.root().join("written");

@@ -88,6 +88,20 @@ impl Verification {
     }
 }
 
+/// What a database was like on the server when it was backed up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The bytes that it took there; unknown to roles that may not connect to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The encoding of its text.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+}
+
 /// Facts about one backup, written when it was published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -114,6 +128,9 @@ pub struct Manifest {
     /// What it is of.
     #[serde(default)]
     pub scope: Scope,
+    /// What its database was like on the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// When it was last verified after it was published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verification>,

@@ -94,7 +94,7 @@ fn print_table(entries: &[Entry]) {
 }
 
 /// How long ago a backup was verified, or that it is broken.
-fn verified(entry: &Entry, now: i64) -> Cell {
+pub(super) fn verified(entry: &Entry, now: i64) -> Cell {
     match entry.manifest.as_ref().and_then(|manifest| manifest.verified.as_ref()) {
         None => Cell::from("-"),
         Some(verification) if verification.error.is_some() => Cell::from("BROKEN").painted(Paint::Red),

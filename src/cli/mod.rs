@@ -6,6 +6,8 @@ mod cleanup;
 mod health;
 mod history;
 mod list;
+mod picker;
+mod question;
 mod restore;
 mod schedule;
 mod status;
@@ -43,7 +45,7 @@ const COMMANDS: [Command; 9] = [
     },
     Command {
         name: "restore",
-        usage: "restore [--keep-previous] [--yes] FILE [TARGET]",
+        usage: "restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [FILE [TARGET]]",
         summary: "restore SLOT/NAME or a path, all or nothing",
         help: restore::HELP,
         run: restore::run,

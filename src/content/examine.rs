@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{ContentError, Findings, Inspector, Keys, Listing, Unpacked, inspect_directory};
+use super::{
+    Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, inspect_directory, recognise,
+};
 use crate::progress::Progress;
 
 /// Bytes read at a time.
@@ -49,6 +51,20 @@ pub fn examine(
     };
     keys.runner.check()?;
     Ok(examination)
+}
+
+/// What something holds, by its beginning: nothing when it is no dump, or its wrappings do not come off.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn peek(opened: File, keys: &Keys) -> Result<Option<Content>, ContentError> {
+    if opened.metadata().map_err(ContentError::Read)?.is_dir() {
+        return Ok(Some(Content::Directory));
+    }
+    let (dump, failure) = Unpacked::open(opened, keys)?;
+    let mut head = Vec::with_capacity(HEAD);
+    let read = dump.take(HEAD as u64).read_to_end(&mut head);
+    Ok(recognise(&head).filter(|_| failure.is_none() && read.is_ok()))
 }
 
 fn examine_directory(path: &Path, keys: &Keys) -> Result<Examination, ContentError> {

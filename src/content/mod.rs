@@ -16,7 +16,7 @@ use crate::compress::Packing;
 use crate::process::{Interrupted, ProgramError};
 
 pub use directory::{Listing, inspect_directory};
-pub use examine::{Examination, examine};
+pub use examine::{Examination, examine, peek};
 pub use inspector::{Findings, Inspector};
 pub use snapshot::Snapshot;
 pub use unpacked::{Keys, Unpacked};

@@ -66,6 +66,14 @@ impl Version {
     }
 }
 
+impl Version {
+    /// Whether it knows the setting `transaction_timeout`, which pg_dump and pg_restore set since that version whatever
+    /// the server, and which older servers fail at.
+    pub fn knows_transaction_timeout(&self) -> bool {
+        self.major >= 17
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -98,6 +106,11 @@ impl Client {
     #[must_use]
     pub fn of_database(&self, database: &DatabaseName) -> Self {
         Self { database: database.clone(), ..self.clone() }
+    }
+
+    /// The database that it talks to.
+    pub fn database(&self) -> &DatabaseName {
+        &self.database
     }
 
     /// The server.
@@ -175,18 +188,19 @@ impl Client {
         sql: &str,
         variables: &[(&str, &str)],
     ) -> Result<T, DatabaseError> {
-        let output = self.runner.run(&mut self.psql(variables), sql.as_bytes())?;
-        let text = output.stdout.trim_ascii();
-        let text = if text.is_empty() { b"null" } else { text };
-        serde_json::from_slice(text).map_err(|error| DatabaseError::Answer(error.to_string()))
+        answer(&self.execute(sql, variables)?)
     }
 
     /// Gives orders.
     ///
     /// # Errors
     /// When psql fails; it stops at the first failing order.
-    pub fn execute(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
-        Ok(self.runner.run(&mut self.psql(variables), sql.as_bytes())?)
+    pub fn execute(
+        &self,
+        sql: impl AsRef<[u8]>,
+        variables: &[(&str, &str)],
+    ) -> Result<Output, DatabaseError> {
+        Ok(self.runner.run(&mut self.psql(variables), sql.as_ref())?)
     }
 
     /// Gives orders that must be carried out even after a stop signal.
@@ -195,6 +209,18 @@ impl Client {
     /// When psql fails.
     pub fn clean_up(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
         Ok(self.runner.run_regardless(&mut self.psql(variables), sql.as_bytes())?)
+    }
+
+    /// Asks a question like [`Self::ask`], even after a stop signal.
+    ///
+    /// # Errors
+    /// When psql fails or answers something else.
+    pub fn ask_regardless<T: DeserializeOwned>(
+        &self,
+        sql: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<T, DatabaseError> {
+        answer(&self.clean_up(sql, variables)?)
     }
 
     /// One of PostgreSQL's programs, told where to connect.
@@ -214,6 +240,12 @@ impl Client {
         command.args(["--file", "-"]);
         command
     }
+}
+
+fn answer<T: DeserializeOwned>(output: &Output) -> Result<T, DatabaseError> {
+    let text = output.stdout.trim_ascii();
+    let text = if text.is_empty() { b"null" } else { text };
+    serde_json::from_slice(text).map_err(|error| DatabaseError::Answer(error.to_string()))
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Journal {
 }
 
 const PREFIX: &str = ".restore-";
+/// What a comment of ours on a database begins with.
+pub(super) const MARK: &str = "backupgram ";
 /// How long the server may take to end what a killed psql was doing.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,28 @@ const DROP_LARGEST_TABLES: &str = r"
     ORDER BY pg_table_size(oid) DESC LIMIT 20
     \gexec
 ";
+
+/// The databases of one restore. The pattern is as strict as the names are.
+const LEFT: &str = "
+    SELECT coalesce(json_agg(json_build_object('name', datname, 'is_template', datistemplate,
+                                               'comment', shobj_description(oid, 'pg_database'))), '[]')
+    FROM pg_database WHERE datname ~ ('^_backupgram_(scratch|replaced)_' || :'tag' || '(_[0-9]+)?$');
+";
+
+/// Counts what a database holds that is not of every database.
+const COUNT_CONTENTS: &str = "
+    SELECT count(*) FROM pg_class
+    WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
+                               'pg_toast'::regnamespace);
+";
+
+/// A database that carries the name of one of ours.
+#[derive(Debug, Deserialize)]
+struct Left {
+    name: DatabaseName,
+    is_template: bool,
+    comment: Option<String>,
+}
 
 /// Ends the sessions of one restore, which carry its scratch database's name, and counts them.
 const END_SESSIONS: &str = "
@@ -65,6 +89,11 @@ impl Journal {
     /// What is loaded into.
     pub fn scratch(&self) -> DatabaseName {
         self.name("scratch")
+    }
+
+    /// What the database at a place in a dump of several is loaded into.
+    pub fn staged(&self, at: usize) -> DatabaseName {
+        DatabaseName::ours("scratch", &format!("{}_{at}", self.tag))
     }
 
     /// What a replaced database is called until it is dropped.
@@ -102,27 +131,20 @@ impl Journal {
     /// When one cannot be dropped; it is not forgotten then.
     pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
         self.settle(client)?;
-        self.make_room(client);
-        let drop = |name: DatabaseName| {
-            format!("DROP DATABASE IF EXISTS {} WITH (FORCE);\n", identifier(name.as_str()))
-        };
-        // The notice that there was none is not worth a line.
-        let quietly = "SET client_min_messages = warning;\n";
-        client.clean_up(&format!("{quietly}{}{}", drop(self.scratch()), drop(self.replaced())), &[])?;
+        let left: Vec<Left> = client.ask_regardless(LEFT, &[("tag", &self.tag)])?;
+        for left in left {
+            match is_ours(client, &left)? {
+                true => drop_database(client, &left)?,
+                false => log::warn!(
+                    "database {} has a name of ours, but is not marked as ours: it stays",
+                    left.name
+                ),
+            }
+        }
         let path = self.path(directory);
         let removed = durable::remove_if_there(&path).and_then(|_| durable::sync_parent(&path));
         removed.unwrap_or_else(|error| log::warn!("cannot remove {}: {error}", path.display()));
         Ok(())
-    }
-
-    /// DROP DATABASE begins with a checkpoint, which cannot be written on a disk that the load has filled, and
-    /// nobody can connect to what it leaves. The files of a dropped table go without one.
-    fn make_room(&self, client: &Client) {
-        let scratch = client.of_database(&self.scratch());
-        // A scratch database that has taken the target's name, or was never made, is not there.
-        if let Err(error) = scratch.clean_up(DROP_LARGEST_TABLES, &[]) {
-            log::debug!("{} was not emptied: {error}", self.scratch());
-        }
     }
 
     fn read(path: &Path) -> io::Result<Self> {
@@ -133,6 +155,31 @@ impl Journal {
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore")),
         }
     }
+}
+
+/// Whether a database that has one of our names is ours: its comment says so, or a restore was killed before it could
+/// write one, and then there is nothing in it.
+fn is_ours(client: &Client, left: &Left) -> Result<bool, DatabaseError> {
+    match &left.comment {
+        Some(comment) => Ok(comment.starts_with(MARK)),
+        None => Ok(client.of_database(&left.name).ask_regardless::<u64>(COUNT_CONTENTS, &[])? == 0),
+    }
+}
+
+/// DROP DATABASE begins with a checkpoint, which cannot be written on a disk that the load has filled, and nobody can
+/// connect to what it leaves. The files of a dropped table go without one.
+fn drop_database(client: &Client, left: &Left) -> Result<(), DatabaseError> {
+    if let Err(error) = client.of_database(&left.name).clean_up(DROP_LARGEST_TABLES, &[]) {
+        log::debug!("{} was not emptied: {error}", left.name);
+    }
+    let name = identifier(left.name.as_str());
+    let ordinary =
+        if left.is_template { format!("ALTER DATABASE {name} IS_TEMPLATE false;\n") } else { String::new() };
+    // The notice that it has gone meanwhile is not worth a line.
+    let quietly = "SET client_min_messages = warning;\n";
+    client
+        .clean_up(&format!("{quietly}{ordinary}DROP DATABASE IF EXISTS {name} WITH (FORCE);\n"), &[])
+        .map(drop)
 }
 
 /// Drops what killed restores left on this server. Only the holder of the directory's lock may call this.

@@ -1,4 +1,4 @@
-//! Loads a checked backup into the scratch database.
+//! Loads a checked backup into a database that is empty.
 //!
 //! SQL goes through psql. An archive that pg_restore can go to and fro in is loaded by several of its jobs at
 //! once; any other one is turned into SQL by pg_restore while it streams by.
@@ -14,21 +14,17 @@ use nix::sys::signal::Signal;
 use super::RestoreError;
 use super::convert::Converter;
 use super::psql::Psql;
-use super::scratch::Scratch;
 use super::source::Checked;
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
-use crate::postgres::Version;
+use crate::postgres::{Client, Version};
 use crate::process::{Listener, ProgramError};
 use crate::progress::Progress;
 
-/// Since this version pg_restore sets `transaction_timeout` whatever the server, and older servers fail at it.
-pub(super) const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
-
 /// How a backup is loaded.
 pub struct Loading<'a> {
-    /// Where to.
-    pub scratch: &'a Scratch<'a>,
+    /// Talks to the database that it is loaded into.
+    pub into: Client,
     /// The server's version.
     pub server: &'a Version,
     /// pg_restore's version.
@@ -92,25 +88,25 @@ impl Loading<'_> {
     /// transaction around it all would add no safety, while its locks on every object of a large schema can
     /// exceed the server's `max_locks_per_transaction`.
     fn load_sql(&self, backup: &Checked) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(self.scratch, &self.keys.runner)?;
+        let mut psql = Psql::start(&self.into, &self.keys.runner)?;
         let progress = self.progress(backup);
         let fed = backup.load(self.keys, |sql| psql.feed(&mut progress.reader(sql), self.server));
         psql.finish(fed)
     }
 
     fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<(), RestoreError> {
-        if self.tool.major >= KNOWS_TRANSACTION_TIMEOUT && self.server.major < KNOWS_TRANSACTION_TIMEOUT {
+        if self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout() {
             return self.load_converted(Converter::start(archive, &self.keys.runner)?);
         }
         let runner = &self.keys.runner;
-        let mut command = self.scratch.client().of_database(self.scratch.name()).command("pg_restore");
-        command.args(["--exit-on-error", "--no-password", "--dbname", self.scratch.name().as_str()]);
+        let mut command = self.into.command("pg_restore");
+        command.args(["--exit-on-error", "--no-password", "--dbname", self.into.database().as_str()]);
         command.arg(format!("--jobs={}", self.jobs)).env("PGOPTIONS", super::psql::SESSION_OPTIONS);
         archive.add_to(&mut command);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
         let said = Listener::start(child.stderr.take());
-        let progress = Progress::of_others(format!("loading {}", backup.label()), || 0);
+        let progress = Progress::of_others(format!("loading {}", backup.label()), || None);
         let exit = child.wait();
         progress.finish();
         let said = said.finish();
@@ -121,7 +117,7 @@ impl Loading<'_> {
     }
 
     fn load_converted(&self, mut converter: Converter) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(self.scratch, &self.keys.runner)?;
+        let mut psql = Psql::start(&self.into, &self.keys.runner)?;
         let fed = match converter.output() {
             Some(mut sql) => psql.feed(&mut sql, self.server),
             None => Ok(()),
@@ -133,7 +129,7 @@ impl Loading<'_> {
     fn load_stream(&self, backup: &Checked) -> Result<(), RestoreError> {
         let (mut converter, mut input) = Converter::start_streaming(&self.keys.runner)?;
         let progress = self.progress(backup);
-        let mut psql = Psql::start(self.scratch, &self.keys.runner)?;
+        let mut psql = Psql::start(&self.into, &self.keys.runner)?;
         let (keys, progress, signaller) = (self.keys, &progress, converter.signaller());
         let fed = thread::scope(|scope| {
             let feeding = scope.spawn(move || {

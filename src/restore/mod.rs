@@ -1,9 +1,12 @@
 //! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
 //! only when that is complete does the scratch database take the target's name.
 
+mod cluster;
 mod convert;
+mod error;
 mod journal;
 mod load;
+mod preflight;
 mod properties;
 mod psql;
 mod scratch;
@@ -11,142 +14,27 @@ mod source;
 mod swap;
 mod unpack;
 
-use std::fmt;
-use std::io;
 use std::time::{Duration, Instant};
 
 use jiff::Zoned;
 
-use crate::catalog::{BackupDirectory, DatabaseName, DirectoryError};
-use crate::content::{ContentError, Keys};
-use crate::lock::{Lock, LockError};
-use crate::postgres::{Client, DatabaseError, Server};
+use crate::catalog::{BackupDirectory, DatabaseName, Scope};
+use crate::content::{Content, Keys};
+use crate::lock::Lock;
+use crate::postgres::{Client, Server, Version};
 use crate::process::{Interrupted, ProgramError, Runner};
 use crate::settings::Storage;
 use crate::units;
+use cluster::{ClusterLoad, Made};
+use journal::Journal;
 use load::Loading;
+use preflight::Standing;
 use properties::Properties;
 use scratch::Scratch;
 
+pub use error::RestoreError;
 pub use journal::sweep;
 pub use source::{Checked, Source};
-
-/// Why a restore failed. The target is as it was.
-#[derive(Debug)]
-pub enum RestoreError {
-    /// Another run holds the lock.
-    Locked(LockError),
-    /// The backup directory cannot be used, or has no such backup.
-    Directory(DirectoryError),
-    /// The backup cannot be opened or read.
-    Open(String, io::Error),
-    /// It is damaged, or cannot be read as a backup.
-    Content(String, ContentError),
-    /// It is a kind of backup that this version cannot restore.
-    Unsupported(String, &'static str),
-    /// It is no dump at all.
-    Foreign(String),
-    /// The directory in it cannot be unpacked.
-    Unpack(String, io::Error),
-    /// The dump in it would be loaded into a database of its own choice.
-    Connects(String),
-    /// It changed between being checked and being loaded.
-    Changed(String),
-    /// No target was named, and the backup does not say which database it is of.
-    NoTarget(String),
-    /// The target is one that must not be replaced.
-    Protected(DatabaseName),
-    /// The target was left invalid by an interrupted DROP DATABASE.
-    Invalid(DatabaseName),
-    /// The server cannot be reached or refused an order.
-    Database(DatabaseError),
-    /// A program failed.
-    Program(ProgramError),
-    /// The SQL could not be read while it was loaded.
-    Read(io::Error),
-    /// psql stopped reading.
-    Feed(io::Error),
-    /// pg_restore stopped reading.
-    Convert(io::Error),
-    /// The loaded database could not take the target's name.
-    Swap(DatabaseName, String),
-    /// The note about the scratch database cannot be kept.
-    Journal(io::Error),
-    /// There are no random numbers.
-    Random(String),
-    /// The user said no.
-    Declined,
-}
-
-impl fmt::Display for RestoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Locked(error) => error.fmt(f),
-            Self::Directory(error) => error.fmt(f),
-            Self::Open(label, error) => write!(f, "cannot read {label}: {error}"),
-            Self::Content(label, error) => write!(f, "{label} {error}"),
-            Self::Unpack(label, error) => write!(f, "cannot unpack {label}: {error}"),
-            Self::Unsupported(label, what) => {
-                write!(f, "{label} is {what}, which this version cannot restore")
-            }
-            Self::Foreign(label) => write!(f, "{label} is not a dump by pg_dump"),
-            Self::Connects(label) => write!(
-                f,
-                "{label} was made with --create and would connect to a database of its own choice; load it with psql"
-            ),
-            Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
-            Self::NoTarget(label) => {
-                write!(f, "{label} does not say which database it is of: name the target")
-            }
-            Self::Protected(name) => write!(f, "database {name} belongs to the server and is not replaced"),
-            Self::Invalid(name) => {
-                write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
-            }
-            Self::Database(error) => error.fmt(f),
-            Self::Program(error) => error.fmt(f),
-            Self::Read(error) => write!(f, "cannot read the backup: {error}"),
-            Self::Feed(error) => write!(f, "psql stopped reading: {error}"),
-            Self::Convert(error) => write!(f, "pg_restore stopped reading: {error}"),
-            Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
-            Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
-            Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
-            Self::Declined => f.write_str("nothing was restored"),
-        }
-    }
-}
-
-impl std::error::Error for RestoreError {}
-
-impl From<DirectoryError> for RestoreError {
-    fn from(error: DirectoryError) -> Self {
-        Self::Directory(error)
-    }
-}
-
-impl From<DatabaseError> for RestoreError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<ProgramError> for RestoreError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
-}
-
-impl RestoreError {
-    /// The stop signal behind the error, if that is what ended the restore.
-    pub fn interrupted(&self) -> Option<Interrupted> {
-        match self {
-            Self::Content(_, error) => error.interrupted(),
-            Self::Program(ProgramError::Interrupted(interrupted))
-            | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
-            | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
-            _ => None,
-        }
-    }
-}
 
 /// What to restore.
 #[derive(Debug, Clone)]
@@ -157,18 +45,42 @@ pub struct Request {
     pub target: Option<DatabaseName>,
     /// Whether the replaced database stays under another name.
     pub keep_previous: bool,
+    /// Whether it is tried even where the server's disk seems too small.
+    pub ignore_space: bool,
+    /// Whether everything is checked and nothing done.
+    pub dry_run: bool,
 }
 
-/// What is about to be replaced, for the question whether it may be.
-pub struct Plan<'a> {
+/// What is about to happen, for the question whether it may.
+#[derive(Debug, Clone)]
+pub struct Plan {
     /// The backup.
-    pub file: &'a str,
-    /// The target.
-    pub target: &'a DatabaseName,
+    pub file: String,
     /// The server's address.
     pub server: String,
-    /// Asks for the size in bytes of the database that will be replaced, if there is one.
-    pub replaces: &'a dyn Fn() -> Result<Option<u64>, RestoreError>,
+    /// What the backup goes into.
+    pub goal: Goal,
+    /// The size in bytes of the database that will be replaced, if there is one.
+    pub replaces: Option<u64>,
+}
+
+/// What a backup goes into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// One database, which is replaced or made.
+    Database(DatabaseName),
+    /// The server as a whole, or its roles.
+    Server(Scope),
+}
+
+impl Goal {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Database(name) => name.as_str(),
+            Self::Server(scope) => scope.name(),
+        }
+    }
 }
 
 /// A restore with everything that it needs.
@@ -181,6 +93,16 @@ pub struct Restore<'a> {
     pub jobs: usize,
     /// Starts the programs.
     pub runner: &'a Runner,
+}
+
+/// A restore on its way.
+struct Run<'a> {
+    directory: BackupDirectory,
+    client: Client,
+    keys: Keys,
+    goal: Goal,
+    request: &'a Request,
+    jobs: usize,
 }
 
 impl Restore<'_> {
@@ -196,68 +118,117 @@ impl Restore<'_> {
         let directory = BackupDirectory::new(&self.storage.directory);
         directory.prepare()?;
         let source = Source::open(&directory, &request.file)?;
-        let target = request.target.clone().or_else(|| source.database());
-        let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
-        if ["postgres", "template0", "template1"].contains(&target.as_str()) {
-            return Err(RestoreError::Protected(target));
-        }
+        let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
+        let goal = goal(&source, &keys, request.target.as_ref())?;
         let client = Client::new(self.server.clone(), DatabaseName::maintenance(), self.runner.clone());
+        let run = Run { directory, client, keys, goal, request, jobs: self.jobs };
+        let plan = run.plan(&source)?;
+        if request.dry_run {
+            return run.rehearse(source, &plan);
+        }
         // Before the lock: somebody who went away from the question must not hold up every backup.
-        self.ask(&client, &source, &target, confirm)?;
+        if !confirm(&plan).map_err(ProgramError::Interrupted)? {
+            return Err(RestoreError::Declined);
+        }
         let patience = Duration::from_secs(self.storage.lock_wait.into());
-        let _lock =
-            Lock::take(directory.root(), "restore", patience, self.runner).map_err(RestoreError::Locked)?;
+        let _lock = Lock::take(run.directory.root(), "restore", patience, self.runner)
+            .map_err(RestoreError::Locked)?;
         let begun = Instant::now();
-        directory.sweep_partial()?;
-        let passphrase = self.storage.passphrase.clone();
-        let keys = Keys { passphrase, runner: self.runner.clone() };
-        let backup = source.check(&keys)?;
+        run.directory.sweep_partial()?;
+        sweep(&run.directory, &run.client);
+        let backup = source.check(&run.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
-        self.replace(&directory, &client, &backup, &keys, &target, request.keep_previous)?;
-        log::info!("restore succeeded: database {target}, {:.1} s", begun.elapsed().as_secs_f64());
+        match &run.goal {
+            Goal::Database(target) => run.replace(&backup, target)?,
+            Goal::Server(_) => run.load_server(&backup)?,
+        }
+        log::info!("restore succeeded: {}, {:.1} s", described(&run.goal), begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// What a backup goes into: told by its content, and for one database by its target.
+fn goal(source: &Source, keys: &Keys, target: Option<&DatabaseName>) -> Result<Goal, RestoreError> {
+    if source.peek(keys)? == Some(Content::Cluster) {
+        let scope = source.scope();
+        return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
+            true => Ok(Goal::Server(scope)),
+            false => Err(RestoreError::NotOneDatabase(source.label.clone(), scope)),
+        };
+    }
+    let target = target.cloned().or_else(|| source.database());
+    let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
+    match ["postgres", "template0", "template1"].contains(&target.as_str()) {
+        true => Err(RestoreError::Protected(target)),
+        false => Ok(Goal::Database(target)),
+    }
+}
+
+fn described(goal: &Goal) -> String {
+    match goal {
+        Goal::Database(name) => format!("database {name}"),
+        Goal::Server(scope) => scope.described().to_owned(),
+    }
+}
+
+impl Run<'_> {
+    /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
+    fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
+        self.client.wait_until_ready()?;
+        let target = match &self.goal {
+            Goal::Database(target) => target.clone(),
+            Goal::Server(scope) => DatabaseName::of_scope(*scope),
+        };
+        let standing = Standing::of(&self.client, &target)?;
+        let mut replaces = None;
+        match &self.goal {
+            Goal::Server(_) => standing.check_server()?,
+            Goal::Database(target) => {
+                let existing = usable(&self.client, target)?;
+                standing.check_database(target)?;
+                if let (Some(needed), false) = (source.size_on_server(), self.request.ignore_space) {
+                    standing.check_space(needed, existing.as_ref())?;
+                }
+                replaces = existing.map(|properties| properties.size);
+            }
+        }
+        let server = self.client.server().address();
+        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces })
+    }
+
+    /// Checks the backup, and says what a restore would do.
+    fn rehearse(&self, source: Source, plan: &Plan) -> Result<(), RestoreError> {
+        let said = plan.to_string();
+        let backup = source.check(&self.keys)?;
+        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
+        if let Goal::Server(_) = self.goal {
+            self.cluster_load(&self.client.server_version()?, None).announce(&backup)?;
+        }
+        log::info!("dry run, nothing was changed: {said}");
         Ok(())
     }
 
-    fn ask(
-        &self,
-        client: &Client,
-        source: &Source,
-        target: &DatabaseName,
-        confirm: impl FnOnce(&Plan) -> Result<bool, Interrupted>,
-    ) -> Result<(), RestoreError> {
-        let size = || -> Result<Option<u64>, RestoreError> {
-            client.wait_until_ready()?;
-            Ok(Properties::of(client, target)?.map(|properties| properties.size))
-        };
-        let plan = Plan { file: &source.label, target, server: self.server.address(), replaces: &size };
-        match confirm(&plan).map_err(ProgramError::Interrupted)? {
-            true => Ok(()),
-            false => Err(RestoreError::Declined),
-        }
-    }
-
-    fn replace(
-        &self,
-        directory: &BackupDirectory,
-        client: &Client,
-        backup: &Checked,
-        keys: &Keys,
-        target: &DatabaseName,
-        keep_previous: bool,
-    ) -> Result<(), RestoreError> {
-        client.wait_until_ready()?;
+    fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
+        let client = &self.client;
         let (version, tool) = (client.server_version()?, client.program_version("pg_restore")?);
-        sweep(directory, client);
         let existing = usable(client, target)?;
-        let scratch = Scratch::create(directory, client, target, existing.as_ref())?;
+        let scratch = Scratch::create(&self.directory, client, target, existing.as_ref())?;
         log::info!("loading into scratch database {}", scratch.name());
-        let (jobs, workplace) = (self.jobs, directory.partial());
-        Loading { scratch: &scratch, server: &version, tool: &tool, jobs, keys, workplace }.load(backup)?;
+        let loading = Loading {
+            into: scratch.inside(),
+            server: &version,
+            tool: &tool,
+            jobs: self.jobs,
+            keys: &self.keys,
+            workplace: self.directory.partial(),
+        };
+        loading.load(backup)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
         let existing = usable(client, target)?;
         if let Some(properties) = &existing {
-            scratch.client().execute(&properties.orders(scratch.name().as_str()), &[])?;
+            scratch.client().execute(properties.orders(scratch.name().as_str()), &[])?;
         }
+        let keep_previous = self.request.keep_previous;
         let kept_as = if keep_previous { previous_name(target) } else { scratch.journal().replaced() };
         swap::swap(&scratch, target, existing.as_ref(), &kept_as)?;
         match (existing, keep_previous) {
@@ -268,6 +239,49 @@ impl Restore<'_> {
             (Some(_), false) => log::info!("database {target} is restored; the previous one will be dropped"),
         }
         Ok(())
+    }
+
+    /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.
+    fn load_server(&self, backup: &Checked) -> Result<(), RestoreError> {
+        let version = self.client.server_version()?;
+        let journal = Journal::begin(&self.directory, self.client.server().address())?;
+        let mut made = Made::default();
+        let signed = self.client.signed(journal.scratch().as_str());
+        let mut load = self.cluster_load(&version, Some(&journal));
+        load.client = &signed;
+        let loaded = load.load(backup, &mut made);
+        // Databases first: a role that owns one cannot be dropped.
+        if let Err(error) = journal.end(&self.directory, &self.client) {
+            log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
+        }
+        if loaded.is_err() && !made.is_empty() {
+            match made.undo(&self.client) {
+                Ok(()) => log::info!("taken away again: {made}"),
+                Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),
+            }
+        }
+        loaded
+    }
+
+    fn cluster_load<'a>(&'a self, server: &'a Version, journal: Option<&'a Journal>) -> ClusterLoad<'a> {
+        ClusterLoad { client: &self.client, server, keys: &self.keys, journal, tablespaces_in_place: false }
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { file, server, goal, replaces } = self;
+        match (goal, replaces) {
+            (Goal::Database(name), Some(size)) => {
+                write!(f, "database {name} on {server} ({}) will be replaced by {file}", units::bytes(*size))
+            }
+            (Goal::Database(name), None) => write!(f, "database {name} on {server} will be made from {file}"),
+            (Goal::Server(scope), _) => write!(
+                f,
+                "what {file} holds, which is {}, will be made on {server}; what is there stays as it is",
+                scope.described()
+            ),
+        }
     }
 }
 

@@ -103,6 +103,11 @@ impl Properties {
         self.row.datconnlimit == -2
     }
 
+    /// Whether it lies where databases lie unless told otherwise.
+    pub fn is_in_default_tablespace(&self) -> bool {
+        self.tablespace == "pg_default"
+    }
+
     /// Whether other databases are made from this one.
     pub fn is_template(&self) -> bool {
         self.row.datistemplate

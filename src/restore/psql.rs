@@ -1,4 +1,4 @@
-//! psql taking SQL into the scratch database.
+//! psql taking SQL into a database.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{ChildStdin, Stdio};
@@ -7,9 +7,7 @@ use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
-use super::load::KNOWS_TRANSACTION_TIMEOUT;
-use super::scratch::Scratch;
-use crate::postgres::Version;
+use crate::postgres::{Client, Version};
 use crate::process::{Child, Listener, ProgramError, Runner};
 
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
@@ -30,12 +28,12 @@ pub struct Psql {
 }
 
 impl Psql {
-    /// Starts it.
+    /// Starts it, connected to the client's database.
     ///
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
-    pub fn start(scratch: &Scratch, runner: &Runner) -> Result<Self, ProgramError> {
-        let mut command = scratch.client().of_database(scratch.name()).command("psql");
+    pub fn start(client: &Client, runner: &Runner) -> Result<Self, ProgramError> {
+        let mut command = client.command("psql");
         command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
         command.env("PGOPTIONS", SESSION_OPTIONS);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -49,18 +47,33 @@ impl Psql {
     /// # Errors
     /// When the SQL cannot be read, or psql stops reading.
     pub fn feed(&mut self, sql: &mut dyn Read, server: &Version) -> Result<(), RestoreError> {
-        let Some(stdin) = &mut self.stdin else { return Ok(()) };
         let mut preamble = Vec::with_capacity(PREAMBLE);
         sql.take(PREAMBLE as u64).read_to_end(&mut preamble).map_err(RestoreError::Read)?;
-        if server.major < KNOWS_TRANSACTION_TIMEOUT {
+        if !server.knows_transaction_timeout() {
             blank(&mut preamble, TRANSACTION_TIMEOUT);
         }
-        stdin.write_all(&preamble).map_err(RestoreError::Feed)?;
+        self.order(&preamble)?;
+        self.feed_as_it_is(sql)
+    }
+
+    /// Feeds it something of our own.
+    ///
+    /// # Errors
+    /// When psql stops reading.
+    pub fn order(&mut self, sql: impl AsRef<[u8]>) -> Result<(), RestoreError> {
+        self.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(sql.as_ref())).map_err(RestoreError::Feed)
+    }
+
+    /// Feeds it SQL of which nothing need be changed for this server.
+    ///
+    /// # Errors
+    /// When the SQL cannot be read, or psql stops reading.
+    pub fn feed_as_it_is(&mut self, sql: &mut dyn Read) -> Result<(), RestoreError> {
         let mut chunk = vec![0; 64 * 1024];
         loop {
             match sql.read(&mut chunk) {
                 Ok(0) => return Ok(()),
-                Ok(length) => stdin.write_all(&chunk[..length]).map_err(RestoreError::Feed)?,
+                Ok(length) => self.order(&chunk[..length])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(RestoreError::Read(error)),
             }

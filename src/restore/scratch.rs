@@ -1,7 +1,7 @@
 //! The scratch database that a backup is loaded into.
 
 use super::RestoreError;
-use super::journal::Journal;
+use super::journal::{Journal, MARK};
 use super::properties::Properties;
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::postgres::Client;
@@ -34,9 +34,8 @@ impl<'a> Scratch<'a> {
         let client = client.signed(name.as_str());
         let mut scratch = Self { directory, client, journal, name, oid: 0 };
         let clauses = like.map(Properties::create_clauses).unwrap_or_default();
-        let comment = literal(&format!(
-            "backupgram loads a backup of {target} into this; it will be renamed or dropped"
-        ));
+        let comment =
+            literal(&format!("{MARK}loads a backup of {target} into this; it will be renamed or dropped"));
         let name = identifier(scratch.name.as_str());
         let sql = format!(
             "CREATE DATABASE {name} TEMPLATE template0 {clauses};\nCOMMENT ON DATABASE {name} IS {comment};"
@@ -60,6 +59,11 @@ impl<'a> Scratch<'a> {
     /// A client whose sessions carry its name.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// A client of it, whose sessions carry its name, too.
+    pub fn inside(&self) -> Client {
+        self.client.of_database(&self.name)
     }
 
     /// The note that it was made by.

@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::RestoreError;
-use crate::catalog::{BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Slot};
-use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, examine};
+use crate::catalog::{BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Scope, Slot};
+use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, examine, peek};
+use crate::process::ProgramError;
 use crate::progress::Progress;
 
 /// An opened backup.
@@ -101,6 +102,28 @@ impl Source {
         by_slot.or_else(|| name.latest_parts()).map(|parts| parts.database)
     }
 
+    /// What it holds, by its beginning; nothing when it is no dump, or cannot be opened.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a stop signal comes.
+    pub fn peek(&self, keys: &Keys) -> Result<Option<Content>, RestoreError> {
+        let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
+        let peeked = peek(file, keys);
+        keys.runner.check().map_err(ProgramError::Interrupted)?;
+        peeked.map_err(|error| RestoreError::Content(self.label.clone(), error))
+    }
+
+    /// What a dump that is not of one database is of.
+    pub fn scope(&self) -> Scope {
+        let by_manifest = self.manifest.as_ref().map(|manifest| manifest.scope);
+        by_manifest.filter(|scope| *scope != Scope::Database).unwrap_or(Scope::Cluster)
+    }
+
+    /// The bytes that the database took on its server when it was backed up, where that is known.
+    pub fn size_on_server(&self) -> Option<u64> {
+        self.manifest.as_ref()?.origin.as_ref()?.size
+    }
+
     /// Reads all of it: its checksum against the manifest's, what is wrapped around it, and the dump.
     ///
     /// # Errors
@@ -118,9 +141,6 @@ impl Source {
         let findings = examination.judge(expected).map_err(content)?;
         if findings.makes_database {
             return Err(RestoreError::Connects(self.label));
-        }
-        if findings.content == Content::Cluster {
-            return Err(RestoreError::Unsupported(self.label, "a dump of a whole cluster or of its roles"));
         }
         if findings.content == Content::Directory && expected.is_none() {
             log::warn!("{}: without a manifest, only pg_restore vouches for its files", self.label);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use super::RestoreError;
+use super::journal::MARK;
 use super::properties::Properties;
 use super::scratch::Scratch;
 use crate::catalog::DatabaseName;
-use crate::postgres::quote::identifier;
+use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError};
 use crate::process::ProgramError;
 
@@ -77,11 +78,12 @@ fn orders(
     let (new, target) = (identifier(scratch.name().as_str()), target.as_str());
     let mut orders = vec!["BEGIN;".to_owned(), "SET LOCAL lock_timeout = '10s';".to_owned()];
     if like.is_some() {
-        orders.push(format!(
-            "ALTER DATABASE {} RENAME TO {};",
-            identifier(target),
-            identifier(kept_as.as_str())
-        ));
+        let kept = identifier(kept_as.as_str());
+        orders.push(format!("ALTER DATABASE {} RENAME TO {kept};", identifier(target)));
+        if *kept_as == scratch.journal().replaced() {
+            let mark = literal(&format!("{MARK}has replaced this database, which was called {target}"));
+            orders.push(format!("COMMENT ON DATABASE {kept} IS {mark};"));
+        }
     }
     orders.push(format!("ALTER DATABASE {new} RENAME TO {};", identifier(target)));
     orders.push(match like {

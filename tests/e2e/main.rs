@@ -29,6 +29,8 @@ mod formats;
 mod restore_faults;
 /// Dumps of a whole server, and of its roles.
 mod server_dumps;
+/// A whole server, or its roles, comes back where it is missing, or nothing of it does.
+mod server_restores;
 
 /// Who may ask.
 mod auth;

@@ -364,7 +364,9 @@ fn a_full_disk_of_the_server_changes_nothing() {
     let leave = 14 * 1024 * 1024;
     assert!(free > leave, "{free} bytes left");
     fs::write(&ballast, vec![1; usize::try_from(free - leave).unwrap()]).unwrap();
-    let outcome = Cli::restore(&server, &store, &file).run().failed();
+    let refused = Cli::restore(&server, &store, &file).run().exited_with(1);
+    refused.saying("the server's disk has 14.0 MiB free").saying("--ignore-space");
+    let outcome = Cli::restore(&server, &store, &file).args(["--ignore-space"]).run().failed();
     assert!(outcome.text().contains("No space left on device"), "{outcome}");
     assert_eq!(database.dump(), before);
     assert_eq!(properties(&server, &database.name), state);

@@ -25,18 +25,20 @@ fn loaded(server: &Cluster, store: &Store, sql: &str) {
 }
 
 /// Everything of a server's databases but those that came with it.
-fn contents(server: &Cluster) -> BTreeMap<String, String> {
+pub fn contents(server: &Cluster) -> BTreeMap<String, String> {
     let own = ["postgres", "template0", "template1"];
     let names = server.databases().into_iter().filter(|name| !own.contains(&name.as_str()));
     names.map(|name| (name.clone(), server.dump(&name))).collect()
 }
 
-const ROLES: &str = "SELECT rolname, rolcanlogin, rolcreatedb, rolconnlimit, rolpassword,
+/// What a server knows of its roles, apart from the login of the tests.
+pub const ROLES: &str = "SELECT rolname, rolcanlogin, rolcreatedb, rolconnlimit, rolpassword,
     (SELECT array_agg(m.roleid::regrole::text) FROM pg_auth_members m WHERE m.member = a.oid),
     (SELECT array_agg(setconfig::text) FROM pg_db_role_setting WHERE setrole = a.oid)
     FROM pg_authid a WHERE rolname !~ '^(pg_|backup_login)' ORDER BY 1";
 
-const MAKE_ROLES: &str = "CREATE ROLE \"odd 'role\" CREATEDB CONNECTION LIMIT 5;
+/// Roles whose names and settings break careless quoting.
+pub const MAKE_ROLES: &str = "CREATE ROLE \"odd 'role\" CREATEDB CONNECTION LIMIT 5;
     CREATE ROLE reader LOGIN PASSWORD 'it''s' IN ROLE \"odd 'role\";
     ALTER ROLE reader SET work_mem = '7MB'";
 

@@ -1,0 +1,61 @@
+//! Questions to whoever sits at the terminal.
+
+use std::io::BufRead;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::process::{Interrupted, Runner};
+use crate::terminal;
+
+/// Asks on standard error and hears the answers on standard input.
+pub(super) struct Questions {
+    runner: Runner,
+    wanted: Sender<()>,
+    answers: Receiver<Option<String>>,
+}
+
+impl Questions {
+    /// Nothing is read before something is asked.
+    pub fn new(runner: Runner) -> Self {
+        let (wanted, wishes) = bounded::<()>(0);
+        let (tell, answers) = bounded(1);
+        // On a thread of its own: a read from the terminal goes on after a signal. Without one nobody answers.
+        let _ = thread::Builder::new().name("answers".into()).spawn(move || {
+            for () in wishes {
+                let mut line = String::new();
+                let read = std::io::stdin().lock().read_line(&mut line);
+                let answer = matches!(read, Ok(1..)).then(|| line.trim_end_matches(['\n', '\r']).to_owned());
+                if tell.send(answer).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { runner, wanted, answers }
+    }
+
+    /// Says something. Names in it may be anybody's.
+    pub fn say(&self, text: &str) {
+        eprintln!("{}", terminal::printable(text));
+    }
+
+    /// The answer to a question, or nothing when there is no more to be read.
+    ///
+    /// # Errors
+    /// When a stop signal comes first.
+    pub fn ask(&self, question: &str) -> Result<Option<String>, Interrupted> {
+        eprint!("{}", terminal::printable(question));
+        if self.wanted.send(()).is_err() {
+            return Ok(None);
+        }
+        loop {
+            self.runner.check()?;
+            match self.answers.recv_timeout(Duration::from_millis(100)) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a dump of a whole server would make, read from it before anything is made.
+
+use super::order::Order;
+use crate::catalog::DatabaseName;
+use crate::sql::{Edit, Editor, HEAD, Refusal};
+
+/// Databases that every server comes with: what a dump holds for them goes into those that are there.
+pub const OF_EVERY_SERVER: [&str; 3] = ["postgres", "template1", "template0"];
+
+/// Where in a dump a statement stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Section {
+    /// Before the first database.
+    #[default]
+    Globals,
+    /// About a database that every server has, or in it once the dump has gone there.
+    OfEveryServer(String, bool),
+    /// About a database or in it.
+    Database(String),
+}
+
+impl Section {
+    /// The section in which an order stands that comes next.
+    pub fn follow(&mut self, order: &Order) {
+        let (name, is_inside) = match order {
+            Order::CreateDatabase(name, _) => (name, false),
+            Order::Connect(name) => (name, true),
+            _ => return,
+        };
+        *self = match OF_EVERY_SERVER.contains(&name.as_str()) {
+            true => Self::OfEveryServer(name.clone(), is_inside),
+            false => Self::Database(name.clone()),
+        };
+    }
+}
+
+/// What a statement before the first database is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The session.
+    Session,
+    /// A role.
+    Role(String),
+    /// A tablespace.
+    Tablespace(String),
+}
+
+/// What a dump holds.
+#[derive(Debug, Default)]
+pub struct Survey {
+    section: Section,
+    /// The roles that it makes.
+    pub roles: Vec<String>,
+    /// The tablespaces that it makes.
+    pub tablespaces: Vec<String>,
+    /// The statements that make them, in their order.
+    pub globals: Vec<(Subject, Vec<u8>)>,
+    /// The databases that it makes.
+    pub databases: Vec<DatabaseName>,
+    /// What it says of what they are for, as the end of a statement.
+    pub comments: Vec<(DatabaseName, Vec<u8>)>,
+    /// The databases of every server for which it holds something.
+    pub of_every_server: Vec<DatabaseName>,
+}
+
+impl Editor for Survey {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        let order = Order::of(head)?;
+        self.section.follow(&order);
+        match &self.section {
+            Section::Globals => self.note_global(order, head)?,
+            Section::Database(database) => match order {
+                Order::CreateDatabase(name, _) => self.databases.push(database_name(&name)?),
+                Order::Connect(name) if !self.databases.iter().any(|known| known.as_str() == name) => {
+                    let what = format!("fills database {name}, which it does not make: load it with psql");
+                    return Err(Refusal(what));
+                }
+                Order::CommentOnDatabase(name, at) if name == *database => {
+                    self.comments.push((database_name(&name)?, whole(head)?[at.end..].to_vec()));
+                }
+                _ => {}
+            },
+            Section::OfEveryServer(name, true) if matches!(order, Order::Contents) => {
+                let name = database_name(name)?;
+                if !self.of_every_server.contains(&name) {
+                    self.of_every_server.push(name);
+                }
+            }
+            Section::OfEveryServer(..) => {}
+        }
+        Ok(Edit::Drop)
+    }
+}
+
+impl Survey {
+    /// The statements before the first database that are about `wanted` subjects.
+    pub fn statements(&self, wanted: impl Fn(&Subject) -> bool) -> impl Iterator<Item = &[u8]> {
+        self.globals.iter().filter(move |(subject, _)| wanted(subject)).map(|(_, text)| text.as_slice())
+    }
+
+    /// The same, a line each.
+    pub fn orders(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
+        self.statements(wanted).flat_map(|text| [text, b"\n"]).flatten().copied().collect()
+    }
+
+    fn note_global(&mut self, order: Order, head: &[u8]) -> Result<(), Refusal> {
+        let subject = match order {
+            Order::CreateRole(name) => {
+                self.roles.push(name.clone());
+                Subject::Role(name)
+            }
+            Order::CreateTablespace(name) => {
+                self.tablespaces.push(name.clone());
+                Subject::Tablespace(name)
+            }
+            Order::Role(name) => Subject::Role(name),
+            Order::Tablespace(name) => Subject::Tablespace(name),
+            Order::Setting => Subject::Session,
+            // What is there stays there.
+            Order::Destroy | Order::Command => return Ok(()),
+            _ => {
+                let what = String::from_utf8_lossy(head).chars().take(60).collect::<String>();
+                return Err(Refusal(format!("is not a dump as pg_dumpall writes it: {what}")));
+            }
+        };
+        self.globals.push((subject, whole(head)?.to_vec()));
+        Ok(())
+    }
+}
+
+fn whole(head: &[u8]) -> Result<&[u8], Refusal> {
+    match head.len() < HEAD {
+        true => Ok(head),
+        false => Err(Refusal("is not a dump as pg_dumpall writes it: a statement is too long".into())),
+    }
+}
+
+fn database_name(name: &str) -> Result<DatabaseName, Refusal> {
+    DatabaseName::parse(name).map_err(|error| Refusal(error.to_string()))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::sql::Edited;
+
+    /// As pg_dumpall --clean of version 15 writes it, shortened.
+    pub const DUMP: &str = r#"--
+-- PostgreSQL database cluster dump
+--
+\restrict a
+SET default_transaction_read_only = off;
+DROP DATABASE IF EXISTS app;
+DROP ROLE IF EXISTS reader;
+CREATE ROLE postgres;
+ALTER ROLE postgres WITH SUPERUSER;
+CREATE ROLE reader;
+ALTER ROLE reader WITH LOGIN;
+GRANT postgres TO reader GRANTED BY postgres;
+CREATE TABLESPACE fast OWNER reader LOCATION '/fast';
+GRANT ALL ON TABLESPACE fast TO reader;
+\unrestrict a
+\connect template1
+\restrict b
+SET statement_timeout = 0;
+SELECT pg_catalog.set_config('search_path', '', false);
+\unrestrict b
+\restrict c
+SET statement_timeout = 0;
+CREATE DATABASE app WITH TEMPLATE = template0;
+ALTER DATABASE app OWNER TO reader;
+\unrestrict c
+\connect app
+\restrict c
+COMMENT ON DATABASE app IS 'the app';
+ALTER DATABASE app SET work_mem TO '5MB';
+ALTER ROLE reader IN DATABASE app SET work_mem TO '6MB';
+CREATE TABLE public.t (x integer);
+COPY public.t (x) FROM stdin;
+1
+\connect postgres
+\.
+GRANT CONNECT ON DATABASE app TO reader;
+\unrestrict c
+\restrict d
+UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = 'postgres';
+DROP DATABASE postgres;
+CREATE DATABASE postgres WITH TEMPLATE = template0;
+\unrestrict d
+\connect postgres
+\restrict d
+SET transaction_timeout = 0;
+CREATE TABLE public.u (x integer);
+\unrestrict d
+--
+-- PostgreSQL database cluster dump complete
+--
+"#;
+
+    #[test]
+    fn a_dump_tells_what_it_would_make() {
+        let survey = Edited::new(DUMP.as_bytes(), Survey::default()).survey().unwrap();
+        assert_eq!(survey.roles, ["postgres", "reader"]);
+        assert_eq!(survey.tablespaces, ["fast"]);
+        assert_eq!(survey.globals.len(), 8);
+        let names = |names: &[DatabaseName]| names.iter().map(DatabaseName::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&survey.databases), ["app"]);
+        assert_eq!(names(&survey.of_every_server), ["postgres"]);
+        assert_eq!(survey.comments[0].1, b" IS 'the app';");
+    }
+
+    #[test]
+    fn what_pg_dumpall_would_not_write_is_refused() {
+        for text in ["\\! id\n", "\\connect app\n", "CREATE TABLE x (y int);", "SELECT 1;"] {
+            let error = Edited::new(text.as_bytes(), Survey::default()).survey().unwrap_err();
+            assert!(Refusal::behind(&error).is_some(), "{text}: {error}");
+        }
+    }
+}

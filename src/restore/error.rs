@@ -1,0 +1,169 @@
+//! What can go wrong with a restore.
+
+use std::fmt;
+use std::io;
+
+use crate::catalog::{DatabaseName, DirectoryError, Scope};
+use crate::content::ContentError;
+use crate::lock::LockError;
+use crate::postgres::DatabaseError;
+use crate::process::{Interrupted, ProgramError};
+use crate::sql::Refusal;
+use crate::units;
+
+/// Why a restore failed. The target is as it was.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// Another run holds the lock.
+    Locked(LockError),
+    /// The backup directory cannot be used, or has no such backup.
+    Directory(DirectoryError),
+    /// The backup cannot be opened or read.
+    Open(String, io::Error),
+    /// It is damaged, or cannot be read as a backup.
+    Content(String, ContentError),
+    /// It is not SQL as PostgreSQL's programs write it.
+    Refused(String, Refusal),
+    /// Databases that it makes are there already.
+    Exists(String, String),
+    /// It is of a whole server, and a single database was named as its target.
+    NotOneDatabase(String, Scope),
+    /// The role may not do what a restore needs.
+    Missing(String),
+    /// The server's disk has too little room, in bytes.
+    NoSpace {
+        /// What is free.
+        free: u64,
+        /// What the database took when it was backed up.
+        needed: u64,
+    },
+    /// It is no dump at all.
+    Foreign(String),
+    /// The directory in it cannot be unpacked.
+    Unpack(String, io::Error),
+    /// The dump in it would be loaded into a database of its own choice.
+    Connects(String),
+    /// It changed between being checked and being loaded.
+    Changed(String),
+    /// No target was named, and the backup does not say which database it is of.
+    NoTarget(String),
+    /// The target is one that must not be replaced.
+    Protected(DatabaseName),
+    /// The target was left invalid by an interrupted DROP DATABASE.
+    Invalid(DatabaseName),
+    /// The server cannot be reached or refused an order.
+    Database(DatabaseError),
+    /// A program failed.
+    Program(ProgramError),
+    /// The SQL could not be read while it was loaded.
+    Read(io::Error),
+    /// psql stopped reading.
+    Feed(io::Error),
+    /// pg_restore stopped reading.
+    Convert(io::Error),
+    /// The loaded database could not take the target's name.
+    Swap(DatabaseName, String),
+    /// The note about the scratch database cannot be kept.
+    Journal(io::Error),
+    /// There are no random numbers.
+    Random(String),
+    /// The user said no.
+    Declined,
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked(error) => error.fmt(f),
+            Self::Directory(error) => error.fmt(f),
+            Self::Open(label, error) => write!(f, "cannot read {label}: {error}"),
+            Self::Content(label, error) => write!(f, "{label} {error}"),
+            Self::Unpack(label, error) => write!(f, "cannot unpack {label}: {error}"),
+            Self::Refused(label, refusal) => write!(f, "{label} {refusal}"),
+            Self::Exists(label, names) => write!(
+                f,
+                "{label} is of a whole server, which has these databases already: {names}; drop or rename them first"
+            ),
+            Self::NotOneDatabase(label, scope) => write!(
+                f,
+                "{label} is of {}, not of one database: leave the target out, or call it {}",
+                scope.described(),
+                scope.name()
+            ),
+            Self::Missing(what) => f.write_str(what),
+            Self::NoSpace { free, needed } => write!(
+                f,
+                "the server's disk has {} free, and the database took {} when it was backed up; \
+                 --ignore-space tries it all the same",
+                units::bytes(*free),
+                units::bytes(*needed)
+            ),
+            Self::Foreign(label) => write!(f, "{label} is not a dump by pg_dump"),
+            Self::Connects(label) => write!(
+                f,
+                "{label} was made with --create and would connect to a database of its own choice; load it with psql"
+            ),
+            Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
+            Self::NoTarget(label) => {
+                write!(f, "{label} does not say which database it is of: name the target")
+            }
+            Self::Protected(name) => write!(f, "database {name} belongs to the server and is not replaced"),
+            Self::Invalid(name) => {
+                write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
+            }
+            Self::Database(error) => error.fmt(f),
+            Self::Program(error) => error.fmt(f),
+            Self::Read(error) => write!(f, "cannot read the backup: {error}"),
+            Self::Feed(error) => write!(f, "psql stopped reading: {error}"),
+            Self::Convert(error) => write!(f, "pg_restore stopped reading: {error}"),
+            Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
+            Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
+            Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
+            Self::Declined => f.write_str("nothing was restored"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+impl From<DirectoryError> for RestoreError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
+    }
+}
+
+impl From<DatabaseError> for RestoreError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<ProgramError> for RestoreError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl RestoreError {
+    /// The same, with the name of the backup where it is the backup's fault.
+    pub fn of_backup(self, label: &str) -> Self {
+        match self {
+            Self::Read(error) => match Refusal::behind(&error) {
+                Some(refusal) => Self::Refused(label.to_owned(), refusal.clone()),
+                None => Self::Read(error),
+            },
+            error => error,
+        }
+    }
+
+    /// The stop signal behind the error, if that is what ended the restore.
+    pub fn interrupted(&self) -> Option<Interrupted> {
+        match self {
+            Self::Content(_, error) => error.interrupted(),
+            Self::Program(ProgramError::Interrupted(interrupted))
+            | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
+            | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
+            _ => None,
+        }
+    }
+}
