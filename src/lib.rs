@@ -19,6 +19,7 @@ pub mod overrides;
 pub mod postgres;
 pub mod process;
 pub mod progress;
+pub mod proof;
 pub mod restore;
 pub mod retention;
 pub mod schedule;

@@ -1,7 +1,7 @@
-//! Verifies published backups: each is read from end to end, without a database, and what came of it is
-//! written into its manifest.
+//! Verifies published backups, and writes what came of it into their manifests: each is read from end to end, without
+//! a database, or restored into a server of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -9,6 +9,7 @@ use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Open
 use crate::content::{ContentError, Keys, examine};
 use crate::process::Interrupted;
 use crate::progress::Progress;
+use crate::proof::{self, LastProof};
 
 /// What verifying a backup found.
 #[derive(Debug)]
@@ -21,12 +22,20 @@ pub struct Verdict {
     pub error: Option<String>,
 }
 
+impl Verdict {
+    fn unopened(slot: Slot, name: &BackupName, error: &DirectoryError) -> Self {
+        Self { slot, name: name.clone(), error: Some(format!("cannot be verified: {error}")) }
+    }
+}
+
 /// Verifies backups one after the other.
 pub struct Verifier<'a> {
     directory: &'a BackupDirectory,
     keys: Keys,
     /// What was read of files that may have further names.
     known: HashMap<Identity, Reading>,
+    /// The checksums of backups that have been proven.
+    proven: HashSet<String>,
 }
 
 /// Tells a file, as it is now, from all others.
@@ -55,7 +64,62 @@ enum Finding {
 impl<'a> Verifier<'a> {
     /// A verifier of the backups of a directory.
     pub fn new(directory: &'a BackupDirectory, keys: Keys) -> Self {
-        Self { directory, keys, known: HashMap::new() }
+        Self { directory, keys, known: HashMap::new(), proven: HashSet::new() }
+    }
+
+    /// Proves a backup by restoring it, once whatever further names it has, and writes down what came of it. Only the
+    /// holder of the directory's lock may call this.
+    ///
+    /// # Errors
+    /// Only when a stop signal comes. Whatever else goes wrong is in the verdict.
+    pub fn prove(&mut self, slot: Slot, name: &BackupName) -> Result<Verdict, Interrupted> {
+        let (opened, manifest) = match self.open(slot, name) {
+            Ok(found) => found,
+            Err(error) => return Ok(Verdict::unopened(slot, name, &error)),
+        };
+        let name = opened.name.clone();
+        let sha256 = manifest.as_ref().map(|manifest| manifest.sha256.clone());
+        if sha256.as_ref().is_some_and(|sha256| self.proven.contains(sha256)) {
+            return Ok(Verdict { slot, name, error: None });
+        }
+        let proof = proof::prove(self.directory, slot, &name, &self.keys);
+        if let Some(interrupted) = proof.as_ref().err().and_then(|error| error.interrupted()) {
+            return Err(interrupted);
+        }
+        let error = proof.as_ref().err().map(ToString::to_string);
+        let verification = match proof {
+            Err(error) if !error.is_damage() => None,
+            proof => {
+                self.proven.extend(sha256.filter(|_| proof.is_ok()));
+                Some(Verification::by_restore(now(), proof.map_err(|error| error.to_string())))
+            }
+        };
+        if let (Some(verification), Some(manifest)) = (verification, manifest) {
+            self.note_proof(slot, &opened, &manifest, &verification);
+        }
+        Ok(Verdict { slot, name, error })
+    }
+
+    /// Writes a proof down for every name of the backup; that it has failed, only for those of the same file.
+    fn note_proof(&self, slot: Slot, opened: &Opened, manifest: &Manifest, verification: &Verification) {
+        let entries = self.directory.list_all().unwrap_or_default();
+        for entry in entries.iter().filter(|entry| entry.alias_of.is_none()) {
+            let Some(before) = entry.manifest.as_deref() else { continue };
+            let is_itself = entry.slot == slot && entry.name == opened.name;
+            let shares = verification.error.is_none() || entry.inode == opened.status.st_ino;
+            if is_itself || shares && before.sha256 == manifest.sha256 {
+                let mut after = before.clone();
+                after.note(verification.clone());
+                let written = self.directory.replace_manifest(entry.slot, &entry.name, before, &after);
+                written.unwrap_or_else(|error| log::warn!("the proof is not written down: {error}"));
+            }
+        }
+        if verification.error.is_none() {
+            let proof =
+                LastProof { file: format!("{slot}/{}", opened.name), verification: verification.clone() };
+            let noted = proof::note(self.directory, manifest.database.clone(), proof);
+            noted.unwrap_or_else(|error| log::warn!("the proof is not written down: {error}"));
+        }
     }
 
     /// Verifies a backup and writes down what came of it.
@@ -65,10 +129,7 @@ impl<'a> Verifier<'a> {
     pub fn verify(&mut self, slot: Slot, name: &BackupName) -> Result<Verdict, Interrupted> {
         let (opened, manifest) = match self.open(slot, name) {
             Ok(found) => found,
-            Err(error) => {
-                let error = Some(format!("cannot be verified: {error}"));
-                return Ok(Verdict { slot, name: name.clone(), error });
-            }
+            Err(error) => return Ok(Verdict::unopened(slot, name, &error)),
         };
         let finding = self.find(slot, &opened, manifest.as_ref())?;
         if let Some(manifest) = manifest
@@ -154,9 +215,13 @@ impl<'a> Verifier<'a> {
             Finding::Unknown(_) => return Ok(()),
         };
         let before = manifest.clone();
-        manifest.verified = Some(Verification::by_checksum(Timestamp::now().as_second(), error));
+        manifest.note(Verification::by_checksum(now(), error));
         self.directory.replace_manifest(slot, &opened.name, &before, &manifest)
     }
+}
+
+fn now() -> i64 {
+    Timestamp::now().as_second()
 }
 
 /// What a file shares with its other names. A directory is read under each of its names.

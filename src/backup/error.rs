@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::preflight::Versions;
 use super::stream::StreamError;
-use crate::catalog::{DatabaseName, DirectoryError, Scope};
+use crate::catalog::{BackupName, DatabaseName, DirectoryError, Scope};
 use crate::lock::LockError;
 use crate::postgres::DatabaseError;
 use crate::process::{Interrupted, ProgramError};
@@ -55,6 +55,8 @@ pub enum BackupError {
     Incomplete,
     /// The pre-backup hook refused.
     Hook(String),
+    /// The backup is published, but its restore proof has failed: its name, its size, and why.
+    Unproven(BackupName, u64, String),
 }
 
 impl fmt::Display for BackupError {
@@ -96,6 +98,12 @@ impl fmt::Display for BackupError {
             Self::Program(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
             Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
+            Self::Unproven(name, _, error) => {
+                write!(
+                    f,
+                    "the backup is published, but not proven, so nothing old was deleted: last/{name} {error}"
+                )
+            }
             Self::Hook(error) => write!(f, "the pre-backup hook stopped the backup: {error}"),
         }
     }

@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Zoned};
 
-use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Manifest, Scope, Slot};
+use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Manifest, Scope, Slot, Verification};
+use crate::content::Keys;
 use crate::gpg::Gpg;
 use crate::lock::Lock;
 use crate::notify::{Event, Notifier};
 use crate::postgres::{Client, Server};
 use crate::process::{ProgramError, Runner};
 use crate::settings::{Databases, Storage, Subject};
-use crate::{restore, retention, units};
+use crate::verify::Verifier;
+use crate::{proof, restore, retention, units};
 use recipe::{Item, Recipe};
 
 pub use conclusion::{Conclusion, conclude};
@@ -131,12 +133,37 @@ impl Backup<'_> {
             duration_seconds: begun.elapsed().as_secs_f64(),
             scope: item.scope,
             origin,
-            verified: None,
+            // The stream has looked at all of it, and nothing is read back.
+            verified: Some(Verification::by_checksum(Timestamp::now().as_second(), None)),
+            proven: None,
         };
         let published = publish::publish(directory, &suffix, &partial, &manifest, &time)?;
         publish::point_latest(directory, &suffix, self.storage.latest, &manifest, &published);
+        if self.is_proof_due(directory, name) {
+            self.prove(directory, &file, manifest.size)?;
+        }
         self.prune(directory, name);
         Ok((file, manifest.size))
+    }
+
+    /// Whether the last restore proof of a database is too old for the settings.
+    fn is_proof_due(&self, directory: &BackupDirectory, database: &DatabaseName) -> bool {
+        let Some(interval) = self.storage.proof_interval else { return false };
+        let ledger = proof::read(directory).unwrap_or_else(|error| {
+            log::warn!("cannot tell when {database} was last proven: {error}");
+            proof::Ledger::new()
+        });
+        let age = |last: &proof::LastProof| Timestamp::now().as_second().saturating_sub(last.verification.at);
+        ledger.get(database).is_none_or(|last| age(last) >= interval.cast_signed())
+    }
+
+    fn prove(&self, directory: &BackupDirectory, name: &BackupName, size: u64) -> Result<(), BackupError> {
+        let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
+        let verdict = Verifier::new(directory, keys).prove(Slot::Last, name);
+        match verdict.map_err(ProgramError::Interrupted)?.error {
+            Some(error) => Err(BackupError::Unproven(name.clone(), size, error)),
+            None => Ok(()),
+        }
     }
 
     /// The time that names a backup. Names have seconds; a backup made in the same second as the last one of
@@ -188,7 +215,13 @@ fn database_report(
         }
         Err(error) => {
             log::error!("{database}: {error}");
-            DatabaseReport::failed(database.as_str(), error.to_string())
+            let report = DatabaseReport::failed(database.as_str(), error.to_string());
+            match error {
+                BackupError::Unproven(name, size, _) => {
+                    DatabaseReport { file: Some(format!("last/{name}")), size: Some(size), ..report }
+                }
+                _ => report,
+            }
         }
     }
 }

@@ -185,6 +185,7 @@ mod tests {
             scope: Scope::Database,
             origin: None,
             verified: None,
+            proven: None,
         };
         let written = backups.root().join("written");
         fs::write(&written, serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -77,7 +77,7 @@ impl<'a> From<&'a Entry> for Listed<'a> {
             encrypted: manifest.map(|manifest| manifest.encrypted),
             sha256: manifest.map(|manifest| manifest.sha256.as_str()),
             created_at: manifest.map(|manifest| manifest.created_at),
-            verified: manifest.and_then(|manifest| manifest.verified.as_ref()),
+            verified: manifest.and_then(|manifest| manifest.verification()),
             alias_of: entry.alias_of.as_ref(),
         }
     }

@@ -65,12 +65,46 @@ impl Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// It was read again from end to end.
+    /// All of it was read: its checksum, what is wrapped around it, and the dump in it.
     Checksum,
+    /// It was restored into a server of its own.
+    Restore,
+}
+
+/// What a restored backup holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Tables, partitioned ones and their parts each.
+    pub tables: u64,
+    /// Rows in all of them.
+    pub rows: u64,
+    /// Indexes.
+    pub indexes: u64,
+    /// Large objects.
+    pub large_objects: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.tables += other.tables;
+        self.rows += other.rows;
+        self.indexes += other.indexes;
+        self.large_objects += other.large_objects;
+    }
+}
+
+/// What a restore has proved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// How long all of it took, in seconds.
+    pub duration_seconds: f64,
+    /// What came out.
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 /// That and when a backup was verified, and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
     /// How.
     pub by: Method,
@@ -79,12 +113,21 @@ pub struct Verification {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What came of it, when it was restored and is whole.
+    #[serde(flatten)]
+    pub proof: Option<Proof>,
 }
 
 impl Verification {
-    /// What came of reading a backup again.
+    /// What came of reading a backup.
     pub fn by_checksum(at: i64, error: Option<String>) -> Self {
-        Self { by: Method::Checksum, at, error }
+        Self { by: Method::Checksum, at, error, proof: None }
+    }
+
+    /// What came of restoring a backup.
+    pub fn by_restore(at: i64, proof: Result<Proof, String>) -> Self {
+        let (proof, error) = proof.map_or_else(|error| (None, Some(error)), |proof| (Some(proof), None));
+        Self { by: Method::Restore, at, error, proof }
     }
 }
 
@@ -131,9 +174,31 @@ pub struct Manifest {
     /// What its database was like on the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// When it was last verified after it was published.
+    /// When it was last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verification>,
+    /// When it was last restored and found whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Verification>,
+}
+
+impl Manifest {
+    /// What counts of its verifications: that it is broken, if the last one has found that, else that it was restored,
+    /// else that it was read.
+    pub fn verification(&self) -> Option<&Verification> {
+        let broken = self.verified.as_ref().filter(|verification| verification.error.is_some());
+        broken.or(self.proven.as_ref()).or(self.verified.as_ref())
+    }
+
+    /// Takes note of a verification.
+    pub fn note(&mut self, verification: Verification) {
+        match (verification.by, &verification.error) {
+            (_, Some(_)) => self.proven = None,
+            (Method::Restore, None) => self.proven = Some(verification.clone()),
+            (Method::Checksum, None) => {}
+        }
+        self.verified = Some(verification);
+    }
 }
 
 /// A manifest lies where others may write, and its checksum becomes a header field of an answer.

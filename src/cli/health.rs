@@ -11,16 +11,18 @@ use serde_json::{Value, json};
 
 use super::{Failure, Outcome, environment, print, runner};
 use crate::backup::{self, Report};
-use crate::catalog::BackupDirectory;
+use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::process::Runner;
+use crate::proof::{self, Ledger};
 use crate::settings::{ApiSettings, Environment, Reader, SchedulerSettings, Storage};
-use crate::status;
+use crate::{status, units};
 
 pub(super) const HELP: &str = "\
 usage: backupgram health [--json]
 
 Says in one line whether backups are being made: the scheduler and the API answer, the last run went well
-and is not older than BACKUP_MAX_AGE_HOURS.
+and is not older than BACKUP_MAX_AGE_HOURS, and each of its databases has been proven by a restore in the
+last BACKUP_MAX_UNPROVEN_DAYS, if that is set.
 
   --json    for programs
 
@@ -41,12 +43,15 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let storage = Reader::resolve(&environment, Storage::read)?;
     let scheduler = Reader::resolve(&environment, SchedulerSettings::read)?;
     let api = Reader::resolve(&environment, ApiSettings::read_if_enabled)?;
-    let report = status::read(&BackupDirectory::new(storage.directory)).map_err(Failure::new)?;
+    let directory = BackupDirectory::new(storage.directory);
+    let report = status::read(&directory).map_err(Failure::new)?;
+    let proofs = proof::read(&directory).map_err(Failure::new)?;
     let problems: Vec<String> = [
         check_scheduler(&runner, scheduler.health_port, report.as_ref()),
         api.map_or(Ok(()), |api| check_api(&runner, &api)),
         check_result(report.as_ref()),
         check_age(&environment, report.as_ref()),
+        check_proofs(&environment, report.as_ref(), &proofs),
     ]
     .into_iter()
     .filter_map(Result::err)
@@ -149,6 +154,24 @@ fn check_age(environment: &Environment, report: Option<&Report>) -> Result<(), S
                 || format!("no backup has been made in the {} h since the container started", up / 3600);
             if up > limit { Err(problem()) } else { Ok(()) }
         }
+    }
+}
+
+/// A backup of each database has been restored not long ago, if the settings ask for that.
+fn check_proofs(environment: &Environment, report: Option<&Report>, proofs: &Ledger) -> Result<(), String> {
+    let days = Reader::resolve(environment, |reader| reader.whole("BACKUP_MAX_UNPROVEN_DAYS"));
+    let days = days.map_err(|faults| faults.to_string())?;
+    let (Some(report), 1..) = (report, days) else { return Ok(()) };
+    let oldest = Timestamp::now().as_second().saturating_sub(i64::from(days) * 86_400);
+    let is_proven = |name: &str| {
+        let proof = DatabaseName::parse(name).ok().and_then(|name| proofs.get(&name));
+        proof.is_some_and(|proof| proof.verification.at >= oldest)
+    };
+    let names = report.databases.iter().map(|database| database.name.as_str());
+    let unproven: Vec<&str> = names.filter(|name| !is_proven(name)).collect();
+    match unproven.is_empty() {
+        true => Ok(()),
+        false => Err(format!("not proven by a restore in the last {days} d: {}", units::list(unproven))),
     }
 }
 

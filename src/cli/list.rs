@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::table::{Cell, Column, Table, time};
 use super::{Failure, Outcome, cleanup, environment, print};
-use crate::catalog::{BackupDirectory, DatabaseName, Entry, Listed};
+use crate::catalog::{BackupDirectory, DatabaseName, Entry, Listed, Method, Verification};
 use crate::settings::{Reader, Storage};
 use crate::terminal::Paint;
 use crate::units;
@@ -95,10 +95,13 @@ fn print_table(entries: &[Entry]) {
 
 /// How long ago a backup was verified, or that it is broken.
 pub(super) fn verified(entry: &Entry, now: i64) -> Cell {
-    match entry.manifest.as_ref().and_then(|manifest| manifest.verified.as_ref()) {
+    match entry.manifest.as_ref().and_then(|manifest| manifest.verification()) {
         None => Cell::from("-"),
         Some(verification) if verification.error.is_some() => Cell::from("BROKEN").painted(Paint::Red),
-        Some(verification) => Cell::from(format!("{} ago", units::age(now.saturating_sub(verification.at)))),
+        Some(Verification { by, at, .. }) => {
+            let how = if *by == Method::Restore { "restored " } else { "" };
+            Cell::from(format!("{how}{} ago", units::age(now.saturating_sub(*at))))
+        }
     }
 }
 

@@ -59,8 +59,8 @@ const COMMANDS: [Command; 9] = [
     },
     Command {
         name: "verify",
-        usage: "verify [--json] [--all | SLOT/NAME...]",
-        summary: "read backups from end to end, all or these",
+        usage: "verify [--restore] [--json] [--all | SLOT/NAME...]",
+        summary: "read backups from end to end, or restore them",
         help: verify::HELP,
         run: verify::run,
     },

@@ -1,40 +1,54 @@
 //! `backupgram verify`.
 
+use std::time::Duration;
+
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
 use super::{Failure, Outcome, environment, print, runner};
 use crate::catalog::{BackupDirectory, BackupName, Slot};
 use crate::content::Keys;
+use crate::lock::{Lock, LockError};
 use crate::settings::{Reader, Storage};
 use crate::verify::{Verdict, Verifier};
 
 pub(super) const HELP: &str = "\
-usage: backupgram verify [--json] [--all | SLOT/NAME...]
+usage: backupgram verify [--restore] [--json] [--all | SLOT/NAME...]
 
 Reads backups from end to end, without a database: the checksum, the decryption, the decompression,
 and the dump itself, an archive by pg_restore. What came of it is remembered beside each backup.
 
   SLOT/NAME    these backups; without any, all of them
   --all        all of them
+  --restore    also restore each into a PostgreSQL server that is made for it here and thrown away,
+               and count what comes out; this needs room for the database on the backup volume
   --json       for programs
 
 example: backupgram verify last/app-latest.sql.gz
 
-exit status: 0 all are whole; 1 each one that is not is named; 2 wrong call; 128 + N stopped by
-signal N.";
+exit status: 0 all are whole; 1 each one that is not is named; 2 wrong call; 75 another backup or
+restore is running, and --restore cannot; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
-    let (chosen, as_json) = parse(arguments)?;
+    let Call { chosen, as_json, restores } = parse(arguments)?;
     let runner = runner()?;
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let directory = BackupDirectory::new(&storage.directory);
     let chosen = if chosen.is_empty() { all(&directory)? } else { chosen };
+    let patience = Duration::from_secs(storage.lock_wait.into());
+    let _lock = match restores {
+        true => Some(Lock::take(directory.root(), "restore proof", patience, &runner).map_err(locked)?),
+        false => None,
+    };
+    if restores {
+        directory.prepare().and_then(|()| directory.sweep_partial()).map_err(Failure::new)?;
+    }
     let mut verifier = Verifier::new(&directory, Keys { passphrase: storage.passphrase, runner });
     let mut verdicts = Vec::new();
     for (slot, name) in chosen {
-        let verdict = verifier.verify(slot, &name).map_err(Failure::interrupted)?;
+        let verdict = if restores { verifier.prove(slot, &name) } else { verifier.verify(slot, &name) };
+        let verdict = verdict.map_err(Failure::interrupted)?;
         if !as_json {
             tell(&verdict);
         }
@@ -59,19 +73,35 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     }
 }
 
-fn parse(mut arguments: Parser) -> Result<(Vec<(Slot, BackupName)>, bool), Failure> {
-    let (mut chosen, mut as_json, mut all) = (Vec::new(), false, false);
+/// What the arguments say.
+struct Call {
+    chosen: Vec<(Slot, BackupName)>,
+    as_json: bool,
+    restores: bool,
+}
+
+fn locked(error: LockError) -> Failure {
+    match error {
+        LockError::Held(_) => Failure::busy(error),
+        LockError::Interrupted(interrupted) => Failure::interrupted(interrupted),
+        error => Failure::new(error),
+    }
+}
+
+fn parse(mut arguments: Parser) -> Result<Call, Failure> {
+    let (mut chosen, mut as_json, mut all, mut restores) = (Vec::new(), false, false, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("json") => as_json = true,
             Arg::Long("all") => all = true,
+            Arg::Long("restore") => restores = true,
             Arg::Value(label) => chosen.push(parse_label(&label.string()?)?),
             other => return Err(other.unexpected().into()),
         }
     }
     match all && !chosen.is_empty() {
         true => Err(lexopt::Error::from("--all and SLOT/NAME exclude each other").into()),
-        false => Ok((chosen, as_json)),
+        false => Ok(Call { chosen, as_json, restores }),
     }
 }
 

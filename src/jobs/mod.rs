@@ -60,6 +60,8 @@ pub enum Task {
         slot: Slot,
         /// Its name.
         name: BackupName,
+        /// Whether it is restored for it.
+        restores: bool,
     },
 }
 

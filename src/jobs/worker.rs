@@ -62,8 +62,11 @@ impl Programs {
                 command.arg("--").arg(format!("{slot}/{name}")).arg(target.as_str());
                 command
             }
-            Task::Verify { slot, name } => {
+            Task::Verify { slot, name, restores } => {
                 let mut command = self.program("verify");
+                if *restores {
+                    command.arg("--restore");
+                }
                 command.arg("--").arg(format!("{slot}/{name}"));
                 command
             }

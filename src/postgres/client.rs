@@ -118,6 +118,23 @@ impl Client {
         &self.server
     }
 
+    /// The role that it logs in as.
+    pub fn user(&self) -> &str {
+        &self.server.user
+    }
+
+    /// Whether the server accepts connections now.
+    ///
+    /// # Errors
+    /// When pg_isready cannot be run, or a stop signal comes.
+    pub fn is_ready(&self) -> Result<bool, ProgramError> {
+        match self.runner.run(self.command("pg_isready").arg("-t").arg("3"), b"") {
+            Ok(_) => Ok(true),
+            Err(ProgramError::Failed(..)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits until the server accepts connections, asking again after 0.1 s, then ever longer up to 2 s.
     ///
     /// # Errors

@@ -5,4 +5,4 @@ pub mod quote;
 mod server;
 
 pub use client::{Client, DatabaseError, Version};
-pub use server::Server;
+pub use server::{Login, Server};

@@ -24,6 +24,8 @@ pub enum RestoreError {
     Content(String, ContentError),
     /// It is not SQL as PostgreSQL's programs write it.
     Refused(String, Refusal),
+    /// It is of a newer server than the one it would go into; the major versions.
+    Newer(String, u32, u32),
     /// Databases that it makes are there already.
     Exists(String, String),
     /// It is of a whole server, and a single database was named as its target.
@@ -80,6 +82,12 @@ impl fmt::Display for RestoreError {
             Self::Content(label, error) => write!(f, "{label} {error}"),
             Self::Unpack(label, error) => write!(f, "cannot unpack {label}: {error}"),
             Self::Refused(label, refusal) => write!(f, "{label} {refusal}"),
+            Self::Newer(label, dump, server) => {
+                write!(
+                    f,
+                    "{label} is of PostgreSQL {dump}, which is newer than the {server} that it was to be tried on"
+                )
+            }
             Self::Exists(label, names) => write!(
                 f,
                 "{label} is of a whole server, which has these databases already: {names}; drop or rename them first"

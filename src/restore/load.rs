@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use super::convert::Converter;
+use super::providing::Providing;
 use super::psql::Psql;
 use super::source::Checked;
 use super::unpack::UnpackedDirectory;
@@ -20,6 +21,7 @@ use crate::content::{Content, Keys};
 use crate::postgres::{Client, Version};
 use crate::process::{Listener, ProgramError};
 use crate::progress::Progress;
+use crate::sql::Edited;
 
 /// How a backup is loaded.
 pub struct Loading<'a> {
@@ -35,6 +37,9 @@ pub struct Loading<'a> {
     pub keys: &'a Keys,
     /// Where a directory is unpacked to, which is a place on the backup volume.
     pub workplace: PathBuf,
+    /// Whether the server lacks the roles and tablespaces that the backup names. All of it goes by as SQL then, in
+    /// front of which they can be made.
+    pub is_trial: bool,
 }
 
 /// What pg_restore reads.
@@ -90,13 +95,14 @@ impl Loading<'_> {
     fn load_sql(&self, backup: &Checked) -> Result<(), RestoreError> {
         let mut psql = Psql::start(&self.into, &self.keys.runner)?;
         let progress = self.progress(backup);
-        let fed = backup.load(self.keys, |sql| psql.feed(&mut progress.reader(sql), self.server));
-        psql.finish(fed)
+        let fed = backup.load(self.keys, |sql| self.feed(&mut psql, &mut progress.reader(sql)));
+        psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
     }
 
     fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<(), RestoreError> {
-        if self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout() {
-            return self.load_converted(Converter::start(archive, &self.keys.runner)?);
+        let is_too_new = self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout();
+        if is_too_new || self.is_trial {
+            return self.load_converted(backup, Converter::start(archive, &self.keys.runner)?);
         }
         let runner = &self.keys.runner;
         let mut command = self.into.command("pg_restore");
@@ -116,13 +122,21 @@ impl Loading<'_> {
         }
     }
 
-    fn load_converted(&self, mut converter: Converter) -> Result<(), RestoreError> {
+    fn load_converted(&self, backup: &Checked, mut converter: Converter) -> Result<(), RestoreError> {
         let mut psql = Psql::start(&self.into, &self.keys.runner)?;
         let fed = match converter.output() {
-            Some(mut sql) => psql.feed(&mut sql, self.server),
+            Some(mut sql) => self.feed(&mut psql, &mut sql),
             None => Ok(()),
         };
-        psql.finish(converter.finish(fed))
+        psql.finish(converter.finish(fed)).map_err(|error| error.of_backup(backup.label()))
+    }
+
+    /// Hands SQL to psql, in a trial with what the server lacks.
+    fn feed(&self, psql: &mut Psql, sql: &mut dyn Read) -> Result<(), RestoreError> {
+        match self.is_trial {
+            false => psql.feed(sql, self.server),
+            true => psql.feed(&mut Edited::new(sql, Providing::new(self.into.user())), self.server),
+        }
     }
 
     /// Loads an archive that can only be read once, from its beginning to its end.
@@ -144,7 +158,7 @@ impl Loading<'_> {
                 read
             });
             let fed = match converter.output() {
-                Some(mut sql) => psql.feed(&mut sql, self.server),
+                Some(mut sql) => self.feed(&mut psql, &mut sql),
                 None => Ok(()),
             };
             if fed.is_err() {
@@ -155,7 +169,7 @@ impl Loading<'_> {
             // A pg_restore that stopped reading because psql did is not what went wrong.
             fed.and(read)
         });
-        psql.finish(converter.finish(fed))
+        psql.finish(converter.finish(fed)).map_err(|error| error.of_backup(backup.label()))
     }
 
     fn progress(&self, backup: &Checked) -> Progress {

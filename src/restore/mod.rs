@@ -8,10 +8,12 @@ mod journal;
 mod load;
 mod preflight;
 mod properties;
+mod providing;
 mod psql;
 mod scratch;
 mod source;
 mod swap;
+mod trial;
 mod unpack;
 
 use std::time::{Duration, Instant};
@@ -35,6 +37,7 @@ use scratch::Scratch;
 pub use error::RestoreError;
 pub use journal::sweep;
 pub use source::{Checked, Source};
+pub use trial::Trial;
 
 /// What to restore.
 #[derive(Debug, Clone)]
@@ -221,6 +224,7 @@ impl Run<'_> {
             jobs: self.jobs,
             keys: &self.keys,
             workplace: self.directory.partial(),
+            is_trial: false,
         };
         loading.load(backup)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
@@ -260,7 +264,7 @@ impl Run<'_> {
                 Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),
             }
         }
-        loaded
+        loaded.map(drop)
     }
 
     fn cluster_load<'a>(&'a self, server: &'a Version, journal: Option<&'a Journal>) -> ClusterLoad<'a> {

@@ -6,7 +6,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::RestoreError;
-use crate::catalog::{BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Scope, Slot};
+use crate::catalog::{
+    BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Origin, Scope, Slot,
+};
 use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, examine, peek};
 use crate::process::ProgramError;
 use crate::progress::Progress;
@@ -55,7 +57,11 @@ impl Source {
         Self::open_path(label)
     }
 
-    fn open_published(
+    /// Opens a published backup.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be opened.
+    pub fn open_published(
         directory: &BackupDirectory,
         slot: Slot,
         name: &BackupName,
@@ -162,6 +168,17 @@ impl Checked {
     /// What the user called the backup.
     pub fn label(&self) -> &str {
         &self.source.label
+    }
+
+    /// What its database was like, where that is known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.source.manifest.as_ref()?.origin.as_ref()
+    }
+
+    /// The major version of the server that it is of, where its manifest says that.
+    pub fn server_major(&self) -> Option<u32> {
+        let version = &self.source.manifest.as_ref()?.server_version;
+        version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// What it holds.

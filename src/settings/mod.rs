@@ -42,6 +42,8 @@ pub struct Storage {
     pub lock_wait: u32,
     /// What new backups are encrypted with, and encrypted ones are opened with.
     pub passphrase: Option<Secret>,
+    /// How many seconds after the last restore proof of a database its new backup is proven, if ever.
+    pub proof_interval: Option<u64>,
 }
 
 /// What to dump, and how.
@@ -168,6 +170,7 @@ impl Storage {
         let policy = Policy::read(reader);
         let lock_wait = reader.whole("BACKUP_LOCK_WAIT");
         let passphrase = reader.secret("BACKUP_ENCRYPTION_KEY");
+        let (verify, interval) = (reader.word("BACKUP_VERIFY"), reader.span("BACKUP_VERIFY_EVERY"));
         Some(Self {
             directory: reader.text("BACKUP_DIR")?.into(),
             suffix: Suffix::parse(&suffix?).ok()?,
@@ -176,6 +179,7 @@ impl Storage {
             minimum_free: u64::from(mebibytes?) << 20,
             lock_wait: lock_wait?,
             passphrase,
+            proof_interval: interval.filter(|_| verify == Some("restore")),
         })
     }
 

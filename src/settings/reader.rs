@@ -104,6 +104,11 @@ impl<'a> Reader<'a> {
         rule::parse_whole(&self.text(name)?).ok()
     }
 
+    /// A span of time, in seconds.
+    pub fn span(&mut self, name: &str) -> Option<u64> {
+        rule::parse_span(&self.text(name)?).ok()
+    }
+
     /// A port to listen on.
     pub fn port(&mut self, name: &str) -> Option<u16> {
         rule::parse_port(&self.text(name)?).ok()

@@ -15,6 +15,8 @@ pub enum Rule {
     Flag,
     /// A whole number that fits 31 bits, leading zeros allowed.
     Whole,
+    /// A span of time: a whole number with `s`, `m`, `h`, `d` or `w`.
+    Span,
     /// A TCP port to listen on, 0 for none.
     Port,
     /// A TCP port to connect to; `tcp://HOST:PORT`, as container links and Kubernetes set it, counts.
@@ -53,6 +55,7 @@ impl Rule {
             },
             Self::Flag => parse_flag(text).map(drop),
             Self::Whole => parse_whole(text).map(drop),
+            Self::Span => parse_span(text).map(drop),
             Self::Port => parse_port(text).map(drop),
             Self::ServerPort => parse_server_port(text).map(drop),
             Self::OneOf(words) => parse_word(text, words).map(drop),
@@ -100,6 +103,21 @@ pub(super) fn parse_whole(text: &str) -> Result<u32, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse::<u32>().ok().filter(|number| digits && *number <= LARGEST);
     number.ok_or_else(|| format!("must be a whole number from 0 to {LARGEST}"))
+}
+
+/// A span of time in seconds.
+pub(super) fn parse_span(text: &str) -> Result<u64, String> {
+    let seconds = match text.as_bytes().last() {
+        Some(b's') => Some(1),
+        Some(b'm') => Some(60),
+        Some(b'h') => Some(3600),
+        Some(b'd') => Some(86_400),
+        Some(b'w') => Some(604_800),
+        _ => None,
+    };
+    let number = text.get(..text.len().saturating_sub(1)).and_then(|number| parse_whole(number).ok());
+    let span = number.zip(seconds).map(|(number, seconds)| u64::from(number) * seconds);
+    span.ok_or_else(|| "must be a whole number with s, m, h, d or w behind it, such as 7d".into())
 }
 
 pub(super) fn parse_port(text: &str) -> Result<u16, String> {
@@ -177,6 +195,16 @@ mod tests {
             &["", "-1", "+1", "1.5", "2147483648", "1 ", "x", "٣"],
         );
         assert_eq!(parse_whole("08"), Ok(8));
+    }
+
+    #[test]
+    fn spans_of_time_have_a_unit() {
+        check(
+            Rule::Span,
+            &["0s", "90m", "12h", "7d", "52w"],
+            &["", "7", "d", "1.5d", "-1d", "7 d", "7D", "7é"],
+        );
+        assert_eq!((parse_span("7d"), parse_span("2h")), (Ok(604_800), Ok(7200)));
     }
 
     #[test]

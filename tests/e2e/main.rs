@@ -44,6 +44,8 @@ mod gate;
 mod history;
 /// The API's jobs: the queue, the live log, cancelling, and the scheduler's supervision.
 mod jobs;
+/// A backup is proven by restoring it into a server of its own.
+mod proofs;
 /// Another schedule for a running scheduler, ours or a foreign one.
 mod schedule_changes;
 /// Where a secret may not appear.

@@ -45,6 +45,8 @@ struct RestoreBody {
 #[serde(deny_unknown_fields)]
 struct VerifyBody {
     file: String,
+    #[serde(default)]
+    restore: bool,
 }
 
 #[derive(Serialize)]
@@ -106,18 +108,18 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
 
 /// Asks for a verification.
 pub fn verify(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let (slot, name) = asked_verification(&request.body)?;
+    let (slot, name, restores) = asked_verification(&request.body)?;
     app.directory.open(slot, &name).map_err(refusal)?;
-    submit(app, Task::Verify { slot, name })
+    submit(app, Task::Verify { slot, name, restores })
 }
 
-/// The backup that a body asks to verify; whether there is such a backup is not looked at.
+/// The backup that a body asks to verify, and whether by a restore; whether there is such a backup is not looked at.
 ///
 /// # Errors
 /// 400 when the body is not of that form, 404 when there is no such slot.
-pub fn asked_verification(body: &[u8]) -> Result<(Slot, BackupName), ApiError> {
-    let VerifyBody { file } = parse_object(body)?;
-    backup_named(&file)
+pub fn asked_verification(body: &[u8]) -> Result<(Slot, BackupName, bool), ApiError> {
+    let VerifyBody { file, restore } = parse_object(body)?;
+    backup_named(&file).map(|(slot, name)| (slot, name, restore))
 }
 
 fn backup_named(file: &str) -> Result<(Slot, BackupName), ApiError> {

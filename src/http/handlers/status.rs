@@ -3,12 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
-use crate::backup::{Report, disk_space};
+use crate::backup::{DatabaseReport, Report, disk_space};
+use crate::catalog::DatabaseName;
 use crate::http::error::ApiError;
 use crate::http::message::Response;
+use crate::proof::{self, LastProof, Ledger};
 use crate::schedule::{Schedule, rfc3339};
 use crate::settings::{Environment, Faults, Reader, SchedulerSettings};
 use crate::status;
@@ -63,18 +66,38 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
     });
     if let Some(mut report) = last {
         app.clean(&mut report.error, &mut report.databases);
-        answer["last_backup"] = last_backup(&report, Timestamp::now().as_second());
+        let proofs = proof::read(&app.directory)
+            .map_err(|error| ApiError::internal("the restore proofs cannot be read", error))?;
+        answer["last_backup"] = last_backup(&report, &proofs, Timestamp::now().as_second());
     }
     Ok(Response::json(200, &answer))
 }
 
-fn last_backup(report: &Report, now: i64) -> Value {
+/// How a database fared, and when one of its backups was last proven by a restore.
+#[derive(Serialize)]
+struct DatabaseState<'a> {
+    #[serde(flatten)]
+    report: &'a DatabaseReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<&'a LastProof>,
+}
+
+impl<'a> DatabaseState<'a> {
+    fn new(report: &'a DatabaseReport, proofs: &'a Ledger) -> Self {
+        let verified = DatabaseName::parse(&report.name).ok().and_then(|name| proofs.get(&name));
+        Self { report, verified }
+    }
+}
+
+fn last_backup(report: &Report, proofs: &Ledger, now: i64) -> Value {
+    let databases: Vec<DatabaseState> =
+        report.databases.iter().map(|report| DatabaseState::new(report, proofs)).collect();
     json!({
         "status": report.status,
         "timestamp": report.timestamp,
         "age_seconds": now.saturating_sub(report.timestamp).max(0),
         "duration_seconds": report.duration_seconds,
-        "databases": report.databases,
+        "databases": databases,
         "error": report.error,
     })
 }

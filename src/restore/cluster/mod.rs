@@ -83,11 +83,12 @@ pub fn in_place_tablespace(name: &str) -> String {
 }
 
 impl ClusterLoad<'_> {
-    /// Loads all of a dump. What `made` says by the end, however it comes, was not there before.
+    /// Loads all of a dump and answers the databases that it has made. What `made` says by the end, however it comes,
+    /// was not there before.
     ///
     /// # Errors
     /// When a database of the dump is there already, anything cannot be loaded, or a stop signal comes.
-    pub fn load(&self, backup: &Checked, made: &mut Made) -> Result<(), RestoreError> {
+    pub fn load(&self, backup: &Checked, made: &mut Made) -> Result<Vec<DatabaseName>, RestoreError> {
         let survey = self.survey(backup)?;
         self.refuse_existing(backup, &survey.databases)?;
         self.make_globals(&survey, made)?;
@@ -112,7 +113,7 @@ impl ClusterLoad<'_> {
         if !survey.databases.is_empty() {
             log::info!("databases made: {}", units::list(&survey.databases));
         }
-        Ok(())
+        Ok(survey.databases)
     }
 
     /// Says what loading a dump would make.

@@ -1,0 +1,87 @@
+//! What a restored database holds, counted, and whether its files are in order.
+
+use std::fs::File;
+use std::io;
+use std::process::Stdio;
+
+use serde::Deserialize;
+
+use super::ProofError;
+use super::server::{PrivateServer, find};
+use crate::catalog::{Counts, DatabaseName};
+use crate::postgres::{Client, DatabaseError};
+use crate::process::Runner;
+
+#[derive(Debug, Deserialize)]
+struct Row {
+    tables: u64,
+    indexes: u64,
+    large_objects: u64,
+}
+
+/// Not of PostgreSQL itself.
+const OWN: &str = "relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
+                                        'pg_toast'::regnamespace)";
+
+/// Counts what a database holds.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub fn count(client: &Client) -> Result<Counts, DatabaseError> {
+    let objects = format!(
+        "SELECT json_build_object(
+            'tables', (SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p') AND {OWN}),
+            'indexes', (SELECT count(*) FROM pg_class WHERE relkind IN ('i', 'I') AND {OWN}),
+            'large_objects', (SELECT count(*) FROM pg_largeobject_metadata));"
+    );
+    let Row { tables, indexes, large_objects } = client.ask(&objects, &[])?;
+    let rows = format!(
+        "SELECT format('SELECT count(*) FROM ONLY %s', oid::regclass) FROM pg_class
+         WHERE relkind = 'r' AND {OWN}\n\\gexec\n"
+    );
+    let counted = client.execute(rows, &[])?;
+    let lines = String::from_utf8_lossy(&counted.stdout).into_owned();
+    let rows = lines.lines().map(str::parse::<u64>).sum::<Result<u64, _>>();
+    let rows = rows.map_err(|error| DatabaseError::Answer(error.to_string()))?;
+    Ok(Counts { tables, rows, indexes, large_objects })
+}
+
+/// Has pg_amcheck look at every table and index of databases, where there is one.
+///
+/// # Errors
+/// When it finds something, or cannot be run.
+pub fn check_files(
+    server: &PrivateServer,
+    databases: &[DatabaseName],
+    runner: &Runner,
+) -> Result<(), ProofError> {
+    let client = server.client(&DatabaseName::maintenance());
+    let is_there: bool = client
+        .ask("SELECT to_json(count(*) > 0) FROM pg_available_extensions WHERE name = 'amcheck'", &[])?;
+    if find("pg_amcheck").is_none() || !is_there {
+        log::info!("pg_amcheck is not here: tables and indexes are not looked at one by one");
+        return Ok(());
+    }
+    for database in databases {
+        let said = server.place().join("amcheck");
+        let output = File::create(&said).and_then(|file| Ok((file.try_clone()?, file)));
+        let (output, errors) = output.map_err(ProofError::Report)?;
+        let mut command = server.client(database).command("pg_amcheck");
+        // By environment, as a pattern would have to be escaped.
+        command.args(["--install-missing", "--no-password"]);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let exit = runner.spawn(&mut command)?.wait();
+        runner.check().map_err(crate::process::ProgramError::Interrupted)?;
+        if !exit.success() {
+            return Err(ProofError::Damaged(database.clone(), beginning(&said).unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
+
+/// The first lines that pg_amcheck has written.
+fn beginning(said: &std::path::Path) -> io::Result<String> {
+    let text = std::fs::read(said)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(text.lines().map(str::trim).take(3).collect::<Vec<_>>().join(" | "))
+}
