@@ -1,6 +1,8 @@
 //! Restores that are broken off at random moments, in every way that there is: the target is wholly the old
 //! database or wholly the new one, and nothing stays behind. `scripts/soak.sh restore` does it for longer.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -14,35 +16,57 @@ const KEY: &str = "k3y";
 /// Rounds, unless `BACKUPGRAM_E2E_ROUNDS` says how many.
 const ROUNDS: u32 = 12;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     /// kill -9 of the restore itself.
     Killed,
     /// TERM to the restore, as when its job is cancelled.
     Stopped,
+    /// kill -9 of the daemon that has started the restore.
+    DaemonKilled,
+    /// kill -9 of one program that it has started, as soon as there is one.
+    ProgramKilled(&'static str),
     /// kill -9 of whatever programs it has started.
     ProgramsKilled,
+    /// The server's disk has no room for all of it.
+    DiskFull,
     /// The server shuts down at once, and comes back.
     ServerDown,
     /// Every session of the server is ended.
     Disconnected,
 }
 
-const FAULTS: [Fault; 5] =
-    [Fault::Killed, Fault::Stopped, Fault::ProgramsKilled, Fault::ServerDown, Fault::Disconnected];
+const FAULTS: [Fault; 10] = [
+    Fault::Killed,
+    Fault::Stopped,
+    Fault::DaemonKilled,
+    Fault::ProgramKilled("psql"),
+    Fault::ProgramKilled("pg_restore"),
+    Fault::ProgramKilled("gpg"),
+    Fault::ProgramsKilled,
+    Fault::DiskFull,
+    Fault::ServerDown,
+    Fault::Disconnected,
+];
 
 /// The options of a dump, and whether it is encrypted.
 const KINDS: [(&str, bool); 6] =
     [("-Z1", false), ("-Z zstd", true), ("-Fc", false), ("-Fc", true), ("-Ft", false), ("-Fd -j2", false)];
 
+/// MiB of the server's disk, and of what a full one has left: enough for an empty database, not for the rows.
+const DISK: u32 = 200;
+const LEFT: u64 = 3;
+
 /// A database whose content can be told from its backups', and a backup of each kind.
 struct Scene {
     server: Cluster,
+    disk: Option<SmallDisk>,
     store: Store,
     backups: Vec<String>,
     old: String,
     new: String,
-    undisturbed: Duration,
+    /// How long a restore of each takes when nothing goes wrong.
+    undisturbed: Vec<Duration>,
 }
 
 /// What the target has and its backups have not.
@@ -50,7 +74,11 @@ const LATER: &str = "CREATE TABLE later AS SELECT 1 AS one; DELETE FROM orders W
 
 impl Scene {
     fn new() -> Self {
-        let (server, store) = (Cluster::start(15), Store::new());
+        let (server, disk) = match Cluster::start_on_small_disk(15, DISK) {
+            Some((server, disk)) => (server, Some(disk)),
+            None => (Cluster::start(15), None),
+        };
+        let store = Store::new();
         let mut backups: Vec<String> = Vec::new();
         let source = server.database("source");
         source.fill(ROWS);
@@ -64,10 +92,13 @@ impl Scene {
             backups.push(name.expect("a new backup"));
         }
         drop(source);
-        let mut scene = Self { server, store, backups, old: String::new(), new, undisturbed: Duration::ZERO };
-        let start = Instant::now();
-        scene.restore(&scene.backups[1]).run().succeeded();
-        scene.undisturbed = start.elapsed();
+        let mut scene =
+            Self { server, disk, store, backups, old: String::new(), new, undisturbed: Vec::new() };
+        for at in 0..scene.backups.len() {
+            let start = Instant::now();
+            scene.restore(&scene.backups[at]).run().succeeded();
+            scene.undisturbed.push(start.elapsed());
+        }
         assert_eq!(scene.server.dump(TARGET), scene.new);
         scene.server.sql(TARGET, LATER);
         scene.old = scene.server.dump(TARGET);
@@ -76,18 +107,66 @@ impl Scene {
     }
 
     fn restore(&self, backup: &str) -> Cli {
-        let cli = Cli::restore(&self.server, &self.store, backup).args([TARGET]);
+        let cli = Cli::restore(&self.server, &self.store, backup).args([TARGET, "--ignore-space"]);
         cli.env("BACKUP_ENCRYPTION_KEY", KEY).env("RESTORE_JOBS", "2")
     }
 
-    fn strike(&self, fault: Fault, running: &command::Running) {
+    /// Breaks a restore off, and answers whether it says that it has succeeded.
+    fn break_off(&self, backup: &str, fault: Fault, moment: Duration) -> bool {
+        if fault == Fault::DaemonKilled {
+            self.kill_daemon(backup, moment);
+            return false;
+        }
+        let ballast = self.ballast(fault);
+        let mut running = self.restore(backup).start();
+        pass(moment, || running.poll().is_some());
+        self.strike(fault, &mut running);
+        let outcome = running.wait();
+        ballast.iter().for_each(|path| fs::remove_file(path).unwrap());
+        println!("{outcome}");
+        outcome.status.is_some_and(|status| status.success())
+    }
+
+    /// Fills the server's disk, if that is what is to go wrong and there is a disk to fill.
+    fn ballast(&self, fault: Fault) -> Option<PathBuf> {
+        self.disk.as_ref().filter(|_| fault == Fault::DiskFull)?;
+        let base = self.server.data().join("base");
+        let status = nix::sys::statvfs::statvfs(&base).unwrap();
+        let free = status.blocks_available() * status.fragment_size();
+        let path = base.join("ballast");
+        fs::write(&path, vec![1; usize::try_from(free - (LEFT << 20)).unwrap()]).unwrap();
+        Some(path)
+    }
+
+    /// Kills the daemon in the middle of a restore that it has started, and lets that come to its end.
+    fn kill_daemon(&self, backup: &str, moment: Duration) {
+        let plan = Plan::new(&self.server, &self.store).database(TARGET);
+        let mut daemon = plan.env("BACKUP_ENCRYPTION_KEY", KEY).start();
+        let job = daemon.start_restore(backup, TARGET);
+        pass(moment, || daemon.job(&job)["finished_at"].is_i64());
+        let family = Process::descendants(daemon.pid());
+        daemon.signal(Signal::SIGKILL);
+        daemon.wait(SOON);
+        wait_until("what the daemon had started to end", LONG, || {
+            !family.iter().any(|process| process.name != "go-cron" && process.is_alive())
+        });
+    }
+
+    fn strike(&self, fault: Fault, running: &mut command::Running) {
+        let descendants = |pid: u32| Process::descendants(pid).into_iter();
         match fault {
             Fault::Killed => running.signal(Signal::SIGKILL),
             Fault::Stopped => running.signal(Signal::SIGTERM),
+            Fault::ProgramKilled(name) => {
+                while running.poll().is_none() {
+                    if let Some(process) = descendants(running.pid()).find(|process| process.works_as(name)) {
+                        process.signal(Signal::SIGKILL);
+                        break;
+                    }
+                }
+            }
             Fault::ProgramsKilled => {
-                Process::descendants(running.pid())
-                    .iter()
-                    .for_each(|process| process.signal(Signal::SIGKILL));
+                descendants(running.pid()).for_each(|process| process.signal(Signal::SIGKILL));
             }
             Fault::ServerDown => {
                 self.server.stop();
@@ -98,6 +177,7 @@ impl Scene {
                     WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
                 self.server.sql("postgres", all);
             }
+            Fault::DiskFull | Fault::DaemonKilled => {}
         }
     }
 }
@@ -107,28 +187,28 @@ fn a_restore_that_is_broken_off_anywhere_leaves_the_old_database_or_the_new_one(
     let rounds = std::env::var("BACKUPGRAM_E2E_ROUNDS").ok().and_then(|text| text.parse().ok());
     let mut moments = Moments::new();
     let scene = Scene::new();
+    // All the while somebody reconnects in a loop.
+    let insistent = scene.server.insist(TARGET, &[]);
     let (mut broken, mut replaced) = (0, 0);
     for round in 0..rounds.unwrap_or(ROUNDS) {
         let backup = moments.one_of(&[0, 1, 2, 3, 4, 5]);
-        let (fault, moment) = (moments.one_of(&FAULTS), moments.within(scene.undisturbed));
+        let (fault, moment) = (moments.one_of(&FAULTS), moments.within(scene.undisturbed[backup]));
         let what = format!("round {round}: {:?} {fault:?} after {moment:?}", KINDS[backup]);
         println!("{what}");
-        let mut running = scene.restore(&scene.backups[backup]).start();
-        pass(moment, || running.poll().is_some());
-        scene.strike(fault, &running);
-        let outcome = running.wait();
+        let succeeded = scene.break_off(&scene.backups[backup], fault, moment);
         let now = scene.server.dump(TARGET);
-        let succeeded = outcome.status.is_some_and(|status| status.success());
         let is_new = now == scene.new;
-        assert!(is_new || now == scene.old, "{what}: neither the old nor the new\n{outcome}");
-        assert!(is_new || !succeeded, "{what}: nothing was restored\n{outcome}");
+        assert!(is_new || now == scene.old, "{what}: neither the old nor the new");
+        assert!(is_new || !succeeded, "{what}: nothing was restored");
         broken += u32::from(!succeeded);
         if is_new {
             scene.server.sql(TARGET, LATER);
             replaced += 1;
         }
     }
+    println!("{broken} broken off, {replaced} replaced, {} reconnections", insistent.connections());
     assert!(broken > 0, "no moment hit a restore; {replaced} went through");
+    assert!(insistent.connections() > 0);
     scene.restore(&scene.backups[0]).run().succeeded();
     assert_eq!(scene.server.dump(TARGET), scene.new);
     scene.server.assert_no_scratch_database_is_left();

@@ -1,6 +1,7 @@
 //! What a terminal is shown, and what everything else.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -9,19 +10,33 @@ use nix::pty::openpty;
 
 use crate::harness::*;
 
-/// `backupgram` with standard output and standard error on a terminal of its own.
+/// `backupgram` on a terminal of its own.
 struct OnTerminal {
     child: Child,
+    keyboard: File,
     shown: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl OnTerminal {
+    /// With nobody at the keyboard.
     fn start(settings: &[(String, String)], more: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start_with(settings, more, arguments, false)
+    }
+
+    fn start_with(
+        settings: &[(String, String)],
+        more: &[(&str, &str)],
+        arguments: &[&str],
+        is_typed_on: bool,
+    ) -> Self {
         let terminal = openpty(None, None).expect("open a terminal");
         let mut command = Command::new(env!("CARGO_BIN_EXE_backupgram"));
         command.env_clear().envs(settings.iter().cloned()).env("TERM", "xterm").envs(more.iter().copied());
         command.args(arguments).stdin(Stdio::null());
+        if is_typed_on {
+            command.stdin(terminal.slave.try_clone().unwrap());
+        }
         command.stdout(terminal.slave.try_clone().unwrap()).stderr(terminal.slave);
         let child = command.spawn().expect("start backupgram");
         guardian::watch(child.id(), "KILL");
@@ -29,7 +44,8 @@ impl OnTerminal {
         drop(command);
         let shown = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&shown);
-        let mut master = std::fs::File::from(terminal.master);
+        let mut master = File::from(terminal.master);
+        let keyboard = master.try_clone().unwrap();
         let reader = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             // The end is an error (EIO) on a terminal.
@@ -37,19 +53,33 @@ impl OnTerminal {
                 sink.lock().unwrap().extend_from_slice(&chunk[..length]);
             }
         });
-        Self { child, shown, reader: Some(reader) }
+        Self { child, keyboard, shown, reader: Some(reader) }
     }
 
     fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
-    fn wait(mut self) -> String {
+    /// Types a line when it is asked for.
+    #[track_caller]
+    fn answer(&mut self, question: &str, line: &str) {
+        wait_until(question, SOON, || {
+            assert!(self.child.try_wait().unwrap().is_none(), "{question}\n{}", self.shown());
+            self.shown().ends_with(question)
+        });
+        self.keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn wait(self) -> String {
+        let (code, shown) = self.end();
+        assert_eq!(code, Some(0), "{shown}");
+        shown
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("backupgram to end", LONG, || self.child.try_wait().unwrap());
         self.reader.take().unwrap().join().unwrap();
-        let shown = self.shown();
-        assert!(status.success(), "{status}\n{shown}");
-        shown
+        (status.code(), self.shown())
     }
 }
 
@@ -94,4 +124,70 @@ fn a_terminal_sees_a_line_of_progress_and_colours_and_everything_else_neither() 
         assert_eq!(list(&[refusal]).replace('\r', "").lines().next(), plain.lines().next(), "{refusal:?}");
         assert!(!list(&[refusal]).contains('\x1b'), "{refusal:?}");
     }
+}
+
+#[test]
+fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let (database, other) = (server.database("chosen"), server.database("left"));
+    database.fill(20);
+    other.fill(3);
+    for name in [&database.name, &other.name] {
+        Cli::backup(server, &store, name).run().succeeded();
+    }
+    let good = database.dump();
+    database.sql("DROP TABLE orders");
+    let changed = database.dump();
+    let start =
+        |arguments: &[&str]| OnTerminal::start_with(&command::settings(server, &store), &[], arguments, true);
+    // The newer one, of the other database, is the first.
+    let choose = |running: &mut OnTerminal| {
+        running.answer("restore which one? 1 to 2: ", "3");
+        running.answer("restore which one? 1 to 2: ", "2");
+    };
+    let confirm = format!("type {} to go on: ", database.name);
+
+    let mut running = start(&["restore"]);
+    choose(&mut running);
+    running.answer(&format!("into which database? [{}]: ", database.name), "");
+    running.answer(&confirm, "yes");
+    let (code, shown) = running.end();
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(
+        shown.contains("nothing was restored") && shown.contains("MiB) will be replaced by last/"),
+        "{shown}"
+    );
+    for heading in ["NO", "SLOT", "AGE", "SIZE", "DATABASE", "VERIFIED", "NAME"] {
+        assert!(shown.contains(heading), "{shown}");
+    }
+    assert_eq!(database.dump(), changed);
+
+    let mut running = start(&["restore", "--dry-run"]);
+    choose(&mut running);
+    running.answer(&format!("into which database? [{}]: ", database.name), "");
+    assert!(running.wait().contains("dry run, nothing was changed: database"));
+    assert_eq!(database.dump(), changed);
+
+    let mut running = start(&["restore"]);
+    choose(&mut running);
+    running.answer(&format!("into which database? [{}]: ", database.name), "");
+    running.answer(&confirm, &database.name);
+    let shown = running.wait();
+    assert!(shown.contains("restore succeeded"), "{shown}");
+    assert_eq!(database.dump(), good);
+
+    let copy = format!("{}_copy", database.name);
+    let mut running = start(&["restore"]);
+    choose(&mut running);
+    running.answer(&format!("into which database? [{}]: ", database.name), &copy);
+    running.answer(&format!("type {copy} to go on: "), &copy);
+    assert!(running.wait().contains("will be made from last/"));
+    assert_eq!(server.dump(&copy), good);
+    server.sql("postgres", &format!("DROP DATABASE {copy}"));
+
+    let mut running = start(&["restore"]);
+    running.answer("restore which one? 1 to 2: ", "\x04");
+    assert_eq!(running.end().0, Some(1), "the end of the input is no answer");
+    Cli::new(server, &store).args(["restore"]).run().exited_with(2).saying("FILE is missing");
 }

@@ -7,8 +7,9 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, User};
@@ -254,6 +255,23 @@ impl Cluster {
         Database { cluster: self, name: name.to_owned() }
     }
 
+    /// Somebody who connects to a database again and again until the value is dropped, as whom the variables say.
+    pub fn insist(&self, database: &str, login: &[(&str, &str)]) -> Insistent {
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (over, count) = (Arc::clone(&stop), Arc::clone(&connections));
+        let mut command = self.client_program("psql", database);
+        command.envs(login.iter().copied()).args(["-X", "-q", "-c", "SELECT pg_sleep(0.2)"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let thread = std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                if command.status().expect("start psql").success() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Insistent { stop, connections, thread: Some(thread) }
+    }
+
     /// Whether a database of this name exists.
     pub fn has_database(&self, name: &str) -> bool {
         self.databases().iter().any(|database| database == name)
@@ -348,7 +366,13 @@ impl Database<'_> {
 
     /// A session that stays open.
     pub fn session(&self) -> Session {
+        self.session_as(&[])
+    }
+
+    /// The same, as whom the variables say.
+    pub fn session_as(&self, login: &[(&str, &str)]) -> Session {
         let mut command = self.cluster.client_program("psql", &self.name);
+        command.envs(login.iter().copied());
         command.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().expect("start psql");
         let input = child.stdin.take().expect("a pipe");
@@ -362,6 +386,28 @@ impl Drop for Database<'_> {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(&self.name));
         // The server may be down by now, or the test may have failed for a reason that matters more.
         let _ = self.cluster.try_sql("postgres", &statement);
+    }
+}
+
+/// A client that reconnects in a loop.
+pub struct Insistent {
+    stop: Arc<AtomicBool>,
+    connections: Arc<AtomicU32>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Insistent {
+    /// How often it was let in and heard out.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Insistent {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()), "the client panicked");
     }
 }
 

@@ -29,6 +29,7 @@ pub use configure::{argument, overrides, rendered};
 pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};
 pub use foreign_cron::{broken_scheduler, foreign_scheduler};
 pub use moments::{Moments, pass};
+pub use mount::SmallDisk;
 pub use port_watch::{PortWatch, answers};
 pub use process::{Process, may_unshare, signal_pid};
 pub use store::{SLOTS, Store, read_dump, sha256, write_script};
