@@ -3,6 +3,7 @@
 # Sourced by bench.sh: whole backups beside what pg_dump and a compressor do, in turn, of one database.
 
 rounds_of_backups=5
+rounds_of_proofs=3
 kinds='pg_dump pigz zstd ours_gzip ours_zstd pg_dump_gpg ours_gpg'
 
 # Where each leaves its file.
@@ -25,6 +26,7 @@ benchmark_backup() {
         for kind in $kinds; do measure_time "$kind" "$round"; done
     done
     for kind in $kinds; do measure_memory "$kind"; done
+    measure_proof
     print_machine ", PostgreSQL $(psql -XAtqc 'show server_version' bench)"
     print_backups
 }
@@ -75,16 +77,17 @@ run_backup() {
     esac
 }
 
-# exec_ours KIND COMMAND: with nothing but these settings; what else your shell exports may be one too.
+# exec_ours KIND COMMAND: one with its arguments, with nothing but these settings; what else your shell exports may be one too.
 exec_ours() {
     extra=-Z1 key=''
     case $1 in
     ours_zstd) extra='-Z zstd:1' ;;
     ours_gpg) key=$passphrase ;;
     esac
+    # shellcheck disable=SC2086 # a command has arguments
     exec env -i PATH="$target:$PATH" HOME="$work" LANG=C.UTF-8 BACKUP_DIR="$dumps" HOOKS_DIR="$work/hooks" \
         POSTGRES_HOST="$PGHOST" POSTGRES_PORT="$PGPORT" POSTGRES_USER="$PGUSER" POSTGRES_PASSWORD="$PGPASSWORD" \
-        POSTGRES_DB=bench POSTGRES_EXTRA_OPTS="$extra" BACKUP_ENCRYPTION_KEY="$key" backupgram "$2"
+        POSTGRES_DB=bench POSTGRES_EXTRA_OPTS="$extra" BACKUP_ENCRYPTION_KEY="$key" backupgram $2
 }
 
 # Whether this version takes the settings of a kind.
@@ -133,6 +136,27 @@ measure_memory() {
     echo "$own $all" >"$work/memory.$1"
 }
 
+# A restore proof, and the most that it takes on the disk besides the backup.
+measure_proof() {
+    fresh_dumps
+    (exec_ours ours_gzip backup) >"$log" 2>&1 || fail 'the backup failed'
+    : >"$work/times.proof"
+    : >"$work/sizes.proof"
+    for round in $(seq "$rounds_of_proofs"); do
+        note "proof, $round of $rounds_of_proofs"
+        began=$(date +%s%N)
+        (exec_ours ours_gzip 'verify --restore last/bench-latest.sql.gz') >"$log" 2>&1 &
+        running=$!
+        while kill -s 0 "$running" 2>/dev/null; do
+            du -sk "$dumps/.partial" 2>/dev/null | cut -f1 >>"$work/sizes.proof" || :
+            sleep 0.2
+        done
+        wait "$running" || fail 'the proof failed'
+        running=''
+        calculate "($(date +%s%N) - $began) / 1e9" '%.3f\n' >>"$work/times.proof"
+    done
+}
+
 # reached CONDITION
 reached() {
     if [ "$(calculate "$1" %d)" -eq 1 ]; then echo yes; else echo '**no**'; fi
@@ -159,6 +183,10 @@ print_backups() {
             "$(calculate "$took / $bare")" "$(mebi "$(($(cat "$work/size.$kind") / 1024))")" "$own" "$(mebi "$all")"
     done
     print_goals
+    echo
+    printf 'A restore proof of the gzip backup, with pg_amcheck: %s, median of %s; at most %s on the disk meanwhile.\n' \
+        "$(calculate "$(median 1 "$work/times.proof")" '%.1f s')" "$rounds_of_proofs" \
+        "$(mebi "$(sort -n "$work/sizes.proof" | tail -n 1)")"
 }
 
 print_goals() {
