@@ -3,6 +3,7 @@
 mod edit;
 mod scanner;
 mod tokens;
+mod words;
 
 pub use edit::{Edit, Edited, Editor, HEAD, Refusal};
 pub use scanner::{Edge, Scanner};

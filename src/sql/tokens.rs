@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::words::is_of_word;
+
 /// A word, name, string or sign of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
@@ -66,10 +68,6 @@ pub fn tokens(text: &[u8]) -> Vec<Token> {
         at += length;
     }
     tokens
-}
-
-fn is_of_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
 }
 
 /// A name in double quotes at the beginning of `text`: its length there, and itself.

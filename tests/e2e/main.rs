@@ -27,6 +27,8 @@ mod faults;
 mod formats;
 /// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
 mod restore_faults;
+/// What a role may restore that is no superuser.
+mod restore_rights;
 /// Dumps of a whole server, and of its roles.
 mod server_dumps;
 /// A whole server, or its roles, comes back where it is missing, or nothing of it does.
