@@ -2,6 +2,11 @@
 //! a database, or restored into a server of its own.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -20,11 +25,14 @@ pub struct Verdict {
     pub name: BackupName,
     /// What is wrong with it, as the rest of a sentence that begins with its name.
     pub error: Option<String>,
+    /// Whether it is the backup itself that is at fault, and not what it was looked at with.
+    pub is_broken: bool,
 }
 
 impl Verdict {
     fn unopened(slot: Slot, name: &BackupName, error: &DirectoryError) -> Self {
-        Self { slot, name: name.clone(), error: Some(format!("cannot be verified: {error}")) }
+        let error = Some(format!("cannot be verified: {error}"));
+        Self { slot, name: name.clone(), error, is_broken: false }
     }
 }
 
@@ -34,8 +42,8 @@ pub struct Verifier<'a> {
     keys: Keys,
     /// What was read of files that may have further names.
     known: HashMap<Identity, Reading>,
-    /// The checksums of backups that have been proven.
-    proven: HashSet<String>,
+    /// Files that have been proven.
+    proven: HashSet<Identity>,
 }
 
 /// Tells a file, as it is now, from all others.
@@ -78,36 +86,34 @@ impl<'a> Verifier<'a> {
             Err(error) => return Ok(Verdict::unopened(slot, name, &error)),
         };
         let name = opened.name.clone();
-        let sha256 = manifest.as_ref().map(|manifest| manifest.sha256.clone());
-        if sha256.as_ref().is_some_and(|sha256| self.proven.contains(sha256)) {
-            return Ok(Verdict { slot, name, error: None });
+        let identity = identity(&opened);
+        if identity.is_some_and(|identity| self.proven.contains(&identity)) {
+            return Ok(Verdict { slot, name, error: None, is_broken: false });
         }
         let proof = proof::prove(self.directory, slot, &name, &self.keys);
         if let Some(interrupted) = proof.as_ref().err().and_then(|error| error.interrupted()) {
             return Err(interrupted);
         }
         let error = proof.as_ref().err().map(ToString::to_string);
-        let verification = match proof {
-            Err(error) if !error.is_damage() => None,
-            proof => {
-                self.proven.extend(sha256.filter(|_| proof.is_ok()));
-                Some(Verification::by_restore(now(), proof.map_err(|error| error.to_string())))
+        let is_broken = proof.as_ref().is_err_and(|error| error.is_damage());
+        if error.is_none() || is_broken {
+            self.proven.extend(identity.filter(|_| error.is_none()));
+            let verification = Verification::by_restore(now(), proof.map_err(|error| error.to_string()));
+            if let Some(manifest) = manifest {
+                self.note_proof(slot, &opened, &manifest, &verification);
             }
-        };
-        if let (Some(verification), Some(manifest)) = (verification, manifest) {
-            self.note_proof(slot, &opened, &manifest, &verification);
         }
-        Ok(Verdict { slot, name, error })
+        Ok(Verdict { slot, name, error, is_broken })
     }
 
-    /// Writes a proof down for every name of the backup; that it has failed, only for those of the same file.
+    /// Writes a proof down for every name of the same file, and for the directories that hold the same files.
     fn note_proof(&self, slot: Slot, opened: &Opened, manifest: &Manifest, verification: &Verification) {
+        let own = self.directory.path(slot, &opened.name);
         let entries = self.directory.list_all().unwrap_or_default();
         for entry in entries.iter().filter(|entry| entry.alias_of.is_none()) {
             let Some(before) = entry.manifest.as_deref() else { continue };
-            let is_itself = entry.slot == slot && entry.name == opened.name;
-            let shares = verification.error.is_none() || entry.inode == opened.status.st_ino;
-            if is_itself || shares && before.sha256 == manifest.sha256 {
+            let is_same = || is_same_backup(&own, &self.directory.path(entry.slot, &entry.name));
+            if before.sha256 == manifest.sha256 && is_same() {
                 let mut after = before.clone();
                 after.note(verification.clone());
                 let written = self.directory.replace_manifest(entry.slot, &entry.name, before, &after);
@@ -137,11 +143,12 @@ impl<'a> Verifier<'a> {
         {
             log::warn!("{slot}/{}: the result is not written down: {error}", opened.name);
         }
-        let error = match finding {
-            Finding::Whole => None,
-            Finding::Broken(error) | Finding::Unknown(error) => Some(error),
+        let (error, is_broken) = match finding {
+            Finding::Whole => (None, false),
+            Finding::Broken(error) => (Some(error), true),
+            Finding::Unknown(error) => (Some(error), false),
         };
-        Ok(Verdict { slot, name: opened.name, error })
+        Ok(Verdict { slot, name: opened.name, error, is_broken })
     }
 
     /// The file and its manifest, while nobody can replace the one without the other.
@@ -222,6 +229,25 @@ impl<'a> Verifier<'a> {
 
 fn now() -> i64 {
     Timestamp::now().as_second()
+}
+
+/// Whether two names are of the same file, or of directories with the same files.
+fn is_same_backup(one: &Path, other: &Path) -> bool {
+    let files = |path: &Path| -> io::Result<Vec<(OsString, u64, u64)>> {
+        let found = fs::metadata(path)?;
+        if !found.is_dir() {
+            return Ok(vec![(OsString::new(), found.dev(), found.ino())]);
+        }
+        let mut files = Vec::new();
+        for entry in fs::read_dir(path)? {
+            let entry = entry?;
+            let found = entry.metadata()?;
+            files.push((entry.file_name(), found.dev(), found.ino()));
+        }
+        files.sort();
+        Ok(files)
+    };
+    matches!((files(one), files(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What a file shares with its other names. A directory is read under each of its names.

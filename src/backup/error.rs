@@ -98,12 +98,7 @@ impl fmt::Display for BackupError {
             Self::Program(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
             Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
-            Self::Unproven(name, _, error) => {
-                write!(
-                    f,
-                    "the backup is published, but not proven, so nothing old was deleted: last/{name} {error}"
-                )
-            }
+            Self::Unproven(_, _, error) => write!(f, "the backup is published, but not proven: {error}"),
             Self::Hook(error) => write!(f, "the pre-backup hook stopped the backup: {error}"),
         }
     }

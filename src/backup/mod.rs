@@ -22,7 +22,7 @@ use crate::notify::{Event, Notifier};
 use crate::postgres::{Client, Server};
 use crate::process::{ProgramError, Runner};
 use crate::settings::{Databases, Storage, Subject};
-use crate::verify::Verifier;
+use crate::verify::{Verdict, Verifier};
 use crate::{proof, restore, retention, units};
 use recipe::{Item, Recipe};
 
@@ -139,11 +139,23 @@ impl Backup<'_> {
         };
         let published = publish::publish(directory, &suffix, &partial, &manifest, &time)?;
         publish::point_latest(directory, &suffix, self.storage.latest, &manifest, &published);
-        if self.is_proof_due(directory, name) {
-            self.prove(directory, &file, manifest.size)?;
+        let unproven = match self.is_proof_due(directory, name) {
+            true => self.prove(directory, &file)?,
+            false => None,
+        };
+        // Only what the backup itself is to blame for keeps the older ones: what a proof lacks it may lack for ever.
+        match unproven {
+            Some(verdict) if verdict.is_broken => {
+                Err(unproven_error(file, manifest.size, verdict, ", and nothing old was deleted"))
+            }
+            unproven => {
+                self.prune(directory, name);
+                match unproven {
+                    Some(verdict) => Err(unproven_error(file, manifest.size, verdict, "")),
+                    None => Ok((file, manifest.size)),
+                }
+            }
         }
-        self.prune(directory, name);
-        Ok((file, manifest.size))
     }
 
     /// Whether the last restore proof of a database is too old for the settings.
@@ -157,13 +169,12 @@ impl Backup<'_> {
         ledger.get(database).is_none_or(|last| age(last) >= interval.cast_signed())
     }
 
-    fn prove(&self, directory: &BackupDirectory, name: &BackupName, size: u64) -> Result<(), BackupError> {
+    /// The verdict on a backup that is not proven.
+    fn prove(&self, directory: &BackupDirectory, name: &BackupName) -> Result<Option<Verdict>, BackupError> {
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
         let verdict = Verifier::new(directory, keys).prove(Slot::Last, name);
-        match verdict.map_err(ProgramError::Interrupted)?.error {
-            Some(error) => Err(BackupError::Unproven(name.clone(), size, error)),
-            None => Ok(()),
-        }
+        let verdict = verdict.map_err(ProgramError::Interrupted)?;
+        Ok(Some(verdict).filter(|verdict| verdict.error.is_some()))
     }
 
     /// The time that names a backup. Names have seconds; a backup made in the same second as the last one of
@@ -200,6 +211,11 @@ impl Backup<'_> {
             }
         }
     }
+}
+
+fn unproven_error(name: BackupName, size: u64, verdict: Verdict, consequence: &str) -> BackupError {
+    let error = verdict.error.unwrap_or_default();
+    BackupError::Unproven(name.clone(), size, format!("last/{name} {error}{consequence}"))
 }
 
 fn database_report(

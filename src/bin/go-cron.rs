@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(1, &format!("cannot catch signals: {error}")),
     };
+    backupgram::process::keep_private();
     backupgram::logger::start_daemon();
     match Arguments::parse(lexopt::Parser::from_env()) {
         Ok(Arguments::Help) => {

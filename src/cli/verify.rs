@@ -119,13 +119,13 @@ fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> 
     Ok(backups.map(|entry| (entry.slot, entry.name)).collect())
 }
 
-fn tell(Verdict { slot, name, error }: &Verdict) {
+fn tell(Verdict { slot, name, error, .. }: &Verdict) {
     match error {
         None => print(&format!("{slot}/{name} is whole")),
         Some(error) => log::error!("{slot}/{name} {error}"),
     }
 }
 
-fn as_value(Verdict { slot, name, error }: &Verdict) -> Value {
+fn as_value(Verdict { slot, name, error, .. }: &Verdict) -> Value {
     json!({ "slot": slot, "name": name, "whole": error.is_none(), "error": error.as_deref().unwrap_or_default() })
 }

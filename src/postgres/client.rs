@@ -48,6 +48,9 @@ impl From<Interrupted> for DatabaseError {
     }
 }
 
+/// Whatever is the default of the role, the database or the server: orders change something, and take their time.
+pub(crate) const WRITES: &str = "-c default_transaction_read_only=off -c statement_timeout=0";
+
 /// A version of PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
@@ -71,6 +74,19 @@ impl Version {
     /// the server, and which older servers fail at.
     pub fn knows_transaction_timeout(&self) -> bool {
         self.major >= 17
+    }
+}
+
+/// The first minor version of each major in which psql knows `\restrict`; later majors all do (PostgreSQL's release
+/// notes for CVE-2025-8714).
+const KNOWS_RESTRICT: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
+
+impl Version {
+    /// Whether it is of a psql that can be kept from obeying commands of its own in what it loads.
+    pub fn knows_restrict(&self) -> bool {
+        let minor = self.text.split(|c: char| !c.is_ascii_digit()).nth(1).and_then(|text| text.parse().ok());
+        let first = KNOWS_RESTRICT.iter().find(|(major, _)| *major == self.major);
+        first.map_or(self.major > 17, |(_, first)| minor.unwrap_or(0) >= *first)
     }
 }
 
@@ -251,6 +267,7 @@ impl Client {
         let mut command = self.command("psql");
         command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
         command.args(["--set", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
+        command.env("PGOPTIONS", WRITES);
         for (name, value) in variables {
             command.arg("--set").arg(format!("{name}={value}"));
         }
@@ -276,5 +293,15 @@ mod tests {
         assert_eq!(version("pg_dump (PostgreSQL) 19beta1").major, 19);
         assert_eq!(version("pg_dump (PostgreSQL) 18.6\n").text, "18.6");
         assert_eq!(Version::of_program("nonsense"), None);
+    }
+
+    #[test]
+    fn which_psql_can_be_restricted_is_told_by_its_version() {
+        let knows =
+            |text: &str| Version::of_program(&format!("psql (PostgreSQL) {text}")).unwrap().knows_restrict();
+        assert!(
+            knows("15.14 (Debian 15.14-0+deb12u1)") && knows("17.6") && knows("18.0") && knows("19beta1")
+        );
+        assert!(!knows("15.13") && !knows("16.2") && !knows("17beta1") && !knows("12.22"));
     }
 }

@@ -4,5 +4,6 @@ mod client;
 pub mod quote;
 mod server;
 
+pub(crate) use client::WRITES;
 pub use client::{Client, DatabaseError, Version};
 pub use server::{Login, Server};

@@ -83,12 +83,19 @@ pub struct Listener(Option<JoinHandle<Tail>>);
 impl Listener {
     /// Begins to listen to a program's standard error.
     pub fn start(output: Option<impl Read + Send + 'static>) -> Self {
+        Self::start_without(output, |_| false)
+    }
+
+    /// The same, but for lines that are not worth it.
+    pub fn start_without(output: Option<impl Read + Send + 'static>, is_noise: fn(&str) -> bool) -> Self {
         Self(output.map(|output| {
             std::thread::spawn(move || {
                 let mut said = Tail::new(ERROR_LINES);
                 for_each_line(output, |line| {
-                    log::info!("{line}");
-                    said.push(line);
+                    if !is_noise(line) {
+                        log::info!("{line}");
+                        said.push(line);
+                    }
                 });
                 said
             })

@@ -12,3 +12,10 @@ pub use reaper::{Child, Exit, Reaper, Signaller};
 pub(crate) use runner::test_runner;
 pub use runner::{Interrupted, Output, ProgramError, Runner};
 pub use signals::Signals;
+
+/// Keeps what runs as the same user, such as the server of a restore proof, from reading this process's environment and
+/// memory, in which there are secrets (prctl(2), `PR_SET_DUMPABLE`).
+pub fn keep_private() {
+    // Where the kernel refuses, it is as it would have been.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 
 use serde::Deserialize;
@@ -9,8 +10,8 @@ use serde::Deserialize;
 use super::ProofError;
 use super::server::{PrivateServer, find};
 use crate::catalog::{Counts, DatabaseName};
-use crate::postgres::{Client, DatabaseError};
-use crate::process::Runner;
+use crate::postgres::{Client, DatabaseError, WRITES};
+use crate::process::{Exit, ProgramError, Runner};
 
 #[derive(Debug, Deserialize)]
 struct Row {
@@ -63,24 +64,38 @@ pub fn check_files(
         return Ok(());
     }
     for database in databases {
-        let said = server.place().join("amcheck");
-        let output = File::create(&said).and_then(|file| Ok((file.try_clone()?, file)));
+        let client = server.client(database);
+        // One may forbid what makes the extension.
+        client.execute(SILENCE_TRIGGERS, &[])?;
+        let said = server.place().join(format!("amcheck.{database}"));
+        let output = File::options().write(true).create_new(true).open(&said);
+        let output = output.and_then(|file| Ok((file.try_clone()?, file)));
         let (output, errors) = output.map_err(ProofError::Report)?;
-        let mut command = server.client(database).command("pg_amcheck");
-        // By environment, as a pattern would have to be escaped.
-        command.args(["--install-missing", "--no-password"]);
+        let mut command = client.command("pg_amcheck");
+        // The database by the environment, as a pattern would have to be escaped.
+        command.args(["--install-missing", "--no-password"]).env("PGOPTIONS", WRITES);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
-        let exit = runner.spawn(&mut command)?.wait();
-        runner.check().map_err(crate::process::ProgramError::Interrupted)?;
-        if !exit.success() {
-            return Err(ProofError::Damaged(database.clone(), beginning(&said).unwrap_or_default()));
+        let exit = runner.spawn(&mut command).map_err(ProofError::from)?.wait();
+        runner.check().map_err(ProgramError::Interrupted)?;
+        let found = || beginning(&said).unwrap_or_default();
+        match exit {
+            Exit::Code(0) => {}
+            Exit::Code(FOUND) => return Err(ProofError::Damaged(database.clone(), found())),
+            exit => return Err(ProofError::Unchecked(format!("pg_amcheck: {exit}: {}", found()))),
         }
     }
     Ok(())
 }
 
+/// With this status pg_amcheck says that it has found something wrong.
+const FOUND: i32 = 2;
+const SILENCE_TRIGGERS: &str = r"
+    SELECT format('ALTER EVENT TRIGGER %I DISABLE', evtname) FROM pg_event_trigger
+    \gexec
+";
+
 /// The first lines that pg_amcheck has written.
-fn beginning(said: &std::path::Path) -> io::Result<String> {
+fn beginning(said: &Path) -> io::Result<String> {
     let text = std::fs::read(said)?;
     let text = String::from_utf8_lossy(&text).into_owned();
     Ok(text.lines().map(str::trim).take(3).collect::<Vec<_>>().join(" | "))

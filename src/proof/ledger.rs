@@ -40,9 +40,9 @@ pub fn read(directory: &BackupDirectory) -> io::Result<Ledger> {
 /// Writes down the last proof of a database. Only the holder of the directory's lock may call this.
 ///
 /// # Errors
-/// When it cannot be written; what was there stays.
+/// When it cannot be read or written; what was there stays.
 pub fn note(directory: &BackupDirectory, database: DatabaseName, proof: LastProof) -> io::Result<()> {
-    let mut ledger = read(directory).unwrap_or_default();
+    let mut ledger = read(directory)?;
     ledger.insert(database, proof);
     let mut text = serde_json::to_vec_pretty(&ledger)?;
     text.push(b'\n');

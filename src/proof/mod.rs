@@ -29,6 +29,8 @@ pub enum ProofError {
     Lost(RestoreError),
     /// pg_amcheck has found something in the restored database.
     Damaged(DatabaseName, String),
+    /// pg_amcheck could not look at the restored database.
+    Unchecked(String),
     /// What pg_amcheck finds cannot be written down.
     Report(io::Error),
     /// What was restored cannot be counted.
@@ -39,11 +41,13 @@ impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(error) => error.fmt(f),
-            Self::Restore(error) => write!(f, "cannot be restored: {error}"),
+            Self::Restore(error) if self.is_damage() => write!(f, "cannot be restored: {error}"),
+            Self::Restore(error) => write!(f, "cannot be proven here: {error}"),
             Self::Lost(error) => write!(f, "cannot be proven, as the server for it has ended: {error}"),
             Self::Damaged(database, found) => {
                 write!(f, "can be restored, but pg_amcheck finds fault with database {database}: {found}")
             }
+            Self::Unchecked(error) => write!(f, "can be restored, but cannot be looked at: {error}"),
             Self::Report(error) => write!(f, "cannot be proven: {error}"),
             Self::Count(error) => write!(f, "cannot be counted: {error}"),
         }
@@ -76,11 +80,7 @@ impl ProofError {
         match self {
             Self::Damaged(..) => true,
             Self::Restore(RestoreError::Content(_, error)) => error.is_damage(),
-            // The disk of the proof is not the backup's.
-            Self::Restore(error @ RestoreError::Program(ProgramError::Failed(..))) => {
-                !error.to_string().contains("No space left on device")
-            }
-            Self::Restore(RestoreError::Refused(..) | RestoreError::Connects(_)) => true,
+            Self::Restore(RestoreError::Program(ProgramError::Failed(_, _, said))) => speaks_of_data(said),
             _ => false,
         }
     }
@@ -96,6 +96,18 @@ impl ProofError {
             _ => None,
         }
     }
+}
+
+/// Whether psql's last error is one about what it was given, by its SQLSTATE: wrong data, a broken constraint, wrong
+/// syntax, or what the backup's own functions raise. Everything else, such as an extension, a library or a locale that is
+/// not here, or a server without memory, says nothing about the backup (PostgreSQL's documentation, appendix A).
+fn speaks_of_data(said: &str) -> bool {
+    let states = said.split("ERROR:").skip(1).filter_map(|rest| rest.trim_start().get(..5));
+    states.last().is_some_and(|state| match state {
+        // A parameter has a value that this server does not know.
+        "22023" => false,
+        state => matches!(state.get(..2), Some("22" | "23" | "P0")) || state == "42601",
+    })
 }
 
 /// Restores a backup into a server of its own beneath `.partial`, looks at what came out, and does away with it. Only
@@ -135,4 +147,30 @@ pub fn prove(
         counts.large_objects
     );
     Ok(proof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_for_the_proof_lacks_is_told_from_what_is_wrong_with_the_backup() {
+        for wrong in [
+            "psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint | DETAIL:  Key (id)=(1)",
+            "psql:<stdin>:5: ERROR:  22P02: invalid input syntax for type integer: \"x\" | LOCATION:  pg_strtoint32",
+            "psql:<stdin>:5: ERROR:  42601: syntax error at or near \"x\"",
+        ] {
+            assert!(speaks_of_data(wrong), "{wrong}");
+        }
+        for lacking in [
+            "psql:<stdin>:5: ERROR:  0A000: extension \"postgis\" is not available | DETAIL:  Could not open",
+            "psql:<stdin>:5: ERROR:  53100: could not extend file: No space left on device",
+            "psql:<stdin>:5: ERROR:  22023: invalid value for parameter",
+            "psql:<stdin>:5: ERROR:  42704: role \"x\" does not exist",
+            "psql:<stdin>:5: ERROR:  é",
+            "",
+        ] {
+            assert!(!speaks_of_data(lacking), "{lacking}");
+        }
+    }
 }

@@ -95,6 +95,9 @@ const SETTINGS: [&str; 14] = [
     "jit=off",
 ];
 
+/// What the directories of our servers' sockets begin with, before the process id.
+const SOCKET_PREFIX: &str = "backupgram-proof-";
+
 /// Runs a server until its standard input ends, as it does however we end.
 const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT $!; wait $!"#;
 
@@ -123,10 +126,13 @@ impl PrivateServer {
         };
         let place = workplace.join(format!("proof.{}", std::process::id()));
         let failed = |error| ServerError::Place(place.clone(), error);
+        sweep_sockets();
         let mut socket = tempfile::Builder::new();
-        socket.prefix("backupgram-proof-").permissions(Permissions::from_mode(0o700));
+        let prefix = format!("{SOCKET_PREFIX}{}-", std::process::id());
+        socket.prefix(&prefix).permissions(Permissions::from_mode(0o700));
         let socket = socket.tempdir().map_err(|error| ServerError::Place(env::temp_dir(), error))?;
-        DirBuilder::new().mode(0o700).create(&place).map_err(failed)?;
+        // Ours: what a dump has the server do must not be able to put anything there.
+        DirBuilder::new().mode(0o711).create(&place).map_err(failed)?;
         let mut server = Self { guard: None, place, socket, runner: runner.clone(), owner };
         server.give_away()?;
         server.init()?;
@@ -164,7 +170,11 @@ impl PrivateServer {
     /// Gives its directories to the user that it runs as.
     fn give_away(&self) -> Result<(), ServerError> {
         let Some(owner) = &self.owner else { return Ok(()) };
-        for path in [&self.place, &self.socket.path().to_path_buf()] {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(self.data())
+            .map_err(|error| ServerError::Place(self.data(), error))?;
+        for path in [&self.data(), &self.socket.path().to_path_buf()] {
             chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))
                 .map_err(|error| ServerError::Place(path.clone(), error))?;
         }
@@ -196,7 +206,7 @@ impl PrivateServer {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
-        command.current_dir(&self.place);
+        command.current_dir("/");
         if let Some(owner) = &self.owner {
             command.uid(owner.uid.as_raw()).gid(owner.gid.as_raw());
         }
@@ -246,6 +256,23 @@ impl Drop for PrivateServer {
         }
         if let Err(error) = durable::remove_all_if_there(&self.place) {
             log::warn!("{} stays until the next run: {error}", self.place.display());
+        }
+    }
+}
+
+/// Removes the sockets of servers whose makers were killed.
+fn sweep_sockets() {
+    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(SOCKET_PREFIX)?.split_once('-'))
+            .map(|(pid, _)| pid);
+        let is_left =
+            pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists());
+        if is_left && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }

@@ -50,6 +50,15 @@ const LEFT: &str = "
     FROM pg_database WHERE datname ~ ('^_backupgram_(scratch|replaced)_' || :'tag' || '(_[0-9]+)?$');
 ";
 
+/// A database with a subscription cannot be dropped.
+const DROP_SUBSCRIPTIONS: &str = r"
+    SET client_min_messages = warning;
+    SELECT format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE);
+                   DROP SUBSCRIPTION %1$I;', subname)
+    FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    \gexec
+";
+
 /// Counts what a database holds that is not of every database.
 const COUNT_CONTENTS: &str = "
     SELECT count(*) FROM pg_class
@@ -132,14 +141,22 @@ impl Journal {
     pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
         self.settle(client)?;
         let left: Vec<Left> = client.ask_regardless(LEFT, &[("tag", &self.tag)])?;
-        for left in left {
-            match is_ours(client, &left)? {
-                true => drop_database(client, &left)?,
-                false => log::warn!(
-                    "database {} has a name of ours, but is not marked as ours: it stays",
-                    left.name
-                ),
-            }
+        let mut failure = None;
+        for left in &left {
+            let dropped = is_ours(client, left).and_then(|is_ours| match is_ours {
+                true => drop_database(client, left),
+                false => {
+                    log::warn!(
+                        "database {} has a name of ours, but is not marked as ours: it stays",
+                        left.name
+                    );
+                    Ok(())
+                }
+            });
+            failure = failure.or(dropped.err());
+        }
+        if let Some(error) = failure {
+            return Err(error);
         }
         let path = self.path(directory);
         let removed = durable::remove_if_there(&path).and_then(|_| durable::sync_parent(&path));
@@ -171,6 +188,10 @@ fn is_ours(client: &Client, left: &Left) -> Result<bool, DatabaseError> {
 fn drop_database(client: &Client, left: &Left) -> Result<(), DatabaseError> {
     if let Err(error) = client.of_database(&left.name).clean_up(DROP_LARGEST_TABLES, &[]) {
         log::debug!("{} was not emptied: {error}", left.name);
+    }
+    if left.name.as_str().starts_with("_backupgram_scratch_") {
+        // Those of a scratch database have never been connected to anything.
+        client.of_database(&left.name).clean_up(DROP_SUBSCRIPTIONS, &[])?;
     }
     let name = identifier(left.name.as_str());
     let ordinary =

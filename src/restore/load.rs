@@ -93,7 +93,7 @@ impl Loading<'_> {
     /// transaction around it all would add no safety, while its locks on every object of a large schema can
     /// exceed the server's `max_locks_per_transaction`.
     fn load_sql(&self, backup: &Checked) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(&self.into, &self.keys.runner)?;
+        let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
         let progress = self.progress(backup);
         let fed = backup.load(self.keys, |sql| self.feed(&mut psql, &mut progress.reader(sql)));
         psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
@@ -107,7 +107,7 @@ impl Loading<'_> {
         let runner = &self.keys.runner;
         let mut command = self.into.command("pg_restore");
         command.args(["--exit-on-error", "--no-password", "--dbname", self.into.database().as_str()]);
-        command.arg(format!("--jobs={}", self.jobs)).env("PGOPTIONS", super::psql::SESSION_OPTIONS);
+        command.arg(format!("--jobs={}", self.jobs)).env("PGOPTIONS", super::psql::session_options());
         archive.add_to(&mut command);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
@@ -123,7 +123,7 @@ impl Loading<'_> {
     }
 
     fn load_converted(&self, backup: &Checked, mut converter: Converter) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(&self.into, &self.keys.runner)?;
+        let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
         let fed = match converter.output() {
             Some(mut sql) => self.feed(&mut psql, &mut sql),
             None => Ok(()),
@@ -143,7 +143,7 @@ impl Loading<'_> {
     fn load_stream(&self, backup: &Checked) -> Result<(), RestoreError> {
         let (mut converter, mut input) = Converter::start_streaming(&self.keys.runner)?;
         let progress = self.progress(backup);
-        let mut psql = Psql::start(&self.into, &self.keys.runner)?;
+        let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
         let (keys, progress, signaller) = (self.keys, &progress, converter.signaller());
         let fed = thread::scope(|scope| {
             let feeding = scope.spawn(move || {

@@ -27,7 +27,7 @@ use crate::postgres::{Client, Server, Version};
 use crate::process::{Interrupted, ProgramError, Runner};
 use crate::settings::Storage;
 use crate::units;
-use cluster::{ClusterLoad, Made};
+use cluster::{ClusterLoad, Made, OF_EVERY_SERVER};
 use journal::Journal;
 use load::Loading;
 use preflight::Standing;
@@ -161,7 +161,7 @@ fn goal(source: &Source, keys: &Keys, target: Option<&DatabaseName>) -> Result<G
     }
     let target = target.cloned().or_else(|| source.database());
     let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
-    match ["postgres", "template0", "template1"].contains(&target.as_str()) {
+    match OF_EVERY_SERVER.contains(&target.as_str()) {
         true => Err(RestoreError::Protected(target)),
         false => Ok(Goal::Database(target)),
     }
@@ -185,7 +185,8 @@ impl Run<'_> {
         let standing = Standing::of(&self.client, &target)?;
         let mut replaces = None;
         match &self.goal {
-            Goal::Server(_) => standing.check_server()?,
+            // The rest depends on what the dump makes.
+            Goal::Server(_) => standing.check_database(&target)?,
             Goal::Database(target) => {
                 let existing = usable(&self.client, target)?;
                 standing.check_database(target)?;
@@ -205,7 +206,7 @@ impl Run<'_> {
         let backup = source.check(&self.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
         if let Goal::Server(_) = self.goal {
-            self.cluster_load(&self.client.server_version()?, None).announce(&backup)?;
+            self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?;
         }
         log::info!("dry run, nothing was changed: {said}");
         Ok(())
@@ -251,7 +252,7 @@ impl Run<'_> {
         let journal = Journal::begin(&self.directory, self.client.server().address())?;
         let mut made = Made::default();
         let signed = self.client.signed(journal.scratch().as_str());
-        let mut load = self.cluster_load(&version, Some(&journal));
+        let mut load = self.cluster_load(&version, Some(&journal))?;
         load.client = &signed;
         let loaded = load.load(backup, &mut made);
         // Databases first: a role that owns one cannot be dropped.
@@ -267,8 +268,13 @@ impl Run<'_> {
         loaded.map(drop)
     }
 
-    fn cluster_load<'a>(&'a self, server: &'a Version, journal: Option<&'a Journal>) -> ClusterLoad<'a> {
-        ClusterLoad { client: &self.client, server, keys: &self.keys, journal, tablespaces_in_place: false }
+    fn cluster_load<'a>(
+        &'a self,
+        server: &'a Version,
+        journal: Option<&'a Journal>,
+    ) -> Result<ClusterLoad<'a>, RestoreError> {
+        let is_superuser = Standing::of(&self.client, &DatabaseName::maintenance())?.is_superuser();
+        Ok(ClusterLoad { client: &self.client, server, keys: &self.keys, journal, is_superuser })
     }
 }
 

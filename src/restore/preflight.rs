@@ -19,7 +19,6 @@ pub struct Standing {
     role: String,
     is_superuser: bool,
     makes_databases: bool,
-    makes_roles: bool,
     /// Of the target, if there is one.
     owner: Option<Owner>,
     /// Unknown to roles that may not see it.
@@ -39,7 +38,7 @@ struct Owner {
 /// The privilege `SET` of roles is known since PostgreSQL 16; before, membership was enough.
 const QUERY: &str = "
     SELECT json_build_object(
-        'role', rolname, 'is_superuser', rolsuper, 'makes_databases', rolcreatedb, 'makes_roles', rolcreaterole,
+        'role', rolname, 'is_superuser', rolsuper, 'makes_databases', rolcreatedb,
         'owner', (SELECT json_build_object(
                 'name', pg_get_userbyid(datdba), 'is_had', pg_has_role(datdba, 'USAGE'),
                 'may_be_given', CASE WHEN current_setting('server_version_num')::int < 160000
@@ -83,18 +82,10 @@ impl Standing {
         Err(RestoreError::Missing(missing))
     }
 
-    /// Sees that the role may make roles and databases.
-    ///
-    /// # Errors
-    /// When it may not; the error says what is missing.
-    pub fn check_server(&self) -> Result<(), RestoreError> {
-        let role = &self.role;
-        match self.is_superuser || self.makes_databases && self.makes_roles {
-            true => Ok(()),
-            false => Err(RestoreError::Missing(format!(
-                "role {role} may not make roles and databases, as the restore of a whole server must"
-            ))),
-        }
+    /// Whether the role is a superuser, as who makes the roles of a dump must be: pg_dumpall says of each whether it is
+    /// one itself.
+    pub fn is_superuser(&self) -> bool {
+        self.is_superuser
     }
 
     /// Sees that a server on this machine has room for a database of so many bytes.

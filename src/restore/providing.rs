@@ -24,6 +24,13 @@ impl Providing {
 
 impl Editor for Providing {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        if head.starts_with(b"\\") {
+            // psql obeys no command in a dump; these two would free it.
+            return match head.starts_with(b"\\restrict ") || head.starts_with(b"\\unrestrict ") {
+                true => Ok(Edit::Drop),
+                false => Err(Refusal("has a command in it that pg_dump does not write".into())),
+            };
+        }
         let length = head.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
         let is_telling = matches!(
             &head[..length].to_ascii_lowercase()[..],
@@ -95,8 +102,9 @@ fn list(tokens: &[Token]) -> Vec<String> {
     let mut names = Vec::new();
     for pair in tokens.chunks(2) {
         let Some(name) = pair[0].name() else { break };
-        let is_key_word = NO_ROLES.iter().any(|word| pair[0].is(word));
-        names.extend(Some(name.to_owned()).filter(|_| !is_key_word));
+        // Every server has those that begin so, and nobody can make one.
+        let is_there = name.starts_with("pg_") || NO_ROLES.iter().any(|word| pair[0].is(word));
+        names.extend(Some(name.to_owned()).filter(|_| !is_there));
         if !pair.get(1).is_some_and(|token| token.is_sign(b',')) {
             break;
         }
@@ -118,6 +126,7 @@ mod tests {
             ("ALTER TABLE public.owner OWNER TO \"Odd role\";", &["Odd role"][..]),
             ("GRANT SELECT(a),INSERT ON TABLE t TO a, \"b c\" WITH GRANT OPTION;", &["a", "b c"]),
             ("REVOKE ALL ON SCHEMA public FROM PUBLIC;", &[]),
+            ("GRANT SELECT ON TABLE t TO pg_monitor, a;", &["a"]),
             ("ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA s GRANT SELECT ON TABLES TO b;", &["a", "b"]),
             ("CREATE POLICY p ON t FOR SELECT TO a, b USING ((x = 1));", &["a", "b"]),
             ("CREATE POLICY p ON t USING ((x = to));", &[]),

@@ -7,16 +7,25 @@ use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
-use crate::postgres::{Client, Version};
+use crate::backup::hexadecimal;
+use crate::postgres::{Client, Version, WRITES};
 use crate::process::{Child, Listener, ProgramError, Runner};
 
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
 const PREAMBLE: usize = 8 * 1024;
 /// A setting that pg_dump writes since version 17, whatever the server, and that older servers do not know.
 const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;\n";
-/// What holds for a session that loads. The renames at the end are flushed, and with them all that was written
-/// before.
-pub(super) const SESSION_OPTIONS: &str = "-c synchronous_commit=off";
+/// What else than [`WRITES`] holds for a session that loads. The renames at the end are flushed, and with them all that
+/// was written before.
+const IN_NO_HURRY: &str = "-c synchronous_commit=off";
+
+/// The options of a session that loads.
+pub(super) fn session_options() -> String {
+    format!("{WRITES} {IN_NO_HURRY}")
+}
+
+/// What a dump of a recent pg_dump begins with.
+const RESTRICT: &[u8] = b"\\restrict ";
 
 /// A running psql.
 #[derive(Debug)]
@@ -25,21 +34,31 @@ pub struct Psql {
     stdin: Option<ChildStdin>,
     said: Listener,
     runner: Runner,
+    /// By what it can be told to obey commands of its own again; none where it cannot be kept from it.
+    key: Option<String>,
 }
 
 impl Psql {
-    /// Starts it, connected to the client's database.
+    /// Starts it, connected to the client's database. In a trial errors come with their SQLSTATE, by which they can be
+    /// told apart.
     ///
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
-    pub fn start(client: &Client, runner: &Runner) -> Result<Self, ProgramError> {
+    pub fn start(client: &Client, is_trial: bool, runner: &Runner) -> Result<Self, RestoreError> {
+        let key = match client.program_version("psql")?.knows_restrict() {
+            true => Some(random_key()?),
+            false => None,
+        };
         let mut command = client.command("psql");
         command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
-        command.env("PGOPTIONS", SESSION_OPTIONS);
+        if is_trial {
+            command.args(["--set", "VERBOSITY=verbose"]);
+        }
+        command.env("PGOPTIONS", session_options());
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
-        let (stdin, said) = (child.stdin.take(), Listener::start(child.stderr.take()));
-        Ok(Self { child, stdin, said, runner: runner.clone() })
+        let (stdin, said) = (child.stdin.take(), Listener::start_without(child.stderr.take(), is_detail));
+        Ok(Self { child, stdin, said, runner: runner.clone(), key })
     }
 
     /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
@@ -52,8 +71,29 @@ impl Psql {
         if !server.knows_transaction_timeout() {
             blank(&mut preamble, TRANSACTION_TIMEOUT);
         }
+        if memmem::find(&preamble, RESTRICT).is_none() {
+            self.restrict()?;
+        }
         self.order(&preamble)?;
         self.feed_as_it_is(sql)
+    }
+
+    /// Keeps it from obeying commands of its own in what comes next, whoever wrote that.
+    ///
+    /// # Errors
+    /// When psql stops reading.
+    pub fn restrict(&mut self) -> Result<(), RestoreError> {
+        let order = self.key.as_ref().map(|key| format!("\\restrict {key}\n")).unwrap_or_default();
+        self.order(order)
+    }
+
+    /// Makes of a command of ours, in a dump of which nothing else is obeyed, the lines that are.
+    pub fn unrestricted(&self) -> impl Fn(&str) -> String + use<> {
+        let key = self.key.clone();
+        move |command| match &key {
+            Some(key) => format!("\\unrestrict {key}\n{command}\\restrict {key}\n"),
+            None => command.to_owned(),
+        }
     }
 
     /// Feeds it something of our own.
@@ -101,6 +141,20 @@ impl Psql {
             fed => fed,
         }
     }
+}
+
+/// Whether a line of an error, as psql says it in a trial, repeats what the others say, or where in PostgreSQL's source it
+/// comes from.
+fn is_detail(line: &str) -> bool {
+    let details =
+        ["SCHEMA NAME:", "TABLE NAME:", "COLUMN NAME:", "DATATYPE NAME:", "CONSTRAINT NAME:", "LOCATION:"];
+    details.iter().any(|detail| line.starts_with(detail))
+}
+
+fn random_key() -> Result<String, RestoreError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| RestoreError::Random(error.to_string()))?;
+    Ok(hexadecimal(&random))
 }
 
 /// Turns a line into spaces, so that the numbers of the others stay right in psql's messages.

@@ -45,13 +45,8 @@ impl Trial<'_> {
     }
 
     fn restore_server(&self, server: &Version) -> Result<Vec<DatabaseName>, RestoreError> {
-        let load = ClusterLoad {
-            client: self.client,
-            server,
-            keys: self.keys,
-            journal: None,
-            tablespaces_in_place: true,
-        };
+        let load =
+            ClusterLoad { client: self.client, server, keys: self.keys, journal: None, is_superuser: true };
         let databases = load.load(self.backup, &mut Made::default())?;
         self.client.execute(NOBODY_LOGS_IN, &[])?;
         Ok(databases)

@@ -155,7 +155,7 @@ impl Scanner {
     }
 
     fn take_code(&mut self, previous: u8, byte: u8) -> Option<Edge> {
-        if self.words.take(byte) {
+        if self.words.take(byte, self.parentheses) {
             return None;
         }
         match byte {
@@ -301,6 +301,7 @@ mod tests {
         check(&[
             "CREATE FUNCTION f(i integer) RETURNS integer LANGUAGE sql\n BEGIN ATOMIC\n  SELECT CASE WHEN true THEN 1 \
              END;\n SELECT f.x AS \"end\" FROM f;\nEND;",
+            "CREATE FUNCTION during(begin date, finish date) RETURNS TABLE(begin date) LANGUAGE sql AS $$ SELECT 1 $$;",
             "CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END;",
             "SELECT 'begin' AS begin;",
         ]);

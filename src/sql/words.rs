@@ -26,8 +26,9 @@ const LONGEST: usize = 28;
 const TELLING: usize = 4;
 
 impl Words {
-    /// Takes a byte that is none of a quote or a comment, and answers whether it belongs to a word.
-    pub fn take(&mut self, byte: u8) -> bool {
+    /// Takes a byte that is none of a quote or a comment, within so many parentheses, and answers whether it belongs to
+    /// a word.
+    pub fn take(&mut self, byte: u8, parentheses: u32) -> bool {
         let begins_none = self.word.is_empty() && (byte.is_ascii_digit() || byte == b'$');
         if is_of_word(byte) && !begins_none {
             if self.word.len() <= LONGEST {
@@ -37,7 +38,7 @@ impl Words {
         }
         // Directly before a string stands no word but a prefix of it.
         if !self.word.is_empty() && byte != b'\'' {
-            self.finish();
+            self.finish(parentheses);
         }
         false
     }
@@ -47,9 +48,10 @@ impl Words {
         std::mem::take(&mut self.word) == b"e"
     }
 
-    fn finish(&mut self) {
+    fn finish(&mut self, parentheses: u32) {
         let word = std::mem::take(&mut self.word);
-        if self.makes_routine() {
+        // A parameter may be called `begin`.
+        if parentheses == 0 && self.makes_routine() {
             match word.as_slice() {
                 b"begin" => self.blocks += 1,
                 b"case" if self.blocks > 0 => self.blocks += 1,
@@ -73,6 +75,7 @@ impl Words {
         )
     }
 
+    /// Whether the statement, which has ended, is a COPY as pg_dump writes it, and rows follow.
     pub fn copies_rows(&self) -> bool {
         self.first.first().is_some_and(|word| word == b"copy") && self.last == [&b"from"[..], b"stdin"]
     }

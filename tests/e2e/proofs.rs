@@ -81,6 +81,9 @@ fn every_kind_of_backup_is_proven(server: &'static Cluster) {
          ALTER TABLE own.things OWNER TO {owner}; GRANT SELECT (x), UPDATE ON own.things TO {quoted_reader};
          CREATE POLICY theirs ON own.things FOR SELECT TO {quoted_reader}, {owner} USING (x > 0);
          ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA own GRANT SELECT ON TABLES TO {quoted_reader};
+         GRANT SELECT ON own.things TO pg_monitor;
+         CREATE FUNCTION own.during(begin date, finish date) RETURNS TABLE(begin_of date) LANGUAGE sql
+             AS 'SELECT $1';
          GRANT UPDATE ON LARGE OBJECT 424242 TO {quoted_reader}; INSERT INTO own.things VALUES (1, '{owner}')"
     ));
     for (options, key) in KINDS {
@@ -104,7 +107,11 @@ on_both_servers!(every_kind_of_backup_is_proven);
 #[test]
 fn dumps_of_a_whole_server_and_of_its_roles_are_proven() {
     let (server, store) = (Cluster::start(17), Store::new());
-    server.sql("postgres", "CREATE ROLE \"odd 'role\" LOGIN PASSWORD 'x' CREATEDB");
+    server.sql(
+        "postgres",
+        "CREATE ROLE \"odd 'role\" LOGIN PASSWORD 'x' CREATEDB; CREATE ROLE passing; CREATE ROLE member;
+         GRANT passing TO \"odd 'role\" WITH ADMIN OPTION; SET ROLE \"odd 'role\"; GRANT passing TO member",
+    );
     let place = server.data().with_file_name("fast");
     fs::create_dir(&place).unwrap();
     let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(server.data()).unwrap());
@@ -114,13 +121,16 @@ fn dumps_of_a_whole_server_and_of_its_roles_are_proven() {
     app.fill(30);
     shop.fill(12);
     shop.sql("CREATE TABLE quick (x int) TABLESPACE fast; INSERT INTO quick VALUES (1)");
+    server.sql("postgres", "CREATE TABLE in_postgres AS SELECT 1 AS one");
+    server.sql("postgres", "ALTER DATABASE app SET default_transaction_read_only = on");
+    server.sql("postgres", "ALTER DATABASE \"the shop\" SET statement_timeout = 1");
     let cluster =
         backed_up(Cli::new(&server, &store).env("POSTGRES_CLUSTER", "TRUE").args(["backup"]), &store);
     prove(&server, &store, &[&cluster]).run().succeeded();
     let verified = manifest(&store, &cluster)["verified"].clone();
     assert_eq!(
         (&verified["tables"], &verified["rows"]),
-        (&json!(5), &json!(30 + 10 + 12 + 10 + 1)),
+        (&json!(6), &json!(30 + 10 + 12 + 10 + 1 + 1)),
         "{verified}"
     );
 
@@ -222,7 +232,11 @@ fn each_backup_is_proven_when_the_settings_ask_for_it_and_one_in_a_time() {
          ALTER TABLE orders ADD CHECK (picky(id));",
     );
     let outcome = backup("0s").run().exited_with(1);
-    assert!(outcome.text().contains("published, but not proven, so nothing old was deleted"), "{outcome}");
+    assert!(
+        outcome.text().contains("published, but not proven: last/")
+            && outcome.text().contains("and nothing old was deleted"),
+        "{outcome}"
+    );
     let status = store.status();
     let states = |at: usize| (&status["databases"][at]["state"], status["databases"][at]["file"].is_string());
     assert_eq!((states(0), states(1)), ((&json!("OK"), true), (&json!("FAILED"), true)), "{status:#}");
@@ -297,4 +311,64 @@ fn what_a_proof_lacks_is_named_and_says_nothing_about_the_backup() {
     prove(server, &store, &[&file]).run().succeeded();
     prove(server, &store, &["last/none.sql.gz"]).run().exited_with(1).saying("there is no backup");
     nothing_is_left(&store);
+}
+
+#[test]
+fn what_is_wrong_with_a_dump_is_told_from_what_is_not_here_for_it() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("told");
+    database.fill(5);
+    let file = backed_up(Cli::backup(server, &store, &database.name), &store);
+    let sql = read_dump(&store.path().join(&file)).unwrap();
+    let at = sql.find("CREATE TABLE").unwrap();
+    let mark = store.root().join("mark");
+    let touch = format!("\\! touch {}", mark.display());
+    let hidden = format!(
+        "CREATE TABLE public.t (a int, stdin int);\nCOPY public.t FROM '/dev/null' WHERE a IS DISTINCT FROM stdin;\n{touch}\n\\."
+    );
+    for (line, said) in [
+        ("CREATE EXTENSION nosuch;", "cannot be proven here"),
+        ("SET default_table_access_method = nosuch;", "cannot be proven here"),
+        ("SELECT 'x'::int;", "cannot be restored"),
+        (touch.as_str(), "cannot be proven here"),
+        (hidden.as_str(), "cannot be proven here"),
+    ] {
+        let path = store.file("last", "told-20260101-000000.sql.gz");
+        fs::write(&path, format!("{}{line}\n{}", &sql[..at], &sql[at..])).unwrap();
+        let proof = prove(server, &store, &["last/told-20260101-000000.sql.gz"]).run().exited_with(1);
+        assert!(proof.stderr.contains(said), "{line}\n{proof}");
+        assert!(!mark.exists(), "{line}");
+        fs::remove_file(&path).unwrap();
+    }
+    nothing_is_left(&store);
+}
+
+/// A copy is another file, whatever its manifest says.
+#[test]
+fn a_proof_counts_for_the_names_of_one_file_and_not_for_copies_of_it() {
+    let server = Cluster::shared(18);
+    for options in ["-Z1", "-Fd"] {
+        let store = Store::new();
+        let database = server.database("copied");
+        database.fill(5);
+        let backup = Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", options);
+        let file = backed_up(backup, &store);
+        let weekly = store.file("weekly", &store.only("weekly"));
+        let copy = store.root().join("copy");
+        let copied = std::process::Command::new("cp").arg("-r").args([&weekly, &copy]).status();
+        assert!(copied.unwrap().success());
+        if weekly.is_dir() {
+            fs::remove_dir_all(&weekly).unwrap()
+        } else {
+            fs::remove_file(&weekly).unwrap()
+        }
+        fs::rename(&copy, &weekly).unwrap();
+        prove(server, &store, &[&file]).run().succeeded();
+        let method = |slot: &str| store.manifest(slot, &store.only(slot))["verified"]["by"].clone();
+        assert_eq!(
+            ["last", "daily", "weekly", "monthly"].map(method),
+            ["restore", "restore", "checksum", "restore"]
+        );
+    }
 }

@@ -43,6 +43,7 @@ fn fill(server: &Cluster) {
            COMMENT ON DATABASE "with everything" IS E'it''s\n"commented"';
            ALTER DATABASE "with everything" SET work_mem = '5MB';
            ALTER ROLE reader IN DATABASE "with everything" SET work_mem = '6MB';
+           ALTER DATABASE "with everything" SET default_transaction_read_only = on;
            ALTER DATABASE template_of_ours IS_TEMPLATE true;
            ALTER DATABASE "Ünï""code'\" CONNECTION LIMIT 7;
            CREATE TABLE in_postgres AS SELECT 1 AS one"#,
@@ -127,6 +128,13 @@ fn a_restore_of_a_server_that_fails_anywhere_takes_back_what_it_has_made() {
         ("does not exist", changed(&store, &file, |sql| first(sql, "GRANT nobody TO \"odd 'role\";"))),
         ("does not write", changed(&store, &file, |sql| last(sql, &touch))),
         ("does not write", changed(&store, &file, |sql| first(sql, &touch))),
+        (
+            "restrict",
+            changed(&store, &file, |sql| {
+                let copy = "CREATE TABLE public.t (a int, stdin int);\nCOPY public.t FROM '/dev/null' WHERE a IS DISTINCT FROM stdin;";
+                last(sql, &format!("{copy}\n{touch}\\."))
+            }),
+        ),
         ("as pg_dump writes it", changed(&store, &file, |sql| last(sql, &format!("SELECT 1 {touch};")))),
         ("not make", changed(&store, &file, |sql| last(sql, "\\connect somewhere"))),
         ("is cut off", changed(&store, &file, |sql| sql[..sql.len() - 40].to_owned())),

@@ -112,7 +112,7 @@ fn what_cannot_be_looked_into_is_named_and_not_called_broken() {
             outcome.stderr.contains(&format!("last/{name}")) && outcome.stderr.contains(words),
             "{outcome}"
         );
-        assert!(store.manifest("last", &name)["verified"].is_null());
+        assert!(store.manifest("last", &name)["verified"]["error"].is_null());
     }
     for (argument, words) in [("last/none.sql.gz", "there is no backup"), ("nonsense", "SLOT/NAME")] {
         let outcome = Cli::new(server, &store).args(["verify", argument]).run().failed();

@@ -15,12 +15,20 @@ pub struct Databases<'a> {
     /// What to say of each as long as it is not whole.
     mark: &'a str,
     keeps_timeout: bool,
+    /// Makes a command of ours one that psql obeys.
+    unrestricted: &'a dyn Fn(&str) -> String,
 }
 
 impl<'a> Databases<'a> {
-    /// An editor at the beginning of a dump. Whether the server knows `transaction_timeout` is for the caller to say.
-    pub fn new(staged: &'a [(DatabaseName, DatabaseName)], mark: &'a str, keeps_timeout: bool) -> Self {
-        Self { section: Section::default(), staged, mark, keeps_timeout }
+    /// An editor at the beginning of a dump. Whether the server knows `transaction_timeout`, and how psql is told to
+    /// obey a command, is for the caller to say.
+    pub fn new(
+        staged: &'a [(DatabaseName, DatabaseName)],
+        mark: &'a str,
+        keeps_timeout: bool,
+        unrestricted: &'a dyn Fn(&str) -> String,
+    ) -> Self {
+        Self { section: Section::default(), staged, mark, keeps_timeout, unrestricted }
     }
 
     fn staged(&self, name: &str) -> Option<&'a DatabaseName> {
@@ -52,7 +60,7 @@ impl Editor for Databases<'_> {
                 _ => Edit::Drop,
             },
             Order::Connect(name) => match self.staged(&name) {
-                Some(staged) => Edit::Replace(connect(staged)),
+                Some(staged) => Edit::Replace((self.unrestricted)(&connect(staged)).into_bytes()),
                 None => Edit::Drop,
             },
             Order::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
@@ -63,9 +71,8 @@ impl Editor for Databases<'_> {
 }
 
 /// A command of psql that goes to a database. Its words are parted by spaces, and quoted as names are.
-fn connect(database: &DatabaseName) -> Vec<u8> {
+fn connect(database: &DatabaseName) -> String {
     format!("\\connect -reuse-previous=on {}\n", identifier(&format!("dbname={}", quoted(database.as_str()))))
-        .into_bytes()
 }
 
 fn quoted(value: &str) -> String {
@@ -126,7 +133,7 @@ mod tests {
         let name = |name: &str| DatabaseName::parse(name).unwrap();
         let staged = [(name("app"), name("it's"))];
         assert_eq!(
-            edited(Databases::new(&staged, "not whole", false)),
+            edited(Databases::new(&staged, "not whole", false, &str::to_owned)),
             [
                 "CREATE DATABASE \"it's\" WITH TEMPLATE = template0;",
                 "COMMENT ON DATABASE \"it's\" IS 'not whole';",

@@ -2,6 +2,7 @@
 //! names when all of them are in, and what was made by then is taken away again when anything fails.
 
 mod editors;
+mod membership;
 mod order;
 mod survey;
 
@@ -19,7 +20,10 @@ use crate::progress::Progress;
 use crate::sql::{Edited, Editor};
 use crate::units;
 use editors::{Databases, Own};
-use survey::{Subject, Survey};
+use membership::Memberships;
+use survey::{Comment, Subject, Survey};
+
+pub use survey::OF_EVERY_SERVER;
 
 /// A dump of a server on its way into one.
 pub struct ClusterLoad<'a> {
@@ -29,10 +33,11 @@ pub struct ClusterLoad<'a> {
     pub server: &'a Version,
     /// What encrypted backups are opened with.
     pub keys: &'a Keys,
-    /// What the databases are called until all are in; by their own names without it.
+    /// What the databases are called until all are in. Without it the server is one for a trial: they never get their
+    /// own names, and tablespaces are made within the server's directory.
     pub journal: Option<&'a Journal>,
-    /// Whether tablespaces are made within the server's own directory, wherever they were.
-    pub tablespaces_in_place: bool,
+    /// Whether we are a superuser there.
+    pub is_superuser: bool,
 }
 
 /// What has been made on a server that was not there before, apart from databases.
@@ -48,13 +53,26 @@ impl Made {
     /// # Errors
     /// When something holds on to it.
     pub fn undo(&self, client: &Client) -> Result<(), DatabaseError> {
-        let mut orders = String::from("SET client_min_messages = warning;\n");
+        let quietly = "SET client_min_messages = warning;\n";
+        let roles: Vec<String> = self.roles.iter().map(|name| identifier(name)).collect();
+        let roles = roles.join(", ");
+        if !roles.is_empty() {
+            // They own and may nothing that was there before. Privileges of parameters go with this, too.
+            for database in ["template1", "postgres"] {
+                let client = DatabaseName::parse(database).map(|name| client.of_database(&name));
+                let disowned =
+                    client.map(|client| client.clean_up(&format!("{quietly}DROP OWNED BY {roles};"), &[]));
+                if let Ok(Err(error)) = disowned {
+                    log::debug!("in {database}: {error}");
+                }
+            }
+        }
+        let mut orders = quietly.to_owned();
         for name in &self.tablespaces {
             let _ = writeln!(orders, "DROP TABLESPACE IF EXISTS {};", identifier(name));
         }
-        let roles: Vec<String> = self.roles.iter().map(|name| identifier(name)).collect();
         if !roles.is_empty() {
-            let _ = writeln!(orders, "DROP ROLE IF EXISTS {};", roles.join(", "));
+            let _ = writeln!(orders, "DROP ROLE IF EXISTS {roles};");
         }
         client.clean_up(&orders, &[]).map(drop)
     }
@@ -83,7 +101,7 @@ pub fn in_place_tablespace(name: &str) -> String {
 }
 
 impl ClusterLoad<'_> {
-    /// Loads all of a dump and answers the databases that it has made. What `made` says by the end, however it comes,
+    /// Loads all of a dump and answers the databases that it has filled. What `made` says by the end, however it comes,
     /// was not there before.
     ///
     /// # Errors
@@ -91,29 +109,53 @@ impl ClusterLoad<'_> {
     pub fn load(&self, backup: &Checked, made: &mut Made) -> Result<Vec<DatabaseName>, RestoreError> {
         let survey = self.survey(backup)?;
         self.refuse_existing(backup, &survey.databases)?;
-        self.make_globals(&survey, made)?;
-        let staged: Vec<(DatabaseName, DatabaseName)> = survey
-            .databases
-            .iter()
-            .enumerate()
-            .map(|(at, name)| (name.clone(), self.journal.map_or(name.clone(), |journal| journal.staged(at))))
-            .collect();
+        self.make_globals(backup, &survey, made)?;
+        let staged_as = |at: usize| match self.journal {
+            Some(journal) => journal.staged(at),
+            None => DatabaseName::ours("proof", &at.to_string()),
+        };
+        let staged: Vec<(DatabaseName, DatabaseName)> =
+            survey.databases.iter().enumerate().map(|(at, name)| (name.clone(), staged_as(at))).collect();
+        self.load_databases(backup, &staged)?;
         let keeps_timeout = self.server.knows_transaction_timeout();
-        if !staged.is_empty() {
-            let mark =
-                format!("{MARK}loads the dump {} into this; it will be renamed or dropped", backup.label());
-            self.feed(backup, self.client, Databases::new(&staged, &mark, keeps_timeout), false)?;
-        }
         for database in &survey.of_every_server {
             log::info!("loading what the dump holds for database {database}");
             let client = self.client.of_database(database);
-            self.feed(backup, &client, Own::new(database, keeps_timeout), true)?;
+            let mut psql = Psql::start(&client, self.is_trial(), &self.keys.runner)?;
+            let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
+            let fed = fed.and_then(|()| self.feed(backup, &mut psql, Own::new(database, keeps_timeout)));
+            let fed = fed.and_then(|()| psql.order("COMMIT;\n"));
+            psql.finish(fed)?;
         }
-        self.name(&staged, &survey)?;
+        let Some(journal) = self.journal else {
+            return Ok(staged.into_iter().map(|(_, staged)| staged).chain(survey.of_every_server).collect());
+        };
+        self.name(&staged, &survey, journal)?;
         if !survey.databases.is_empty() {
             log::info!("databases made: {}", units::list(&survey.databases));
         }
         Ok(survey.databases)
+    }
+
+    fn is_trial(&self) -> bool {
+        self.journal.is_none()
+    }
+
+    fn load_databases(
+        &self,
+        backup: &Checked,
+        staged: &[(DatabaseName, DatabaseName)],
+    ) -> Result<(), RestoreError> {
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let mark =
+            format!("{MARK}loads the dump {} into this; it will be renamed or dropped", backup.label());
+        let mut psql = Psql::start(self.client, self.is_trial(), &self.keys.runner)?;
+        let unrestricted = psql.unrestricted();
+        let editor = Databases::new(staged, &mark, self.server.knows_transaction_timeout(), &unrestricted);
+        let fed = psql.restrict().and_then(|()| self.feed(backup, &mut psql, editor));
+        psql.finish(fed)
     }
 
     /// Says what loading a dump would make.
@@ -156,7 +198,7 @@ impl ClusterLoad<'_> {
     }
 
     /// Makes the roles, all or none, then the tablespaces. What is there already stays as it is.
-    fn make_globals(&self, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
+    fn make_globals(&self, backup: &Checked, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
         let ask = |sql: &str| self.client.ask::<Vec<String>>(sql, &[]);
         let roles = ask("SELECT json_agg(rolname) FROM pg_roles")?;
         let tablespaces = ask("SELECT json_agg(spcname) FROM pg_tablespace")?;
@@ -164,16 +206,8 @@ impl ClusterLoad<'_> {
         if !there.is_empty() {
             log::info!("roles that are there already and stay as they are: {}", units::list(&there));
         }
-        let is_wanted = |subject: &Subject| match subject {
-            Subject::Session => true,
-            Subject::Role(name) => !roles.contains(name),
-            Subject::Tablespace(_) => false,
-        };
         if !new.is_empty() {
-            let orders = [b"BEGIN;\n", survey.orders(is_wanted).as_slice(), b"COMMIT;\n"].concat();
-            self.client.execute(orders, &[])?;
-            made.roles = new.iter().map(|name| (*name).clone()).collect();
-            log::info!("roles made: {}", units::list(&new));
+            self.make_roles(backup, survey, &new, made)?;
         }
         for name in survey.tablespaces.iter().filter(|name| !tablespaces.contains(name)) {
             self.make_tablespace(name, survey, made)?;
@@ -181,11 +215,45 @@ impl ClusterLoad<'_> {
         Ok(())
     }
 
+    fn make_roles(
+        &self,
+        backup: &Checked,
+        survey: &Survey,
+        new: &[&String],
+        made: &mut Made,
+    ) -> Result<(), RestoreError> {
+        let names = units::list(new);
+        if !self.is_superuser {
+            let what = format!("only a superuser may make the roles of {}: {names}", backup.label());
+            return Err(RestoreError::Missing(what));
+        }
+        let (mut orders, mut memberships) = (b"BEGIN;\n".to_vec(), Memberships::default());
+        for (subject, statement) in &survey.globals {
+            match subject {
+                Subject::Session => orders.extend_from_slice(statement),
+                Subject::Role(name) if new.contains(&name) => orders.extend(memberships.settle(statement)),
+                Subject::Role(_) | Subject::Tablespace(_) => continue,
+            }
+            orders.push(b'\n');
+        }
+        orders.extend_from_slice(b"COMMIT;\n");
+        // Before the answer, which may be lost on its way. An error of the server's says that it has made none.
+        made.roles = new.iter().map(|name| (*name).clone()).collect();
+        if let Err(error) = self.client.execute(orders, &[]) {
+            if error.to_string().contains("ERROR:") {
+                made.roles.clear();
+            }
+            return Err(error.into());
+        }
+        log::info!("roles made: {names}");
+        Ok(())
+    }
+
     fn make_tablespace(&self, name: &str, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
         let session = survey.orders(|subject| *subject == Subject::Session);
         let mut statements = survey.statements(|subject| *subject == Subject::Tablespace(name.to_owned()));
         let create = statements.next().unwrap_or_default();
-        match self.tablespaces_in_place {
+        match self.is_trial() {
             true => self.client.execute(in_place_tablespace(name), &[])?,
             false => self.client.execute([&session, create].concat(), &[])?,
         };
@@ -196,50 +264,45 @@ impl ClusterLoad<'_> {
         Ok(())
     }
 
-    /// Has psql take what `editor` leaves of the dump, in one transaction or not.
-    fn feed(
-        &self,
-        backup: &Checked,
-        client: &Client,
-        editor: impl Editor,
-        in_transaction: bool,
-    ) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(client, &self.keys.runner)?;
+    /// Hands psql what `editor` leaves of the dump.
+    fn feed(&self, backup: &Checked, psql: &mut Psql, editor: impl Editor) -> Result<(), RestoreError> {
         let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes));
-        let fed = backup.load(self.keys, |sql| {
-            if in_transaction {
-                psql.order("BEGIN;\n")?;
-            }
+        backup.load(self.keys, |sql| {
             psql.feed_as_it_is(&mut Edited::new(progress.reader(sql), editor))
-                .map_err(|error| error.of_backup(backup.label()))?;
-            if in_transaction { psql.order("COMMIT;\n") } else { Ok(()) }
-        });
-        psql.finish(fed)
+                .map_err(|error| error.of_backup(backup.label()))
+        })
     }
 
     /// Gives every database its name and its comment, all in one transaction.
-    fn name(&self, staged: &[(DatabaseName, DatabaseName)], survey: &Survey) -> Result<(), RestoreError> {
-        let mut orders = String::from("BEGIN;\n");
-        for (name, staged) in staged {
-            let database = identifier(name.as_str());
-            if name != staged {
-                let _ =
-                    writeln!(orders, "ALTER DATABASE {} RENAME TO {database};", identifier(staged.as_str()));
-            }
-            let comment =
-                survey.comments.iter().find(|(of, _)| of == name).map(|(_, comment)| comment.as_slice());
-            let comment = String::from_utf8_lossy(comment.unwrap_or(b" IS NULL;"));
-            let _ = writeln!(orders, "COMMENT ON DATABASE {database}{comment}");
-        }
-        orders.push_str("COMMIT;\n");
+    fn name(
+        &self,
+        staged: &[(DatabaseName, DatabaseName)],
+        survey: &Survey,
+        journal: &Journal,
+    ) -> Result<(), RestoreError> {
         if staged.is_empty() {
             return Ok(());
         }
-        let named = self.client.execute(&orders, &[]);
+        let mut orders = b"BEGIN;\n".to_vec();
+        for (name, staged) in staged {
+            let (database, staged) = (identifier(name.as_str()), identifier(staged.as_str()));
+            orders.extend(format!("ALTER DATABASE {staged} RENAME TO {database};\n").bytes());
+            let none = Comment { encoding: Vec::new(), text: b" IS NULL;".to_vec() };
+            let comment =
+                survey.comments.iter().find(|(of, _)| of == name).map_or(&none, |(_, comment)| comment);
+            // Its text is in the encoding that the dump has named in front of it.
+            let name_and_text = [b"COMMENT ON DATABASE ", database.as_bytes(), &comment.text].concat();
+            match database.is_ascii() {
+                true => orders
+                    .extend([&comment.encoding, &name_and_text, &b"\nRESET client_encoding;\n"[..]].concat()),
+                false => orders.extend([&name_and_text, &b"\n"[..]].concat()),
+            }
+        }
+        orders.extend(b"COMMIT;\n");
         // The answer may have been lost on the way after the server had carried the orders out.
-        match (named, self.journal) {
-            (Err(_), Some(journal)) if self.are_named(staged, journal)? => Ok(()),
-            (named, _) => named.map(drop).map_err(RestoreError::from),
+        match self.client.execute(orders, &[]) {
+            Err(_) if self.are_named(staged, journal)? => Ok(()),
+            named => named.map(drop).map_err(RestoreError::from),
         }
     }
 

@@ -45,6 +45,15 @@ pub enum Subject {
     Tablespace(String),
 }
 
+/// What a dump says of what a database is for.
+#[derive(Debug)]
+pub struct Comment {
+    /// The statement that says how the text is encoded.
+    pub encoding: Vec<u8>,
+    /// The end of a statement, behind the database's name.
+    pub text: Vec<u8>,
+}
+
 /// What a dump holds.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -57,8 +66,10 @@ pub struct Survey {
     pub globals: Vec<(Subject, Vec<u8>)>,
     /// The databases that it makes.
     pub databases: Vec<DatabaseName>,
-    /// What it says of what they are for, as the end of a statement.
-    pub comments: Vec<(DatabaseName, Vec<u8>)>,
+    /// What it says of what they are for.
+    pub comments: Vec<(DatabaseName, Comment)>,
+    /// The last statement that has said how text is encoded.
+    encoding: Vec<u8>,
     /// The databases of every server for which it holds something.
     pub of_every_server: Vec<DatabaseName>,
 }
@@ -67,6 +78,9 @@ impl Editor for Survey {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
         let order = Order::of(head)?;
         self.section.follow(&order);
+        if head.starts_with(b"SET client_encoding ") {
+            self.encoding = [head, b"\n"].concat();
+        }
         match &self.section {
             Section::Globals => self.note_global(order, head)?,
             Section::Database(database) => match order {
@@ -76,7 +90,9 @@ impl Editor for Survey {
                     return Err(Refusal(what));
                 }
                 Order::CommentOnDatabase(name, at) if name == *database => {
-                    self.comments.push((database_name(&name)?, whole(head)?[at.end..].to_vec()));
+                    let text = whole(head)?[at.end..].to_vec();
+                    let comment = Comment { encoding: self.encoding.clone(), text };
+                    self.comments.push((database_name(&name)?, comment));
                 }
                 _ => {}
             },
@@ -106,11 +122,11 @@ impl Survey {
     fn note_global(&mut self, order: Order, head: &[u8]) -> Result<(), Refusal> {
         let subject = match order {
             Order::CreateRole(name) => {
-                self.roles.push(name.clone());
+                self.roles.push(utf8(name.clone())?);
                 Subject::Role(name)
             }
             Order::CreateTablespace(name) => {
-                self.tablespaces.push(name.clone());
+                self.tablespaces.push(utf8(name.clone())?);
                 Subject::Tablespace(name)
             }
             Order::Role(name) => Subject::Role(name),
@@ -136,7 +152,15 @@ fn whole(head: &[u8]) -> Result<&[u8], Refusal> {
 }
 
 fn database_name(name: &str) -> Result<DatabaseName, Refusal> {
-    DatabaseName::parse(name).map_err(|error| Refusal(error.to_string()))
+    DatabaseName::parse(&utf8(name.to_owned())?).map_err(|error| Refusal(error.to_string()))
+}
+
+/// A name as it is written. One in another encoding would be made as another one.
+fn utf8(name: String) -> Result<String, Refusal> {
+    match name.contains(char::REPLACEMENT_CHARACTER) {
+        true => Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql"))),
+        false => Ok(name),
+    }
 }
 
 #[cfg(test)]
@@ -206,7 +230,7 @@ CREATE TABLE public.u (x integer);
         let names = |names: &[DatabaseName]| names.iter().map(DatabaseName::to_string).collect::<Vec<_>>();
         assert_eq!(names(&survey.databases), ["app"]);
         assert_eq!(names(&survey.of_every_server), ["postgres"]);
-        assert_eq!(survey.comments[0].1, b" IS 'the app';");
+        assert_eq!(survey.comments[0].1.text, b" IS 'the app';");
     }
 
     #[test]
