@@ -10,7 +10,7 @@ use std::path::Path;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::backup::{DatabaseReport, Outcome, Report};
+use crate::backup::{DatabaseReport, DeliveryReport, Outcome, Report};
 use crate::catalog::BackupDirectory;
 use crate::durable;
 
@@ -69,6 +69,9 @@ pub struct Run {
     pub databases: Vec<DatabaseReport>,
     /// Why the whole run failed; "" when single databases did, or none.
     pub error: String,
+    /// How its copies fared, where there were to be any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryReport>,
 }
 
 impl Run {
@@ -81,6 +84,7 @@ impl Run {
             result: report.status,
             databases: report.databases.clone(),
             error: report.error.clone(),
+            delivery: report.delivery.clone(),
         }
     }
 }

@@ -97,20 +97,33 @@ fn restore(body: &[u8]) {
         Err(error) => return refused(error),
     };
     let object = object(body);
-    let Task::Restore { slot, name, target, keep_previous } = task else { panic!("another task") };
     assert_eq!(object["confirm"], true, "a restore that nobody has confirmed");
-    assert_eq!(object["file"], format!("{slot}/{name}"));
+    let is_absent = |key: &str| object.get(key).is_none_or(Value::is_null);
+    let (target, keep_previous) = match task {
+        Task::Restore { slot, name, target, keep_previous } => {
+            assert_eq!(object["file"], format!("{slot}/{name}"));
+            assert!(is_absent("telegram_message_id"));
+            assert_eq!(BackupName::parse(name.as_str()).as_ref(), Ok(&name));
+            (target, keep_previous)
+        }
+        Task::RestoreFromTelegram { message, target, keep_previous } => {
+            assert_eq!(object["telegram_message_id"], message);
+            assert!(message > 0 && is_absent("file"));
+            (target, keep_previous)
+        }
+        task => panic!("another task: {task:?}"),
+    };
     assert_eq!(object["target_db"], target.as_str());
     assert_eq!(object.get("keep_previous").unwrap_or(&Value::Bool(false)), keep_previous);
-    assert!(object.get("telegram_message_id").is_none_or(Value::is_null));
-    assert_eq!(BackupName::parse(name.as_str()).as_ref(), Ok(&name));
     assert!(target.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
 }
 
 fn verify(body: &[u8]) {
     match asked_verification(body) {
-        Ok((slot, name)) => {
-            assert_eq!(object(body), *json!({ "file": format!("{slot}/{name}") }).as_object().unwrap())
+        Ok((slot, name, restores)) => {
+            let mut object = object(body);
+            assert_eq!(object.remove("restore").unwrap_or(Value::Bool(false)), restores);
+            assert_eq!(object, *json!({ "file": format!("{slot}/{name}") }).as_object().unwrap());
         }
         Err(error) => refused(error),
     }

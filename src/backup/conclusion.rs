@@ -6,6 +6,8 @@ use super::report::{Outcome, Report};
 use crate::catalog::BackupDirectory;
 use crate::history::{self, Run, Trigger};
 use crate::notify::{Event, Notifier};
+use crate::process::Runner;
+use crate::telegram::{Courier, TelegramSettings};
 use crate::{status, units};
 
 /// What is known of a run besides its report.
@@ -20,18 +22,44 @@ pub struct Conclusion<'a> {
     pub start: i64,
     /// Whether it was to back up some databases only.
     pub limited: bool,
+    /// Where copies of the backups go, and word of the run.
+    pub telegram: Option<&'a TelegramSettings>,
+    /// Starts what that takes.
+    pub runner: &'a Runner,
 }
 
 /// Keeps and tells the result of a run. What goes wrong here does not change it.
 pub fn conclude(run: &Conclusion, report: &Report) {
-    if let Some(directory) = run.directory {
-        if let Err(error) = status::write(directory, report, run.limited) {
-            log::error!("cannot keep the result of this run: {error}");
-        }
-        if let Err(error) = history::append(directory, &Run::of_report(run.start, run.trigger, report)) {
-            log::error!("cannot write this run into the history: {error}");
-        }
+    let previous = run.directory.and_then(|directory| status::read(directory).ok().flatten());
+    keep(run, report);
+    tell(run, report);
+    let mut report = report.clone();
+    if run.telegram.is_some_and(|settings| settings.chats().is_empty()) {
+        log::warn!("TELEGRAM_BOT_TOKEN is set, but TELEGRAM_CHAT_ID names no chat to send to");
     }
+    let telegram = run.telegram.filter(|settings| !settings.chats().is_empty());
+    if let (Some(settings), Some(directory)) = (telegram, run.directory) {
+        report.delivery =
+            Some(Courier::new(settings, directory, run.runner).deliver(&report, previous.as_ref()));
+        keep(run, &report);
+    }
+    if let Some(directory) = run.directory
+        && let Err(error) = history::append(directory, &Run::of_report(run.start, run.trigger, &report))
+    {
+        log::error!("cannot write this run into the history: {error}");
+    }
+}
+
+fn keep(run: &Conclusion, report: &Report) {
+    if let Some(directory) = run.directory
+        && let Err(error) = status::write(directory, report, run.limited)
+    {
+        log::error!("cannot keep the result of this run: {error}");
+    }
+}
+
+/// Tells the log, the webhooks and the hooks.
+fn tell(run: &Conclusion, report: &Report) {
     let names: Vec<String> = report.databases.iter().map(|database| database.name.clone()).collect();
     let root = run.directory.map(BackupDirectory::root);
     let files = report.databases.iter().filter_map(|database| database.file.as_ref());

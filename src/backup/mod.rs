@@ -30,7 +30,7 @@ pub use conclusion::{Conclusion, conclude};
 pub use error::BackupError;
 pub use options::{DumpFormat, DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
-pub use report::{DatabaseReport, Outcome, Report, errors};
+pub use report::{DatabaseReport, DeliveryReport, Outcome, Report, errors};
 pub use stream::StreamError;
 pub(crate) use stream::hexadecimal;
 

@@ -32,6 +32,23 @@ pub struct DatabaseReport {
     pub error: String,
 }
 
+/// How the copies of a run's backups fared that go elsewhere. It says nothing about the backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryReport {
+    /// "delivered" or "failed".
+    pub telegram: String,
+    /// What did not arrive, and why; "" when all did.
+    pub error: String,
+}
+
+impl DeliveryReport {
+    /// The report of a delivery in which this went wrong.
+    pub fn of(errors: &[String]) -> Self {
+        let telegram = if errors.is_empty() { "delivered" } else { "failed" };
+        Self { telegram: telegram.into(), error: errors.join("; ") }
+    }
+}
+
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -46,6 +63,9 @@ pub struct Report {
     /// Why the whole run failed; "" when single databases did, or none.
     #[serde(default)]
     pub error: String,
+    /// How its copies fared, where there were to be any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryReport>,
 }
 
 impl DatabaseReport {
@@ -82,6 +102,7 @@ impl Report {
             duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             databases,
             error: error.unwrap_or_default(),
+            delivery: None,
         }
     }
 

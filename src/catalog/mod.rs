@@ -1,5 +1,6 @@
 //! The backup directory as a catalog: slots, names, manifests, pointers and what is there.
 
+mod archive;
 mod contents;
 mod directory;
 mod link;
@@ -9,6 +10,7 @@ mod name;
 mod pointer;
 mod slot;
 
+pub use archive::{Archive, END};
 pub use directory::{BackupDirectory, DirectoryError, Opened};
 pub(crate) use link::link_or_copy;
 pub(crate) use listing::directory_size;

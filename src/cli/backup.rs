@@ -14,6 +14,7 @@ use crate::notify::Notifier;
 use crate::postgres::Server;
 use crate::process::Runner;
 use crate::settings::{self, Environment, Faults, Notices, Reader, Storage, Subject};
+use crate::telegram::TelegramSettings;
 
 pub(super) const HELP: &str = "\
 usage: backupgram backup [DATABASE...]
@@ -56,7 +57,14 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
     let directory = directory.as_ref();
     let limited = !only.is_empty();
-    backup::conclude(&Conclusion { directory, notifier: &notifier, trigger, start, limited }, &report);
+    // What is wrong with these settings has been said; it keeps no backup from being made.
+    let telegram = Reader::resolve(&environment, TelegramSettings::read).unwrap_or_else(|faults| {
+        log::warn!("nothing goes to Telegram: {}", faults.to_string().replace('\n', "; "));
+        None
+    });
+    let (notifier, telegram) = (&notifier, telegram.as_ref());
+    let conclusion = Conclusion { directory, notifier, trigger, start, limited, telegram, runner: &runner };
+    backup::conclude(&conclusion, &report);
     // What failed has been said. A stop signal that came in time to stop anything shows as a failure.
     match (report.status, runner.check()) {
         (backup::Outcome::Ok, _) => Ok(()),
@@ -74,9 +82,6 @@ fn back_up(
     only: &[DatabaseName],
 ) -> Result<Report, Failure> {
     let (storage, server, subject) = resolve(environment)?;
-    if environment.effective().any(|(name, _)| name == "TELEGRAM_BOT_TOKEN") {
-        log::warn!("TELEGRAM_BOT_TOKEN is set, but this version does not deliver to Telegram yet");
-    }
     let backup = Backup { storage: &storage, server: &server, subject: &subject, notifier, runner };
     backup.run(only).map_err(|error| match error {
         BackupError::Locked(error @ LockError::Held(_)) => Failure::busy(error),

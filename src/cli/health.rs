@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Failure, Outcome, environment, print, runner};
 use crate::backup::{self, Report};
 use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::curl::quote;
 use crate::process::Runner;
 use crate::proof::{self, Ledger};
 use crate::settings::{ApiSettings, Environment, Reader, SchedulerSettings, Storage};
@@ -120,9 +121,8 @@ fn get(runner: &Runner, url: &str, token: Option<&str>) -> Result<Value, String>
         "-",
         url,
     ]);
-    let escaped = token.map(|token| token.replace('\\', "\\\\").replace('"', "\\\""));
-    let config =
-        escaped.map(|token| format!("header = \"Authorization: Bearer {token}\"\n")).unwrap_or_default();
+    let header = token.map(|token| quote(&format!("Authorization: Bearer {token}")));
+    let config = header.map(|header| format!("header = {header}\n")).unwrap_or_default();
     let output = runner.run(&mut curl, config.as_bytes()).map_err(|error| error.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|_| "it is something else that answers".into())
 }

@@ -12,6 +12,7 @@ mod restore;
 mod schedule;
 mod status;
 mod table;
+mod telegram;
 mod verify;
 
 use std::fmt::Display;
@@ -35,7 +36,7 @@ struct Command {
     run: fn(Parser) -> Outcome,
 }
 
-const COMMANDS: [Command; 9] = [
+const COMMANDS: [Command; 10] = [
     Command {
         name: "backup",
         usage: "backup [DATABASE...]",
@@ -84,6 +85,13 @@ const COMMANDS: [Command; 9] = [
         summary: "whether all is well, in one line",
         help: health::HELP,
         run: health::run,
+    },
+    Command {
+        name: "telegram",
+        usage: "telegram test",
+        summary: "try the chats of the settings",
+        help: telegram::HELP,
+        run: telegram::run,
     },
     Command {
         name: "schedule",

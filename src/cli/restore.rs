@@ -11,11 +11,13 @@ use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::lock::LockError;
 use crate::postgres::Server;
 use crate::process::Interrupted;
-use crate::restore::{Plan, Request, Restore, RestoreError};
+use crate::restore::{Place, Plan, Request, Restore, RestoreError};
 use crate::settings::{self, Reader, Storage};
+use crate::telegram::{Chat, TelegramSettings};
 
 pub(super) const HELP: &str = "\
 usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [FILE [TARGET]]
+       backupgram restore --from-telegram ID [--chat CHAT] [FLAGS] [TARGET]
 
 Restores a backup, all or nothing: it is checked, loaded into a new database, and only when all of it is
 in does that take the target's place. On a terminal it asks first, without FILE also which backup. A dump
@@ -23,6 +25,8 @@ of a whole server, or of its roles, makes what is in it and replaces nothing.
 
   FILE               SLOT/NAME as `backupgram list` shows it, or the path of a dump
   TARGET             the database to replace or make; without it, the one that the backup is of
+  --from-telegram ID    fetch the backup of the message with this restore id
+  --chat CHAT        the chat that the message is in; without it, the first of TELEGRAM_CHAT_ID
   --dry-run          check the backup, the server and the role, and say what would happen
   --keep-previous    keep the replaced database under another name
   --ignore-space     go on even where the server's disk seems to have too little room
@@ -36,6 +40,8 @@ exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call;
 /// What the arguments say.
 struct Call {
     file: Option<String>,
+    message: Option<i64>,
+    chat: Option<Chat>,
     target: Option<DatabaseName>,
     keep_previous: bool,
     ignore_space: bool,
@@ -46,7 +52,7 @@ struct Call {
 pub(super) fn run(arguments: Parser) -> Outcome {
     let call = parse(arguments)?;
     let is_asked = std::io::stdin().is_terminal() && !call.yes;
-    if call.file.is_none() && !is_asked {
+    if call.file.is_none() && call.message.is_none() && !is_asked {
         return Err(lexopt::Error::from("FILE is missing").into());
     }
     let runner = runner()?;
@@ -54,14 +60,23 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let storage = Reader::resolve(&environment, Storage::read)?;
     let server = Reader::resolve(&environment, Server::read)?;
     let jobs = Reader::resolve(&environment, settings::restore_jobs)?;
+    let telegram = match call.message {
+        Some(_) => Reader::resolve(&environment, TelegramSettings::read)?,
+        None => None,
+    };
     let questions = Questions::new(runner.clone());
-    let (file, target) = match call.file {
-        Some(file) => (file, call.target),
-        None => picker::choose(&BackupDirectory::new(&storage.directory), &questions)?,
+    let (backup, target) = match (call.message, call.file) {
+        (Some(message), _) => (Place::Telegram(message, call.chat), call.target),
+        (None, Some(file)) => (Place::File(file), call.target),
+        (None, None) => {
+            let (file, target) = picker::choose(&BackupDirectory::new(&storage.directory), &questions)?;
+            (Place::File(file), target)
+        }
     };
     let (keep_previous, ignore_space, dry_run) = (call.keep_previous, call.ignore_space, call.dry_run);
-    let request = Request { file, target, keep_previous, ignore_space, dry_run };
-    let restore = Restore { storage: &storage, server: &server, jobs, runner: &runner };
+    let request = Request { backup, target, keep_previous, ignore_space, dry_run };
+    let restore =
+        Restore { storage: &storage, server: &server, jobs, runner: &runner, telegram: telegram.as_ref() };
     let confirm = |plan: &Plan| if is_asked { confirm(plan, &questions) } else { Ok(true) };
     restore.run(&request, confirm).map_err(|error| match error {
         RestoreError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
@@ -72,6 +87,8 @@ pub(super) fn run(arguments: Parser) -> Outcome {
 fn parse(mut arguments: Parser) -> Result<Call, Failure> {
     let mut call = Call {
         file: None,
+        message: None,
+        chat: None,
         target: None,
         keep_previous: false,
         ignore_space: false,
@@ -80,11 +97,19 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
     };
     while let Some(argument) = arguments.next()? {
         match argument {
+            Arg::Long("from-telegram") => call.message = Some(arguments.value()?.parse()?),
+            Arg::Long("chat") => {
+                let chat = arguments.value()?.string()?;
+                let wrong = || lexopt::Error::from(format!("{chat:?} is not the number or @name of a chat"));
+                call.chat = Some(Chat::parse(&chat).ok_or_else(wrong)?);
+            }
             Arg::Long("keep-previous") => call.keep_previous = true,
             Arg::Long("ignore-space") => call.ignore_space = true,
             Arg::Long("dry-run") => call.dry_run = true,
             Arg::Long("yes") | Arg::Short('y') => call.yes = true,
-            Arg::Value(value) if call.file.is_none() => call.file = Some(value.string()?),
+            Arg::Value(value) if call.file.is_none() && call.message.is_none() => {
+                call.file = Some(value.string()?)
+            }
             Arg::Value(value) if call.target.is_none() => {
                 let name = DatabaseName::parse(&value.string()?);
                 call.target = Some(name.map_err(|error| Failure::new(format!("TARGET {error}")))?);
@@ -92,7 +117,13 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    Ok(call)
+    match (call.message, &call.file) {
+        (Some(_), Some(_)) => Err(lexopt::Error::from("FILE and --from-telegram exclude each other").into()),
+        (None, _) if call.chat.is_some() => {
+            Err(lexopt::Error::from("--chat goes with --from-telegram").into())
+        }
+        _ => Ok(call),
+    }
 }
 
 /// Asks on the terminal. Only the whole name of the target counts as a yes.

@@ -2,12 +2,11 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::archive::Archive;
 use super::date;
 use super::error::ApiError;
 use super::message::{Body, FilePart, Files, Request, Response};
 use super::range::Wanted;
-use crate::catalog::{Manifest, Opened};
+use crate::catalog::{Archive, Manifest, Opened};
 
 /// What may stand in an extended parameter without being encoded (RFC 8187, 3.2.1).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -5,9 +5,9 @@ use std::fs::File;
 
 use percent_encoding::percent_decode_str;
 
-use super::archive::Archive;
 use super::error::ApiError;
 use super::permits::Permit;
+use crate::catalog::Archive;
 
 /// A request's method.
 #[derive(Debug, Clone, PartialEq, Eq)]

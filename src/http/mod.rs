@@ -1,6 +1,5 @@
 //! The HTTP API: from a connection to an answer.
 
-mod archive;
 mod auth;
 mod crew;
 mod date;

@@ -15,6 +15,7 @@ enum Resource<'a> {
     Backup,
     Restore,
     Verify,
+    TelegramTest,
     Jobs,
     Job(JobId),
     History,
@@ -33,6 +34,7 @@ impl<'a> Resource<'a> {
             ["backup"] => Some(Self::Backup),
             ["restore"] => Some(Self::Restore),
             ["verify"] => Some(Self::Verify),
+            ["telegram", "test"] => Some(Self::TelegramTest),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => Some(Self::Job(JobId::from_path(id))),
             ["history"] => Some(Self::History),
@@ -48,7 +50,7 @@ impl<'a> Resource<'a> {
             Self::Config => "GET, HEAD, PATCH",
             Self::Setting(_) => "DELETE",
             Self::BackupFile { .. } => "GET, HEAD, DELETE",
-            Self::Backup | Self::Restore | Self::Verify => "POST",
+            Self::Backup | Self::Restore | Self::Verify | Self::TelegramTest => "POST",
             Self::Job(_) => "GET, HEAD, DELETE",
         }
     }
@@ -75,6 +77,7 @@ fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, Api
         (Resource::Backup, Method::Post) => jobs::back_up(app, request),
         (Resource::Restore, Method::Post) => jobs::restore(app, request),
         (Resource::Verify, Method::Post) => jobs::verify(app, request),
+        (Resource::TelegramTest, Method::Post) => jobs::test_telegram(app, request),
         (Resource::Jobs, _) if reads => Ok(jobs::list(app)),
         (Resource::Job(id), _) if reads => jobs::show(app, id),
         (Resource::Job(id), Method::Delete) => jobs::cancel(app, id),

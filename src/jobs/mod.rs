@@ -54,6 +54,17 @@ pub enum Task {
         /// Whether the replaced database stays under another name.
         keep_previous: bool,
     },
+    /// Restores a backup that was sent to Telegram.
+    RestoreFromTelegram {
+        /// The message.
+        message: i64,
+        /// The database to replace or make.
+        target: DatabaseName,
+        /// Whether the replaced database stays under another name.
+        keep_previous: bool,
+    },
+    /// Tries the settings for Telegram.
+    TestTelegram,
     /// Verifies a backup.
     Verify {
         /// Its slot.
@@ -70,7 +81,8 @@ impl Task {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Backup(_) => "backup",
-            Self::Restore { .. } => "restore",
+            Self::Restore { .. } | Self::RestoreFromTelegram { .. } => "restore",
+            Self::TestTelegram => "telegram-test",
             Self::Verify { .. } => "verify",
         }
     }

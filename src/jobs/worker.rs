@@ -62,6 +62,19 @@ impl Programs {
                 command.arg("--").arg(format!("{slot}/{name}")).arg(target.as_str());
                 command
             }
+            Task::RestoreFromTelegram { message, target, keep_previous } => {
+                let mut command = self.program("restore");
+                if *keep_previous {
+                    command.arg("--keep-previous");
+                }
+                command.arg(format!("--from-telegram={message}")).arg("--").arg(target.as_str());
+                command
+            }
+            Task::TestTelegram => {
+                let mut command = self.program("telegram");
+                command.arg("test");
+                command
+            }
             Task::Verify { slot, name, restores } => {
                 let mut command = self.program("verify");
                 if *restores {

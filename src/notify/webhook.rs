@@ -8,6 +8,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use super::Event;
+use crate::curl::quote;
 use crate::process::Runner;
 use crate::settings::{Notices, Redactor, Secret, split_words};
 
@@ -155,12 +156,6 @@ pub fn check_trusted_options(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// A string as curl's configuration takes it.
-fn quote(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "\\r");
-    format!("\"{}\"", escaped.replace('\t', "\\t"))
 }
 
 #[cfg(test)]

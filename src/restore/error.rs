@@ -9,6 +9,7 @@ use crate::lock::LockError;
 use crate::postgres::DatabaseError;
 use crate::process::{Interrupted, ProgramError};
 use crate::sql::Refusal;
+use crate::telegram::FetchError;
 use crate::units;
 
 /// Why a restore failed. The target is as it was.
@@ -16,6 +17,8 @@ use crate::units;
 pub enum RestoreError {
     /// Another run holds the lock.
     Locked(LockError),
+    /// The backup does not come back from Telegram.
+    Fetch(FetchError),
     /// The backup directory cannot be used, or has no such backup.
     Directory(DirectoryError),
     /// The backup cannot be opened or read.
@@ -77,6 +80,7 @@ impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked(error) => error.fmt(f),
+            Self::Fetch(error) => error.fmt(f),
             Self::Directory(error) => error.fmt(f),
             Self::Open(label, error) => write!(f, "cannot read {label}: {error}"),
             Self::Content(label, error) => write!(f, "{label} {error}"),
@@ -168,6 +172,7 @@ impl RestoreError {
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
             Self::Content(_, error) => error.interrupted(),
+            Self::Fetch(error) => error.interrupted(),
             Self::Program(ProgramError::Interrupted(interrupted))
             | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),

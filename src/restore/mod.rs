@@ -16,6 +16,7 @@ mod swap;
 mod trial;
 mod unpack;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Zoned;
@@ -26,7 +27,8 @@ use crate::lock::Lock;
 use crate::postgres::{Client, Server, Version};
 use crate::process::{Interrupted, ProgramError, Runner};
 use crate::settings::Storage;
-use crate::units;
+use crate::telegram::{self, Chat, TelegramSettings};
+use crate::{durable, units};
 use cluster::{ClusterLoad, Made, OF_EVERY_SERVER};
 use journal::Journal;
 use load::Loading;
@@ -42,8 +44,8 @@ pub use trial::Trial;
 /// What to restore.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// `SLOT/NAME`, or a path.
-    pub file: String,
+    /// Where the backup is.
+    pub backup: Place,
     /// The database to replace or make; without one, the database that the backup is of.
     pub target: Option<DatabaseName>,
     /// Whether the replaced database stays under another name.
@@ -52,6 +54,15 @@ pub struct Request {
     pub ignore_space: bool,
     /// Whether everything is checked and nothing done.
     pub dry_run: bool,
+}
+
+/// Where a backup is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// `SLOT/NAME`, or a path.
+    File(String),
+    /// A message on Telegram, and its chat; the first of the settings without one.
+    Telegram(i64, Option<Chat>),
 }
 
 /// What is about to happen, for the question whether it may.
@@ -96,6 +107,8 @@ pub struct Restore<'a> {
     pub jobs: usize,
     /// Starts the programs.
     pub runner: &'a Runner,
+    /// Where backups may be fetched from.
+    pub telegram: Option<&'a TelegramSettings>,
 }
 
 /// A restore on its way.
@@ -120,7 +133,16 @@ impl Restore<'_> {
     ) -> Result<(), RestoreError> {
         let directory = BackupDirectory::new(&self.storage.directory);
         directory.prepare()?;
-        let source = Source::open(&directory, &request.file)?;
+        let (source, held) = match &request.backup {
+            Place::File(file) => (Source::open(&directory, file)?, None),
+            Place::Telegram(id, chat) => {
+                let lock = self.lock(&directory)?;
+                let held = Fetched { place: directory.partial().join("telegram"), _lock: lock };
+                let fetched = telegram::fetch(self.telegram, chat.as_ref(), *id, &held.place, self.runner);
+                let path = fetched.map_err(RestoreError::Fetch)?;
+                (Source::open(&directory, &path.to_string_lossy())?, Some(held))
+            }
+        };
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
         let goal = goal(&source, &keys, request.target.as_ref())?;
         let client = Client::new(self.server.clone(), DatabaseName::maintenance(), self.runner.clone());
@@ -133,11 +155,8 @@ impl Restore<'_> {
         if !confirm(&plan).map_err(ProgramError::Interrupted)? {
             return Err(RestoreError::Declined);
         }
-        let patience = Duration::from_secs(self.storage.lock_wait.into());
-        let _lock = Lock::take(run.directory.root(), "restore", patience, self.runner)
-            .map_err(RestoreError::Locked)?;
+        let _lock = if held.is_some() { None } else { Some(self.lock(&run.directory)?) };
         let begun = Instant::now();
-        run.directory.sweep_partial()?;
         sweep(&run.directory, &run.client);
         let backup = source.check(&run.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
@@ -147,6 +166,29 @@ impl Restore<'_> {
         }
         log::info!("restore succeeded: {}, {:.1} s", described(&run.goal), begun.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Takes the lock, and clears away what killed runs have left.
+    fn lock(&self, directory: &BackupDirectory) -> Result<Lock, RestoreError> {
+        let patience = Duration::from_secs(self.storage.lock_wait.into());
+        let lock = Lock::take(directory.root(), "restore", patience, self.runner);
+        let lock = lock.map_err(RestoreError::Locked)?;
+        directory.sweep_partial()?;
+        Ok(lock)
+    }
+}
+
+/// The place of a backup that is fetched, under the lock that it needs. Dropped, it is gone.
+struct Fetched {
+    place: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        if let Err(error) = durable::remove_all_if_there(&self.place) {
+            log::warn!("{} stays until the next run: {error}", self.place.display());
+        }
     }
 }
 

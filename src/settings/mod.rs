@@ -16,6 +16,7 @@ use crate::catalog::{DatabaseName, Latest, Scope, Suffix};
 use crate::overrides::{self, Overrides, OverridesError};
 use crate::postgres::Server;
 use crate::retention::Policy;
+use crate::telegram::TelegramSettings;
 
 pub use api::{ApiSettings, SHORT_TOKEN, SchedulerSettings};
 pub use environment::{Environment, Found, Source};
@@ -127,6 +128,7 @@ pub fn check(environment: &Environment) -> Faults {
         Reader::resolve(environment, Subject::read).map(drop),
         Reader::resolve(environment, SchedulerSettings::read).map(drop),
         Reader::resolve(environment, ApiSettings::read_if_enabled).map(drop),
+        Reader::resolve(environment, TelegramSettings::read).map(drop),
     ];
     for Fault { variable, problem } in parts.into_iter().filter_map(Result::err).flat_map(|faults| faults.0) {
         let fault = Fault { variable, problem };

@@ -54,6 +54,8 @@ mod schedule_changes;
 mod secrets;
 /// What is refused before anything runs.
 mod settings;
+/// Backups go to Telegram and come back, whatever their size.
+mod telegram;
 /// What a terminal is shown, and what everything else.
 mod terminal;
 /// What no path may reach.

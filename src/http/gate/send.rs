@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 
-use crate::http::archive::{self, Archive};
+use crate::catalog::{Archive, END};
 use crate::http::date;
 use crate::http::message::{Body, Files, Response};
 
@@ -112,8 +112,8 @@ fn send_archive(mut stream: &TcpStream, archive: &Archive) -> u64 {
         }
         sent += padding.len() as u64;
     }
-    match stream.write_all(&archive::END) {
-        Ok(()) => sent + archive::END.len() as u64,
+    match stream.write_all(&END) {
+        Ok(()) => sent + END.len() as u64,
         Err(_) => sent,
     }
 }

@@ -49,6 +49,10 @@ struct VerifyBody {
     restore: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoBody {}
+
 #[derive(Serialize)]
 struct JobList {
     jobs: Vec<Job>,
@@ -89,21 +93,28 @@ pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
 /// 400 when the body is not of that form or not confirmed, 404 when there is no such slot.
 pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
     let body: RestoreBody = parse_object(body)?;
-    let file = match (&body.file, body.telegram_message_id) {
-        (Some(file), None) => file,
-        (None, Some(_)) => {
-            return Err(ApiError::bad_request(
-                "telegram_message_id: this version cannot restore from Telegram yet",
-            ));
-        }
-        _ => return Err(ApiError::bad_request("exactly one of file and telegram_message_id must be set")),
-    };
+    if body.file.is_some() == body.telegram_message_id.is_some() {
+        return Err(ApiError::bad_request("exactly one of file and telegram_message_id must be set"));
+    }
     let target = target(body.target_db.as_deref())?;
     if !body.confirm {
         return Err(ApiError::bad_request("confirm must be true: a restore replaces the target database"));
     }
-    let (slot, name) = backup_named(file)?;
-    Ok(Task::Restore { slot, name, target, keep_previous: body.keep_previous })
+    let keep_previous = body.keep_previous;
+    if let Some(message) = body.telegram_message_id {
+        return match message > 0 {
+            true => Ok(Task::RestoreFromTelegram { message, target, keep_previous }),
+            false => Err(ApiError::bad_request("telegram_message_id must be the number of a message")),
+        };
+    }
+    let (slot, name) = backup_named(&body.file.unwrap_or_default())?;
+    Ok(Task::Restore { slot, name, target, keep_previous })
+}
+
+/// Asks for a try of the settings for Telegram.
+pub fn test_telegram(app: &App, request: &Request) -> Result<Response, ApiError> {
+    let NoBody {} = parse_object(&request.body)?;
+    submit(app, Task::TestTelegram)
 }
 
 /// Asks for a verification.

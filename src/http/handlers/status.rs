@@ -99,5 +99,6 @@ fn last_backup(report: &Report, proofs: &Ledger, now: i64) -> Value {
         "duration_seconds": report.duration_seconds,
         "databases": databases,
         "error": report.error,
+        "delivery": report.delivery,
     })
 }

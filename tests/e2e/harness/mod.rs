@@ -18,6 +18,7 @@ pub mod mount;
 pub mod port_watch;
 pub mod process;
 pub mod store;
+pub mod telegram;
 pub mod wait;
 pub mod webhook;
 
@@ -33,6 +34,7 @@ pub use mount::SmallDisk;
 pub use port_watch::{PortWatch, answers};
 pub use process::{Process, may_unshare, signal_pid};
 pub use store::{SLOTS, Store, read_dump, sha256, write_script};
+pub use telegram::{BotApi, Fault};
 pub use wait::{LONG, SOON, wait_for, wait_until};
 pub use webhook::Webhook;
 

@@ -8,7 +8,7 @@ use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
-use crate::catalog::Opened;
+use super::directory::Opened;
 
 /// Bytes of a tar block.
 const BLOCK: u64 = 512;

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Tries the settings for Telegram; `backupgram help telegram` names the arguments.
+exec backupgram telegram "$@"

@@ -1,0 +1,47 @@
+//! `backupgram telegram test`.
+
+use lexopt::{Arg, Parser};
+
+use super::{Failure, Outcome, environment, print, runner};
+use crate::settings::Reader;
+use crate::telegram::{TelegramSettings, Trial, try_chats};
+
+pub(super) const HELP: &str = "\
+usage: backupgram telegram test
+
+Sends a message and a small document to each chat of TELEGRAM_CHAT_ID, and says for each whether they
+arrived, and what to do if not.
+
+example: backupgram telegram test
+
+exit status: 0 all chats have both; 1 one has not, or the settings are wrong; 2 wrong call;
+128 + N stopped by signal N.";
+
+pub(super) fn run(mut arguments: Parser) -> Outcome {
+    let only = || Failure::from(lexopt::Error::from("`backupgram telegram test` is the only form"));
+    match arguments.next()? {
+        Some(Arg::Value(word)) if word == "test" => {}
+        _ => return Err(only()),
+    }
+    if arguments.next()?.is_some() {
+        return Err(only());
+    }
+    let runner = runner()?;
+    let settings = Reader::resolve(&environment()?, TelegramSettings::read)?;
+    let settings = settings.ok_or_else(|| Failure::new("TELEGRAM_BOT_TOKEN is not set"))?;
+    if settings.chats().is_empty() {
+        return Err(Failure::new("TELEGRAM_CHAT_ID is not set: it names the chats to send to"));
+    }
+    let results = try_chats(&settings, &runner).map_err(Failure::interrupted)?;
+    let mut failures = Vec::new();
+    for Trial { chat, problem } in results {
+        match problem {
+            None => print(&format!("chat {chat}: a message and a document have arrived")),
+            Some(problem) => failures.push(format!("chat {chat}: {problem}")),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(()),
+        false => Err(Failure { status: 1, lines: failures }),
+    }
+}

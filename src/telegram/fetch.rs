@@ -1,0 +1,301 @@
+//! Gets a backup back from Telegram, by the message that it was sent in.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+
+use super::bot::{Bot, BotError, Document};
+use super::parts::{LONGEST, PartsManifest, SUFFIX};
+use super::{Chat, TelegramSettings};
+use crate::backup::hexadecimal;
+use crate::catalog::BackupName;
+use crate::process::{Interrupted, Runner};
+use crate::progress::Progress;
+use crate::units;
+
+/// Downloads at once.
+const DOWNLOADS: usize = 4;
+
+/// Why a backup does not come back.
+#[derive(Debug)]
+pub enum FetchError {
+    /// There is no token, or no chat, in the settings.
+    NotConfigured(&'static str),
+    /// Telegram does not give it.
+    Bot(BotError),
+    /// There is no document in the message.
+    NoDocument(i64),
+    /// It is more than the server gives back.
+    TooBig(String, u64),
+    /// What leads to its parts cannot be read.
+    Manifest(String, String),
+    /// What came is not what was sent.
+    Checksum(String),
+    /// It cannot be written.
+    Write(io::Error),
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConfigured(variable) => write!(f, "a restore from Telegram needs {variable}"),
+            Self::Bot(error) => error.fmt(f),
+            Self::NoDocument(id) => write!(f, "there is no document in message {id}"),
+            Self::TooBig(name, size) => write!(
+                f,
+                "{name} has {}, and a bot gets files of up to 20 MB from api.telegram.org: one that was not sent in \
+                 parts comes back only through a Bot API server of your own (TELEGRAM_API_URL)",
+                units::bytes(*size)
+            ),
+            Self::Manifest(name, error) => {
+                write!(f, "{name} does not lead to the parts of a backup: {error}")
+            }
+            Self::Checksum(name) => write!(f, "{name} is not what was sent: its checksum is another one"),
+            Self::Write(error) => write!(f, "cannot write what comes from Telegram: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+impl From<BotError> for FetchError {
+    fn from(error: BotError) -> Self {
+        Self::Bot(error)
+    }
+}
+
+impl FetchError {
+    /// The stop signal behind the error, if that is what ended it.
+    pub fn interrupted(&self) -> Option<Interrupted> {
+        match self {
+            Self::Bot(error) => error.interrupted(),
+            _ => None,
+        }
+    }
+}
+
+/// Fetches the backup of message `id` in a chat, the first of the settings without one, into `directory`, and answers
+/// where it lies.
+///
+/// # Errors
+/// When it cannot be fetched whole, or a stop signal comes. Nothing is left then.
+pub fn fetch(
+    settings: Option<&TelegramSettings>,
+    chat: Option<&Chat>,
+    id: i64,
+    directory: &Path,
+    runner: &Runner,
+) -> Result<PathBuf, FetchError> {
+    let settings = settings.ok_or(FetchError::NotConfigured("TELEGRAM_BOT_TOKEN"))?;
+    let chat = chat.or(settings.chats.first()).ok_or(FetchError::NotConfigured("TELEGRAM_CHAT_ID"))?;
+    let bot = Bot::new(settings, runner);
+    let document = bot.document_in(chat, id)?.ok_or(FetchError::NoDocument(id))?;
+    let name = document.file_name.clone().unwrap_or_default();
+    fs::create_dir_all(directory).map_err(FetchError::Write)?;
+    match name.strip_suffix(SUFFIX) {
+        Some(_) => {
+            let manifest = fetch_manifest(&bot, &document, &name, directory)?;
+            log::info!(
+                "message {id}: {}, {} in {} parts",
+                manifest.name,
+                units::bytes(manifest.size),
+                manifest.parts.len()
+            );
+            fetch_parts(&bot, &manifest, directory)
+        }
+        None => {
+            let size = document.file_size.unwrap_or_default();
+            if size > settings.part().max(20 << 20) {
+                return Err(FetchError::TooBig(name, size));
+            }
+            log::info!("message {id}: {name}, {}", units::bytes(size));
+            let target = Target::create(directory, &name, size)?;
+            let progress = Progress::start(format!("fetching {name}"), Some(size));
+            fetch_document(&bot, &document.file_id, size, None, &target, 0, &progress)?;
+            target.keep()
+        }
+    }
+}
+
+/// A file that is being put together; dropped before it is kept, it is removed.
+struct Target {
+    file: File,
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Target {
+    fn create(directory: &Path, name: &str, size: u64) -> Result<Self, FetchError> {
+        // Whoever sent it chose the name.
+        let name =
+            BackupName::parse(name).map_or_else(|_| "backup".to_owned(), |name| name.as_str().to_owned());
+        let path = directory.join(name);
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let target = Self { file: file.map_err(FetchError::Write)?, path, is_kept: false };
+        // So that a full disk is told now.
+        target.file.set_len(size).map_err(FetchError::Write)?;
+        Ok(target)
+    }
+
+    fn keep(mut self) -> Result<PathBuf, FetchError> {
+        self.is_kept = true;
+        Ok(self.path.clone())
+    }
+
+    fn digest(&self, offset: u64, length: u64) -> io::Result<String> {
+        let (mut digest, mut at, mut chunk) = (Sha256::new(), offset, vec![0; 64 * 1024]);
+        while at < offset + length {
+            let most = usize::try_from(offset + length - at).unwrap_or(chunk.len()).min(chunk.len());
+            match self.file.read_at(&mut chunk[..most], at)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    digest.update(&chunk[..read]);
+                    at += read as u64;
+                }
+            }
+        }
+        Ok(hexadecimal(&digest.finalize()))
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn fetch_manifest(
+    bot: &Bot,
+    document: &Document,
+    name: &str,
+    directory: &Path,
+) -> Result<PartsManifest, FetchError> {
+    let size = document.file_size.unwrap_or_default();
+    let refused = |error: String| FetchError::Manifest(name.to_owned(), error);
+    if size > LONGEST {
+        return Err(refused("it is too long".into()));
+    }
+    let target = Target::create(directory, name, size)?;
+    let progress = Progress::start(format!("fetching {name}"), Some(size));
+    fetch_document(bot, &document.file_id, size, None, &target, 0, &progress)?;
+    let mut text = Vec::new();
+    File::open(&target.path).and_then(|mut file| file.read_to_end(&mut text)).map_err(FetchError::Write)?;
+    PartsManifest::parse(&text).map_err(refused)
+}
+
+fn fetch_parts(bot: &Bot, manifest: &PartsManifest, directory: &Path) -> Result<PathBuf, FetchError> {
+    let target = Target::create(directory, &manifest.name, manifest.size)?;
+    let progress = Progress::start(format!("fetching {}", manifest.name), Some(manifest.size));
+    let mut offset = 0;
+    let mut waiting = Vec::new();
+    for part in &manifest.parts {
+        waiting.push((offset, part));
+        offset += part.size;
+    }
+    let waiting = Mutex::new(waiting.into_iter());
+    let failure: Mutex<Option<FetchError>> = Mutex::new(None);
+    let has_failed = || failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    let work = || {
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((offset, part)) = next.filter(|_| !has_failed()) else { break };
+            let fetched =
+                fetch_document(bot, &part.file_id, part.size, Some(&part.sha256), &target, offset, &progress);
+            if let Err(error) = fetched {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..DOWNLOADS.min(manifest.parts.len()) {
+            // Without a helper it takes longer.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)?;
+    match target.digest(0, manifest.size).map_err(FetchError::Write)? == manifest.sha256 {
+        true => target.keep(),
+        false => Err(FetchError::Checksum(manifest.name.clone())),
+    }
+}
+
+/// Fetches a document to `offset` of the target, from where it broke off when it does.
+fn fetch_document(
+    bot: &Bot,
+    file_id: &str,
+    size: u64,
+    sha256: Option<&str>,
+    target: &Target,
+    offset: u64,
+    progress: &Progress,
+) -> Result<(), FetchError> {
+    let path = bot.file_path(file_id).map_err(|error| match error {
+        BotError::Refused(400, reason) if reason.contains("too big") => FetchError::TooBig(
+            target.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            size,
+        ),
+        error => FetchError::Bot(error),
+    })?;
+    // A server of one's own in local mode names a path on its disk, which may be ours, too.
+    match Path::new(&path).is_absolute() {
+        true => copy_local(&path, size, target, offset, progress)?,
+        false => {
+            let done = AtomicU64::new(0);
+            bot.persist(|| {
+                let from = done.load(Ordering::Relaxed);
+                bot.download(&path, from, size, &mut |bytes: &[u8]| {
+                    let at = done.load(Ordering::Relaxed);
+                    let room = usize::try_from(size - at).unwrap_or(usize::MAX).min(bytes.len());
+                    target.file.write_all_at(&bytes[..room], offset + at)?;
+                    done.store(at + room as u64, Ordering::Relaxed);
+                    progress.add(room as u64);
+                    Ok(())
+                })?;
+                match done.load(Ordering::Relaxed) == size {
+                    true => Ok(()),
+                    false => Err(BotError::Network("the file is shorter than it was".into())),
+                }
+            })?;
+        }
+    }
+    let Some(sha256) = sha256 else { return Ok(()) };
+    match target.digest(offset, size).map_err(FetchError::Write)? == *sha256 {
+        true => Ok(()),
+        false => Err(FetchError::Checksum("a part".into())),
+    }
+}
+
+fn copy_local(
+    path: &str,
+    size: u64,
+    target: &Target,
+    offset: u64,
+    progress: &Progress,
+) -> Result<(), FetchError> {
+    let mut file = File::open(path).map_err(|error| {
+        let what = format!("the Bot API server names {path}, which cannot be read here: {error}");
+        FetchError::Write(io::Error::new(error.kind(), what))
+    })?;
+    let (mut at, mut chunk) = (0, vec![0; 64 * 1024]);
+    while at < size {
+        let read = file.read(&mut chunk).map_err(FetchError::Write)?;
+        if read == 0 {
+            return Err(FetchError::Write(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let room = usize::try_from(size - at).unwrap_or(usize::MAX).min(read);
+        target.file.write_all_at(&chunk[..room], offset + at).map_err(FetchError::Write)?;
+        progress.add(room as u64);
+        at += room as u64;
+    }
+    Ok(())
+}
