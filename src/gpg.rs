@@ -117,7 +117,8 @@ impl Running {
 
     /// Ends it, as nobody wants its work any more.
     fn abandon(self) {
-        self.child.signaller().signal(Signal::SIGTERM);
+        // At TERM it would have something to say.
+        self.child.signaller().signal(Signal::SIGKILL);
         let _ = self.finish();
     }
 }

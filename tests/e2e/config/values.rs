@@ -46,11 +46,12 @@ pub fn of(key: &str) -> Values {
         "POSTGRES_DB_EXCLUDE" => databases(true),
         "POSTGRES_DB_AUTODISCOVER" => flags(),
         "POSTGRES_EXTRA_OPTS" => dump_options(),
-        "POSTGRES_EXCLUDE_TABLES"
-        | "TELEGRAM_CHAT_ID"
-        | "TELEGRAM_THREAD_ID"
-        | "TELEGRAM_BOT_TOKEN"
-        | "TELEGRAM_API_HASH" => text(),
+        "POSTGRES_EXCLUDE_TABLES" | "TELEGRAM_BOT_TOKEN" | "TELEGRAM_API_HASH" => text(),
+        // With a token, which is there by then, they must make sense.
+        "TELEGRAM_CHAT_ID" => {
+            (words(&["", "5", "-100123, @channel_1", "@a"]), words(&["it's", "me", "5;6", "@", "@a b"]))
+        }
+        "TELEGRAM_THREAD_ID" => (words(&["", "7", "-3"]), words(&["x", "1.5", "7 "])),
         "TELEGRAM_API_URL" => urls(false),
         "WEBHOOK_URL" => urls(true),
         "TELEGRAM_NOTIFY_ON" => one_of(&["all", "success", "failure", "none"]),
