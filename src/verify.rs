@@ -2,16 +2,12 @@
 //! a database, or restored into a server of its own.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Opened, Slot, Verification};
-use crate::content::{ContentError, Keys, examine};
+use crate::content::{ContentError, Keys, Snapshot, examine};
 use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::proof::{self, LastProof};
@@ -233,21 +229,7 @@ fn now() -> i64 {
 
 /// Whether two names are of the same file, or of directories with the same files.
 fn is_same_backup(one: &Path, other: &Path) -> bool {
-    let files = |path: &Path| -> io::Result<Vec<(OsString, u64, u64)>> {
-        let found = fs::metadata(path)?;
-        if !found.is_dir() {
-            return Ok(vec![(OsString::new(), found.dev(), found.ino())]);
-        }
-        let mut files = Vec::new();
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            let found = entry.metadata()?;
-            files.push((entry.file_name(), found.dev(), found.ino()));
-        }
-        files.sort();
-        Ok(files)
-    };
-    matches!((files(one), files(other)), (Ok(one), Ok(other)) if one == other)
+    matches!((Snapshot::of(one), Snapshot::of(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// What a file shares with its other names. A directory is read under each of its names.
