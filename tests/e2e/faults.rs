@@ -83,7 +83,9 @@ impl<'c> Scene<'c> {
     /// Waits until pg_dump waits for the lock of `hold`, in the middle of its work.
     fn started(&self, options: &str, key: &str) -> command::Running {
         let mut running = self.backup(options, key).start();
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL";
+        // Of this database: others wait on the same server.
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+            WHERE NOT granted AND relation IS NOT NULL AND datname = current_database()";
         wait_until("pg_dump to wait for the lock", SOON, || {
             assert!(running.poll().is_none(), "it ended: {}", running.text());
             self.database.sql(waiting) != "0"

@@ -152,6 +152,12 @@ impl Scene {
         });
     }
 
+    /// Waits until the server has ended the sessions of a restore that is dead: a rename that it has begun, it ends.
+    fn settle(&self) {
+        let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%backupgram%'";
+        wait_until("the server to end its sessions", LONG, || self.server.sql("postgres", sessions) == "0");
+    }
+
     fn strike(&self, fault: Fault, running: &mut command::Running) {
         let descendants = |pid: u32| Process::descendants(pid).into_iter();
         match fault {
@@ -196,6 +202,7 @@ fn a_restore_that_is_broken_off_anywhere_leaves_the_old_database_or_the_new_one(
         let what = format!("round {round}: {:?} {fault:?} after {moment:?}", KINDS[backup]);
         println!("{what}");
         let succeeded = scene.break_off(&scene.backups[backup], fault, moment);
+        scene.settle();
         let now = scene.server.dump(TARGET);
         let is_new = now == scene.new;
         assert!(is_new || now == scene.old, "{what}: neither the old nor the new");
