@@ -1,12 +1,19 @@
 #!/bin/sh
 # Does for longer what the tests do in short: scripts/soak.sh restore [ROUNDS] breaks restores off at random moments,
-# 200 without a number; scripts/soak.sh damage [PLACES] looks for a wrong bit in so many places of each format, 50.
+# 200 without a number; scripts/soak.sh damage [PLACES] looks for a wrong bit in so many places of each format, 50;
+# scripts/soak.sh telegram sends backups of every size around the Bot API's limits, and up to 2 GB, and fetches them.
 # The seed of the moments is printed; BACKUPGRAM_E2E_SEED=… shows the same ones again.
 set -eu
 case "${1-}" in
 restore) test=restore_faults rounds=200 ;;
 damage) test=damage rounds=50 ;;
-*) echo 'usage: scripts/soak.sh restore|damage [ROUNDS]' >&2 && exit 2 ;;
+telegram)
+    test=telegram rounds=1
+    export BACKUPGRAM_E2E_SIZES='19499999 19500000 19500001 20971519 20971520 20971521 38999999 39000000 39000001
+        52428799 52428800 52428801 1073741824'
+    export BACKUPGRAM_E2E_OWN_SIZES='1073741824 1989999999 1990000000 1990000001'
+    ;;
+*) echo 'usage: scripts/soak.sh restore|damage [ROUNDS], scripts/soak.sh telegram' >&2 && exit 2 ;;
 esac
 cd "$(dirname -- "$0")/.."
 BACKUPGRAM_E2E_ROUNDS=${2:-$rounds} exec scripts/test.sh --test e2e "$test" -- --nocapture

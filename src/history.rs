@@ -107,6 +107,22 @@ pub fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
     shorten(&path, &mut file)
 }
 
+/// Adds how its delivery fared to a run that is there. One that a newer thousand has pushed out is let go.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn amend(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
+    let path = directory.root().join(FILE_NAME);
+    let mut file = lock(&path)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let before = serde_json::to_vec(&Run { delivery: None, ..run.clone() })?;
+    let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let Some(line) = lines.iter_mut().rfind(|line| **line == before) else { return Ok(()) };
+    *line = serde_json::to_vec(run)?;
+    durable::replace_file(directory.root(), &path, &lines.join(&b'\n'), 0o644)
+}
+
 /// The newest runs, the newest first, at most `limit`.
 ///
 /// # Errors
@@ -177,6 +193,18 @@ mod tests {
         append(&directory, &run(3)).unwrap();
         assert_eq!(newest(&directory, 10).unwrap(), [run(3), run(1)]);
         assert_eq!(newest(&directory, 1).unwrap(), [run(3)]);
+    }
+
+    #[test]
+    fn a_delivery_is_added_to_its_run_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        [1, 2, 3].iter().for_each(|start| append(&directory, &run(*start)).unwrap());
+        let amended = Run { delivery: Some(DeliveryReport::of(&[])), ..run(2) };
+        amend(&directory, &amended).unwrap();
+        amend(&directory, &Run { delivery: amended.delivery.clone(), ..run(4) }).unwrap();
+        append(&directory, &run(5)).unwrap();
+        assert_eq!(newest(&directory, 10).unwrap(), [run(5), run(3), amended, run(1)]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What follows from a run, however far it came: its result is kept, written into the history, and told.
 
+use std::io;
 use std::path::PathBuf;
 
 use super::report::{Outcome, Report};
@@ -32,19 +33,23 @@ pub struct Conclusion<'a> {
 pub fn conclude(run: &Conclusion, report: &Report) {
     let previous = run.directory.and_then(|directory| status::read(directory).ok().flatten());
     keep(run, report);
+    let remembered = Run::of_report(run.start, run.trigger, report);
+    remember(run, history::append, &remembered);
     tell(run, report);
-    let mut report = report.clone();
     if run.telegram.is_some_and(|settings| settings.chats().is_empty()) {
         log::warn!("TELEGRAM_BOT_TOKEN is set, but TELEGRAM_CHAT_ID names no chat to send to");
     }
     let telegram = run.telegram.filter(|settings| !settings.chats().is_empty());
     if let (Some(settings), Some(directory)) = (telegram, run.directory) {
-        report.delivery =
-            Some(Courier::new(settings, directory, run.runner).deliver(&report, previous.as_ref()));
-        keep(run, &report);
+        let delivery = Some(Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
+        keep(run, &Report { delivery: delivery.clone(), ..report.clone() });
+        remember(run, history::amend, &Run { delivery, ..remembered });
     }
+}
+
+fn remember(run: &Conclusion, write: fn(&BackupDirectory, &Run) -> io::Result<()>, what: &Run) {
     if let Some(directory) = run.directory
-        && let Err(error) = history::append(directory, &Run::of_report(run.start, run.trigger, &report))
+        && let Err(error) = write(directory, what)
     {
         log::error!("cannot write this run into the history: {error}");
     }

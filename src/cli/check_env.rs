@@ -27,6 +27,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let environment = environment()?;
     let Some(name) = wanted else {
         let faults = settings::check(&environment);
+        settings::remarks(&environment).iter().for_each(|remark| log::info!("{remark}"));
         return if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) };
     };
     match Variable::named(&name) {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::backup::hexadecimal;
 use crate::catalog::{BackupName, DatabaseName, Slot};
 use crate::process::Tail;
+use crate::telegram::Chat;
 
 pub use registry::{CancelError, Counts, Jobs, SubmitError};
 pub(crate) use worker::remove_api_settings;
@@ -58,6 +59,8 @@ pub enum Task {
     RestoreFromTelegram {
         /// The message.
         message: i64,
+        /// Its chat; without one, those of the settings.
+        chat: Option<Chat>,
         /// The database to replace or make.
         target: DatabaseName,
         /// Whether the replaced database stays under another name.

@@ -62,11 +62,12 @@ impl Programs {
                 command.arg("--").arg(format!("{slot}/{name}")).arg(target.as_str());
                 command
             }
-            Task::RestoreFromTelegram { message, target, keep_previous } => {
+            Task::RestoreFromTelegram { message, chat, target, keep_previous } => {
                 let mut command = self.program("restore");
                 if *keep_previous {
                     command.arg("--keep-previous");
                 }
+                command.args(chat.iter().map(|chat| format!("--chat={chat}")));
                 command.arg(format!("--from-telegram={message}")).arg("--").arg(target.as_str());
                 command
             }

@@ -16,7 +16,7 @@ use crate::catalog::{DatabaseName, Latest, Scope, Suffix};
 use crate::overrides::{self, Overrides, OverridesError};
 use crate::postgres::Server;
 use crate::retention::Policy;
-use crate::telegram::TelegramSettings;
+use crate::telegram::{self, TelegramSettings};
 
 pub use api::{ApiSettings, SHORT_TOKEN, SchedulerSettings};
 pub use environment::{Environment, Found, Source};
@@ -137,6 +137,11 @@ pub fn check(environment: &Environment) -> Faults {
         }
     }
     Faults(faults)
+}
+
+/// What there is to say of settings that are in order.
+pub fn remarks(environment: &Environment) -> Option<&'static str> {
+    Reader::resolve(environment, |reader| Some(telegram::remark(reader))).ok().flatten()
 }
 
 /// Every secret that the settings know, to be kept out of logs and answers. Unreadable ones are skipped:

@@ -95,6 +95,8 @@ pub struct Message {
 pub struct Document {
     /// By what it is sent again or fetched.
     pub file_id: String,
+    /// What is the same wherever it was sent.
+    pub file_unique_id: String,
     /// What it was called when it was sent.
     #[serde(default)]
     pub file_name: Option<String>,
@@ -117,9 +119,10 @@ struct Answer {
     parameters: Option<Parameters>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Parameters {
     retry_after: Option<u64>,
+    migrate_to_chat_id: Option<i64>,
 }
 
 /// A file to upload: opened anew for each attempt.
@@ -347,13 +350,15 @@ impl<'a> Bot<'a> {
             return serde_json::from_value(result).map_err(|error| BotError::Answer(error.to_string()));
         }
         let code = answer.error_code.unwrap_or(status);
-        match answer.parameters.and_then(|parameters| parameters.retry_after) {
-            Some(seconds) if code == 429 => Err(BotError::Busy(seconds)),
-            _ => {
-                let description = answer.description.unwrap_or_else(|| "no reason given".into());
-                Err(BotError::Refused(code, self.redactor.clean(&description)))
-            }
+        let parameters = answer.parameters.unwrap_or_default();
+        if let (429, Some(seconds)) = (code, parameters.retry_after) {
+            return Err(BotError::Busy(seconds));
         }
+        let mut description = answer.description.unwrap_or_else(|| "no reason given".into());
+        if let Some(chat) = parameters.migrate_to_chat_id {
+            description += &format!("; its number is {chat} now");
+        }
+        Err(BotError::Refused(code, self.redactor.clean(&description)))
     }
 
     fn failure(&self, error: ExchangeError) -> BotError {

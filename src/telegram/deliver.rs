@@ -2,12 +2,12 @@
 
 use std::io::{self, Cursor};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::bot::{Bot, BotError, Message, Upload};
 use super::package::Package;
+use super::parallel::try_each;
 use super::parts::{self, PartsManifest, SUFFIX, SentPart};
 use super::pending::{Delivery, Pending};
 use super::{Chat, NotifyOn, TelegramSettings, summary};
@@ -48,9 +48,6 @@ impl<'a> Courier<'a> {
     /// Sends what a run has published, what earlier runs could not, and then the summary of the run. Says how the
     /// documents fared.
     pub fn deliver(&self, report: &Report, previous: Option<&Report>) -> DeliveryReport {
-        if self.settings.wants_mtproto {
-            log::info!("TELEGRAM_UPLOAD_METHOD=mtproto: large backups go in parts, which needs no MTProto");
-        }
         let errors = self.send_files(report).unwrap_or_else(|error| vec![error.to_string()]);
         errors.iter().for_each(|error| log::warn!("telegram: {error}"));
         self.summarise(report, previous, &errors);
@@ -212,29 +209,11 @@ impl<'a> Courier<'a> {
     }
 
     fn send_parts(&self, chat: &Chat, parcel: &Parcel) -> Result<(), BotError> {
-        let parts = Mutex::new(0..parcel.ranges.len());
-        let failure: Mutex<Option<BotError>> = Mutex::new(None);
-        let next = || match lock(&failure).is_some() {
-            true => None,
-            false => lock(&parts).next(),
-        };
-        let work = || {
-            while let Some(part) = next() {
-                let caption =
-                    format!("{}, part {} of {}", parcel.package.name, part + 1, parcel.ranges.len());
-                if let Err(error) = self.send_part(chat, parcel, part, &caption) {
-                    lock(&failure).get_or_insert(error);
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..UPLOADS.min(parcel.ranges.len()) {
-                // Without a helper it takes longer.
-                let _ = thread::Builder::new().spawn_scoped(scope, work);
-            }
-            work();
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        let count = parcel.ranges.len();
+        try_each(UPLOADS, 0..count, |part| {
+            let caption = format!("{}, part {} of {count}", parcel.package.name, part + 1);
+            self.send_part(chat, parcel, part, &caption).map(drop)
+        })
     }
 
     /// Sends a part unless the chat has it, without another upload if any chat has it. Answers its message.

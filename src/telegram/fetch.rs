@@ -6,12 +6,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use sha2::{Digest, Sha256};
 
 use super::bot::{Bot, BotError, Document};
+use super::parallel::try_each;
 use super::parts::{LONGEST, PartsManifest, SUFFIX};
 use super::{Chat, TelegramSettings};
 use crate::backup::hexadecimal;
@@ -32,6 +31,8 @@ pub enum FetchError {
     Bot(BotError),
     /// There is no document in the message.
     NoDocument(i64),
+    /// There is another document in the message of this number in each of several chats.
+    Ambiguous(i64),
     /// It is more than the server gives back.
     TooBig(String, u64),
     /// What leads to its parts cannot be read.
@@ -48,6 +49,12 @@ impl fmt::Display for FetchError {
             Self::NotConfigured(variable) => write!(f, "a restore from Telegram needs {variable}"),
             Self::Bot(error) => error.fmt(f),
             Self::NoDocument(id) => write!(f, "there is no document in message {id}"),
+            Self::Ambiguous(id) => {
+                write!(
+                    f,
+                    "several chats have a document in a message {id}: name the chat that is meant (--chat)"
+                )
+            }
             Self::TooBig(name, size) => write!(
                 f,
                 "{name} has {}, and a bot gets files of up to 20 MB from api.telegram.org: one that was not sent in \
@@ -81,8 +88,8 @@ impl FetchError {
     }
 }
 
-/// Fetches the backup of message `id` in a chat, the first of the settings without one, into `directory`, and answers
-/// where it lies.
+/// Fetches the backup of message `id` in a chat, or without one in whichever of the settings has it, into `directory`,
+/// and answers where it lies.
 ///
 /// # Errors
 /// When it cannot be fetched whole, or a stop signal comes. Nothing is left then.
@@ -94,9 +101,8 @@ pub fn fetch(
     runner: &Runner,
 ) -> Result<PathBuf, FetchError> {
     let settings = settings.ok_or(FetchError::NotConfigured("TELEGRAM_BOT_TOKEN"))?;
-    let chat = chat.or(settings.chats.first()).ok_or(FetchError::NotConfigured("TELEGRAM_CHAT_ID"))?;
     let bot = Bot::new(settings, runner);
-    let document = bot.document_in(chat, id)?.ok_or(FetchError::NoDocument(id))?;
+    let document = find(&bot, chat.map_or(settings.chats.as_slice(), std::slice::from_ref), id)?;
     let name = document.file_name.clone().unwrap_or_default();
     fs::create_dir_all(directory).map_err(FetchError::Write)?;
     match name.strip_suffix(SUFFIX) {
@@ -122,6 +128,24 @@ pub fn fetch(
             target.keep()
         }
     }
+}
+
+/// The document in message `id`, in whichever chat. Numbers are of a chat, so that another chat may have another one.
+fn find(bot: &Bot, chats: &[Chat], id: i64) -> Result<Document, FetchError> {
+    let (mut found, mut failure): (Option<Document>, _) =
+        (None, FetchError::NotConfigured("TELEGRAM_CHAT_ID"));
+    for chat in chats {
+        match (bot.document_in(chat, id), &found) {
+            (Ok(Some(document)), Some(other)) if document.file_unique_id != other.file_unique_id => {
+                return Err(FetchError::Ambiguous(id));
+            }
+            (Ok(Some(document)), _) => found = Some(document),
+            (Ok(None), _) => failure = FetchError::NoDocument(id),
+            (Err(error @ BotError::Refused(400 | 403, _)), _) => failure = error.into(),
+            (Err(error), _) => return Err(error.into()),
+        }
+    }
+    found.ok_or(failure)
 }
 
 /// A file that is being put together; dropped before it is kept, it is removed.
@@ -196,33 +220,13 @@ fn fetch_parts(bot: &Bot, manifest: &PartsManifest, directory: &Path) -> Result<
     let target = Target::create(directory, &manifest.name, manifest.size)?;
     let progress = Progress::start(format!("fetching {}", manifest.name), Some(manifest.size));
     let mut offset = 0;
-    let mut waiting = Vec::new();
-    for part in &manifest.parts {
-        waiting.push((offset, part));
+    let parts = manifest.parts.iter().map(|part| {
         offset += part.size;
-    }
-    let waiting = Mutex::new(waiting.into_iter());
-    let failure: Mutex<Option<FetchError>> = Mutex::new(None);
-    let has_failed = || failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-    let work = || {
-        loop {
-            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((offset, part)) = next.filter(|_| !has_failed()) else { break };
-            let fetched =
-                fetch_document(bot, &part.file_id, part.size, Some(&part.sha256), &target, offset, &progress);
-            if let Err(error) = fetched {
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..DOWNLOADS.min(manifest.parts.len()) {
-            // Without a helper it takes longer.
-            let _ = thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
+        (offset - part.size, part)
     });
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)?;
+    try_each(DOWNLOADS, parts, |(offset, part)| {
+        fetch_document(bot, &part.file_id, part.size, Some(&part.sha256), &target, offset, &progress)
+    })?;
     match target.digest(0, manifest.size).map_err(FetchError::Write)? == manifest.sha256 {
         true => target.keep(),
         false => Err(FetchError::Checksum(manifest.name.clone())),

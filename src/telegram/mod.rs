@@ -9,6 +9,7 @@ mod fetch;
 mod form;
 mod pace;
 mod package;
+mod parallel;
 mod parts;
 mod pending;
 mod summary;
@@ -30,6 +31,14 @@ const TELEGRAMS_OWN: &str = "api.telegram.org";
 const PART: u64 = 19_500_000;
 /// A server that one runs oneself takes 2000 MB, and gives back what it takes (Bot API, "Using a Local Bot API Server").
 const PART_OF_OWN_SERVER: u64 = 1_990_000_000;
+
+/// What there is to say of settings that serve the original image only, if anything.
+pub fn remark(reader: &mut Reader) -> Option<&'static str> {
+    let wants_mtproto = reader.word("TELEGRAM_UPLOAD_METHOD") == Some("mtproto");
+    wants_mtproto.then_some(
+        "TELEGRAM_UPLOAD_METHOD=mtproto: what is too big for the Bot API goes in parts, which has made MTProto unnecessary",
+    )
+}
 
 /// A chat, by its number or its public name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,20 +93,16 @@ pub struct TelegramSettings {
     api_url: String,
     notify_on: NotifyOn,
     project: String,
-    /// Whether MTProto is asked for, which parts have made unnecessary.
-    pub wants_mtproto: bool,
 }
 
 impl TelegramSettings {
-    /// Reads the part; without a token there is nothing to read.
+    /// Reads the part; without a token there is none, but what is wrong is told all the same.
     pub fn read(reader: &mut Reader) -> Option<Option<Self>> {
         let token = reader.secret("TELEGRAM_BOT_TOKEN");
         let chats = reader.text("TELEGRAM_CHAT_ID").unwrap_or_default();
         let thread = reader.text("TELEGRAM_THREAD_ID");
         let api_url = reader.text("TELEGRAM_API_URL");
         let notify_on = reader.word("TELEGRAM_NOTIFY_ON");
-        let method = reader.word("TELEGRAM_UPLOAD_METHOD");
-        let Some(token) = token else { return Some(None) };
         let words = chats.split(',').map(str::trim).filter(|word| !word.is_empty());
         let parsed: Option<Vec<Chat>> = words.map(Chat::parse).collect();
         let Some(chats) = parsed else {
@@ -109,6 +114,7 @@ impl TelegramSettings {
             reader.fault("TELEGRAM_THREAD_ID", "must be the number of a topic");
             return None;
         }
+        let Some(token) = token else { return Some(None) };
         Some(Some(Self {
             token,
             // A topic is one of a single chat's.
@@ -122,7 +128,6 @@ impl TelegramSettings {
                 _ => NotifyOn::All,
             },
             project: reader.text("PROJECT_NAME").unwrap_or_default(),
-            wants_mtproto: method == Some("mtproto"),
         }))
     }
 
@@ -158,6 +163,7 @@ mod tests {
         }
         assert!(read(&[("TELEGRAM_CHAT_ID", "5, me")]).unwrap_err().starts_with("TELEGRAM_CHAT_ID must be"));
         assert!(read(&[("TELEGRAM_CHAT_ID", "5"), ("TELEGRAM_THREAD_ID", "x")]).is_err());
+        assert!(read(&[("TELEGRAM_BOT_TOKEN", ""), ("TELEGRAM_CHAT_ID", "me")]).is_err());
     }
 
     #[test]

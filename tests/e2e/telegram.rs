@@ -42,14 +42,14 @@ fn a_backup_goes_to_every_chat_and_comes_back_by_its_number_alone() {
     let before = database.dump();
     let target = format!("{}_restored", database.name);
     for (options, key, suffix) in [("-Z1", "", ""), ("-Z zstd", KEY, ""), ("-Fd", "", ".tar")] {
-        let (store, api) = (Store::new(), BotApi::start(&["77", "-10055"]));
+        let (store, api) = (Store::new(), BotApi::start(&["77", "78"]));
         let with = |cli: Cli| cli.env("BACKUP_ENCRYPTION_KEY", key).env("PROJECT_NAME", "the shop");
-        let backup = with(cli(server, &store, &api, "77, -10055")).env("POSTGRES_EXTRA_OPTS", options);
+        let backup = with(cli(server, &store, &api, "77, 78")).env("POSTGRES_EXTRA_OPTS", options);
         backup.env("POSTGRES_DB", &database.name).args(["backup"]).run().succeeded();
         let name = store.only("last");
         let manifest = store.manifest("last", &name);
         assert_eq!(api.uploads(), 1, "{options}: the second chat gets what is there");
-        for chat in ["77", "-10055"] {
+        for chat in ["77", "78"] {
             let (_, message) = restore_id(&api.messages(chat));
             let caption = &message.caption;
             for part in [&format!("{name}{suffix}"), "the shop", &database.name, "sha256 "] {
@@ -69,17 +69,32 @@ fn a_backup_goes_to_every_chat_and_comes_back_by_its_number_alone() {
         assert!(!store.path().join(".telegram.json").exists());
 
         wipe(&store);
-        let (id, _) = restore_id(&api.messages("-10055"));
-        let count = api.messages("-10055").len();
+        let (id, _) = restore_id(&api.messages("78"));
+        let count = api.messages("78").len();
         let id = id.to_string();
-        let restore = with(cli(server, &store, &api, "77"));
-        let restore = restore.args(["restore", "--from-telegram", &id, "--chat", "-10055", &target]);
+        let restore = with(cli(server, &store, &api, "77,78"));
+        let restore = restore.args(["restore", "--from-telegram", &id, "--chat", "78", &target]);
         restore.run().succeeded().saying(&format!("message {id}: {name}{suffix}"));
         assert!(server.dump(&target) == before, "{options}");
-        assert_eq!(api.messages("-10055").len(), count, "the copy is gone");
+        assert_eq!(api.messages("78").len(), count, "the copy is gone");
         assert!(store.partial().is_empty(), "{:?}", store.partial());
         server.sql("postgres", &format!("DROP DATABASE {}", quoted(&target)));
     }
+}
+
+/// What one document holds (`src/telegram/mod.rs`).
+const PART: u64 = 19_500_000;
+/// Bytes a second at which two parts are on their way at once, although the next one waits a second for its turn.
+const SLOW: u64 = 12_000_000;
+
+fn daemon_with<'a>(plan: Plan<'a>, api: &BotApi, chats: &str) -> Plan<'a> {
+    api.settings(chats).into_iter().fold(plan, |plan, (key, value)| plan.env(key, value))
+}
+
+/// Waits until the last run of a directory says how its delivery fared.
+fn delivery(store: &Store) -> Value {
+    wait_until("the delivery", LONG, || store.status()["delivery"].is_object());
+    store.status()["delivery"].clone()
 }
 
 #[test]
@@ -89,32 +104,40 @@ fn what_is_too_big_goes_in_parts_through_every_fault_and_comes_back_whole() {
     let database = server.database("large");
     database.fill(600_000);
     let before = database.dump();
-    let daemon = api
-        .settings("77")
-        .into_iter()
-        .fold(Plan::new(server, &store), |plan, (key, value)| plan.env(key, value));
-    let daemon = daemon.database(&database.name).env("POSTGRES_EXTRA_OPTS", "-Z0").start();
+    let daemon = daemon_with(Plan::new(server, &store), &api, "88,77").database(&database.name);
+    let daemon = daemon.env("POSTGRES_EXTRA_OPTS", "-Z0").env("BACKUP_ENCRYPTION_KEY", KEY).start();
     api.fail("sendDocument", &[Fault::Busy(1), Fault::Internal, Fault::Internal]);
+    api.wire.slow(SLOW);
+    api.wire.cut(2, 5_000_000);
     daemon.back_up();
-    let (size, part) = (fs::metadata(store.file("last", &store.only("last"))).unwrap().len(), 19_500_000);
-    let parts = size.div_ceil(part);
+    let size = fs::metadata(store.file("last", &store.only("last"))).unwrap().len();
+    let parts = size.div_ceil(PART);
     assert!(parts >= 3, "{size} bytes");
-    wait_until("the delivery", LONG, || store.status()["delivery"].is_object());
-    assert_eq!(store.status()["delivery"]["telegram"], "delivered", "{}\n{}", store.status(), daemon.log());
+    let delivered = delivery(&store);
+    let error = delivered["error"].as_str().unwrap();
+    assert!(
+        error.contains("does not reach chat 88") && !error.contains("77:"),
+        "{delivered}\n{}",
+        daemon.log()
+    );
+    assert_eq!(api.wire.cuts_left(), 0);
     assert_eq!(api.uploads() as u64, parts + 1);
     assert!((2..=4).contains(&api.busiest()), "{} uploads at once", api.busiest());
     let (id, message) = restore_id(&api.messages("77"));
     let (document, name) = message.document.unwrap();
-    assert!(name.ends_with(".sql.gz.parts.json"), "{name}");
+    assert!(name.ends_with(".sql.gz.gpg.parts.json"), "{name}");
     let manifest: Value = serde_json::from_slice(&api.document(&document)).unwrap();
     assert_eq!((&manifest["version"], &manifest["size"]), (&json!(1), &json!(size)));
     assert_eq!(manifest["parts"].as_array().unwrap().len() as u64, parts);
 
+    wipe(&store);
     let target = format!("{}_restored", database.name);
     let body = json!({"telegram_message_id": id, "target_db": target, "confirm": true});
-    api.fail("file", &[Fault::Drop, Fault::Drop, Fault::Drop]);
+    api.wire.slow(0);
+    api.fail("file", &[Fault::Short, Fault::Short, Fault::Short]);
+    api.wire.cut(2, 5_000_000);
     let job = daemon.succeeded(&job_id(&daemon.post("/restore", &body).expect(202)));
-    assert_eq!(job["type"], "restore", "{job:#}");
+    assert_eq!((&job["type"], api.wire.cuts_left()), (&json!("restore"), 0), "{job:#}");
     assert!(server.dump(&target) == before);
     server.sql("postgres", &format!("DROP DATABASE {}", quoted(&target)));
 
@@ -126,6 +149,8 @@ fn what_is_too_big_goes_in_parts_through_every_fault_and_comes_back_whole() {
         json!({"telegram_message_id": 0, "target_db": target, "confirm": true}),
         json!({"telegram_message_id": id, "file": "last/x", "target_db": target, "confirm": true}),
         json!({"telegram_message_id": id, "target_db": target}),
+        json!({"telegram_message_id": id, "telegram_chat_id": "me", "target_db": target, "confirm": true}),
+        json!({"file": "last/x", "telegram_chat_id": "77", "target_db": target, "confirm": true}),
     ] {
         daemon.post("/restore", &body).error(400);
     }
@@ -135,34 +160,183 @@ fn what_is_too_big_goes_in_parts_through_every_fault_and_comes_back_whole() {
 fn a_delivery_that_broke_off_goes_on_where_it_stopped() {
     let server = Cluster::shared(15);
     let (store, api) = (Store::new(), BotApi::start(&["77"]));
-    let database = server.database("resumed");
+    let (database, other) = (server.database("resumed"), server.database("other"));
     database.fill(600_000);
-    let backup = |name: &str| {
-        let backup =
-            cli(server, &store, &api, "77").env("POSTGRES_EXTRA_OPTS", "-Z0").env("POSTGRES_DB", name);
-        backup.args(["backup"])
-    };
-    let mut running = backup(&database.name).start();
-    wait_until("a part to arrive", LONG, || {
-        assert!(running.poll().is_none(), "it ended too soon\n{}", running.text());
-        api.uploads() > 0
-            && fs::read_to_string(store.path().join(".telegram.json"))
-                .is_ok_and(|text| text.contains("file-0"))
-    });
-    running.signal(Signal::SIGKILL);
-    running.wait().failed();
-    let large = store.only("last");
-    let sent = api.uploads();
-    let other = server.database("other");
     other.fill(1);
-    backup(&other.name).run().succeeded().saying(&format!("last/{large} sent to chat 77"));
-    let parts = fs::metadata(store.file("last", &large)).unwrap().len().div_ceil(19_500_000) as usize;
+    let before = database.dump();
+    let plan = |name| daemon_with(Plan::new(server, &store), &api, "77").database(name);
+    let mut daemon = plan(&database.name).env("POSTGRES_EXTRA_OPTS", "-Z0").start();
+    api.wire.slow(SLOW);
+    daemon.post_nothing("/backup").expect(202);
+    wait_until("a part to arrive", LONG, || {
+        let pending = fs::read_to_string(store.path().join(".telegram.json"));
+        api.uploads() > 0 && pending.is_ok_and(|text| text.contains("file-0"))
+    });
+    // As when the container is killed.
+    let family = Process::descendants(daemon.pid());
+    daemon.signal(Signal::SIGKILL);
+    family.iter().for_each(|process| process.signal(Signal::SIGKILL));
+    daemon.wait(SOON);
+    let sent = api.uploads();
+    api.wire.slow(0);
+    let history = Cli::new(server, &store).args(["history", "--json"]).run().succeeded();
+    assert!(history.stdout.contains(&database.name), "{history}");
+
+    let large = store.only("last");
+    let parts = fs::metadata(store.file("last", &large)).unwrap().len().div_ceil(PART) as usize;
+    assert!(sent < parts, "it ended too soon");
+    let daemon = plan(&other.name).start();
+    daemon.back_up();
+    assert_eq!(delivery(&store)["telegram"], "delivered", "{}", daemon.log());
     // The parts and their manifest once each, but for those that were on their way, and the other backup.
     assert!(api.uploads() <= parts + 1 + 1 + 3, "{} after {sent}", api.uploads());
-    let documents: Vec<String> =
-        api.messages("77").into_iter().filter_map(|message| Some(message.document?.1)).collect();
-    let first = documents.iter().filter(|name| name.ends_with(".0001")).count();
-    assert!(first <= 2 && documents.iter().any(|name| name.ends_with(".parts.json")), "{documents:?}");
+    let messages = api.messages("77");
+    let names: Vec<&String> =
+        messages.iter().filter_map(|message| Some(&message.document.as_ref()?.1)).collect();
+    assert!(names.iter().filter(|name| name.ends_with(".0001")).count() <= 2, "{names:?}");
+
+    wipe(&store);
+    let large: Vec<Message> =
+        messages.into_iter().filter(|message| message.caption.contains(&large)).collect();
+    let (id, _) = restore_id(&large);
+    let target = format!("{}_restored", database.name);
+    let restore =
+        cli(server, &store, &api, "77").args(["restore", "--from-telegram", &id.to_string(), &target]);
+    restore.run().succeeded();
+    assert!(server.dump(&target) == before);
+    server.sql("postgres", &format!("DROP DATABASE {}", quoted(&target)));
+}
+
+/// A table whose dump has exactly `size` bytes, and what tells it from others.
+fn fill_exactly(database: &Database, store: &Store, size: u64) {
+    /// PostgreSQL has no longer values than 1 GB.
+    const ROW: u64 = 64 << 20;
+    let rows = size / ROW + 1;
+    let table = |longer: u64| {
+        database.sql(&format!(
+            "DROP TABLE IF EXISTS filling;
+             CREATE TABLE filling AS SELECT n, repeat(chr(97 + n % 26), 1 + ({longer} / {rows})::int
+                 + CASE n WHEN 0 THEN ({longer} % {rows})::int ELSE 0 END) AS text
+             FROM generate_series(0, {rows} - 1) AS n"
+        ));
+    };
+    table(0);
+    let backup = Cli::backup(Cluster::shared(15), store, &database.name).env("POSTGRES_EXTRA_OPTS", "-Z0");
+    backup.run().succeeded();
+    let least = fs::metadata(store.file("last", &store.only("last"))).unwrap().len();
+    table(size - least);
+    wipe(store);
+}
+
+/// A directory with a backup of exactly `size` bytes goes, the directory is lost, and the backup comes back by its
+/// number. Answers the most memory that the sending process had, in KiB.
+fn goes_and_comes_back(size: u64, settings: &[(&'static str, String); 4], api: &BotApi) -> u64 {
+    let server = Cluster::shared(15);
+    let (store, database) = (Store::new(), server.database("sized"));
+    fill_exactly(&database, &store, size);
+    let digest =
+        |name: &str| server.sql(name, "SELECT md5(string_agg(md5(text), ',' ORDER BY n)) FROM filling");
+    let with = || settings.iter().fold(Cli::new(server, &store), |cli, (key, value)| cli.env(key, value));
+    let mut running =
+        with().env("POSTGRES_EXTRA_OPTS", "-Z0").env("POSTGRES_DB", &database.name).args(["backup"]).start();
+    let mut most = 0;
+    while running.poll().is_none() {
+        most = most.max(Process::peak_memory(running.pid()).unwrap_or_default());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let outcome = running.wait().succeeded();
+    let name = store.only("last");
+    assert_eq!(fs::metadata(store.file("last", &name)).unwrap().len(), size);
+    assert_eq!(store.status()["delivery"]["telegram"], "delivered", "{outcome}");
+    let (id, message) = restore_id(&api.messages("77"));
+    let is_in_parts = message.document.unwrap().1.ends_with(".parts.json");
+    let most_at_once = if settings[2].1.contains("telegram.org") { PART } else { 1_990_000_000 };
+    assert_eq!(is_in_parts, size > most_at_once, "{size} bytes");
+    wipe(&store);
+    let target = format!("{}_restored", database.name);
+    with().args(["restore", "--from-telegram", &id.to_string(), &target]).run().succeeded();
+    assert_eq!(digest(&target), digest(&database.name), "{size} bytes");
+    server.sql("postgres", &format!("DROP DATABASE {}", quoted(&target)));
+    most
+}
+
+/// `scripts/soak.sh telegram` does it with more sizes, up to 2 GB.
+#[test]
+fn every_size_around_the_limits_goes_and_comes_back() {
+    let given = std::env::var("BACKUPGRAM_E2E_SIZES").unwrap_or_default();
+    let mut sizes: Vec<u64> = given.split_whitespace().map(|size| size.parse().expect("a size")).collect();
+    if sizes.is_empty() {
+        sizes = vec![PART - 1, PART, PART + 1];
+    }
+    for size in sizes {
+        let api = BotApi::start(&["77"]);
+        // Of two parts only the first is that long: it fails twice.
+        if size == PART + 1 {
+            api.wire.cut(2, 1 << 20);
+        }
+        let most = goes_and_comes_back(size, &api.settings("77"), &api);
+        println!("{size} bytes went and came back; the sender had {most} KiB at most");
+        assert!(most < 32 << 10, "{most} KiB");
+        assert_eq!(api.wire.cuts_left(), 0);
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_takes_more_at_once_and_may_name_a_path() {
+    for is_local in [false, true] {
+        let api = BotApi::start(&["77"]);
+        let settings = api.settings_of_own_server("77", is_local);
+        goes_and_comes_back(PART + 2_000_000, &settings, &api);
+    }
+    let given = std::env::var("BACKUPGRAM_E2E_OWN_SIZES").unwrap_or_default();
+    for size in given.split_whitespace().map(|size| size.parse().expect("a size")) {
+        let api = BotApi::start(&["77"]);
+        let most = goes_and_comes_back(size, &api.settings_of_own_server("77", false), &api);
+        println!("{size} bytes went and came back; the sender had {most} KiB at most");
+        assert!(most < 32 << 10, "{most} KiB");
+    }
+    // What somebody sent whole does not come back from Telegram's own.
+    let (server, store, api) = (Cluster::shared(15), Store::new(), BotApi::start(&["77"]));
+    let id = api.plant("77", "app-20260416-143000.sql", 30 << 20).to_string();
+    let restore = cli(server, &store, &api, "77").args(["restore", "--from-telegram", &id, "nosuch"]);
+    let outcome = restore.run().exited_with(1).saying("has 30.0 MiB, and a bot gets files of up to 20 MB");
+    assert!(outcome.text().contains("TELEGRAM_API_URL"), "{outcome}");
+    assert!(store.partial().is_empty());
+}
+
+/// No backup is that small, but a file that somebody has put there may be.
+#[test]
+fn an_empty_file_and_one_of_a_byte_go_and_come_back_as_they_are() {
+    let server = Cluster::shared(15);
+    let (store, api) = (Store::new(), BotApi::start(&["77"]));
+    let database = server.database("tiny");
+    let names = ["empty-20260416-143000.sql", "byte-20260416-143000.sql"];
+    Cli::backup(server, &store, &database.name).run().succeeded();
+    for (name, text) in names.iter().zip(["", "\n"]) {
+        fs::write(store.file("last", name), text).unwrap();
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let waiting = names.map(
+        |name| json!({"file": format!("last/{name}"), "sha256": "", "began": now, "chats": {}, "done": []}),
+    );
+    fs::write(store.path().join(".telegram.json"), json!(waiting).to_string()).unwrap();
+    let backup = cli(server, &store, &api, "77").env("POSTGRES_DB", &database.name);
+    backup.args(["backup"]).run().succeeded();
+    assert_eq!(store.status()["delivery"]["telegram"], "delivered");
+    let target = format!("{}_restored", database.name);
+    wipe(&store);
+    for (name, is_restored) in names.iter().zip([false, false]) {
+        let messages = api.messages("77");
+        let messages: Vec<Message> =
+            messages.into_iter().filter(|message| message.caption.contains(name)).collect();
+        let (id, _) = restore_id(&messages);
+        let restore =
+            cli(server, &store, &api, "77").args(["restore", "--from-telegram", &id.to_string(), &target]);
+        let outcome = restore.run();
+        println!("{name}: {outcome}");
+        assert_eq!(outcome.status.is_some_and(|status| status.success()), is_restored, "{outcome}");
+        assert!(!server.has_database(&target) && store.partial().is_empty());
+    }
 }
 
 #[test]
@@ -287,14 +461,15 @@ fn the_settings_can_be_tried_and_what_to_do_is_said() {
             .contains("error: chat @nobody: Telegram refuses: Bad Request: chat not found (400): the number"),
         "{outcome}"
     );
+    test("77").env("TELEGRAM_THREAD_ID", "6").run().exited_with(1).saying("TELEGRAM_THREAD_ID is wrong");
+    api.fail("sendMessage", &[Fault::Moved(-10077)]);
+    test("77").run().exited_with(1).saying("its number is -10077 now");
     test("77").env("TELEGRAM_BOT_TOKEN", "1:wrong").run().exited_with(1).saying("@BotFather");
     test("77").without("TELEGRAM_BOT_TOKEN").run().exited_with(1).saying("TELEGRAM_BOT_TOKEN is not set");
     test("me and you").run().exited_with(1).saying("TELEGRAM_CHAT_ID must be");
-    let daemon = api
-        .settings("77")
-        .into_iter()
-        .fold(Plan::new(server, &store), |plan, (key, value)| plan.env(key, value));
-    let daemon = daemon.database("x").start();
+    let daemon = daemon_with(Plan::new(server, &store), &api, "77").database("x");
+    let daemon = daemon.env("TELEGRAM_UPLOAD_METHOD", "mtproto").start();
+    assert_eq!(daemon.log().matches("MTProto unnecessary").count(), 1, "{}", daemon.log());
     let job = daemon.succeeded(&job_id(&daemon.post_nothing("/telegram/test").expect(202)));
     assert_eq!(job["type"], "telegram-test");
     let lost = cli(server, &store, &api, "77").args(["restore", "--from-telegram", "4711", "x"]).run();

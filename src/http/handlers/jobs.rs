@@ -12,6 +12,7 @@ use crate::http::json::parse_object;
 use crate::http::message::{Request, Response};
 use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
 use crate::settings::{Reader, Subject};
+use crate::telegram::Chat;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +35,7 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Databa
 struct RestoreBody {
     file: Option<String>,
     telegram_message_id: Option<i64>,
+    telegram_chat_id: Option<String>,
     target_db: Option<String>,
     #[serde(default)]
     confirm: bool,
@@ -101,11 +103,20 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
         return Err(ApiError::bad_request("confirm must be true: a restore replaces the target database"));
     }
     let keep_previous = body.keep_previous;
+    let chat = body.telegram_chat_id.map(|chat| {
+        let refused =
+            || ApiError::bad_request("telegram_chat_id must be the number or @name of a chat, in quotes");
+        Chat::parse(&chat).ok_or_else(refused)
+    });
+    let chat = chat.transpose()?;
     if let Some(message) = body.telegram_message_id {
         return match message > 0 {
-            true => Ok(Task::RestoreFromTelegram { message, target, keep_previous }),
+            true => Ok(Task::RestoreFromTelegram { message, chat, target, keep_previous }),
             false => Err(ApiError::bad_request("telegram_message_id must be the number of a message")),
         };
+    }
+    if chat.is_some() {
+        return Err(ApiError::bad_request("telegram_chat_id goes with telegram_message_id"));
     }
     let (slot, name) = backup_named(&body.file.unwrap_or_default())?;
     Ok(Task::Restore { slot, name, target, keep_previous })

@@ -36,6 +36,12 @@ impl Process {
         })
     }
 
+    /// The most memory that the process `pid` has had, in KiB, while it is there.
+    pub fn peak_memory(pid: u32) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
+    }
+
     /// Every process that we can see.
     pub fn all() -> Vec<Self> {
         let entries = fs::read_dir("/proc").expect("read /proc");

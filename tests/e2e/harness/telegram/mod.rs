@@ -1,29 +1,33 @@
 //! A server of Telegram's Bot API, as far as a backup's way there and back needs one: it keeps to the answers, errors and
-//! limits of the real one, and fails on demand.
+//! limits of the real one, and fails on demand, as does the wire to it.
+
+mod form;
+mod wire;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiny_http::{Header, Request, Response, Server};
 
 use super::guardian;
+use form::{Form, Uploaded};
+use wire::Wire;
 
 /// The token of the only bot.
 pub const TOKEN: &str = "123456789:AAE-fake_token-of_the_tests";
 /// What a bot may upload to Telegram's own server, and get back from it (Bot API, "sendDocument", "getFile").
 const UPLOAD: u64 = 50 << 20;
 const DOWNLOAD: u64 = 20 << 20;
-
-/// An upload of more bytes takes this long: longer than the pause between two messages.
-const SLOW: usize = 1 << 20;
-const TIME_OF_A_PART: Duration = Duration::from_millis(1500);
+/// What both are on a server of one's own (Bot API, "Using a Local Bot API Server").
+const OWN_SERVER: u64 = 2000 << 20;
+/// The only topic of any chat.
+pub const TOPIC: &str = "5";
 
 /// What goes wrong with a method's next calls.
 #[derive(Debug, Clone, Copy)]
@@ -32,8 +36,10 @@ pub enum Fault {
     Internal,
     /// Too many requests: wait so many seconds.
     Busy(u64),
-    /// The file breaks off in its middle.
-    Drop,
+    /// The group has become a supergroup, of this number.
+    Moved(i64),
+    /// A file ends in its middle.
+    Short,
 }
 
 /// A message in a chat.
@@ -59,13 +65,25 @@ struct State {
     faults: HashMap<String, Vec<Fault>>,
     busiest: usize,
     at_once: usize,
+    /// Whether getFile answers with a path on the disk.
+    is_local: bool,
+}
+
+impl State {
+    /// Keeps a document, and answers its id.
+    fn keep(&mut self, file: &Uploaded) -> String {
+        let id = format!("file-{}", self.files.len());
+        self.files.insert(id.clone(), (file.path.clone(), file.size));
+        id
+    }
 }
 
 /// The server. Its threads end with the test binary.
 pub struct BotApi {
-    port: u16,
+    /// On which a client reaches it.
+    pub wire: Wire,
     state: Arc<Mutex<State>>,
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl BotApi {
@@ -85,7 +103,7 @@ impl BotApi {
                 }
             });
         }
-        Self { port, state, _files: files }
+        Self { wire: Wire::to(port), state, files }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -98,8 +116,27 @@ impl BotApi {
             ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
             ("TELEGRAM_CHAT_ID", chats.to_owned()),
             ("TELEGRAM_API_URL", "http://api.telegram.org".to_owned()),
-            ("http_proxy", format!("http://127.0.0.1:{}", self.port)),
+            ("http_proxy", format!("http://127.0.0.1:{}", self.wire.port)),
         ]
+    }
+
+    /// The variables that lead a bot here as to a server of one's own. In local mode that tells where on the disk
+    /// a file lies.
+    pub fn settings_of_own_server(&self, chats: &str, is_local: bool) -> [(&'static str, String); 4] {
+        self.lock().is_local = is_local;
+        let [token, chats, (url, _), (proxy, _)] = self.settings(chats);
+        [token, chats, (url, format!("http://127.0.0.1:{}", self.wire.port)), (proxy, String::new())]
+    }
+
+    /// Sends a document of `size` zeros as somebody's, and answers its message.
+    pub fn plant(&self, chat: &str, name: &str, size: u64) -> i64 {
+        let path = self.files.path().join(name);
+        File::create(&path).and_then(|file| file.set_len(size)).expect("make a document");
+        let mut state = self.lock();
+        let file = Uploaded { path, name: name.to_owned(), size };
+        let document = Some((state.keep(&file), file.name));
+        let message = Message { document, ..new_message(&mut state, chat, None) };
+        add(&mut state, message)["message_id"].as_i64().expect("a number")
     }
 
     /// Has the next calls of a method fail.
@@ -140,7 +177,7 @@ impl BotApi {
 
 struct Call<'a> {
     state: &'a Mutex<State>,
-    directory: &'a PathBuf,
+    directory: &'a Path,
 }
 
 /// An error of the API.
@@ -159,7 +196,10 @@ impl Call<'_> {
 
     fn answer(&self, mut request: Request) {
         // A proxy is asked for the whole URL.
-        let url = request.url().trim_start_matches("http://api.telegram.org").to_owned();
+        let (is_telegrams, url) = match request.url().strip_prefix("http://api.telegram.org") {
+            Some(url) => (true, url.to_owned()),
+            None => (false, request.url().to_owned()),
+        };
         if let Some(path) = url.strip_prefix(&format!("/file/bot{TOKEN}/")) {
             return self.send_file(request, path);
         }
@@ -181,8 +221,12 @@ impl Call<'_> {
             Some(Fault::Busy(seconds)) => {
                 Err(Refusal(429, "Too Many Requests: retry after", json!({"retry_after": seconds})))
             }
-            Some(Fault::Drop) => unreachable!("only files break off"),
-            None => self.carry_out(&method, &mut request),
+            Some(Fault::Moved(chat)) => {
+                let description = "Bad Request: group chat was upgraded to a supergroup chat";
+                Err(Refusal(400, description, json!({"migrate_to_chat_id": chat})))
+            }
+            Some(Fault::Short) => unreachable!("only files end early"),
+            None => self.carry_out(&method, &mut request, is_telegrams),
         };
         match result {
             Ok(result) => respond(request, 200, &json!({"ok": true, "result": result})),
@@ -196,12 +240,16 @@ impl Call<'_> {
         }
     }
 
-    fn carry_out(&self, method: &str, request: &mut Request) -> Result<Value, Refusal> {
-        let (fields, uploaded) = self.fields(request)?;
+    fn carry_out(&self, method: &str, request: &mut Request, is_telegrams: bool) -> Result<Value, Refusal> {
+        let (most_up, most_down) = if is_telegrams { (UPLOAD, DOWNLOAD) } else { (OWN_SERVER, OWN_SERVER) };
+        let Form { fields, file } = self.form(request)?;
         let field = |name: &str| fields.get(name).cloned();
         let chat = field("chat_id").unwrap_or_default();
         if method != "getFile" && !self.lock().chats.contains(&chat) {
             return Err((400, "Bad Request: chat not found").into());
+        }
+        if field("message_thread_id").is_some_and(|topic| topic != TOPIC) {
+            return Err((400, "Bad Request: message thread not found").into());
         }
         let number = || field("message_id").and_then(|id| id.parse::<i64>().ok()).unwrap_or_default();
         let mut state = self.lock();
@@ -216,18 +264,16 @@ impl Call<'_> {
                 Ok(add(&mut state, message))
             }
             "sendDocument" => {
-                let (id, name) = match (uploaded, field("document")) {
-                    (Some((path, name, size)), _) => {
-                        if size == 0 {
-                            return Err((400, "Bad Request: file must be non-empty").into());
-                        }
-                        if size > UPLOAD {
-                            return Err((413, "Request Entity Too Large").into());
-                        }
-                        let id = format!("file-{}", state.files.len());
-                        state.files.insert(id.clone(), (path, size));
+                let (id, name) = match (file, field("document")) {
+                    (Some(Uploaded { size: 0, .. }), _) => {
+                        return Err((400, "Bad Request: file must be non-empty").into());
+                    }
+                    (Some(file), _) if file.size > most_up => {
+                        return Err((413, "Request Entity Too Large").into());
+                    }
+                    (Some(file), _) => {
                         state.uploads += 1;
-                        (id, name)
+                        (state.keep(&file), file.name)
                     }
                     (None, Some(id)) if state.files.contains_key(&id) => (id, "again".to_owned()),
                     _ => return Err((400, "Bad Request: wrong file identifier/HTTP URL specified").into()),
@@ -257,108 +303,44 @@ impl Call<'_> {
             }
             "getFile" => {
                 let id = field("file_id").unwrap_or_default();
-                let size = state.files.get(&id).ok_or((400, "Bad Request: wrong file_id"))?.1;
-                match size > DOWNLOAD {
-                    true => Err((400, "Bad Request: file is too big").into()),
-                    false => {
-                        Ok(json!({"file_id": id, "file_size": size, "file_path": format!("documents/{id}")}))
-                    }
+                let (path, size) = state.files.get(&id).ok_or((400, "Bad Request: wrong file_id"))?;
+                if *size > most_down {
+                    return Err((400, "Bad Request: file is too big").into());
                 }
+                let path = match state.is_local {
+                    true => path.display().to_string(),
+                    false => format!("documents/{id}"),
+                };
+                Ok(json!({"file_id": id, "file_size": size, "file_path": path}))
             }
             _ => Err((404, "Not Found").into()),
         }
     }
 
-    /// The fields of a call, and the file in it.
-    #[allow(clippy::type_complexity)]
-    fn fields(
-        &self,
-        request: &mut Request,
-    ) -> Result<(HashMap<String, String>, Option<(PathBuf, String, u64)>), Refusal> {
+    /// What a call brings, as a form or as JSON.
+    fn form(&self, request: &mut Request) -> Result<Form, Refusal> {
         let header = request.headers().iter().find(|header| header.field.equiv("Content-Type"));
         let kind = header.map(|header| header.value.as_str().to_owned()).unwrap_or_default();
-        if let Some((_, boundary)) = kind.split_once("boundary=") {
-            let at_once = {
-                let mut state = self.lock();
-                state.at_once += 1;
-                state.at_once
-            };
-            {
-                let mut state = self.lock();
-                state.busiest = state.busiest.max(at_once);
-            }
-            let length = request.body_length();
-            let form = self.form(boundary, request.as_reader(), length);
-            if length.is_some_and(|length| length > SLOW) {
-                thread::sleep(TIME_OF_A_PART);
-            }
-            self.lock().at_once -= 1;
-            return form.map_err(|_| (400, "Bad Request: the form breaks off").into());
-        }
-        let body: Value =
-            serde_json::from_reader(request.as_reader()).map_err(|_| (400, "Bad Request: no JSON"))?;
-        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
-        let fields = body.as_object().ok_or((400, "Bad Request: no object"))?;
-        Ok((fields.iter().map(|(name, value)| (name.clone(), text(value))).collect(), None))
-    }
-
-    /// Reads a form whose file comes last; that goes to the disk as it comes.
-    #[allow(clippy::type_complexity)]
-    fn form(
-        &self,
-        boundary: &str,
-        reader: &mut dyn Read,
-        length: Option<usize>,
-    ) -> io::Result<(HashMap<String, String>, Option<(PathBuf, String, u64)>)> {
-        let short = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let (mut reader, mut fields, mut taken) = (BufReader::new(reader), HashMap::new(), 0);
-        loop {
-            let (mut head, mut name, mut file_name) = (Vec::new(), String::new(), None);
-            while !head.ends_with(b"\r\n\r\n") {
-                taken += match reader.read_until(b'\n', &mut head)? {
-                    0 => return Err(short()),
-                    length => length,
-                };
-            }
-            let head = String::from_utf8_lossy(&head).into_owned();
-            let quoted =
-                |key: &str| head.split_once(&format!("{key}=\"")).and_then(|(_, rest)| rest.split_once('"'));
-            if let Some((value, _)) = quoted(" name") {
-                value.clone_into(&mut name);
-            }
-            if let Some((value, _)) = quoted("filename") {
-                file_name = Some(value.to_owned());
-            }
-            let Some(file_name) = file_name else {
-                let end = format!("\r\n--{boundary}");
-                let mut value = Vec::new();
-                while !value.ends_with(format!("{end}\r\n").as_bytes()) {
-                    taken += match reader.read_until(b'\n', &mut value)? {
-                        0 => return Err(short()),
-                        length => length,
-                    };
-                }
-                let value = String::from_utf8_lossy(&value).into_owned();
-                fields.insert(name, value.trim_end_matches(&format!("{end}\r\n")).to_owned());
-                continue;
-            };
-            // The length of all is known, and with it that of the file.
-            let tail = format!("\r\n--{boundary}--\r\n").len();
-            let size = length.ok_or_else(short)?.checked_sub(taken + tail).ok_or_else(short)? as u64;
-            let number = {
-                let mut state = self.lock();
-                state.last_id += 1;
-                state.last_id
-            };
-            let path = self.directory.join(format!("upload-{number}"));
-            let copied = io::copy(&mut reader.by_ref().take(size), &mut File::create(&path)?)?;
-            let mut rest = Vec::new();
-            reader.read_to_end(&mut rest)?;
-            return match copied == size && rest.len() == tail {
-                true => Ok((fields, Some((path, file_name, size)))),
-                false => Err(short()),
-            };
-        }
+        let Some((_, boundary)) = kind.split_once("boundary=") else {
+            let body: Value =
+                serde_json::from_reader(request.as_reader()).map_err(|_| (400, "Bad Request: no JSON"))?;
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+            let fields = body.as_object().ok_or((400, "Bad Request: no object"))?;
+            let fields = fields.iter().map(|(name, value)| (name.clone(), text(value))).collect();
+            return Ok(Form { fields, file: None });
+        };
+        let number = {
+            let mut state = self.lock();
+            state.at_once += 1;
+            state.busiest = state.busiest.max(state.at_once);
+            state.last_id += 1;
+            state.last_id
+        };
+        let path = self.directory.join(format!("upload-{number}"));
+        let length = request.body_length().unwrap_or_default();
+        let form = form::read(request.as_reader(), boundary, length, &path);
+        self.lock().at_once -= 1;
+        form.map_err(|_| (400, "Bad Request: the form breaks off").into())
     }
 
     fn send_file(&self, request: Request, path: &str) {
@@ -380,11 +362,13 @@ impl Call<'_> {
         let from: u64 = range
             .and_then(|range| range.value.as_str().strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
             .unwrap_or(0);
-        let bytes = fs::read(path).expect("read a document");
-        let rest = &bytes[usize::try_from(from).expect("a place")..];
-        // What breaks off ends early here: tiny_http closes no connection on demand.
-        let sent = if fault.is_some() { &rest[..rest.len() / 2] } else { rest };
-        let response = Response::from_data(sent).with_status_code(if from > 0 { 206 } else { 200 });
+        let mut file = File::open(path).expect("open a document");
+        let rest = file.metadata().expect("its size").len() - from;
+        file.seek(SeekFrom::Start(from)).expect("a place in it");
+        let sent = if fault.is_some() { rest / 2 } else { rest };
+        let length = usize::try_from(sent).expect("a size");
+        let status = if from > 0 { 206 } else { 200 };
+        let response = Response::new(status.into(), Vec::new(), file.take(sent), Some(length), None);
         let _ = request.respond(response.with_chunked_threshold(usize::MAX));
     }
 }
