@@ -1,11 +1,16 @@
-//! Manifests, which lie on a volume that others may write to.
+//! Manifests: those that lie on a volume that others may write to, and those of a backup's parts, which come from a
+//! chat that others may write to.
 
 #![no_main]
 
 use backupgram::catalog::Manifest;
+use backupgram::telegram::PartsManifest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    if let Ok(manifest) = PartsManifest::parse(bytes) {
+        assert_eq!(manifest.parts.iter().map(|part| part.size).sum::<u64>(), manifest.size);
+    }
     let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return };
     // It becomes the entity tag of an answer.
     let hexadecimal = manifest.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

@@ -22,6 +22,7 @@ use crate::settings::{Reader, Secret};
 pub use bot::{Bot, BotError};
 pub use deliver::Courier;
 pub use fetch::{FetchError, fetch};
+pub use parts::PartsManifest;
 pub use test::{Trial, try_chats};
 
 /// The server of the Bot API that Telegram runs.
