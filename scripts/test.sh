@@ -12,6 +12,8 @@ cd "$root" || exit 1
 # Where the tests look for further PostgreSQL majors. Outside the clone, as a clone may lie where only root can read.
 postgres_dir=/var/tmp/backupgram-postgresql
 postgres_versions='16.15.0 17.11.0 18.6.0'
+# Where they look for promtool, if it is not in PATH.
+promtool_dir=/var/tmp/backupgram-promtool
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/backupgram-test.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -51,11 +53,15 @@ install_programs() {
     have gpg || want gnupg gnupg
     have jq || want jq jq
     have ps || want procps procps
+    have rclone || want rclone rclone
     have run-parts || want debianutils run-parts
     have setpriv || want util-linux setpriv
     have shellcheck || want shellcheck shellcheck
     have python3 || want python3 python3
     python3 -m pip --version >/dev/null 2>&1 || want python3-pip py3-pip
+    /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null ||
+        want 'python3-jsonschema python3-yaml' 'py3-jsonschema py3-yaml'
+    have promtool || have apt-get || want prometheus prometheus
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || want tzdata tzdata
     install_wanted && find_cargo || return 1
     if ! cargo fmt --version || ! cargo clippy --version; then
@@ -80,8 +86,17 @@ install_postgres() {
     return "$status"
 }
 
+# Debian has it in one package with the server, which would be started for good. Only promtool is taken from there.
+install_promtool() {
+    have promtool || [ -x "$promtool_dir/promtool" ] && return 0
+    (cd "$work" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; }) || return 1
+    dpkg -x "$work"/prometheus_*.deb "$work/prometheus" && mkdir -p "$promtool_dir" &&
+        mv "$work/prometheus/usr/bin/promtool" "$promtool_dir/.new.$$" &&
+        mv "$promtool_dir/.new.$$" "$promtool_dir/promtool"
+}
+
 install_all() {
-    install_programs || return 1
+    install_programs && install_promtool || return 1
     for version in $postgres_versions; do
         install_postgres "$version" || return 1
     done
@@ -99,7 +114,7 @@ step 'programs the tests need' install_all || exit 1
 step 'format' cargo fmt --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
-step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh .ci/run
+step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh examples/hooks/* .ci/run
 step 'build' cargo test --locked --no-run "$@" && run_tests "$@"
 
 [ -z "$failed" ] || printf '\nfailed steps: %s\n' "${failed#, }"
