@@ -1,10 +1,12 @@
 #!/bin/sh
-# Starts the container: the HTTP daemon when REST_API_ENABLE is TRUE, else the scheduler alone.
-# Either replaces this shell, so that it gets the signals that stop the container.
+# Starts the container: the HTTP daemon when REST_API_ENABLE is TRUE, else the scheduler alone; or the command that it
+# is given, as in `docker run --rm IMAGE backup`.
+# Each replaces this shell, so that it gets the signals that stop the container.
 set -eu
 
 SCRIPTS_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 export SCRIPTS_DIR
+[ $# -eq 0 ] || exec "$@"
 
 is_true() {
     case $1 in

@@ -15,6 +15,7 @@ use nix::fcntl::OFlag;
 
 use crate::backup::DumpOptions;
 use crate::catalog::BackupDirectory;
+use crate::catalog::DirectoryError;
 use crate::durable;
 use crate::settings::{Environment, Rule, Variable};
 
@@ -63,6 +64,10 @@ pub enum OverridesError {
 impl fmt::Display for OverridesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreadable(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let directory = path.parent().unwrap_or(path).to_path_buf();
+                DirectoryError::NotWritable(directory).fmt(f)
+            }
             Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Refused(path, refusal) => {
                 write!(

@@ -131,6 +131,11 @@ impl BackupDirectory {
         Ok(())
     }
 
+    /// Whether we may write to it, if it is there.
+    pub fn is_writable(&self) -> bool {
+        access(&self.root, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+    }
+
     /// The path of a slot.
     pub fn slot_path(&self, slot: Slot) -> PathBuf {
         self.root.join(slot.name())

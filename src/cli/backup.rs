@@ -55,7 +55,8 @@ pub(super) fn run(arguments: Parser) -> Outcome {
         }
     };
     let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
-    let directory = directory.as_ref();
+    // Where nothing can be written, that has been said.
+    let directory = directory.as_ref().filter(|directory| directory.is_writable());
     let limited = !only.is_empty();
     // What is wrong with these settings has been said; it keeps no backup from being made.
     let telegram = Reader::resolve(&environment, TelegramSettings::read).unwrap_or_else(|faults| {

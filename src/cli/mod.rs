@@ -15,7 +15,9 @@ mod table;
 mod telegram;
 mod verify;
 
+use std::ffi::OsString;
 use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
@@ -109,6 +111,9 @@ const COMMANDS: [Command; 10] = [
     },
 ];
 
+/// Not one of the commands, as it speaks of them.
+const HELP: &str = "help";
+
 const EXAMPLES: &str = "\
 backupgram backup                          back up every database of the settings now
 backupgram list                            show what there is
@@ -179,21 +184,15 @@ impl From<Faults> for Failure {
 
 type Outcome = Result<(), Failure>;
 
-/// Runs the command that the arguments name.
+/// Runs the command that this program was called by, as the image has links to it of these names, or else the one
+/// that the arguments name.
 pub fn run() -> ExitCode {
     let mut arguments = Parser::from_env();
-    let outcome = match arguments.next() {
-        Ok(Some(Arg::Value(name))) => match name.to_str() {
-            Some("help") => help(arguments),
-            name => match COMMANDS.iter().find(|command| Some(command.name) == name) {
-                Some(command) if wants_help(&arguments) => {
-                    print(command.help);
-                    Ok(())
-                }
-                Some(command) => (command.run)(arguments),
-                None => Err(unknown(name.unwrap_or("that"))),
-            },
-        },
+    let called = arguments.bin_name().and_then(|path| Path::new(path).file_name()?.to_str());
+    let called = called.filter(|name| is_command(name)).map(OsString::from);
+    let first = called.map_or_else(|| arguments.next(), |name| Ok(Some(Arg::Value(name))));
+    let outcome = match first {
+        Ok(Some(Arg::Value(name))) => run_named(&name.to_string_lossy(), arguments),
         Ok(Some(Arg::Long("help") | Arg::Short('h'))) => help(arguments),
         Ok(Some(Arg::Long("version") | Arg::Short('V'))) => {
             print(&format!("backupgram {}", env!("CARGO_PKG_VERSION")));
@@ -213,6 +212,22 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+fn run_named(name: &str, arguments: Parser) -> Outcome {
+    match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) if wants_help(&arguments) => {
+            print(command.help);
+            Ok(())
+        }
+        Some(command) => (command.run)(arguments),
+        None if name == HELP => help(arguments),
+        None => Err(unknown(name)),
+    }
+}
+
+fn is_command(name: &str) -> bool {
+    name == HELP || COMMANDS.iter().any(|command| command.name == name)
 }
 
 /// Whether `--help` is among the arguments of a command, in front of a `--`.

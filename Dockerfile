@@ -1,0 +1,68 @@
+# The image for one major version of PostgreSQL. On Alpine, and static:
+#
+#   docker build -t backupgram:17 .
+#   docker build -t backupgram:16 --build-arg BASE=postgres:16-alpine .
+#
+# On Debian:
+#
+#   docker build -t backupgram:17-bookworm \
+#       --build-arg BASE=postgres:17-bookworm --build-arg BUILDER=rust:1-bookworm .
+ARG BASE=postgres:17-alpine
+ARG BUILDER=rust:1-alpine
+
+FROM ${BUILDER} AS build
+WORKDIR /src
+# The dependencies alone first: that layer lasts until Cargo.lock changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir -p src/bin \
+    && echo '//! Nothing yet.' >src/lib.rs \
+    && for program in backupgram backupgram-api go-cron; do \
+        printf '//! Nothing yet.\nfn main() {}\n' >"src/bin/$program.rs"; \
+    done \
+    && cargo build --release --locked \
+    && rm -r src
+COPY src src
+# A file of the same name that is older than what it replaces would not be compiled.
+RUN find src -name '*.rs' -exec touch {} + \
+    && cargo install --locked --path . --root /programs
+
+FROM ${BASE}
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="backupgram" \
+      org.opencontainers.image.description="Backs up a PostgreSQL server on a schedule and on request over HTTP" \
+      org.opencontainers.image.source="https://github.com/ganiyevuz/backupgram" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# Whichever version the base's distribution has is the one with its security fixes.
+# hadolint ignore=DL3008,DL3018
+RUN if command -v apk >/dev/null; then \
+        apk add --no-cache ca-certificates curl gnupg run-parts tzdata; \
+    else \
+        apt-get update \
+        && apt-get install --yes --no-install-recommends ca-certificates curl gnupg tzdata \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    # Any user of the container may write to a new volume, which begins as a copy of this directory.
+    && mkdir -m 0777 /backups \
+    && mkdir /hooks \
+    # PostgreSQL's server, which restore proofs start, wants its user to have a name.
+    && echo 'backupgram:x:10001:10001::/backups:/sbin/nologin' >>/etc/passwd \
+    && echo 'backupgram:x:10001:' >>/etc/group \
+    && for command in backup restore list status help; do ln -s backupgram "/usr/local/bin/$command"; done
+
+COPY --from=build /programs/bin/ /usr/local/bin/
+COPY scripts/init.sh scripts/env.sh scripts/backup.sh scripts/restore.sh scripts/list.sh \
+     scripts/verify.sh scripts/telegram.sh scripts/healthcheck.sh /
+
+VOLUME /backups
+# The scheduler's health, and the API.
+EXPOSE 8080 8081
+# The base's is SIGINT, which is PostgreSQL's own.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["/healthcheck.sh"]
+ENTRYPOINT ["/init.sh"]
+# The base's would start a server.
+CMD []

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Lists backups; `backupgram help list` names the arguments.
+exec backupgram list "$@"
