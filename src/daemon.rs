@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
-use crate::http::{App, Lister, Planned, Server, Throttle, Token};
+use crate::history::Failures;
+use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
 use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
 use crate::lock::Lock;
@@ -128,6 +129,8 @@ impl Daemon {
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
+            traffic: Arc::new(Traffic::default()),
+            failures: Failures::default(),
             planned: Planned::default(),
             lister: Lister::default(),
         };

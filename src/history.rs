@@ -6,7 +6,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use memchr::memmem;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +139,54 @@ pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>>
     Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).take(limit.min(REMEMBERED)).collect())
 }
 
+/// Counts the failed runs of a history: at first those that the file holds, then those that are added. It never falls,
+/// though the file forgets the oldest.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    failed: u64,
+    /// The bytes of the file up to here have been counted.
+    length: usize,
+    /// The last line of these, by which the place is found again in a file that was shortened.
+    last: Vec<u8>,
+}
+
+impl Failures {
+    /// How many there were until now.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn count(&self, directory: &BackupDirectory) -> io::Result<u64> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match fs::read(directory.root().join(FILE_NAME)) {
+            Ok(bytes) => counted.follow(&bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(counted.failed)
+    }
+}
+
+impl Counted {
+    fn follow(&mut self, bytes: &[u8]) {
+        // What has no end yet is being written, or torn.
+        let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
+        let has_grown = bytes[..whole].get(..self.length).is_some_and(|known| known.ends_with(&self.last));
+        let new = match has_grown {
+            true => self.length,
+            false => memmem::rfind(&bytes[..whole], &self.last).map_or(0, |at| at + self.last.len()),
+        };
+        for line in bytes[new..whole].split_inclusive(|byte| *byte == b'\n') {
+            let run = serde_json::from_slice::<Run>(line);
+            self.failed += u64::from(run.is_ok_and(|run| run.result == Outcome::Failed));
+            self.last = line.to_owned();
+        }
+        self.length = whole;
+    }
+}
+
 /// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
 fn lock(path: &Path) -> io::Result<Flock<File>> {
     loop {
@@ -219,5 +269,36 @@ mod tests {
         assert_eq!(text.lines().count(), REMEMBERED);
         assert_eq!(newest(&directory, 5000).unwrap().len(), REMEMBERED);
         assert_eq!(newest(&directory, 1).unwrap(), [run(1100)]);
+    }
+
+    #[test]
+    fn failed_runs_are_counted_once_each_and_are_not_forgotten_with_the_file() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let path = root.path().join(FILE_NAME);
+        let failures = Failures::default();
+        let count = || failures.count(&directory).unwrap();
+        assert_eq!(count(), 0);
+        // The same run twice is two.
+        for expected in [1, 2] {
+            append(&directory, &run(1)).unwrap();
+            assert_eq!((count(), count()), (expected, expected));
+        }
+        append(&directory, &Run { result: Outcome::Ok, ..run(2) }).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}{{\"start\":")).unwrap();
+        assert_eq!(count(), 2);
+        // Shortened, with what had been counted last still in it.
+        let line = |start| serde_json::to_string(&run(start)).unwrap() + "\n";
+        let (_, kept) = text.split_once('\n').unwrap();
+        fs::write(&path, format!("{kept}{}", line(3))).unwrap();
+        assert_eq!(count(), 3);
+        // Without it all of them are new; a file that is gone brings nothing.
+        fs::write(&path, format!("{}{}", line(4), line(5))).unwrap();
+        assert_eq!(count(), 5);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(count(), 5);
+        append(&directory, &run(6)).unwrap();
+        assert_eq!(count(), 6);
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use backupgram::http::ROUTES;
 use backupgram::settings::VARIABLES;
 
 fn repository_file(name: &str) -> String {
@@ -43,6 +44,17 @@ fn every_setting_is_documented_with_its_default_and_every_documented_setting_is_
             known.insert(variable.file_twin(), variable.default.to_owned());
         }
     }
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn every_route_is_documented_and_every_documented_route_is_there() {
+    let path = |request: &str| request.split([' ', '?']).nth(1).unwrap_or_default().to_owned();
+    let rows = table("The API");
+    let documented: BTreeSet<String> =
+        rows.iter().flat_map(|row| quoted(&row[0])).map(|request| path(&request)).collect();
+    // What is left is the word for paths that are not there.
+    let known = ROUTES.into_iter().filter(|route| route.starts_with('/')).map(String::from).collect();
     assert_eq!(documented, known);
 }
 

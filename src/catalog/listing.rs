@@ -41,6 +41,13 @@ pub struct Entry {
     pub inode: u64,
 }
 
+impl Entry {
+    /// Whether it is a pointer and no backup itself, also one whose backup is gone.
+    pub fn is_pointer(&self) -> bool {
+        self.alias_of.is_some() || self.name.latest_parts().is_some()
+    }
+}
+
 /// A backup as it is shown in JSON; what is not known of it is left out.
 #[derive(Debug, Serialize)]
 pub struct Listed<'a> {

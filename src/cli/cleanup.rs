@@ -83,8 +83,7 @@ fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> std::io::Result
     let (mut links, mut rows) = (Links::default(), Vec::new());
     for removal in removals {
         let frees = links.remove(&directory.path(removal.entry.slot, &removal.entry.name))?;
-        let is_pointer = removal.entry.alias_of.is_some() || removal.entry.name.latest_parts().is_some();
-        if frees > 0 || !is_pointer {
+        if frees > 0 || !removal.entry.is_pointer() {
             rows.push(Row { removal, frees });
         }
     }

@@ -14,6 +14,7 @@ use super::lines::Lines;
 use super::message::{Body, Response};
 use super::permits::Permits;
 use super::throttle::Throttle;
+use super::traffic::Traffic;
 
 /// Downloads at one time.
 const DOWNLOADS: usize = 16;
@@ -56,14 +57,21 @@ pub struct Relay {
     lines: Arc<Lines>,
     tickets: Arc<Tickets>,
     throttle: Arc<Throttle>,
+    traffic: Arc<Traffic>,
     token: Token,
     downloads: Permits,
 }
 
 impl Relay {
     /// A relay to the tiny_http that `lines` lead to.
-    pub fn new(lines: Arc<Lines>, tickets: Arc<Tickets>, throttle: Arc<Throttle>, token: Token) -> Self {
-        Self { lines, tickets, throttle, token, downloads: Permits::new(DOWNLOADS) }
+    pub fn new(
+        lines: Arc<Lines>,
+        tickets: Arc<Tickets>,
+        throttle: Arc<Throttle>,
+        traffic: Arc<Traffic>,
+        token: Token,
+    ) -> Self {
+        Self { lines, tickets, throttle, traffic, token, downloads: Permits::new(DOWNLOADS) }
     }
 
     fn relay(&self, incoming: &Incoming) -> Result<Response, ApiError> {
@@ -108,6 +116,14 @@ impl Service for Relay {
 
     fn is_probed(&self, path: &str) -> bool {
         path == "/healthz"
+    }
+
+    fn note_answer(&self, path: &str, status: u16) {
+        self.traffic.count(path, status);
+    }
+
+    fn note_refusal(&self) {
+        self.traffic.count_refusal();
     }
 }
 

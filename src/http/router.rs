@@ -2,14 +2,35 @@
 
 use super::auth::Token;
 use super::error::ApiError;
-use super::handlers::{App, backups, config, history, jobs, status};
-use super::message::{Method, Request, Response};
+use super::handlers::{App, backups, config, history, jobs, metrics, status};
+use super::message::{Method, Request, Response, Target};
 use crate::jobs::JobId;
+
+/// Every route by its pattern, and the word for all other paths.
+pub const ROUTES: [&str; 15] = [
+    "/healthz",
+    "/status",
+    "/metrics",
+    "/backups",
+    "/backups/{slot}/{name}",
+    "/backup",
+    "/restore",
+    "/telegram/test",
+    "/verify",
+    "/jobs",
+    "/jobs/{id}",
+    "/config",
+    "/config/{key}",
+    "/history",
+    OTHER,
+];
+const OTHER: &str = "other";
 
 /// What a path names.
 enum Resource<'a> {
     Health,
     Status,
+    Metrics,
     Backups,
     BackupFile { slot: &'a str, name: &'a str },
     Backup,
@@ -29,6 +50,7 @@ impl<'a> Resource<'a> {
         match path[..] {
             ["healthz"] => Some(Self::Health),
             ["status"] => Some(Self::Status),
+            ["metrics"] => Some(Self::Metrics),
             ["backups"] => Some(Self::Backups),
             ["backups", slot, name] => Some(Self::BackupFile { slot, name }),
             ["backup"] => Some(Self::Backup),
@@ -44,9 +66,31 @@ impl<'a> Resource<'a> {
         }
     }
 
+    /// The route that it is reached by.
+    fn pattern(&self) -> &'static str {
+        match self {
+            Self::Health => "/healthz",
+            Self::Status => "/status",
+            Self::Metrics => "/metrics",
+            Self::Backups => "/backups",
+            Self::BackupFile { .. } => "/backups/{slot}/{name}",
+            Self::Backup => "/backup",
+            Self::Restore => "/restore",
+            Self::TelegramTest => "/telegram/test",
+            Self::Verify => "/verify",
+            Self::Jobs => "/jobs",
+            Self::Job(_) => "/jobs/{id}",
+            Self::Config => "/config",
+            Self::Setting(_) => "/config/{key}",
+            Self::History => "/history",
+        }
+    }
+
     fn allowed(&self) -> &'static str {
         match self {
-            Self::Health | Self::Status | Self::Backups | Self::Jobs | Self::History => "GET, HEAD",
+            Self::Health | Self::Status | Self::Metrics | Self::Backups | Self::Jobs | Self::History => {
+                "GET, HEAD"
+            }
             Self::Config => "GET, HEAD, PATCH",
             Self::Setting(_) => "DELETE",
             Self::BackupFile { .. } => "GET, HEAD, DELETE",
@@ -54,6 +98,12 @@ impl<'a> Resource<'a> {
             Self::Job(_) => "GET, HEAD, DELETE",
         }
     }
+}
+
+/// The pattern of the route that a path without its query takes; "other" for one that leads nowhere.
+pub fn route(path: &str) -> &'static str {
+    let target = Target::parse(path);
+    target.ok().and_then(|target| Resource::of(&target.path).map(|found| found.pattern())).unwrap_or(OTHER)
 }
 
 /// Answers a request. Nothing but the liveness probe is looked at without the token.
@@ -71,6 +121,7 @@ fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, Api
     let resource = resource.ok_or_else(|| ApiError::not_found("there is nothing at this path"))?;
     match (&resource, &request.method) {
         (Resource::Status, _) if reads => status::show(app),
+        (Resource::Metrics, _) if reads => metrics::show(app),
         (Resource::Backups, _) if reads => backups::list(app, request),
         (Resource::BackupFile { slot, name }, _) if reads => backups::download(app, request, slot, name),
         (Resource::BackupFile { slot, name }, Method::Delete) => backups::delete(app, request, slot, name),
@@ -86,5 +137,20 @@ fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, Api
         (Resource::Config, Method::Patch) => config::change(app, request),
         (Resource::Setting(key), Method::Delete) => config::clear(app, key),
         _ => Err(ApiError::method_not_allowed(resource.allowed())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_known_by_its_pattern() {
+        for pattern in ROUTES {
+            assert_eq!(route(pattern), pattern);
+        }
+        for path in ["/", "", "-", "/Status", "/jobs/a/b", "//status", "/%", "other"] {
+            assert_eq!(route(path), OTHER, "{path}");
+        }
     }
 }

@@ -42,8 +42,8 @@ impl Server {
         limits::raise_descriptors();
         let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, PATIENCE));
         let tickets = Arc::new(Tickets::default());
-        let throttle = Arc::clone(&app.throttle);
-        let relay = Relay::new(Arc::clone(&lines), Arc::clone(&tickets), throttle, token.clone());
+        let (throttle, traffic) = (Arc::clone(&app.throttle), Arc::clone(&app.traffic));
+        let relay = Relay::new(Arc::clone(&lines), Arc::clone(&tickets), throttle, traffic, token.clone());
         let watch = Crew::start(lines, Behind { app, token, tickets })?.watch()?;
         let gate = Gate::open("gate", listener, Limits::of(limits::connections()), Arc::new(relay))?;
         Ok(Self { gate, watch })

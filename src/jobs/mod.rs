@@ -12,7 +12,7 @@ use crate::catalog::{BackupName, DatabaseName, Slot};
 use crate::process::Tail;
 use crate::telegram::Chat;
 
-pub use registry::{CancelError, Counts, Jobs, SubmitError};
+pub use registry::{CancelError, Counts, Jobs, SubmitError, Totals};
 pub(crate) use worker::remove_api_settings;
 pub use worker::{Programs, Worker};
 
@@ -80,6 +80,9 @@ pub enum Task {
 }
 
 impl Task {
+    /// Every word of [`Self::kind`].
+    pub const KINDS: [&'static str; 4] = ["backup", "restore", "telegram-test", "verify"];
+
     /// The word for it in answers.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! Every job that is waiting or running, and the newest of those that have ended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -62,6 +62,25 @@ pub struct Counts {
     pub running: usize,
 }
 
+/// How many jobs of a type have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Well.
+    pub succeeded: u64,
+    /// Not well.
+    pub failed: u64,
+}
+
+impl Totals {
+    fn count(&mut self, state: State) {
+        match state {
+            State::Succeeded => self.succeeded += 1,
+            State::Failed => self.failed += 1,
+            State::Queued | State::Running => {}
+        }
+    }
+}
+
 /// The jobs and their queue.
 #[derive(Debug)]
 pub struct Jobs {
@@ -75,6 +94,8 @@ pub struct Jobs {
 struct Registry {
     /// Oldest first.
     jobs: VecDeque<Entry>,
+    /// Those that have ended and are no longer among them.
+    forgotten: BTreeMap<&'static str, Totals>,
     stopping: bool,
 }
 
@@ -136,6 +157,19 @@ impl Jobs {
     /// How many are waiting and running.
     pub fn counts(&self) -> Counts {
         self.lock().counts()
+    }
+
+    /// How many of each type have ended since the start, forgotten ones too.
+    pub fn totals(&self) -> BTreeMap<&'static str, Totals> {
+        let registry = self.lock();
+        let mut totals = registry.forgotten.clone();
+        for kind in Task::KINDS {
+            totals.entry(kind).or_default();
+        }
+        for Entry { job, .. } in &registry.jobs {
+            totals.entry(job.kind).or_default().count(job.state);
+        }
+        totals
     }
 
     /// Ends a job: one that waits fails at once, one that runs gets TERM, and KILL ten seconds later.
@@ -261,7 +295,9 @@ impl Registry {
         for _ in REMEMBERED..ended {
             let ended = |entry: &&Entry| entry.job.has_ended();
             let oldest = self.jobs.iter().filter(ended).min_by_key(|entry| entry.job.finished_at);
-            let Some(id) = oldest.map(|entry| entry.job.id.clone()) else { return };
+            let Some(Entry { job, .. }) = oldest else { return };
+            let (id, kind, state) = (job.id.clone(), job.kind, job.state);
+            self.forgotten.entry(kind).or_default().count(state);
             self.jobs.retain(|entry| entry.job.id != id);
         }
     }
@@ -313,6 +349,9 @@ mod tests {
         assert_eq!(jobs.get(&first).unwrap().state, State::Failed);
         jobs.submit(backup()).unwrap();
         assert_eq!(jobs.cancel(&first), Err(CancelError::Ended));
+        let totals = jobs.totals();
+        assert_eq!(totals["backup"], Totals { succeeded: 0, failed: 1 });
+        assert!(Task::KINDS.iter().all(|kind| totals.contains_key(kind)));
     }
 
     #[test]
@@ -332,6 +371,8 @@ mod tests {
         assert_eq!(jobs.list().len(), REMEMBERED + 1);
         assert!(jobs.get(&ended[4]).is_none());
         assert!(jobs.get(&ended[5]).is_some());
+        let count = REMEMBERED as u64 + 5;
+        assert_eq!(jobs.totals()["backup"], Totals { succeeded: count, failed: 0 });
     }
 
     #[test]

@@ -46,6 +46,8 @@ mod gate;
 mod history;
 /// The API's jobs: the queue, the live log, cancelling, and the scheduler's supervision.
 mod jobs;
+/// What Prometheus is told.
+mod metrics;
 /// A backup is proven by restoring it into a server of its own.
 mod proofs;
 /// Another schedule for a running scheduler, ours or a foreign one.

@@ -58,6 +58,7 @@ impl Connection<'_> {
                 Err(Missing::Refused(error)) => {
                     let begun = Instant::now();
                     self.slot.enter(Phase::Sending);
+                    self.service.note_answer("-", error.status);
                     let sent = send::answer(self.stream, error.into(), false, false);
                     self.log("-", "-", &sent, begun, None);
                     (false, begun)
@@ -125,6 +126,7 @@ impl Connection<'_> {
         if matches!(response.body, Body::Bytes(_)) {
             self.slot.enter(Phase::Sending);
         }
+        self.service.note_answer(head.path(), response.status);
         let sent = send::answer(self.stream, response, head.method == "HEAD", head.keep_alive);
         self.log(&head.method, head.path(), &sent, begun, head.headers.get("X-Forwarded-For"));
         Ok(sent.complete && head.keep_alive)

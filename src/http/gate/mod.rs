@@ -46,6 +46,13 @@ pub trait Service: Send + Sync + 'static {
 
     /// Whether this path is asked for again and again by machines; such requests are logged at debug.
     fn is_probed(&self, path: &str) -> bool;
+
+    /// Hears of every answer before it is sent: the path without its query, "-" where there is none, and the
+    /// status.
+    fn note_answer(&self, _path: &str, _status: u16) {}
+
+    /// Hears of every connection that is turned away for want of a slot.
+    fn note_refusal(&self) {}
 }
 
 /// An open gate. It stays open until it is closed or the process ends.
@@ -115,15 +122,16 @@ impl Listening {
             return;
         }
         let stream = Arc::new(stream);
-        let busy = || ApiError::unavailable("too many connections are open", 1).into();
-        let Some(slot) = self.slots.take(&stream) else {
-            return send::turn_away(&stream, busy());
+        let turn_away = |stream: &TcpStream| {
+            self.service.note_refusal();
+            send::turn_away(stream, ApiError::unavailable("too many connections are open", 1).into());
         };
+        let Some(slot) = self.slots.take(&stream) else { return turn_away(&stream) };
         let (serving, gate) = (Arc::clone(&stream), Arc::clone(self));
         let serve = move || connection::serve(&serving, peer, &slot, &gate.limits, gate.service.as_ref());
         // The slot moves into the closure and is given back with it if there is no thread for it.
         if thread::Builder::new().stack_size(limits::STACK).spawn(serve).is_err() {
-            send::turn_away(&stream, busy());
+            turn_away(&stream);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod backups;
 pub mod config;
 pub mod history;
 pub mod jobs;
+pub mod metrics;
 pub mod status;
 
 pub use status::Planned;
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use crate::backup::DatabaseReport;
 use crate::catalog::BackupDirectory;
-use crate::http::{Lister, Throttle};
+use crate::history::Failures;
+use crate::http::{Lister, Throttle, Traffic};
 use crate::jobs::Jobs;
 use crate::live_settings::LiveSettings;
 use crate::settings::Redactor;
@@ -39,6 +41,10 @@ pub struct App {
     pub jobs: Arc<Jobs>,
     /// Who has guessed at the token.
     pub throttle: Arc<Throttle>,
+    /// What has come, and how it was answered.
+    pub traffic: Arc<Traffic>,
+    /// How many runs have failed.
+    pub failures: Failures,
     /// The scheduler.
     pub supervisor: Arc<Supervisor>,
     /// What the settings say of scheduled runs.

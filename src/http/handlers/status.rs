@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -45,19 +45,49 @@ pub fn health() -> Response {
     Response::json(200, &json!({"status": "ok"}))
 }
 
+/// What has to be asked for, of all that /status and /metrics tell.
+pub(super) struct Standing {
+    /// The time that all of it is of.
+    pub now: Timestamp,
+    /// How the last run went; none before the first.
+    pub last: Option<Report>,
+    /// The last restore proof of each database.
+    pub proofs: Ledger,
+    /// Bytes on the backups' disk that are free.
+    pub free: u64,
+    /// Bytes on that disk.
+    pub total: u64,
+    /// When the next run is due.
+    pub next: Option<Zoned>,
+    plan: Arc<Plan>,
+}
+
+impl Standing {
+    /// Asks for it now.
+    ///
+    /// # Errors
+    /// 500 when a part of it cannot be read.
+    pub fn of(app: &App) -> Result<Self, ApiError> {
+        let last = status::read(&app.directory)
+            .map_err(|error| ApiError::internal("the last result cannot be read", error))?;
+        let proofs = proof::read(&app.directory)
+            .map_err(|error| ApiError::internal("the restore proofs cannot be read", error))?;
+        let (free, total) = disk_space(&app.directory)
+            .map_err(|error| ApiError::internal("the disk cannot be asked for its space", error))?;
+        let plan = app.planned.by(app.settings.environment());
+        let plan = plan.map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
+        let now = Timestamp::now();
+        Ok(Self { now, last, proofs, free, total, next: plan.schedule.next_after(now), plan })
+    }
+}
+
 /// The state of everything.
 pub fn show(app: &App) -> Result<Response, ApiError> {
-    let last = status::read(&app.directory)
-        .map_err(|error| ApiError::internal("the last result cannot be read", error))?;
-    let (free, total) = disk_space(&app.directory)
-        .map_err(|error| ApiError::internal("the disk cannot be asked for its space", error))?;
-    let plan = app.planned.by(app.settings.environment());
-    let plan = plan.map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
-    let next = plan.schedule.next_after(Timestamp::now()).map(|time| rfc3339(&time));
+    let Standing { now, last, proofs, free, total, next, plan } = Standing::of(app)?;
     let mut answer = json!({
         "schedule": plan.schedule.text(),
         "cluster": plan.cluster,
-        "next_run": next,
+        "next_run": next.map(|time| rfc3339(&time)),
         "scheduler": app.supervisor.status(),
         "disk": {"free_bytes": free, "total_bytes": total},
         "jobs": app.jobs.counts(),
@@ -66,9 +96,7 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
     });
     if let Some(mut report) = last {
         app.clean(&mut report.error, &mut report.databases);
-        let proofs = proof::read(&app.directory)
-            .map_err(|error| ApiError::internal("the restore proofs cannot be read", error))?;
-        answer["last_backup"] = last_backup(&report, &proofs, Timestamp::now().as_second());
+        answer["last_backup"] = last_backup(&report, &proofs, now.as_second());
     }
     Ok(Response::json(200, &answer))
 }
