@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::{terminal, units};
+use crate::{logger, terminal, units};
 
 /// How often the line on a terminal is drawn.
 const ON_TERMINAL: Duration = Duration::from_millis(250);
@@ -48,7 +48,7 @@ impl Progress {
         done: Arc<AtomicU64>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
     ) -> Self {
-        match terminal::can_redraw() {
+        match terminal::can_redraw() && !logger::is_json() {
             true => {
                 let what = what.into();
                 Self::start_with(what, total, done, measure, ON_TERMINAL, terminal::show_bottom_line)

@@ -240,6 +240,34 @@ fn a_failed_run_makes_the_port_answer_503_and_its_output_is_passed_on() {
 }
 
 #[test]
+fn in_a_log_of_json_every_line_of_a_run_is_json_whatever_it_says() {
+    let own = json!({"time": "2026-04-16T03:00:00.000Z", "level": "warn", "program": "p", "target": "t", "message": "m"});
+    let script = format!(
+        "echo '{own}'; echo words; echo '{{\"a\":1}}' >&2; echo; head -c 20000 /dev/zero | tr '\\0' x; echo;\n\
+         printf 'open \\377'; exit 7"
+    );
+    let mut command = Command::new(GO_CRON);
+    let options = ["-i", "-s", "@yearly"];
+    let port = free_port();
+    let go_cron = GoCron::launch(command.env("LOG_FORMAT", "json"), &options, port, &script);
+    wait_for("the health port", || go_cron.connect().ok());
+    let (_, health) = go_cron.wait_for_run();
+    go_cron.wait_for_saying("exit status 7");
+    let said = go_cron.said.lock().unwrap().clone();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.contains(&own), "{said}");
+    let long = "x".repeat(20_000);
+    for message in ["words", "{\"a\":1}", "", &long, "open \u{fffd}"] {
+        let has = |line: &Value| {
+            line["message"] == message && line["level"] == "info" && line["program"] == "go-cron"
+        };
+        assert!(lines.iter().any(has), "{message:?} in {said}");
+    }
+    // What is kept of a run is what it said.
+    assert!(health["Last"]["Stdout"].as_str().unwrap().contains("\nwords\n\n"), "{health:#}");
+}
+
+#[test]
 fn a_run_that_a_signal_ended_has_failed() {
     let go_cron = GoCron::start(&["-i", "-s", "@yearly"], "kill -TERM $$; await");
     let (status, health) = go_cron.wait_for_run();

@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
+use backupgram::daemon::{self, DaemonError};
+use backupgram::{logger, process};
+
 fn main() -> ExitCode {
-    backupgram::process::keep_private();
-    backupgram::logger::start_daemon();
-    match backupgram::daemon::run() {
+    process::keep_private();
+    let started = logger::start_daemon("backupgram-api").map_err(DaemonError::from);
+    match started.and_then(|()| daemon::run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            error.to_string().lines().for_each(|line| eprintln!("error: {line}"));
+            logger::say_refusal("error", &error);
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,7 @@ use crate::backup::{self, Backup, BackupError, Conclusion, Report};
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::history::Trigger;
 use crate::lock::LockError;
+use crate::logger;
 use crate::notify::Notifier;
 use crate::postgres::Server;
 use crate::process::Runner;
@@ -101,15 +102,16 @@ fn parse(mut arguments: Parser) -> Result<Vec<DatabaseName>, Failure> {
     Ok(only)
 }
 
-/// The three parts, and the faults of all of them at once.
+/// The three parts, and the faults of all of them at once, and of the log's form.
 fn resolve(environment: &Environment) -> Result<(Storage, Server, Subject), Faults> {
     let storage = Reader::resolve(environment, Storage::read);
     let server = Reader::resolve(environment, Server::read);
     let subject = Reader::resolve(environment, Subject::read);
-    match (storage, server, subject) {
-        (Ok(storage), Ok(server), Ok(subject)) => Ok((storage, server, subject)),
-        (storage, server, subject) => {
-            let faults = [storage.err(), server.err(), subject.err()];
+    let format = Reader::resolve(environment, logger::Format::read);
+    match (storage, server, subject, format) {
+        (Ok(storage), Ok(server), Ok(subject), Ok(_)) => Ok((storage, server, subject)),
+        (storage, server, subject, format) => {
+            let faults = [storage.err(), server.err(), subject.err(), format.err()];
             Err(Faults(faults.into_iter().flatten().flat_map(|faults| faults.0).collect()))
         }
     }

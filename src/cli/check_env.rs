@@ -2,7 +2,7 @@
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{Failure, Outcome, environment, print};
+use super::{Failure, Outcome, print};
 use crate::settings::{self, Reader, Variable};
 
 pub(super) const HELP: &str = "\
@@ -24,7 +24,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
             other => return Err(other.unexpected().into()),
         }
     }
-    let environment = environment()?;
+    let environment = settings::effective_environment().map_err(Failure::new)?;
     let Some(name) = wanted else {
         let faults = settings::check(&environment);
         settings::remarks(&environment).iter().for_each(|remark| log::info!("{remark}"));

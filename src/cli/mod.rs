@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use lexopt::{Arg, Parser};
 
 use crate::process::{Interrupted, Runner, Signals};
-use crate::settings::{self, Environment, Faults};
-use crate::terminal;
+use crate::settings::{self, Environment, Faults, Reader};
+use crate::{logger, terminal};
 
 /// A command: its file has its text and its work.
 struct Command {
@@ -268,9 +268,11 @@ fn print(text: &str) {
     let _ = terminal::above_bottom_line(|_| writeln!(std::io::stdout(), "{text}"));
 }
 
-/// The environment with the overrides of the backup directory.
+/// The environment with the overrides of the backup directory, when lines are logged as it says.
 fn environment() -> Result<Environment, Failure> {
-    settings::effective_environment().map_err(Failure::new)
+    let environment = settings::effective_environment().map_err(Failure::new)?;
+    Reader::resolve(&environment, logger::Format::read)?;
+    Ok(environment)
 }
 
 /// A runner that a stop signal stops. Called first, before any other thread is started.

@@ -9,7 +9,12 @@ const LONGEST_LINE: usize = 4096;
 
 /// Calls `take` with each line of `output` as it comes, without its end, cut at 4 KiB and with what is not
 /// UTF-8 replaced, until the output ends or cannot be read.
-pub fn for_each_line(output: impl Read, mut take: impl FnMut(&str)) {
+pub fn for_each_line(output: impl Read, take: impl FnMut(&str)) {
+    for_each_line_within(LONGEST_LINE, output, take);
+}
+
+/// The same, but for lines of up to `longest` bytes.
+pub fn for_each_line_within(longest: usize, output: impl Read, mut take: impl FnMut(&str)) {
     let mut reader = BufReader::new(output);
     let mut line = Vec::new();
     let mut pending = false;
@@ -22,7 +27,7 @@ pub fn for_each_line(output: impl Read, mut take: impl FnMut(&str)) {
         };
         let end = memchr::memchr(b'\n', chunk);
         let part = &chunk[..end.unwrap_or(chunk.len())];
-        let room = LONGEST_LINE.saturating_sub(line.len()).min(part.len());
+        let room = longest.saturating_sub(line.len()).min(part.len());
         line.extend_from_slice(&part[..room]);
         let used = end.map_or(chunk.len(), |end| end + 1);
         reader.consume(used);

@@ -6,7 +6,7 @@ mod reaper;
 mod runner;
 mod signals;
 
-pub use lines::{Listener, Tail, for_each_line};
+pub use lines::{Listener, Tail, for_each_line, for_each_line_within};
 pub use reaper::{Child, Exit, Reaper, Signaller};
 #[cfg(test)]
 pub(crate) use runner::test_runner;

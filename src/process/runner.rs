@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nix::sys::signal::Signal;
 
 use super::lines::{Tail, for_each_line};
 use super::reaper::{Child, Exit, Reaper, Signaller};
 use super::signals::Signals;
+use crate::logger;
 
 /// A signal asked us to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub struct Output {
 
 /// How long a program that runs on after a stop signal may do so.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// How long after its end the rest of a program's output is awaited, which what it has left behind may hold open.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Lines of standard error that a failure's message carries.
 const ERROR_LINES: usize = 5;
@@ -195,18 +199,28 @@ impl Runner {
         }
     }
 
-    /// Runs a program whose output goes where ours goes, even after a stop signal; one that comes while it
-    /// runs ends it.
+    /// Runs a program whose output goes where ours goes, or into the log if that is to hold all of it, even after a
+    /// stop signal; one that comes while it runs ends it.
     ///
     /// # Errors
     /// When the program cannot be started or fails.
     pub fn run_visibly(&self, command: &mut Command) -> Result<(), ProgramError> {
+        let logged = match logger::is_json() {
+            true => Some(log_output(command).map_err(|error| start_error(command, error))?),
+            false => None,
+        };
         let mut state = self.stop.lock();
         let child =
             self.reaper.spawn(command.stdin(Stdio::null())).map_err(|error| start_error(command, error))?;
         state.register(&child);
         drop(state);
-        match child.wait() {
+        let exit = child.wait();
+        if let Some(logged) = logged {
+            // Our copies of the pipe's writing end.
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let _ = logged.recv_timeout(LAST_WORDS);
+        }
+        match exit {
             exit if exit.success() => Ok(()),
             exit => Err(self.failure(command.get_program(), exit, &Tail::new(0))),
         }
@@ -261,6 +275,18 @@ fn piped(command: &mut Command) -> &mut Command {
 
 fn start_error(command: &Command, error: io::Error) -> ProgramError {
     ProgramError::Start(command.get_program().to_owned(), error)
+}
+
+/// Has everything that a program prints logged. The channel ends with its output.
+fn log_output(command: &mut Command) -> io::Result<Receiver<()>> {
+    let (output, stdout) = io::pipe()?;
+    command.stderr(stdout.try_clone()?).stdout(stdout);
+    let (ended, end) = bounded(0);
+    std::thread::Builder::new().name("output".into()).spawn(move || {
+        for_each_line(output, |line| log::info!("{line}"));
+        drop::<Sender<()>>(ended);
+    })?;
+    Ok(end)
 }
 
 /// Feeds and drains a child's three pipes at once, so that none of them can fill up, and waits for it.

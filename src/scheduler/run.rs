@@ -1,8 +1,8 @@
 //! One run of the scheduled command: started, listened to, waited for.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Zoned;
 
 use super::arguments::Service;
-use super::record::{Record, Run, SharedRun, Tail, lock};
+use super::record::{KEPT, Record, Run, SharedRun, Tail, lock};
 use crate::history::Trigger;
-use crate::process::{Child, Reaper, Signaller};
+use crate::logger;
+use crate::process::{Child, Reaper, Signaller, for_each_line_within};
 use crate::schedule::rfc3339;
 
 /// What a shell gives for a command that could not be started.
@@ -83,31 +84,55 @@ fn launch(
     Ok(Going { pid, signaller, ended })
 }
 
-/// Passes a stream of the run on as it comes, and keeps its tail, on a thread of its own.
+/// Passes a stream of the run on, as it comes or, where our own lines are JSON, line by line, and keeps its tail. On a
+/// thread of its own.
 fn drain(
-    mut from: impl Read + Send + 'static,
+    from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
     run: &SharedRun,
     tail: fn(&mut Run) -> &mut Tail,
     drained: Sender<()>,
 ) {
-    let run: Arc<Mutex<Run>> = Arc::clone(run);
+    let recorded = Recorded { from, run: Arc::clone(run), tail };
     thread::spawn(move || {
-        let mut buffer = [0; 8192];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => {
-                    tail(&mut lock(&run)).push(&buffer[..count]);
-                    // Nobody may be left to read our own output; the run goes on all the same.
-                    let _ = to.write_all(&buffer[..count]).and_then(|()| to.flush());
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
+        // Nobody may be left to read our own output; the run goes on all the same. A line goes in one piece, as the
+        // other stream and the log may have the same reader.
+        let mut pass_on = |bytes: &[u8]| _ = to.write_all(bytes).and_then(|()| to.flush());
+        match logger::is_json() {
+            true => for_each_line_within(KEPT, recorded, |line| {
+                pass_on(format!("{}\n", logger::adopt(line)).as_bytes());
+            }),
+            false => for_each_chunk(recorded, pass_on),
         }
         drop(drained);
     });
+}
+
+fn for_each_chunk(mut output: impl Read, mut take: impl FnMut(&[u8])) {
+    let mut buffer = [0; 8192];
+    loop {
+        match output.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => take(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+}
+
+/// A stream of a run whose tail is kept as it is read.
+struct Recorded<R> {
+    from: R,
+    run: SharedRun,
+    tail: fn(&mut Run) -> &mut Tail,
+}
+
+impl<R: Read> Read for Recorded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        (self.tail)(&mut lock(&self.run)).push(&buffer[..count]);
+        Ok(count)
+    }
 }
 
 fn await_end(child: &Child, drains: &Receiver<()>, run: SharedRun, record: &Record, tell_end: &Sender<()>) {

@@ -127,6 +127,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::secret("WEBHOOK_POST_BACKUP_URL", Rule::Url),
     Variable::mutable_with("WEBHOOK_EXTRA_ARGS", "", Rule::CurlOptions),
     Variable::fixed("PROJECT_NAME", "", Rule::Text),
+    Variable::fixed("LOG_FORMAT", "text", Rule::OneOf(&["text", "json"])),
 ];
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ mod gate;
 mod history;
 /// The API's jobs: the queue, the live log, cancelling, and the scheduler's supervision.
 mod jobs;
+/// Log lines for programs that collect them.
+mod log_lines;
 /// What Prometheus is told.
 mod metrics;
 /// A backup is proven by restoring it into a server of its own.

@@ -21,6 +21,7 @@ const WRONG: &[(&str, &str)] = &[
     ("WEBHOOK_URL", "ftp://example.org/"),
     ("SCHEDULE", "61 99 * * *"),
     ("TELEGRAM_NOTIFY_ON", "sometimes"),
+    ("LOG_FORMAT", "yaml"),
 ];
 
 #[test]

@@ -2,19 +2,12 @@
 //! the API could not have written.
 
 use std::fs;
-use std::path::Path;
 
 use crate::harness::*;
 
 /// The container's first program, as it starts the daemon or the scheduler.
 fn init(server: &Cluster, store: &Store) -> Cli {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/init.sh");
-    let programs = Path::new(env!("CARGO_BIN_EXE_backupgram")).parent().expect("a directory");
-    let mut cli = Cli::of_program(script, store);
-    for (key, value) in command::settings(server, store) {
-        cli = cli.env(&key, value);
-    }
-    cli.env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+    Cli::init(server, store)
         .env("POSTGRES_DB", "app")
         .env("HEALTHCHECK_PORT", "0")
         .env("REST_API_TOKEN", "x".repeat(40))

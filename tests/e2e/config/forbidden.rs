@@ -96,6 +96,7 @@ const FIXED: &[&str] = &[
     "WEBHOOK_PRE_BACKUP_URL",
     "WEBHOOK_POST_BACKUP_URL",
     "PROJECT_NAME",
+    "LOG_FORMAT",
 ];
 
 #[test]

@@ -13,6 +13,8 @@ use super::process::{Process, signal_pid};
 use super::store::Store;
 use super::wait::{LONG, wait_for};
 
+const INIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/init.sh");
+
 /// What every program of ours is told: the server, the directory, and nothing of the tester's own environment.
 pub fn settings(server: &Cluster, store: &Store) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
@@ -45,6 +47,25 @@ impl Cli {
         let mut cli = Self::of_program(env!("CARGO_BIN_EXE_backupgram"), store);
         cli.command.envs(settings(server, store));
         cli
+    }
+
+    /// `init.sh`, which starts a container, with the settings for this server and directory.
+    pub fn init(server: &Cluster, store: &Store) -> Self {
+        Self::of_program(INIT, store).with_programs(server, store)
+    }
+
+    /// The same as process 1 of a process namespace.
+    pub fn init_as_first_process(server: &Cluster, store: &Store) -> Self {
+        let cli = Self::of_program("unshare", store);
+        cli.args(["--pid", "--fork", "--mount-proc", "--kill-child", INIT]).with_programs(server, store)
+    }
+
+    /// The settings for this server and directory, and our programs before others.
+    fn with_programs(mut self, server: &Cluster, store: &Store) -> Self {
+        self.command.envs(settings(server, store));
+        let ours = Path::new(env!("CARGO_BIN_EXE_backupgram")).parent().expect("a directory");
+        let theirs = program_directory(server.major());
+        self.env("PATH", format!("{}:{}:/usr/bin:/bin", ours.display(), theirs.display()))
     }
 
     /// Any program, with an empty environment.
