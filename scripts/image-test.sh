@@ -141,10 +141,10 @@ try_health() {
     until_so 'it is healthy' healthy backup
     sql postgres -c 'ALTER DATABASE mydb RENAME TO away'
     containers exec backup backup >>"$log" 2>&1 && fail 'a backup of no database succeeded'
-    unhealthy backup || fail 'it is healthy after a backup that failed'
+    unhealthy backup >>"$log" || fail 'it is healthy after a backup that failed'
     sql postgres -c 'ALTER DATABASE away RENAME TO mydb'
     containers exec backup backup >>"$log" 2>&1
-    healthy backup || fail 'it is not healthy after a backup that succeeded'
+    healthy backup >>"$log" || fail 'it is not healthy after a backup that succeeded'
 }
 
 # stop NAME EXIT_STATUS: within the ten seconds that Docker gives, too.
@@ -193,7 +193,7 @@ try_busybox() {
     build copy --from localhost/backupgram "$bare" /init.sh /env.sh /backup.sh /
     build config --entrypoint '["/init.sh"]' --env PATH=/bin --volume /backups "$bare"
     build commit --rm "$bare" localhost/bare
-    tool bare --env REST_API_ENABLE=TRUE --env REST_API_TOKEN=$token localhost/bare
+    tool bare --tmpfs /tmp --env REST_API_ENABLE=TRUE --env REST_API_TOKEN=$token localhost/bare
     until_so 'the API answers' containers exec bare wget -q -O - http://127.0.0.1:8081/healthz
     containers exec bare list
     containers exec bare backup && fail 'a backup without pg_dump succeeded'
