@@ -24,7 +24,7 @@ RUN mkdir -p src/bin \
 COPY src src
 # A file of the same name that is older than what it replaces would not be compiled.
 RUN find src -name '*.rs' -exec touch {} + \
-    && cargo install --locked --path . --root /programs
+    && cargo install --locked --path . --root /programs --bin backupgram
 
 FROM ${BASE}
 ARG VERSION=dev
@@ -51,7 +51,10 @@ RUN if command -v apk >/dev/null; then \
     # PostgreSQL's server, which restore proofs start, wants its user to have a name.
     && echo 'backupgram:x:10001:10001::/backups:/sbin/nologin' >>/etc/passwd \
     && echo 'backupgram:x:10001:' >>/etc/group \
-    && for command in backup restore list status help; do ln -s backupgram "/usr/local/bin/$command"; done
+    # It is what it is called.
+    && for name in backupgram-api go-cron backup restore list status help; do \
+        ln -s backupgram "/usr/local/bin/$name"; \
+    done
 
 COPY --from=build /programs/bin/ /usr/local/bin/
 COPY scripts/init.sh scripts/env.sh scripts/backup.sh scripts/restore.sh scripts/list.sh \

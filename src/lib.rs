@@ -19,6 +19,7 @@ pub mod notify;
 pub mod overrides;
 pub mod postgres;
 pub mod process;
+pub mod program;
 pub mod progress;
 pub mod proof;
 pub mod restore;

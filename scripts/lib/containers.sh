@@ -36,6 +36,8 @@ make_base_images() {
     chmod +x "$work/base/usr/sbin/policy-rc.d"
     mkdir -p "$work/base/etc/postgresql-common/createcluster.d"
     echo 'create_main_cluster = false' >"$work/base/etc/postgresql-common/createcluster.d/none.conf"
+    # As in the images of the family.
+    echo 'Dir::Cache::pkgcache ""; Dir::Cache::srcpkgcache "";' >"$work/base/etc/apt/apt.conf.d/docker-clean"
     cp /etc/resolv.conf "$work/base/etc/resolv.conf"
     chroot "$work/base" sh -ec 'apt-get update
         apt-get install --yes --no-install-recommends -o Dpkg::Options::=--force-unsafe-io \

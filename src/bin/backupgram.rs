@@ -1,9 +1,7 @@
-//! The command line.
+//! The command line, and under their names the daemon and the scheduler.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    backupgram::process::keep_private();
-    backupgram::logger::start_command();
-    backupgram::cli::run()
+    backupgram::program::run_called()
 }

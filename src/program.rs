@@ -1,0 +1,72 @@
+//! The three programs. `backupgram` is each of them, by the name that it is called by: what they share is most of them,
+//! so the image has it once, and links of their names.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::daemon::{self, DaemonError};
+use crate::process::{self, Signals};
+use crate::scheduler::{self, Arguments, USAGE};
+use crate::{cli, logger};
+
+/// Runs the program by whose name this process was called; without such a name, the command line.
+pub fn run_called() -> ExitCode {
+    let called = env::args_os().next().unwrap_or_default();
+    match Path::new(&called).file_name().and_then(OsStr::to_str) {
+        Some("backupgram-api") => run_daemon(),
+        Some("go-cron") => run_scheduler(),
+        _ => run_command(),
+    }
+}
+
+/// The command line.
+pub fn run_command() -> ExitCode {
+    process::keep_private();
+    logger::start_command();
+    cli::run()
+}
+
+/// The daemon: HTTP API, jobs, and the supervisor of go-cron.
+pub fn run_daemon() -> ExitCode {
+    process::keep_private();
+    let started = logger::start_daemon("backupgram-api").map_err(DaemonError::from);
+    match started.and_then(|()| daemon::run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logger::say_refusal("error", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The scheduler: runs a command by a cron schedule and answers on a health port.
+pub fn run_scheduler() -> ExitCode {
+    // Before any thread: a signal that comes before the handlers would end us on the spot.
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(1, &format_args!("cannot catch signals: {error}")),
+    };
+    process::keep_private();
+    if let Err(faults) = logger::start_daemon("go-cron") {
+        return refuse(1, &faults);
+    }
+    match Arguments::parse(lexopt::Parser::from_env()) {
+        Ok(Arguments::Help) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Ok(Arguments::Serve(service)) => match scheduler::run(service, signals) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => refuse(1, &error),
+        },
+        Err(error) => refuse(2, &format_args!("{error} (go-cron -h shows how to call it)")),
+    }
+}
+
+fn refuse(status: u8, reason: &impl Display) -> ExitCode {
+    logger::say_refusal("go-cron", reason);
+    ExitCode::from(status)
+}
