@@ -35,7 +35,7 @@ impl ApiError {
     }
 
     /// 405: the thing is there, but not for this method.
-    pub fn method_not_allowed(allowed: &'static str) -> Self {
+    pub fn method_not_allowed(allowed: &str) -> Self {
         Self::new(405, format!("the method must be one of {allowed}")).with_header("Allow", allowed)
     }
 

@@ -26,6 +26,20 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// The method as it is written; "" for any other.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Other => "",
+        }
+    }
+}
+
 /// A request.
 #[derive(Debug)]
 pub struct Request {
@@ -168,8 +182,13 @@ impl Response {
             bytes = b"{}".to_vec();
         }
         bytes.push(b'\n');
+        Self::of_json_text(status, bytes)
+    }
+
+    /// An answer of JSON that is written already, its line end too.
+    pub fn of_json_text(status: u16, text: Vec<u8>) -> Self {
         let headers = vec![("Content-Type".into(), "application/json".to_owned())];
-        Self { status, headers, body: Body::Bytes(bytes) }
+        Self { status, headers, body: Body::Bytes(text) }
     }
 
     /// The answer with one more header field.

@@ -25,7 +25,7 @@ mod traffic;
 pub use auth::Token;
 pub use handlers::{App, Planned};
 pub use lister::Lister;
-pub use router::ROUTES;
+pub use router::{ROUTES, Route};
 pub use server::Server;
 pub use throttle::Throttle;
 pub use traffic::Traffic;

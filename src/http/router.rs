@@ -6,104 +6,86 @@ use super::handlers::{App, backups, config, history, jobs, metrics, status};
 use super::message::{Method, Request, Response, Target};
 use crate::jobs::JobId;
 
-/// Every route by its pattern, and the word for all other paths.
-pub const ROUTES: [&str; 15] = [
-    "/healthz",
-    "/status",
-    "/metrics",
-    "/backups",
-    "/backups/{slot}/{name}",
-    "/backup",
-    "/restore",
-    "/telegram/test",
-    "/verify",
-    "/jobs",
-    "/jobs/{id}",
-    "/config",
-    "/config/{key}",
-    "/history",
-    OTHER,
+/// The most segments of a path that stand for something.
+const PARAMETERS: usize = 2;
+
+type Handler = fn(&App, &Request, [&str; PARAMETERS]) -> Result<Response, ApiError>;
+
+/// A method of a path, and what answers it.
+pub struct Route {
+    /// The method. GET answers HEAD, too.
+    pub method: Method,
+    /// The path. A segment in braces stands for any one.
+    pub path: &'static str,
+    handler: Handler,
+}
+
+/// Every route; for a path, GET comes first.
+pub const ROUTES: &[Route] = &[
+    Route::new(Method::Get, "/healthz", |_, _, _| Ok(status::health())),
+    Route::new(Method::Get, "/status", |app, _, _| status::show(app)),
+    Route::new(Method::Get, "/metrics", |app, _, _| metrics::show(app)),
+    Route::new(Method::Get, "/backups", |app, request, _| backups::list(app, request)),
+    Route::new(Method::Get, "/backups/{slot}/{name}", |app, request, [slot, name]| {
+        backups::download(app, request, slot, name)
+    }),
+    Route::new(Method::Delete, "/backups/{slot}/{name}", |app, request, [slot, name]| {
+        backups::delete(app, request, slot, name)
+    }),
+    Route::new(Method::Post, "/backup", |app, request, _| jobs::back_up(app, request)),
+    Route::new(Method::Post, "/restore", |app, request, _| jobs::restore(app, request)),
+    Route::new(Method::Post, "/verify", |app, request, _| jobs::verify(app, request)),
+    Route::new(Method::Post, "/telegram/test", |app, request, _| jobs::test_telegram(app, request)),
+    Route::new(Method::Get, "/jobs", |app, _, _| Ok(jobs::list(app))),
+    Route::new(Method::Get, "/jobs/{id}", |app, _, [id, _]| jobs::show(app, &JobId::from_path(id))),
+    Route::new(Method::Delete, "/jobs/{id}", |app, _, [id, _]| jobs::cancel(app, &JobId::from_path(id))),
+    Route::new(Method::Get, "/history", |app, request, _| history::show(app, request)),
+    Route::new(Method::Get, "/config", |app, _, _| Ok(config::show(app))),
+    Route::new(Method::Patch, "/config", |app, request, _| config::change(app, request)),
+    Route::new(Method::Delete, "/config/{key}", |app, _, [key, _]| config::clear(app, key)),
 ];
+
+impl Route {
+    const fn new(method: Method, path: &'static str, handler: Handler) -> Self {
+        Self { method, path, handler }
+    }
+
+    /// What the segments in braces stand for, if these segments are this path.
+    fn parameters<'a>(&self, segments: &'a [String]) -> Option<[&'a str; PARAMETERS]> {
+        let mut parameters = [""; PARAMETERS];
+        let mut free = parameters.iter_mut();
+        let mut known = self.path[1..].split('/');
+        for segment in segments {
+            match known.next()? {
+                parameter if parameter.starts_with('{') => *free.next()? = segment,
+                text if text == segment => {}
+                _ => return None,
+            }
+        }
+        known.next().is_none().then_some(parameters)
+    }
+
+    fn answers(&self, method: &Method) -> bool {
+        self.method == *method || (self.method == Method::Get && *method == Method::Head)
+    }
+}
+
+/// The word for paths that lead nowhere.
 const OTHER: &str = "other";
 
-/// What a path names.
-enum Resource<'a> {
-    Health,
-    Status,
-    Metrics,
-    Backups,
-    BackupFile { slot: &'a str, name: &'a str },
-    Backup,
-    Restore,
-    Verify,
-    TelegramTest,
-    Jobs,
-    Job(JobId),
-    History,
-    Config,
-    Setting(&'a str),
+/// The paths of all routes, and the word for all others.
+pub fn paths() -> Vec<&'static str> {
+    let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).chain([OTHER]).collect();
+    paths.dedup();
+    paths
 }
 
-impl<'a> Resource<'a> {
-    fn of(path: &'a [String]) -> Option<Self> {
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        match path[..] {
-            ["healthz"] => Some(Self::Health),
-            ["status"] => Some(Self::Status),
-            ["metrics"] => Some(Self::Metrics),
-            ["backups"] => Some(Self::Backups),
-            ["backups", slot, name] => Some(Self::BackupFile { slot, name }),
-            ["backup"] => Some(Self::Backup),
-            ["restore"] => Some(Self::Restore),
-            ["verify"] => Some(Self::Verify),
-            ["telegram", "test"] => Some(Self::TelegramTest),
-            ["jobs"] => Some(Self::Jobs),
-            ["jobs", id] => Some(Self::Job(JobId::from_path(id))),
-            ["history"] => Some(Self::History),
-            ["config"] => Some(Self::Config),
-            ["config", key] => Some(Self::Setting(key)),
-            _ => None,
-        }
-    }
-
-    /// The route that it is reached by.
-    fn pattern(&self) -> &'static str {
-        match self {
-            Self::Health => "/healthz",
-            Self::Status => "/status",
-            Self::Metrics => "/metrics",
-            Self::Backups => "/backups",
-            Self::BackupFile { .. } => "/backups/{slot}/{name}",
-            Self::Backup => "/backup",
-            Self::Restore => "/restore",
-            Self::TelegramTest => "/telegram/test",
-            Self::Verify => "/verify",
-            Self::Jobs => "/jobs",
-            Self::Job(_) => "/jobs/{id}",
-            Self::Config => "/config",
-            Self::Setting(_) => "/config/{key}",
-            Self::History => "/history",
-        }
-    }
-
-    fn allowed(&self) -> &'static str {
-        match self {
-            Self::Health | Self::Status | Self::Metrics | Self::Backups | Self::Jobs | Self::History => {
-                "GET, HEAD"
-            }
-            Self::Config => "GET, HEAD, PATCH",
-            Self::Setting(_) => "DELETE",
-            Self::BackupFile { .. } => "GET, HEAD, DELETE",
-            Self::Backup | Self::Restore | Self::Verify | Self::TelegramTest => "POST",
-            Self::Job(_) => "GET, HEAD, DELETE",
-        }
-    }
-}
-
-/// The pattern of the route that a path without its query takes; "other" for one that leads nowhere.
+/// The path of the route that a path without its query takes; "other" for one that leads nowhere.
 pub fn route(path: &str) -> &'static str {
-    let target = Target::parse(path);
-    target.ok().and_then(|target| Resource::of(&target.path).map(|found| found.pattern())).unwrap_or(OTHER)
+    let target = Target::parse(path).ok();
+    let found =
+        target.and_then(|target| ROUTES.iter().find(|route| route.parameters(&target.path).is_some()));
+    found.map_or(OTHER, |route| route.path)
 }
 
 /// Answers a request. Nothing but the liveness probe is looked at without the token.
@@ -112,45 +94,60 @@ pub fn answer(app: &App, token: &Token, request: &Request) -> Response {
 }
 
 fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, ApiError> {
-    let resource = Resource::of(&request.target.path);
-    let reads = matches!(request.method, Method::Get | Method::Head);
-    if reads && matches!(resource, Some(Resource::Health)) {
-        return Ok(status::health());
+    let segments = &request.target.path;
+    let is_probe = matches!(request.method, Method::Get | Method::Head) && *segments == ["healthz"];
+    if !is_probe {
+        token.check(&request.headers)?;
     }
-    token.check(&request.headers)?;
-    let resource = resource.ok_or_else(|| ApiError::not_found("there is nothing at this path"))?;
-    match (&resource, &request.method) {
-        (Resource::Status, _) if reads => status::show(app),
-        (Resource::Metrics, _) if reads => metrics::show(app),
-        (Resource::Backups, _) if reads => backups::list(app, request),
-        (Resource::BackupFile { slot, name }, _) if reads => backups::download(app, request, slot, name),
-        (Resource::BackupFile { slot, name }, Method::Delete) => backups::delete(app, request, slot, name),
-        (Resource::Backup, Method::Post) => jobs::back_up(app, request),
-        (Resource::Restore, Method::Post) => jobs::restore(app, request),
-        (Resource::Verify, Method::Post) => jobs::verify(app, request),
-        (Resource::TelegramTest, Method::Post) => jobs::test_telegram(app, request),
-        (Resource::Jobs, _) if reads => Ok(jobs::list(app)),
-        (Resource::Job(id), _) if reads => jobs::show(app, id),
-        (Resource::Job(id), Method::Delete) => jobs::cancel(app, id),
-        (Resource::History, _) if reads => history::show(app, request),
-        (Resource::Config, _) if reads => Ok(config::show(app)),
-        (Resource::Config, Method::Patch) => config::change(app, request),
-        (Resource::Setting(key), Method::Delete) => config::clear(app, key),
-        _ => Err(ApiError::method_not_allowed(resource.allowed())),
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        let Some(parameters) = route.parameters(segments) else { continue };
+        if route.answers(&request.method) {
+            return (route.handler)(app, request, parameters);
+        }
+        allowed.push(&route.method);
     }
+    match allowed.is_empty() {
+        true => Err(ApiError::not_found("there is nothing at this path")),
+        false => Err(ApiError::method_not_allowed(&allow(&allowed))),
+    }
+}
+
+/// The value of `Allow`.
+fn allow(methods: &[&Method]) -> String {
+    let head = methods.contains(&&Method::Get).then_some(&Method::Head);
+    let mut names: Vec<&str> = methods.iter().copied().chain(head).map(Method::name).collect();
+    // GET and HEAD beside each other.
+    names.sort_by_key(|name| !matches!(*name, "GET" | "HEAD"));
+    names.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The routes of a path, with what its segments stand for.
+    fn found(path: &str) -> Vec<(&'static str, [String; PARAMETERS])> {
+        let segments: Vec<String> = path[1..].split('/').map(String::from).collect();
+        let parameters = |route: &Route| route.parameters(&segments).map(|found| found.map(String::from));
+        ROUTES.iter().filter_map(|route| Some((route.method.name(), parameters(route)?))).collect()
+    }
+
     #[test]
-    fn every_route_is_known_by_its_pattern() {
-        for pattern in ROUTES {
-            assert_eq!(route(pattern), pattern);
+    fn a_path_is_that_of_a_route_only_segment_by_segment() {
+        let file = ["daily", "a.sql"].map(String::from);
+        assert_eq!(found("/backups/daily/a.sql"), [("GET", file.clone()), ("DELETE", file)]);
+        assert_eq!(found("/jobs/1")[0].1, ["1", ""]);
+        for path in ["/", "/status/", "//status", "/backups/daily", "/backups/a/b/c", "/{slot}", "/telegram"]
+        {
+            assert_eq!(found(path), [], "{path}");
         }
-        for path in ["/", "", "-", "/Status", "/jobs/a/b", "//status", "/%", "other"] {
-            assert_eq!(route(path), OTHER, "{path}");
-        }
+    }
+
+    #[test]
+    fn head_is_allowed_wherever_get_is() {
+        assert_eq!(allow(&[&Method::Get]), "GET, HEAD");
+        assert_eq!(allow(&[&Method::Get, &Method::Delete]), "GET, HEAD, DELETE");
+        assert_eq!(allow(&[&Method::Post]), "POST");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::router::{self, ROUTES};
+use super::router;
 
 /// Status codes have three digits, of which the first is 1 to 5 (RFC 9110, 15).
 const STATUSES: std::ops::Range<u16> = 100..600;
@@ -11,7 +11,8 @@ const STATUSES: std::ops::Range<u16> = 100..600;
 /// The counts since the start.
 #[derive(Debug)]
 pub struct Traffic {
-    /// In the order of [`ROUTES`], and then of [`STATUSES`].
+    routes: Vec<&'static str>,
+    /// In the order of those, and then of [`STATUSES`].
     answers: Vec<Vec<AtomicU64>>,
     refused: AtomicU64,
 }
@@ -20,7 +21,9 @@ impl Default for Traffic {
     /// Nothing has come yet.
     fn default() -> Self {
         let statuses = || STATUSES.map(|_| AtomicU64::default()).collect();
-        Self { answers: ROUTES.iter().map(|_| statuses()).collect(), refused: AtomicU64::default() }
+        let routes = router::paths();
+        let answers = routes.iter().map(|_| statuses()).collect();
+        Self { routes, answers, refused: AtomicU64::default() }
     }
 }
 
@@ -28,7 +31,7 @@ impl Traffic {
     /// Counts the answer to a request for this path, which has no query.
     pub fn count(&self, path: &str, status: u16) {
         let route = router::route(path);
-        let counts = ROUTES.iter().position(|known| *known == route).and_then(|at| self.answers.get(at));
+        let counts = self.routes.iter().position(|known| *known == route).and_then(|at| self.answers.get(at));
         let count = counts.and_then(|counts| counts.get(usize::from(status.checked_sub(STATUSES.start)?)));
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +45,7 @@ impl Traffic {
 
     /// How many answers of each route had each status; those that there were.
     pub fn answers(&self) -> impl Iterator<Item = (&'static str, u16, u64)> {
-        let each = ROUTES.iter().zip(&self.answers);
+        let each = self.routes.iter().zip(&self.answers);
         let each = each.flat_map(|(route, counts)| {
             STATUSES.zip(counts).map(move |(status, count)| (*route, status, count))
         });
