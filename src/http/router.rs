@@ -2,7 +2,7 @@
 
 use super::auth::Token;
 use super::error::ApiError;
-use super::handlers::{App, backups, config, history, jobs, metrics, status};
+use super::handlers::{App, backups, config, history, jobs, metrics, openapi, status};
 use super::message::{Method, Request, Response, Target};
 use crate::jobs::JobId;
 
@@ -20,7 +20,7 @@ pub struct Route {
     handler: Handler,
 }
 
-/// Every route; for a path, GET comes first.
+/// Every route, and `docs/openapi.yaml` describes each; for a path, GET comes first.
 pub const ROUTES: &[Route] = &[
     Route::new(Method::Get, "/healthz", |_, _, _| Ok(status::health())),
     Route::new(Method::Get, "/status", |app, _, _| status::show(app)),
@@ -43,6 +43,7 @@ pub const ROUTES: &[Route] = &[
     Route::new(Method::Get, "/config", |app, _, _| Ok(config::show(app))),
     Route::new(Method::Patch, "/config", |app, request, _| config::change(app, request)),
     Route::new(Method::Delete, "/config/{key}", |app, _, [key, _]| config::clear(app, key)),
+    Route::new(Method::Get, "/openapi.json", |_, _, _| Ok(openapi::show())),
 ];
 
 impl Route {

@@ -5,6 +5,7 @@ pub mod config;
 pub mod history;
 pub mod jobs;
 pub mod metrics;
+pub mod openapi;
 pub mod status;
 
 pub use status::Planned;
