@@ -72,7 +72,7 @@ step 'programs the tests need' install_all || exit 1
 step 'format' cargo fmt --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
-step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh examples/hooks/* .ci/run
+step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh examples/hooks/* examples/curl/*.sh .ci/run
 step 'Dockerfile' "$hadolint_dir/bin/hadolint" Dockerfile
 [ $# -gt 0 ] || start_image
 step 'build' cargo test --locked --no-run "$@" && run_tests "$@"

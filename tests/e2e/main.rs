@@ -5,6 +5,8 @@
 
 mod harness;
 
+/// The commands of the pages in `docs`, as their readers type them.
+mod pages;
 /// The examples of the API's documentation, as its readers type them.
 mod seed_examples;
 
@@ -40,6 +42,8 @@ mod auth;
 mod catalog;
 /// What the API may change, what it may not, and that a change is made whole or not at all.
 mod config;
+/// The scripts for users of the API.
+mod curl_examples;
 /// What no client can do, and what every client gets.
 mod gate;
 /// The runs of the past, whoever asked for them.

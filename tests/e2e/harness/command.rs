@@ -60,6 +60,11 @@ impl Cli {
         cli.args(["--pid", "--fork", "--mount-proc", "--kill-child", INIT]).with_programs(server, store)
     }
 
+    /// Lines of shell that end with the first error, with the settings for this server and directory.
+    pub fn shell(server: &Cluster, store: &Store, lines: &str) -> Self {
+        Self::of_program("/bin/sh", store).with_programs(server, store).args(["-eu", "-c", lines])
+    }
+
     /// The settings for this server and directory, and our programs before others.
     fn with_programs(mut self, server: &Cluster, store: &Store) -> Self {
         self.command.envs(settings(server, store));

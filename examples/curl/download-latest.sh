@@ -1,0 +1,48 @@
+#!/bin/sh
+# Downloads the newest backup of a database into the current directory and checks its sum. When the download breaks off,
+# call it again: it goes on where it stopped. Prints the name of the file. Needs curl 7.76, jq and sha256sum.
+#
+#   REST_API_TOKEN=… ./download-latest.sh DATABASE
+#
+# URL says where the API is, if not at http://127.0.0.1:8081.
+set -eu
+
+url=${URL:-http://127.0.0.1:8081}
+: "${REST_API_TOKEN:?is not set}"
+database=${1:?names no database}
+
+# The token goes to curl on a pipe: everybody on the machine can read arguments.
+ask() {
+    printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS -H @- "$@"
+}
+
+list=$(ask --fail-with-body -G --data-urlencode "database=$database" "$url/backups?slot=last") || {
+    echo "$list" >&2
+    exit 1
+}
+newest=$(printf '%s\n' "$list" | jq -c '[.backups[] | select(.alias_of == null)][0]')
+[ "$newest" != null ] || { echo "there is no backup of $database" >&2 && exit 1; }
+of_newest() {
+    printf '%s\n' "$newest" | jq -r "$1"
+}
+name=$(of_newest .name) path=$(of_newest '.name | @uri') size=$(of_newest .size) sum=$(of_newest '.sha256 // ""')
+
+# A dump in directory format comes as a tar archive that is made on the way: it has no sum, and no place to go on from.
+if [ "$(of_newest .format)" = directory ]; then
+    ask -f -o "./$name.tar.part" "$url/backups/last/$path"
+    mv "./$name.tar.part" "./$name.tar"
+    echo "$name.tar"
+    exit
+fi
+
+[ ! -e "./$name" ] || { echo "$name is here already" >&2 && exit 1; }
+have=0
+[ ! -e "./$name.part" ] || have=$(wc -c <"./$name.part")
+[ "$have" -eq "$size" ] || ask -f -C - -o "./$name.part" "$url/backups/last/$path"
+if [ -n "$sum" ] && ! echo "$sum  ./$name.part" | sha256sum -c - >/dev/null; then
+    rm "./$name.part"
+    echo "$name is not what the API has listed; what was downloaded is removed" >&2
+    exit 1
+fi
+mv "./$name.part" "./$name"
+echo "$name"

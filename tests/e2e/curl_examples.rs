@@ -1,0 +1,95 @@
+//! The scripts in `examples/curl` do what they say, and fail when they should.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::*;
+
+fn script(daemon: &Daemon<'_>, name: &str) -> Cli {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/curl").join(name);
+    let cli = Cli::of_program(path, daemon.store).env("URL", format!("http://127.0.0.1:{}", daemon.port));
+    cli.env("REST_API_TOKEN", &daemon.token)
+}
+
+#[test]
+fn a_backup_is_taken_downloaded_and_restored_beside_its_database() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let (database, gone) = (server.database("curl"), server.database("curl_gone"));
+    database.fill(3_000);
+    let before = database.dump();
+    let daemon = Plan::new(server, &store).database(&format!("{} {}", database.name, gone.name)).start();
+    let (name, gone_name) = (database.name.clone(), gone.name.clone());
+    drop(gone);
+
+    let outcome = script(&daemon, "backup-and-wait.sh").run().exited_with(1);
+    outcome.saying(": failed").saying(&gone_name);
+    script(&daemon, "backup-and-wait.sh").args([&name]).run().succeeded().saying(": succeeded");
+    script(&daemon, "backup-and-wait.sh").args(["stranger"]).run().failed().saying("not among those");
+
+    let (newest, path) = (store.newest("last"), store.file("last", &store.newest("last")));
+    let bytes = fs::read(&path).unwrap();
+    let (part, whole) = (store.root().join(format!("{newest}.part")), store.root().join(&newest));
+    // Only what is missing is asked for: a wrong beginning is seen at the end.
+    fs::write(&part, vec![0; 1000]).unwrap();
+    script(&daemon, "download-latest.sh").args([&name]).run().exited_with(1).saying("is removed");
+    assert!(!part.exists() && !whole.exists());
+    for held in [1000, bytes.len()] {
+        fs::write(&part, &bytes[..held]).unwrap();
+        let outcome = script(&daemon, "download-latest.sh").args([&name]).run().succeeded();
+        assert_eq!(outcome.stdout, format!("{newest}\n"));
+        assert!(fs::read(&whole).unwrap() == bytes && !part.exists(), "{held}");
+        script(&daemon, "download-latest.sh").args([&name]).run().exited_with(1).saying("is here already");
+        fs::remove_file(&whole).unwrap();
+    }
+    script(&daemon, "download-latest.sh")
+        .args(["stranger"])
+        .run()
+        .exited_with(1)
+        .saying("no backup of stranger");
+    let denied = script(&daemon, "download-latest.sh").env("REST_API_TOKEN", "wrong").args([&name]);
+    denied.run().failed().saying("token");
+
+    let target = format!("{name}_staging");
+    let _staging = server.database_named(&target);
+    script(&daemon, "restore-into-staging.sh").args([&name]).run().succeeded().saying(": succeeded");
+    assert_eq!(server.dump(&target), before);
+    script(&daemon, "restore-into-staging.sh").args([&name, &name]).run().exited_with(1).saying("itself");
+}
+
+#[test]
+fn a_dump_of_many_files_is_downloaded_as_an_archive() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("curl_directory");
+    database.fill(100);
+    let daemon = Plan::new(server, &store).database(&database.name).env("POSTGRES_EXTRA_OPTS", "-Fd").start();
+    daemon.back_up();
+    let outcome = script(&daemon, "download-latest.sh").args([&database.name]).run().succeeded();
+    assert_eq!(outcome.stdout, format!("{}.tar\n", store.only("last")));
+    let listing = Cli::of_program("tar", &store).args(["-tf", outcome.stdout.trim()]).run().succeeded();
+    listing.saying(&format!("{}/toc.dat", store.only("last")));
+}
+
+#[test]
+fn a_token_is_replaced_or_stays() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let file = store.root().join("token.txt");
+    fs::write(&file, "the old token, which is long enough\n").unwrap();
+    let plan = || {
+        let plan = Plan::new(server, &store).database("postgres").without("REST_API_TOKEN");
+        plan.env("REST_API_TOKEN_FILE", file.to_str().expect("UTF-8"))
+    };
+    let mut daemon = plan().start();
+    script(&daemon, "rotate-token.sh").args(["token.txt", "false"]).run().exited_with(1).saying("again");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "the old token, which is long enough\n");
+
+    let running = script(&daemon, "rotate-token.sh").args(["token.txt", "touch", "restart"]).start();
+    wait_until("the script to ask for a restart", SOON, || store.root().join("restart").exists());
+    daemon.stop();
+    let daemon = plan().env("REST_API_PORT", daemon.port.to_string()).start();
+    running.wait().succeeded().saying("the old one gets 401");
+    assert_eq!(fs::read_to_string(&file).unwrap().trim().len(), 64);
+    script(&daemon, "rotate-token.sh").args(["token.txt"]).run().exited_with(2);
+}

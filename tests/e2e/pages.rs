@@ -1,0 +1,127 @@
+//! The commands of the pages in `docs`, as their readers type them.
+//!
+//! A block that begins with ```` ```sh tested ```` is run as it stands, but for the API's port. A script stands in for
+//! Docker: what would run in a container runs here, with the environment that the container would have.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::harness::*;
+
+/// The blocks of a page that are to be run.
+fn tested_blocks(page: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"));
+    let blocks = text.split("```sh tested\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().expect("split gives one at least").to_owned()).collect()
+}
+
+/// `docker compose exec -T SERVICE COMMAND…`, and nothing else of it.
+const DOCKER: &str = r#"#!/bin/sh
+set -eu
+[ "$1 $2 $3" = 'compose exec -T' ]
+service=$4
+shift 4
+case $service in
+backup) PATH="$PWD/image:$PATH" exec "$@" ;;
+postgres) PGPASSWORD=$(cat postgres_password.txt) exec "$@" ;;
+esac
+"#;
+
+#[test]
+fn the_way_from_nothing_to_a_restored_database() {
+    let server = Cluster::start(17);
+    let store = Store::new();
+    let root = store.root();
+    fs::create_dir_all(root.join("image")).unwrap();
+    for command in ["backup", "restore", "list", "backupgram"] {
+        symlink(env!("CARGO_BIN_EXE_backupgram"), root.join("image").join(command)).unwrap();
+    }
+    fs::create_dir(root.join("bin")).unwrap();
+    write_script(&root.join("bin/docker"), DOCKER);
+    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/curl"), root.join("curl")).unwrap();
+
+    let blocks = tested_blocks("docs/getting-started.md");
+    Cli::shell(&server, &store, &blocks[0]).run().succeeded();
+    let password = fs::read_to_string(root.join("postgres_password.txt")).unwrap();
+    let role = format!("CREATE ROLE myuser SUPERUSER LOGIN PASSWORD '{}'", password.trim());
+    server.sql("postgres", &role);
+    let _database = server.database_named("mydb");
+    let secret = |name: &str| root.join(name).to_str().expect("UTF-8").to_owned();
+    let plan = Plan::new(&server, &store).database("mydb").env("POSTGRES_USER", "myuser");
+    let plan = plan.without("POSTGRES_PASSWORD").without("REST_API_TOKEN");
+    let plan = plan.env("POSTGRES_PASSWORD_FILE", secret("postgres_password.txt"));
+    let daemon = plan.env("REST_API_TOKEN_FILE", secret("backupgram_token.txt")).start();
+
+    let address = format!("127.0.0.1:{}", daemon.port);
+    let rest =
+        format!("PATH=\"$PWD/bin:$PATH\"\n{}", blocks[1..].concat().replace("127.0.0.1:8081", &address));
+    let outcome = Cli::shell(&server, &store, &rest)
+        .env("POSTGRES_DB", "mydb")
+        .env("POSTGRES_USER", "myuser")
+        .env("POSTGRES_PASSWORD_FILE", secret("postgres_password.txt"))
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", server.port().to_string())
+        .env("URL", format!("http://{address}"))
+        .run()
+        .succeeded();
+    assert_eq!(outcome.stdout.matches("  1000\n").count(), 2, "{outcome}");
+    let outcome = outcome.saying("mydb_before_").saying("\"status\": \"OK\"");
+    for database in ["mydb", "mydb_copy"] {
+        assert_eq!(server.sql(database, "SELECT count(*) FROM guests"), "1000", "{outcome}");
+    }
+    let downloaded = read_dump(&root.join(store.newest("last"))).unwrap();
+    assert!(downloaded.contains("guest 1000\n"), "{outcome}");
+}
+
+/// A backup of the database with these options, at a path.
+fn backed_up(server: &Cluster, database: &Database<'_>, options: &str, key: &str, to: &Path) {
+    let store = Store::new();
+    let cli = Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", options);
+    cli.env("BACKUP_ENCRYPTION_KEY", key).run().succeeded();
+    fs::rename(store.file("last", &store.only("last")), to).unwrap();
+}
+
+#[test]
+fn a_backup_is_opened_by_the_programs_that_everybody_has() {
+    let server = Cluster::shared(17);
+    let store = Store::new();
+    let database = server.database("stock");
+    database.fill(500);
+    let before = database.dump();
+    let file = |end: &str| store.root().join(format!("mydb-20260416-030000.{end}"));
+    let backed_up = |options, key, end| backed_up(server, &database, options, key, &file(end));
+
+    // What a delivery in parts leaves in a chat.
+    backed_up("-Z1", "", "sql.gz");
+    let whole = fs::read(file("sql.gz")).unwrap();
+    let (head, tail) = whole.split_at(whole.len() / 2);
+    fs::write(file("sql.gz.0001"), head).unwrap();
+    fs::write(file("sql.gz.0002"), tail).unwrap();
+    fs::remove_file(file("sql.gz")).unwrap();
+    let sum = sha256(&whole);
+    fs::write(file("sql.gz.parts.json"), format!("{{\"sha256\":\"{sum}\"}}")).unwrap();
+
+    backed_up("-Z zstd", "", "sql.zst");
+    backed_up("-Z1", "a key", "sql.gz.gpg");
+    fs::write(store.root().join("key.txt"), "a key\n").unwrap();
+    backed_up("-Fc", "", "dump");
+    backed_up("-Fd", "", "dir");
+    let tar =
+        "tar -cf mydb-20260416-030000.dir.tar mydb-20260416-030000.dir && rm -r mydb-20260416-030000.dir";
+    Cli::shell(server, &store, tar).run().succeeded();
+
+    let script = tested_blocks("docs/restore.md").concat();
+    let cli = Cli::shell(server, &store, &script).env("PGHOST", "127.0.0.1").env("PGUSER", "backup_login");
+    let cli = cli.env("PGPORT", server.port().to_string()).env("PGPASSWORD", server.password());
+    let outcome = cli.run().succeeded();
+    assert_eq!(outcome.stdout.matches(&sum).count(), 2, "{outcome}");
+    for database in
+        ["restored_gzip", "restored_zstd", "restored_gpg", "restored_custom", "restored_directory"]
+    {
+        assert!(script.contains(&format!("createdb --template=template0 {database}\n")), "{database}");
+        assert_eq!(server.dump(database), before, "{database}");
+        server.sql("postgres", &format!("DROP DATABASE {database}"));
+    }
+}
