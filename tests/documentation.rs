@@ -90,6 +90,53 @@ fn every_command_is_documented_and_every_documented_command_is_there() {
     assert_eq!(known, documented);
 }
 
+/// The pages for users, by their paths in the repository.
+fn pages() -> Vec<String> {
+    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("read docs");
+    let names = docs.map(|entry| entry.expect("read docs").file_name().into_string().expect("UTF-8"));
+    let mut pages: Vec<String> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    pages.sort();
+    pages
+}
+
+/// Where the links of a page lead, but for those to other sites.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+/// What a heading is called in an address, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_somewhere_and_every_page_is_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let others = ["README.md", "SECURITY.md", "CONTRIBUTING.md", "examples/README.md"];
+    for page in pages().into_iter().chain(others.map(String::from)) {
+        let text = repository_file(&page);
+        for link in links(&text) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let path = root.join(&page).parent().expect("a directory").join(file);
+            let path = if file.is_empty() { root.join(&page) } else { path };
+            assert!(path.exists(), "{page} leads to {link}");
+            if !heading.is_empty() {
+                let target = fs::read_to_string(&path).expect("read a page");
+                let headings = target.lines().filter(|line| line.starts_with('#'));
+                let mut anchors = headings.map(|line| anchor(line.trim_start_matches('#').trim()));
+                assert!(anchors.any(|known| known == heading), "{page} leads to {link}");
+            }
+        }
+    }
+    let readme = repository_file("README.md");
+    let unnamed: Vec<String> =
+        pages().into_iter().filter(|page| !readme.contains(&format!("]({page})"))).collect();
+    assert!(unnamed.is_empty(), "README.md does not lead to {unnamed:?}");
+}
+
 /// The instructions of the Dockerfile that begin with a word, without it.
 fn instructions(word: &str) -> Vec<String> {
     let dockerfile = repository_file("Dockerfile").replace("\\\n", " ");
