@@ -167,8 +167,8 @@ fn a_body_that_is_no_object_of_single_values_is_refused() {
     assert_eq!(overrides(&store), None);
 
     let body = |length: usize| {
-        let frame = json!({"TELEGRAM_CHAT_ID": ""}).to_string().len();
-        json!({"TELEGRAM_CHAT_ID": "x".repeat(length - frame)}).to_string()
+        let frame = json!({"POSTGRES_EXCLUDE_TABLES": ""}).to_string().len();
+        json!({"POSTGRES_EXCLUDE_TABLES": "x".repeat(length - frame)}).to_string()
     };
     let longest = 64 * 1024;
     daemon.patch_text(body(longest + 1).as_bytes()).error(413);

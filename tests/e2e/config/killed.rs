@@ -22,7 +22,7 @@ impl Random {
 
     fn changes(&mut self) -> BTreeMap<String, Option<String>> {
         const KEYS: [&str; 5] = [
-            "TELEGRAM_CHAT_ID",
+            "POSTGRES_EXCLUDE_TABLES",
             "POSTGRES_EXCLUDE_TABLES",
             "TELEGRAM_API_HASH",
             "BACKUP_KEEP_DAYS",
