@@ -36,6 +36,9 @@ mod server_dumps;
 /// A whole server, or its roles, comes back where it is missing, or nothing of it does.
 mod server_restores;
 
+/// The API as its document and its client know it.
+mod contract;
+
 /// Who may ask.
 mod auth;
 /// The listing, the downloads and the deletions.
