@@ -43,6 +43,34 @@ fn the_document_of_the_api_is_served_to_whoever_has_the_token() {
     assert_eq!(daemon.post_nothing("/openapi.json").expect(405).header("allow"), Some("GET, HEAD"));
 }
 
+/// Every shell example of docs/rest-api.md, as somebody types them who reads it from top to bottom.
+#[test]
+fn the_examples_of_the_page_about_the_api_run_one_after_another() {
+    let (server, store) = (Cluster::shared(17), Store::new());
+    let database = server.database_named("mydb");
+    database.fill(50);
+    let daemon = Plan::new(server, &store).database("mydb").start();
+    let page = fs::read_to_string(here("../../../docs/rest-api.md")).unwrap();
+    let blocks = page.split("```").skip(1).step_by(2);
+    let script: String = blocks.filter_map(|block| block.strip_prefix("sh\n")).collect();
+    let script = script.replace("localhost:8081", &format!("127.0.0.1:{}", daemon.port));
+    let shell = Cli::of_program("/bin/sh", &store).env("REST_API_TOKEN", &daemon.token);
+    let outcome = shell.args(["-eu", "-c", &script]).run().succeeded();
+    let of =
+        |kind, said: &str| said.matches(&format!("{{\"type\":\"{kind}\",\"state\":\"succeeded\"")).count();
+    let found = ["backup", "verify", "restore"].map(|kind| of(kind, &outcome.stdout));
+    assert_eq!(found, [2, 1, 1], "{outcome}");
+    let ends = [
+        "T03:00:00Z",
+        "{\"cleared\":\"SCHEDULE\"}",
+        "{\"deleted\":\"mydb-2",
+        "there is no backup last/nosuch",
+    ];
+    ends.into_iter().fold(outcome, Outcome::saying);
+    assert_eq!(server.dump("mydb_copy"), database.dump());
+    server.sql("postgres", "DROP DATABASE mydb_copy");
+}
+
 /// Hundreds of requests by schemathesis, right and wrong ones and chains of them, and all of its checks.
 #[test]
 fn the_daemon_does_what_its_document_says_whatever_is_asked() {
