@@ -21,6 +21,11 @@ struct BackupBody {
     databases: Vec<DatabaseName>,
 }
 
+/// What is null may have been meant to be something: for a restore that is no time to guess.
+fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A list that was cut down to nothing does not ask for everything.
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DatabaseName>, D::Error> {
     let names = Vec::deserialize(deserializer)?;
@@ -33,8 +38,11 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Databa
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RestoreBody {
+    #[serde(default, deserialize_with = "not_null")]
     file: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
     telegram_message_id: Option<i64>,
+    #[serde(default, deserialize_with = "not_null")]
     telegram_chat_id: Option<String>,
     target_db: Option<String>,
     #[serde(default)]
