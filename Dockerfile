@@ -21,6 +21,7 @@ RUN mkdir -p src/bin \
     done \
     && cargo build --release --locked \
     && rm -r src
+COPY docs/openapi.json docs/
 COPY src src
 # A file of the same name that is older than what it replaces would not be compiled.
 RUN find src -name '*.rs' -exec touch {} + \
