@@ -98,16 +98,17 @@ fn restore(body: &[u8]) {
     };
     let object = object(body);
     assert_eq!(object["confirm"], true, "a restore that nobody has confirmed");
-    let is_absent = |key: &str| object.get(key).is_none_or(Value::is_null);
+    let is_absent = |key: &str| !object.contains_key(key);
     let (target, keep_previous) = match task {
         Task::Restore { slot, name, target, keep_previous } => {
             assert_eq!(object["file"], format!("{slot}/{name}"));
-            assert!(is_absent("telegram_message_id"));
+            assert!(is_absent("telegram_message_id") && is_absent("telegram_chat_id"));
             assert_eq!(BackupName::parse(name.as_str()).as_ref(), Ok(&name));
             (target, keep_previous)
         }
-        Task::RestoreFromTelegram { message, target, keep_previous } => {
+        Task::RestoreFromTelegram { message, chat, target, keep_previous } => {
             assert_eq!(object["telegram_message_id"], message);
+            assert_eq!(object.get("telegram_chat_id"), chat.map(|chat| json!(chat.as_str())).as_ref());
             assert!(message > 0 && is_absent("file"));
             (target, keep_previous)
         }
