@@ -52,7 +52,9 @@ clean_up() {
     fi
     containers rm --all --force --time 0 >/dev/null 2>&1 || :
     build umount --all >/dev/null 2>&1 || :
-    rm -rf "$work" 2>/dev/null || { containers unshare rm -rf "$work" || :; }
+    # podman mounts its store on itself, and leaves that.
+    grep -F " $work/" /proc/mounts | cut -d' ' -f2 | sort -r | while read -r mount; do umount -l "$mount"; done
+    rm -rf "$work"
     exit "$status"
 }
 

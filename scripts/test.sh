@@ -59,7 +59,7 @@ start_image() {
 join_image() {
     headline 'image'
     if wait "$image"; then
-        tail -n 1 "$work/image"
+        grep -E ' s: ok|^SKIPPED' "$work/image"
     else
         cat "$work/image"
         failed="$failed, image"
