@@ -149,7 +149,7 @@ struct Counted {
     failed: u64,
     /// The bytes of the file up to here have been counted.
     length: usize,
-    /// The last line of these, by which the place is found again in a file that was shortened.
+    /// The last of these runs, by which the place is found again in a file that was shortened or amended.
     last: Vec<u8>,
 }
 
@@ -173,17 +173,34 @@ impl Counted {
     fn follow(&mut self, bytes: &[u8]) {
         // What has no end yet is being written, or torn.
         let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
-        let has_grown = bytes[..whole].get(..self.length).is_some_and(|known| known.ends_with(&self.last));
-        let new = match has_grown {
-            true => self.length,
-            false => memmem::rfind(&bytes[..whole], &self.last).map_or(0, |at| at + self.last.len()),
-        };
-        for line in bytes[new..whole].split_inclusive(|byte| *byte == b'\n') {
+        let bytes = &bytes[..whole];
+        let known = bytes.get(..self.length).and_then(|known| known.split_inclusive(is_end).next_back());
+        let has_grown = known.is_some_and(|line| line.ends_with(b"\n") && identity(line) == self.last);
+        let new = if has_grown { self.length } else { self.find_place(bytes) };
+        for line in bytes[new..].split_inclusive(is_end) {
             let run = serde_json::from_slice::<Run>(line);
             self.failed += u64::from(run.is_ok_and(|run| run.result == Outcome::Failed));
-            self.last = line.to_owned();
+            self.last = identity(line).to_owned();
         }
         self.length = whole;
+    }
+
+    /// Where what has not been counted begins in a file that has changed.
+    fn find_place(&self, bytes: &[u8]) -> usize {
+        let last = memmem::rfind(bytes, &self.last).filter(|_| !self.last.is_empty());
+        last.map_or(0, |at| at + bytes[at..].iter().position(is_end).map_or(0, |length| length + 1))
+    }
+}
+
+fn is_end(byte: &u8) -> bool {
+    *byte == b'\n'
+}
+
+/// What stays of a line when a delivery is added to its run, which goes to the end.
+fn identity(line: &[u8]) -> &[u8] {
+    match memmem::rfind(line, br#","delivery":{"#) {
+        Some(at) => &line[..at],
+        None => line.strip_suffix(b"}\n").unwrap_or(line),
     }
 }
 
@@ -284,7 +301,12 @@ mod tests {
             append(&directory, &run(1)).unwrap();
             assert_eq!((count(), count()), (expected, expected));
         }
+        // A delivery that is added later makes no other run of it, and hides none that came meanwhile.
+        let delivery = Some(DeliveryReport::of(&["no".into()]));
+        amend(&directory, &Run { delivery, ..run(1) }).unwrap();
+        assert_eq!(count(), 2);
         append(&directory, &Run { result: Outcome::Ok, ..run(2) }).unwrap();
+        assert_eq!(count(), 2);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{text}{{\"start\":")).unwrap();
         assert_eq!(count(), 2);
