@@ -73,7 +73,7 @@ step 'format' cargo fmt --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh examples/hooks/* examples/curl/*.sh .ci/run
-step 'Dockerfile' "$hadolint_dir/bin/hadolint" Dockerfile
+step 'Dockerfile' "$python_dir/bin/hadolint" Dockerfile
 [ $# -gt 0 ] || start_image
 step 'build' cargo test --locked --no-run "$@" && run_tests "$@"
 [ $# -gt 0 ] || join_image

@@ -174,7 +174,7 @@ fn sweep(directory: &BackupDirectory) {
 fn validate(environment: &Environment) -> Result<(), DaemonError> {
     let wanted = Reader::resolve(environment, |reader| reader.flag("VALIDATE_ON_START"))?;
     let faults = if wanted { settings::check(environment) } else { Faults::default() };
-    settings::remarks(environment).iter().for_each(|remark| log::info!("{remark}"));
+    settings::remark(environment).iter().for_each(|remark| log::info!("{remark}"));
     if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) }
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use memchr::memmem;
 use nix::fcntl::{Flock, FlockArg};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::{DatabaseReport, DeliveryReport, Outcome, Report};
 use crate::catalog::BackupDirectory;
-use crate::durable;
+use crate::{durable, mutex};
 
 const FILE_NAME: &str = ".history.jsonl";
 /// Runs that are remembered.
@@ -159,7 +159,7 @@ impl Failures {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn count(&self, directory: &BackupDirectory) -> io::Result<u64> {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = mutex::lock(&self.0);
         match fs::read(directory.root().join(FILE_NAME)) {
             Ok(bytes) => counted.follow(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

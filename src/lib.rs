@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod live_settings;
 pub mod lock;
 pub mod logger;
+mod mutex;
 pub mod notify;
 pub mod overrides;
 pub mod postgres;

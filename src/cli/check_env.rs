@@ -27,7 +27,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let environment = settings::effective_environment().map_err(Failure::new)?;
     let Some(name) = wanted else {
         let faults = settings::check(&environment);
-        settings::remarks(&environment).iter().for_each(|remark| log::info!("{remark}"));
+        settings::remark(&environment).iter().for_each(|remark| log::info!("{remark}"));
         return if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) };
     };
     match Variable::named(&name) {

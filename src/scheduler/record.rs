@@ -1,9 +1,11 @@
 //! What is known of the runs, as the health port tells it: the JSON of prodrigestivill/go-cron.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
+
+use crate::mutex::lock;
 
 /// How much of a stream is kept, in bytes.
 pub const KEPT: usize = 64 * 1024;
@@ -151,11 +153,6 @@ impl From<&Run> for RunJson {
             started: run.started.clone(),
         }
     }
-}
-
-/// Locks even after a panic of another holder: every change here is a single step.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

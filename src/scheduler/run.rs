@@ -10,9 +10,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Zoned;
 
 use super::arguments::Service;
-use super::record::{KEPT, Record, Run, SharedRun, Tail, lock};
+use super::record::{KEPT, Record, Run, SharedRun, Tail};
 use crate::history::Trigger;
 use crate::logger;
+use crate::mutex::lock;
 use crate::process::{Child, Reaper, Signaller, for_each_line_within};
 use crate::schedule::rfc3339;
 

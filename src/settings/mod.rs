@@ -140,7 +140,7 @@ pub fn check(environment: &Environment) -> Faults {
 }
 
 /// What there is to say of settings that are in order.
-pub fn remarks(environment: &Environment) -> Option<&'static str> {
+pub fn remark(environment: &Environment) -> Option<&'static str> {
     Reader::resolve(environment, |reader| Some(telegram::remark(reader))).ok().flatten()
 }
 

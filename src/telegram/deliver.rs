@@ -1,7 +1,7 @@
 //! Takes published backups to every chat, and goes on with deliveries that broke off.
 
 use std::io::{self, Cursor};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -13,6 +13,7 @@ use super::pending::{Delivery, Pending};
 use super::{Chat, NotifyOn, TelegramSettings, summary};
 use crate::backup::{DeliveryReport, Outcome, Report};
 use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Slot};
+use crate::mutex::lock;
 use crate::process::Runner;
 use crate::units;
 
@@ -281,8 +282,4 @@ fn document(message: Message) -> Result<String, BotError> {
     let document =
         message.document.ok_or_else(|| BotError::Answer("there is no document in what was sent".into()))?;
     Ok(document.file_id)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,10 +4,11 @@
 //! a group.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Chat;
+use crate::mutex::lock;
 use crate::process::{Interrupted, Runner};
 
 const IN_A_CHAT: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ impl Pace {
 
     /// Takes the next turn, and answers how long it is until then.
     fn reserve(&self, chat: &Chat, now: Instant) -> Duration {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = lock(&self.0);
         let turn = turns.get(chat).copied().unwrap_or(now).max(now);
         turns.insert(chat.clone(), turn + if chat.is_group() { IN_A_GROUP } else { IN_A_CHAT });
         turn - now

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::daemon::Daemon;
 
-/// Where `scripts/test.sh` puts the client.
-const CLIENT: &str = "/var/tmp/backupgram-prometheus-client";
+/// Python with the client, where `scripts/test.sh` puts it.
+const PYTHON: &str = "/var/tmp/backupgram-python/bin/python";
 
 const PARSE: &str = "
 import json, sys
@@ -34,15 +34,10 @@ impl Metrics {
     /// Has a text parsed, and sees that every family says what it is.
     #[track_caller]
     pub fn parse(text: &str) -> Self {
-        assert!(
-            std::path::Path::new(CLIENT).exists(),
-            "{CLIENT} is missing: run scripts/test.sh, which fetches it"
-        );
-        let mut command = Command::new("python3");
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("PYTHONPATH", CLIENT);
-        command.env("PYTHONDONTWRITEBYTECODE", "1").args(["-c", PARSE]);
+        let mut command = Command::new(PYTHON);
+        command.env_clear().args(["-B", "-c", PARSE]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("start python3");
+        let mut child = command.spawn().expect("Python is missing: run scripts/test.sh, which fetches it");
         child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("write to the parser");
         let output = child.wait_with_output().expect("read from the parser");
         assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
