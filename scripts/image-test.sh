@@ -136,7 +136,10 @@ try_the_api() {
     job /restore "{\"file\":\"last/$name\",\"target_db\":\"copy\",\"confirm\":true}"
     [ "$(rows mydb)" = "$(rows copy)" ] || fail 'the restored database is another one'
     api -X DELETE "http://localhost:8081/backups/last/$name?confirm=true" >/dev/null
-    api -X PATCH -H 'Content-Type: application/json' -d '{"BACKUP_KEEP_DAYS":"14"}' http://localhost:8081/config >/dev/null
+    api -X PATCH -H 'Content-Type: application/json' -d '{"SCHEDULE":"0 3 * * *","BACKUP_KEEP_DAYS":"14"}' \
+        http://localhost:8081/config >/dev/null
+    api -X DELETE http://localhost:8081/config/SCHEDULE >/dev/null
+    [ "$(api http://localhost:8081/status | jq -r .schedule)" = @daily ] || fail 'the schedule is not the first again'
     for command in list status help; do
         containers exec backup "$command" >>"$log" || fail "$command fails"
     done
