@@ -32,8 +32,8 @@ impl OnTerminal {
     ) -> Self {
         let terminal = openpty(None, None).expect("open a terminal");
         let mut command = Command::new(env!("CARGO_BIN_EXE_backupgram"));
-        command.env_clear().envs(settings.iter().cloned()).env("TERM", "xterm").envs(more.iter().copied());
-        command.args(arguments).stdin(Stdio::null());
+        command.env_clear().envs(coverage()).envs(settings.iter().cloned()).env("TERM", "xterm");
+        command.envs(more.iter().copied()).args(arguments).stdin(Stdio::null());
         if is_typed_on {
             command.stdin(terminal.slave.try_clone().unwrap());
         }

@@ -1,5 +1,7 @@
 //! Running the programs under test, with an environment that holds only what the test gave them.
 
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -34,6 +36,12 @@ pub fn settings(server: &Cluster, store: &Store) -> Vec<(String, String)> {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
+}
+
+/// Where a program under test leaves its counts when `scripts/coverage.sh` runs the tests.
+pub fn coverage() -> Option<(&'static str, OsString)> {
+    const KEY: &str = "LLVM_PROFILE_FILE";
+    env::var_os(KEY).map(|path| (KEY, path))
 }
 
 /// One call of the command line program, or of another program, not yet started.
@@ -74,9 +82,9 @@ impl Cli {
     }
 
     /// Any program, with an empty environment.
-    pub fn of_program(program: impl AsRef<std::ffi::OsStr>, store: &Store) -> Self {
+    pub fn of_program(program: impl AsRef<OsStr>, store: &Store) -> Self {
         let mut command = Command::new(program);
-        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(store.root());
+        command.env_clear().envs(coverage()).env("PATH", "/usr/bin:/bin").current_dir(store.root());
         Self { command }
     }
 
@@ -86,12 +94,12 @@ impl Cli {
     }
 
     /// `backupgram restore FILE`.
-    pub fn restore(server: &Cluster, store: &Store, file: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub fn restore(server: &Cluster, store: &Store, file: impl AsRef<OsStr>) -> Self {
         Self::new(server, store).args(["restore"]).args([file])
     }
 
     /// Sets a variable.
-    pub fn env(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(key, value);
         self
     }
@@ -115,7 +123,7 @@ impl Cli {
     }
 
     /// Adds arguments.
-    pub fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }

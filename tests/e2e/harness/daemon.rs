@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::client::{Response, exchange, request};
 use super::cluster::{Cluster, free_port, random_hex};
-use super::command::{Cli, Outcome, settings};
+use super::command::{Cli, Outcome, coverage, settings};
 use super::guardian;
 use super::process::{Process, signal_pid};
 use super::store::Store;
@@ -101,7 +101,12 @@ impl<'s> Plan<'s> {
         let name = format!("daemon-{}.log", NEXT.fetch_add(1, Ordering::Relaxed));
         let log = self.store.root().join(name);
         let file = File::create(&log).expect("make a log");
-        command.env_clear().envs(&self.env).current_dir(self.store.root()).stdin(Stdio::null());
+        command
+            .env_clear()
+            .envs(coverage())
+            .envs(&self.env)
+            .current_dir(self.store.root())
+            .stdin(Stdio::null());
         command.stdout(file.try_clone().expect("share the log")).stderr(file);
         let line = format!("{command:?}");
         let child = command.spawn().unwrap_or_else(|error| panic!("start {line}: {error}"));

@@ -26,7 +26,7 @@ pub mod webhook;
 pub use brake::Brake;
 pub use client::{Line, Response, exchange, request};
 pub use cluster::{Cluster, Database, quoted, without_volatile_lines};
-pub use command::Cli;
+pub use command::{Cli, coverage};
 pub use configure::{argument, overrides, rendered};
 pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};
 pub use foreign_cron::{broken_scheduler, foreign_scheduler};
