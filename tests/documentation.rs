@@ -1,4 +1,4 @@
-//! The README says what the code does: its tables against the code, in both directions. So does docs/openapi.yaml.
+//! The pages say what the code does: their tables against the code, in both directions. So does docs/openapi.yaml.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use backupgram::http::ROUTES;
-use backupgram::settings::{VARIABLES, Variable};
+use backupgram::settings::{Access, VARIABLES, Variable};
 use serde_json::Value;
 
 fn repository_file(name: &str) -> String {
@@ -14,11 +14,11 @@ fn repository_file(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The rows of the table under a heading of the README, each as its cells.
-fn table(heading: &str) -> Vec<Vec<String>> {
-    let readme = repository_file("README.md");
-    let section = readme.split("\n## ").find(|section| section.starts_with(heading));
-    let section = section.unwrap_or_else(|| panic!("README.md has no section {heading:?}"));
+/// The rows of the table under a heading of a page, each as its cells.
+fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = repository_file(page);
+    let section = text.split("\n## ").find(|section| section.starts_with(heading));
+    let section = section.unwrap_or_else(|| panic!("{page} has no section {heading:?}"));
     let rows = section.lines().filter(|line| line.starts_with('|'));
     let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
     rows.skip(2).map(cells).collect()
@@ -31,18 +31,24 @@ fn quoted(cell: &str) -> Vec<String> {
 
 #[test]
 fn every_setting_is_documented_with_its_default_and_every_documented_setting_is_read() {
-    let documented: BTreeMap<String, String> = table("Settings")
+    let documented: BTreeMap<String, (String, String)> = table("docs/configuration.md", "Settings")
         .iter()
         .flat_map(|row| {
             let default = quoted(&row[1]).first().cloned().unwrap_or_default();
-            quoted(&row[0]).into_iter().map(move |name| (name, default.clone()))
+            quoted(&row[0]).into_iter().map(move |name| (name, (default.clone(), row[2].clone())))
         })
         .collect();
     let mut known = BTreeMap::new();
     for variable in VARIABLES {
-        known.insert(variable.name.to_owned(), variable.default.to_owned());
+        let by_the_api = match variable.access {
+            Access::Fixed => "",
+            Access::Mutable => "yes",
+            Access::WriteOnly => "unseen",
+        };
+        let facts = (variable.default.to_owned(), by_the_api.to_owned());
+        known.insert(variable.name.to_owned(), facts.clone());
         if variable.has_file_twin {
-            known.insert(variable.file_twin(), variable.default.to_owned());
+            known.insert(variable.file_twin(), facts);
         }
     }
     assert_eq!(documented, known);
@@ -51,7 +57,7 @@ fn every_setting_is_documented_with_its_default_and_every_documented_setting_is_
 #[test]
 fn every_route_is_documented_and_every_documented_route_is_there() {
     let path = |request: &str| request.split([' ', '?']).nth(1).unwrap_or_default().to_owned();
-    let rows = table("The API");
+    let rows = table("README.md", "The API");
     let documented: BTreeSet<String> =
         rows.iter().flat_map(|row| quoted(&row[0])).map(|request| path(&request)).collect();
     let known = ROUTES.iter().map(|route| route.path.to_owned()).collect();
@@ -70,7 +76,7 @@ fn every_dependency_has_a_row_with_a_reason() {
             None => {}
         }
     }
-    let rows = table("What it is built from");
+    let rows = table("README.md", "What it is built from");
     assert!(rows.iter().all(|row| row[1].len() > 10), "{rows:?}");
     let explained: BTreeSet<String> = rows.iter().flat_map(|row| quoted(&row[0])).collect();
     assert_eq!(explained, named);
@@ -84,7 +90,7 @@ fn every_command_is_documented_and_every_documented_command_is_there() {
         help.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
     let word = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
     let known: BTreeSet<String> = indented.map(word).filter(|command| command != "help").collect();
-    let rows = table("At a shell");
+    let rows = table("README.md", "At a shell");
     let commands = rows.iter().take_while(|row| row[0] != "command");
     let documented = commands.flat_map(|row| quoted(&row[0])).map(|call| word(&call)).collect();
     assert_eq!(known, documented);

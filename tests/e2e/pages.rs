@@ -75,6 +75,17 @@ fn the_way_from_nothing_to_a_restored_database() {
     assert!(downloaded.contains("guest 1000\n"), "{outcome}");
 }
 
+#[test]
+fn the_settings_are_asked_about_as_the_configuration_page_says() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let script = tested_blocks("docs/configuration.md").concat();
+    let outcome = Cli::shell(server, &store, &script).env("POSTGRES_DB", "app").run().succeeded();
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert!(lines.contains(&"7"), "{outcome}");
+    assert_eq!(lines.iter().filter(|line| line.contains("T03:00:00")).count(), 5, "{outcome}");
+}
+
 /// A backup of the database with these options, at a path.
 fn backed_up(server: &Cluster, database: &Database<'_>, options: &str, key: &str, to: &Path) {
     let store = Store::new();
