@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
+use lexopt::Arg;
+
 use crate::daemon::{self, DaemonError};
 use crate::process::{self, Signals};
 use crate::scheduler::{self, Arguments, USAGE};
@@ -31,6 +33,15 @@ pub fn run_command() -> ExitCode {
 
 /// The daemon: HTTP API, jobs, and the supervisor of go-cron.
 pub fn run_daemon() -> ExitCode {
+    match lexopt::Parser::from_env().next() {
+        Ok(None) => {}
+        Ok(Some(Arg::Long("help") | Arg::Short('h'))) => {
+            println!("{}", daemon::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Some(other)) => return refuse_call("error", &other.unexpected(), "backupgram-api --help"),
+        Err(error) => return refuse_call("error", &error, "backupgram-api --help"),
+    }
     process::keep_private();
     let started = logger::start_daemon("backupgram-api").map_err(DaemonError::from);
     match started.and_then(|()| daemon::run()) {
@@ -62,8 +73,14 @@ pub fn run_scheduler() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(1, &error),
         },
-        Err(error) => refuse(2, &format_args!("{error} (go-cron -h shows how to call it)")),
+        Err(error) => refuse_call("go-cron", &error, "go-cron -h"),
     }
+}
+
+/// A command line that makes no sense.
+fn refuse_call(name: &str, error: &lexopt::Error, help: &str) -> ExitCode {
+    logger::say_refusal(name, &format_args!("{error} ({help} shows how to call it)"));
+    ExitCode::from(2)
 }
 
 fn refuse(status: u8, reason: &impl Display) -> ExitCode {

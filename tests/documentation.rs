@@ -96,6 +96,25 @@ fn every_command_is_documented_and_every_documented_command_is_there() {
     assert_eq!(known, documented);
 }
 
+#[test]
+fn every_program_says_how_it_is_called() {
+    let programs = [
+        env!("CARGO_BIN_EXE_backupgram"),
+        env!("CARGO_BIN_EXE_backupgram-api"),
+        env!("CARGO_BIN_EXE_go-cron"),
+    ];
+    for program in programs {
+        let call = |argument: &str| Command::new(program).arg(argument).output().expect("run it");
+        let (asked, wrong) = (call("--help"), call("--no-such-option"));
+        let name = Path::new(program).file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        let help = String::from_utf8(asked.stdout).expect("UTF-8").to_lowercase();
+        assert!(asked.status.success() && help.contains(&format!("usage: {name}")), "{help}");
+        let error = String::from_utf8(wrong.stderr).expect("UTF-8");
+        assert!(error.contains("--no-such-option") && error.lines().count() == 1, "{error}");
+        assert_eq!(wrong.status.code(), Some(2), "{error}");
+    }
+}
+
 /// The pages for users, by their paths in the repository.
 fn pages() -> Vec<String> {
     let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("read docs");

@@ -6,13 +6,16 @@ use super::{Failure, Outcome, print};
 use crate::settings::{self, Reader, Variable};
 
 pub(super) const HELP: &str = "\
+backupgram check-env                           everything that is wrong
+backupgram check-env --print BACKUP_KEEP_DAYS  what this one is
+
 usage: backupgram check-env [--print NAME]
 
 Names everything that is wrong with the settings, a line each.
 
   --print NAME    print the effective value of one setting instead; secrets are refused
 
-example: backupgram check-env
+environment: every setting, which docs/configuration.md lists.
 
 exit status: 0 nothing is wrong; 1 something is; 2 wrong call.";
 

@@ -19,6 +19,9 @@ use crate::settings::{ApiSettings, Environment, Reader, SchedulerSettings, Stora
 use crate::{status, units};
 
 pub(super) const HELP: &str = "\
+backupgram health
+backupgram health --json
+
 usage: backupgram health [--json]
 
 Says in one line whether backups are being made: the scheduler and the API answer, the last run went well
@@ -27,7 +30,8 @@ last BACKUP_MAX_UNPROVEN_DAYS, if that is set.
 
   --json    for programs
 
-example: backupgram health
+environment: BACKUP_DIR, BACKUP_MAX_AGE_HOURS and BACKUP_MAX_UNPROVEN_DAYS; HEALTHCHECK_PORT is where the
+scheduler is asked; REST_API_ENABLE, REST_API_BIND and REST_API_PORT where the API is.
 
 exit status: 0 healthy; 1 not, or the settings are wrong; 2 wrong call.";
 

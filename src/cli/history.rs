@@ -14,6 +14,9 @@ use crate::terminal::Paint;
 use crate::units;
 
 pub(super) const HELP: &str = "\
+backupgram history
+backupgram history --limit 3 --json
+
 usage: backupgram history [--json] [--limit N]
 
 Shows the last runs, the newest first: when they began, how they went, and who asked for them (the API,
@@ -22,7 +25,7 @@ the scheduler, or somebody on the command line).
   --limit N    at most N runs, 20 without it; the last 1000 are remembered
   --json       for programs
 
-example: backupgram history --limit 3
+environment: BACKUP_DIR says where the backups are, TZ in which zone times are.
 
 exit status: 0 shown, whatever the results; 1 they cannot be read; 2 wrong call.";
 

@@ -12,6 +12,11 @@ use crate::terminal::Paint;
 use crate::units;
 
 pub(super) const HELP: &str = "\
+backupgram list
+backupgram list app
+backupgram list --cleanup-preview
+backupgram list --json
+
 usage: backupgram list [--json] [DATABASE]
        backupgram list --cleanup-preview [--json] [DATABASE]
 
@@ -22,7 +27,9 @@ Shows the backups, slot by slot, the newest first, and what the -latest pointers
                        that this frees
   --json               for programs
 
-example: backupgram list --cleanup-preview
+environment: BACKUP_DIR says where the backups are, TZ in which zone times are; for the preview,
+BACKUP_KEEP_* how long they stay, and POSTGRES_DB, POSTGRES_DB_AUTODISCOVER, POSTGRES_DB_EXCLUDE and
+POSTGRES_CLUSTER of which databases.
 
 exit status: 0 shown, also when there is nothing; 1 the directory or the settings cannot be used;
 2 wrong call.";

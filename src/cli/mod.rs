@@ -33,7 +33,7 @@ struct Command {
     usage: &'static str,
     /// What it does, for the list of all commands.
     summary: &'static str,
-    /// Usage, flags, an example and the exit status.
+    /// Examples, usage, flags, what it reads of the environment, and the exit status.
     help: &'static str,
     run: fn(Parser) -> Outcome,
 }
@@ -124,7 +124,9 @@ usage: backupgram COMMAND [ARGUMENTS]
 ";
 
 const EPILOGUE: &str = "
-`backupgram help COMMAND` says more. Settings come from the environment.
+`backupgram help COMMAND` says more.
+environment: every setting comes from there; `backupgram check-env` says what is wrong with yours, and
+docs/configuration.md lists them. RUST_LOG (error, warn, info, debug) is how much is logged.
 exit status: 0 done; 1 failed; 2 wrong call; 75 another backup or restore is running;
 128 + N stopped by signal N.";
 
@@ -286,11 +288,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_says_how_it_is_called_shows_an_example_and_its_exit_status() {
+    fn every_command_shows_examples_first_and_says_its_usage_its_environment_and_its_exit_status() {
         for Command { name, usage, help, .. } in &COMMANDS {
-            assert!(help.starts_with(&format!("usage: backupgram {name}")), "{help}");
-            assert!(help.contains(&format!("\nexample: backupgram {name}")), "{help}");
-            assert!(help.contains("\nexit status: 0 "), "{help}");
+            let (examples, rest) = help.split_once("\n\n").unwrap();
+            let call = format!("backupgram {name}");
+            assert!(examples.lines().all(|line| line.starts_with(&call)), "{help}");
+            assert!(rest.starts_with(&format!("usage: {call}")), "{help}");
+            assert!(rest.contains("\nexit status: 0 "), "{help}");
+            let (_, environment) = rest.split_once("\nenvironment: ").unwrap();
+            for word in environment.split(|c: char| !c.is_ascii_uppercase() && c != '_' && c != '*') {
+                let is_known = |variable: &settings::Variable| match word.strip_suffix('*') {
+                    Some(prefix) => variable.name.starts_with(prefix),
+                    None => variable.name == word || word == "_FILE",
+                };
+                assert!(
+                    !word.contains('_') || settings::VARIABLES.iter().any(is_known),
+                    "{name} knows no {word}"
+                );
+            }
             assert!(help.lines().all(|line| line.len() <= 110), "{help}");
             let flags = usage.split(|c: char| !c.is_ascii_lowercase() && c != '-');
             for flag in flags.filter(|flag| flag.starts_with("--")) {

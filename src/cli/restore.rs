@@ -16,6 +16,12 @@ use crate::settings::{self, Reader, Storage};
 use crate::telegram::{Chat, TelegramSettings};
 
 pub(super) const HELP: &str = "\
+backupgram restore                                             choose one, at a terminal
+backupgram restore last/app-20260416-143000.sql.gz             into the database that it is of
+backupgram restore --keep-previous last/app-latest.sql.gz app  ... keeping what is there
+backupgram restore --dry-run /backups/other.dump app_copy      only see whether this would work
+backupgram restore --from-telegram 4521 app                    a backup that was sent to Telegram
+
 usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [FILE [TARGET]]
        backupgram restore --from-telegram ID [--chat CHAT] [FLAGS] [TARGET]
 
@@ -25,14 +31,17 @@ of a whole server, or of its roles, makes what is in it and replaces nothing.
 
   FILE               SLOT/NAME as `backupgram list` shows it, or the path of a dump
   TARGET             the database to replace or make; without it, the one that the backup is of
-  --from-telegram ID    fetch the backup of the message with this restore id
-  --chat CHAT        the chat that the message is in; without it, the first of TELEGRAM_CHAT_ID
+  --from-telegram ID
+                     fetch the backup of the message with this restore id
+  --chat CHAT        the chat that the message is in; without it, whichever of TELEGRAM_CHAT_ID has it
   --dry-run          check the backup, the server and the role, and say what would happen
   --keep-previous    keep the replaced database under another name
   --ignore-space     go on even where the server's disk seems to have too little room
   --yes, -y          do not ask
 
-example: backupgram restore last/app-20260416-143000.sql.gz app_copy
+environment: POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_PASSFILE_STORE say
+into which server; BACKUP_DIR where the backups are, BACKUP_ENCRYPTION_KEY what opens them; RESTORE_JOBS
+how many load at once; TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID and TELEGRAM_API_URL where --from-telegram looks.
 
 exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call;
 75 another backup or restore is running; 128 + N stopped by signal N.";

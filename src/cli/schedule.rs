@@ -14,6 +14,9 @@ use crate::schedule::{Schedule, rfc3339};
 const COUNT: usize = 5;
 
 pub(super) const HELP: &str = "\
+backupgram schedule '0 3 * * 1-5'
+backupgram schedule @daily --from 2026-04-16T14:30:00Z --count 3
+
 usage: backupgram schedule EXPRESSION [--from TIME] [--count N]
 
 Shows when a schedule comes next, one time a line, in the zone of TZ.
@@ -22,7 +25,7 @@ Shows when a schedule comes next, one time a line, in the zone of TZ.
   --from TIME    look from this time on instead of from now, such as 2026-04-16T14:30:00Z
   --count N      show N times, 5 without it
 
-example: backupgram schedule '0 3 * * 1-5'
+environment: TZ says in which zone.
 
 exit status: 0 shown; 2 the schedule is none, or wrong call.";
 

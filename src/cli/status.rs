@@ -12,13 +12,16 @@ use crate::terminal::Paint;
 use crate::{status, units};
 
 pub(super) const HELP: &str = "\
+backupgram status
+backupgram status --json
+
 usage: backupgram status [--json]
 
 Shows how the last backup run went: as a whole, and each database.
 
   --json    for programs; null before the first run
 
-example: backupgram status
+environment: BACKUP_DIR says where the backups are, TZ in which zone times are.
 
 exit status: 0 shown, whatever the result (backupgram health judges it); 1 it cannot be read; 2 wrong call.";
 

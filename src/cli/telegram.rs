@@ -7,12 +7,14 @@ use crate::settings::Reader;
 use crate::telegram::{TelegramSettings, Trial, try_chats};
 
 pub(super) const HELP: &str = "\
+backupgram telegram test
+
 usage: backupgram telegram test
 
 Sends a message and a small document to each chat of TELEGRAM_CHAT_ID, and says for each whether they
 arrived, and what to do if not.
 
-example: backupgram telegram test
+environment: TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID, TELEGRAM_THREAD_ID and TELEGRAM_API_URL.
 
 exit status: 0 all chats have both; 1 one has not, or the settings are wrong; 2 wrong call;
 128 + N stopped by signal N.";

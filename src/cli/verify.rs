@@ -13,6 +13,10 @@ use crate::settings::{Reader, Storage};
 use crate::verify::{Verdict, Verifier};
 
 pub(super) const HELP: &str = "\
+backupgram verify                                   all backups
+backupgram verify last/app-latest.sql.gz            this one
+backupgram verify --restore last/app-latest.sql.gz  ... by restoring it into a server made for that
+
 usage: backupgram verify [--restore] [--json] [--all | SLOT/NAME...]
 
 Reads backups from end to end, without a database: the checksum, the decryption, the decompression,
@@ -24,7 +28,7 @@ and the dump itself, an archive by pg_restore. What came of it is remembered bes
                and count what comes out; this needs room for the database on the backup volume
   --json       for programs
 
-example: backupgram verify last/app-latest.sql.gz
+environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what opens them.
 
 exit status: 0 all are whole; 1 each one that is not is named; 2 wrong call; 75 another backup or
 restore is running, and --restore cannot; 128 + N stopped by signal N.";
