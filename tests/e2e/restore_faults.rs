@@ -13,8 +13,9 @@ const ROWS: u32 = 40_000;
 const TARGET: &str = "shaken";
 const KEY: &str = "k3y";
 
-/// Rounds, unless `BACKUPGRAM_E2E_ROUNDS` says how many.
-const ROUNDS: u32 = 12;
+/// Rounds, unless `BACKUPGRAM_E2E_ROUNDS` says how many, and those more in which each fault must have struck.
+const ROUNDS: usize = 10;
+const ROUNDS_MORE: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
@@ -52,6 +53,25 @@ const FAULTS: [Fault; 10] = [
 /// The options of a dump, and whether it is encrypted.
 const KINDS: [(&str, bool); 6] =
     [("-Z1", false), ("-Z zstd", true), ("-Fc", false), ("-Fc", true), ("-Ft", false), ("-Fd -j2", false)];
+
+impl Fault {
+    /// Which of [`KINDS`] it can strike.
+    fn kinds(self) -> &'static [usize] {
+        match self {
+            Self::ProgramKilled("pg_restore") => &[2, 3, 4, 5],
+            Self::ProgramKilled("gpg") => &[1, 3],
+            _ => &[0, 1, 2, 3, 4, 5],
+        }
+    }
+}
+
+/// How a round ended.
+struct Round {
+    /// Whether there was still something that the fault could strike.
+    struck: bool,
+    /// Whether the restore says that it has succeeded.
+    succeeded: bool,
+}
 
 /// MiB of the server's disk, and of what a full one has left: enough for an empty database, not for the rows.
 const DISK: u32 = 200;
@@ -111,45 +131,53 @@ impl Scene {
         cli.env("BACKUP_ENCRYPTION_KEY", KEY).env("RESTORE_JOBS", "2")
     }
 
-    /// Breaks a restore off, and answers whether it says that it has succeeded.
-    fn break_off(&self, backup: &str, fault: Fault, moment: Duration) -> bool {
+    /// The faults that can be had here: a full disk needs one of its own.
+    fn faults(&self) -> Vec<Fault> {
+        FAULTS.into_iter().filter(|fault| *fault != Fault::DiskFull || self.disk.is_some()).collect()
+    }
+
+    /// Breaks a restore off.
+    fn break_off(&self, backup: &str, fault: Fault, moment: Duration) -> Round {
         if fault == Fault::DaemonKilled {
-            self.kill_daemon(backup, moment);
-            return false;
+            return self.kill_daemon(backup, moment);
         }
-        let ballast = self.ballast(fault);
+        let ballast = (fault == Fault::DiskFull).then(|| self.fill_disk());
         let mut running = self.restore(backup).start();
         pass(moment, || running.poll().is_some());
-        self.strike(fault, &mut running);
+        let struck = running.poll().is_none() && self.strike(fault, &mut running);
         let outcome = running.wait();
         ballast.iter().for_each(|path| fs::remove_file(path).unwrap());
         println!("{outcome}");
-        outcome.status.is_some_and(|status| status.success())
+        Round { struck, succeeded: outcome.status.is_some_and(|status| status.success()) }
     }
 
-    /// Fills the server's disk, if that is what is to go wrong and there is a disk to fill.
-    fn ballast(&self, fault: Fault) -> Option<PathBuf> {
-        self.disk.as_ref().filter(|_| fault == Fault::DiskFull)?;
+    /// Fills the server's disk with a file.
+    fn fill_disk(&self) -> PathBuf {
         let base = self.server.data().join("base");
         let status = nix::sys::statvfs::statvfs(&base).unwrap();
         let free = status.blocks_available() * status.fragment_size();
         let path = base.join("ballast");
         fs::write(&path, vec![1; usize::try_from(free - (LEFT << 20)).unwrap()]).unwrap();
-        Some(path)
+        path
     }
 
     /// Kills the daemon in the middle of a restore that it has started, and lets that come to its end.
-    fn kill_daemon(&self, backup: &str, moment: Duration) {
+    fn kill_daemon(&self, backup: &str, moment: Duration) -> Round {
         let plan = Plan::new(&self.server, &self.store).database(TARGET);
         let mut daemon = plan.env("BACKUP_ENCRYPTION_KEY", KEY).start();
         let job = daemon.start_restore(backup, TARGET);
-        pass(moment, || daemon.job(&job)["finished_at"].is_i64());
+        let mut seen = daemon.job(&job);
+        pass(moment, || {
+            seen = daemon.job(&job);
+            seen["finished_at"].is_i64()
+        });
         let family = Process::descendants(daemon.pid());
         daemon.signal(Signal::SIGKILL);
         daemon.wait(SOON);
         wait_until("what the daemon had started to end", LONG, || {
             !family.iter().any(|process| process.name != "go-cron" && process.is_alive())
         });
+        Round { struck: !seen["finished_at"].is_i64(), succeeded: seen["state"] == "succeeded" }
     }
 
     /// Waits until the server has ended the sessions of a restore that is dead: a rename that it has begun, it ends.
@@ -158,7 +186,8 @@ impl Scene {
         wait_until("the server to end its sessions", LONG, || self.server.sql("postgres", sessions) == "0");
     }
 
-    fn strike(&self, fault: Fault, running: &mut command::Running) {
+    /// Lets it happen, and answers whether there was something to strike.
+    fn strike(&self, fault: Fault, running: &mut command::Running) -> bool {
         let descendants = |pid: u32| Process::descendants(pid).into_iter();
         match fault {
             Fault::Killed => running.signal(Signal::SIGKILL),
@@ -167,12 +196,15 @@ impl Scene {
                 while running.poll().is_none() {
                     if let Some(process) = descendants(running.pid()).find(|process| process.works_as(name)) {
                         process.signal(Signal::SIGKILL);
-                        break;
+                        return true;
                     }
                 }
+                return false;
             }
             Fault::ProgramsKilled => {
-                descendants(running.pid()).for_each(|process| process.signal(Signal::SIGKILL));
+                let programs = Process::descendants(running.pid());
+                programs.iter().for_each(|process| process.signal(Signal::SIGKILL));
+                return !programs.is_empty();
             }
             Fault::ServerDown => {
                 self.server.stop();
@@ -185,6 +217,7 @@ impl Scene {
             }
             Fault::DiskFull | Fault::DaemonKilled => {}
         }
+        true
     }
 }
 
@@ -195,13 +228,22 @@ fn a_restore_that_is_broken_off_anywhere_leaves_the_old_database_or_the_new_one(
     let scene = Scene::new();
     // All the while somebody reconnects in a loop.
     let insistent = scene.server.insist(TARGET, &[]);
+    let faults = scene.faults();
+    let mut not_struck = faults.clone();
     let (mut broken, mut replaced) = (0, 0);
-    for round in 0..rounds.unwrap_or(ROUNDS) {
-        let backup = moments.one_of(&[0, 1, 2, 3, 4, 5]);
-        let (fault, moment) = (moments.one_of(&FAULTS), moments.within(scene.undisturbed[backup]));
+    let rounds = rounds.unwrap_or(ROUNDS);
+    for round in 0..rounds + ROUNDS_MORE {
+        let fault = match not_struck.first() {
+            _ if round < rounds => faults[round % faults.len()],
+            Some(fault) => *fault,
+            None => break,
+        };
+        let backup = moments.one_of(fault.kinds());
+        let moment = moments.within(scene.undisturbed[backup]);
         let what = format!("round {round}: {:?} {fault:?} after {moment:?}", KINDS[backup]);
         println!("{what}");
-        let succeeded = scene.break_off(&scene.backups[backup], fault, moment);
+        let Round { struck, succeeded } = scene.break_off(&scene.backups[backup], fault, moment);
+        not_struck.retain(|left| !struck || *left != fault);
         scene.settle();
         let now = scene.server.dump(TARGET);
         let is_new = now == scene.new;
@@ -214,7 +256,8 @@ fn a_restore_that_is_broken_off_anywhere_leaves_the_old_database_or_the_new_one(
         }
     }
     println!("{broken} broken off, {replaced} replaced, {} reconnections", insistent.connections());
-    assert!(broken > 0, "no moment hit a restore; {replaced} went through");
+    assert!(not_struck.is_empty(), "{not_struck:?} never struck; {replaced} restores went through");
+    assert!(broken > 0);
     assert!(insistent.connections() > 0);
     scene.restore(&scene.backups[0]).run().succeeded();
     assert_eq!(scene.server.dump(TARGET), scene.new);
