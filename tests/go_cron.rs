@@ -530,6 +530,20 @@ fn a_run_outlives_a_go_cron_that_is_killed() {
 }
 
 #[test]
+fn a_crowd_of_connections_is_served_also_when_few_files_may_be_open_at_first() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 40 && exec \"$0\" \"$@\"", GO_CRON]);
+    let go_cron = GoCron::launch(&mut shell, &["-s", "@yearly"], free_port(), "true");
+    wait_for("the health port", || go_cron.connect().ok());
+    let _crowd: Vec<TcpStream> = (0..50).map(|_| go_cron.connect().unwrap()).collect();
+    assert_eq!(go_cron.ask("/").0, 200);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", go_cron.child.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+}
+
+#[test]
 fn as_pid_1_it_reaps_a_hundred_orphans_and_stops_on_term() {
     // Each leaves the run's group before the run ends, which would take it along otherwise.
     let orphan = "echo up >> up; await; cut -d\" \" -f4 /proc/$$/stat >> parents";

@@ -1,12 +1,12 @@
 //! The health port: answers every GET with the record of the runs.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
 
 use super::record::Record;
 use crate::http::error::ApiError;
-use crate::http::gate::limits::Limits;
+use crate::http::gate::limits::{self, Limits};
 use crate::http::gate::{Gate, Incoming, Service};
 use crate::http::message::{Body, Response};
 
@@ -18,8 +18,23 @@ const CONNECTIONS: usize = 64;
 /// # Errors
 /// When the port cannot be had, because another program has it for example.
 pub fn open(port: u16, record: Arc<Record>) -> io::Result<Gate> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-    Gate::open("health port", listener, Limits::of(CONNECTIONS), Arc::new(Health { record }))
+    let listener = listen(port)?;
+    limits::raise_descriptors();
+    let limits = Limits::of(CONNECTIONS.min(limits::connections()));
+    Gate::open("health port", listener, limits, Arc::new(Health { record }))
+}
+
+/// Listens on every address of the machine, by IPv6 and IPv4, or by IPv4 where there is nothing else.
+///
+/// # Errors
+/// When the port cannot be had.
+pub fn listen(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+        }
+        bound => bound,
+    }
 }
 
 struct Health {

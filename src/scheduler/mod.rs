@@ -4,7 +4,7 @@
 //! goes on ends in peace, so that a scheduler with another schedule can take over meanwhile.
 
 mod arguments;
-mod health_port;
+pub mod health_port;
 mod record;
 mod run;
 mod timer;

@@ -1,7 +1,7 @@
 //! Starts go-cron, ours or another, and asks it to make room.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -15,6 +15,7 @@ use crate::jobs::{Programs, remove_api_settings};
 use crate::logger;
 use crate::process::{Child, Reaper, for_each_line};
 use crate::schedule::Schedule;
+use crate::scheduler::health_port;
 use crate::settings::{Redactor, SchedulerSettings};
 
 /// Tells go-cron which process starts it again when it ends, and that it is to retire when that one is gone.
@@ -91,7 +92,7 @@ impl Starter {
     pub(super) fn wait_for_port(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
-            if self.health_port == 0 || TcpListener::bind((Ipv4Addr::UNSPECIFIED, self.health_port)).is_ok() {
+            if self.health_port == 0 || health_port::listen(self.health_port).is_ok() {
                 return true;
             }
             if Instant::now() >= deadline {

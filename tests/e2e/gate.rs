@@ -304,6 +304,24 @@ fn both_families_of_addresses_are_served() {
                 .any(|line| line.contains("GET /nothing 401") && line.ends_with(&format!(" {peer}")))
         });
     }
+    wait_until("the health port", SOON, || answers(daemon.health_port));
+    for address in ["[::1]", "127.0.0.1"] {
+        let mut line = Line::to(format!("{address}:{}", daemon.health_port));
+        line.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        line.answer().expect(200);
+    }
+}
+
+#[test]
+fn as_many_files_may_be_open_as_the_system_allows() {
+    let store = Store::new();
+    let plan = Plan::new(Cluster::shared(15), &store).database("mydb").limit("-S -n 100");
+    let daemon = plan.start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+    assert_ne!(words[3], "100", "{line}");
 }
 
 #[test]

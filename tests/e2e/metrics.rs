@@ -191,7 +191,7 @@ fn no_name_of_a_database_breaks_out_of_its_label() {
 fn a_connection_that_gets_no_slot_is_counted() {
     let store = Store::new();
     // So few that the gate has eight slots.
-    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").descriptors(120).start();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").limit("-n 120").start();
     let name = "mydb-20260416-030000.sql.gz";
     File::create(store.file("last", name)).unwrap().set_len(256 << 20).unwrap();
     let bearer = format!("Bearer {}", daemon.token);

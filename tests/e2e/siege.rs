@@ -24,10 +24,13 @@ struct Scale {
     idle: usize,
     dripping: usize,
     deaf: usize,
+    guessing: usize,
     half_closed: usize,
     resets: usize,
     /// The longest that a probe may wait.
     patience: Duration,
+    /// The longest that may lie between two probes, on average.
+    probed_every: Duration,
     /// The most resident memory, in KiB.
     memory: u64,
 }
@@ -37,9 +40,11 @@ const SHORT: Scale = Scale {
     idle: 300,
     dripping: 200,
     deaf: 150,
+    guessing: 100,
     half_closed: 100,
     resets: 1_000,
     patience: SOON,
+    probed_every: Duration::from_secs(1),
     memory: 64 << 10,
 };
 
@@ -51,16 +56,18 @@ const FULL: Scale = Scale {
     idle: 1_000,
     dripping: 500,
     deaf: 200,
+    guessing: 150,
     half_closed: 500,
     resets: 20_000,
     patience: Duration::from_millis(250),
+    probed_every: Duration::from_millis(200),
     memory: 24 << 10,
 };
 
 const JOB_EVERY: Duration = Duration::from_secs(3);
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// What the daemon is allowed, and cannot raise.
-const DESCRIPTORS: u32 = 256;
+const DESCRIPTORS: &str = "-n 256";
 
 #[derive(Default)]
 struct Measured {
@@ -85,19 +92,19 @@ struct Siege<'a> {
     jobs: Mutex<Vec<String>>,
 }
 
+fn is_full() -> bool {
+    std::env::var_os("BACKUPGRAM_SIEGE").is_some_and(|value| value == "full")
+}
+
 #[test]
 fn no_crowd_keeps_the_daemon_from_anything() {
-    let scale = if std::env::var_os("BACKUPGRAM_SIEGE").is_some_and(|value| value == "full") {
-        &FULL
-    } else {
-        &SHORT
-    };
+    let scale = if is_full() { &FULL } else { &SHORT };
     raise_descriptors();
     let store = Store::new();
     let server = Cluster::shared(15);
     let database = server.database("besieged");
     database.fill(100);
-    let daemon = Plan::new(server, &store).database(&database.name).descriptors(DESCRIPTORS).start();
+    let daemon = Plan::new(server, &store).database(&database.name).limit(DESCRIPTORS).start();
     large_backup(&store);
     daemon.back_up();
     let bearer = format!("Bearer {}", daemon.token);
@@ -130,11 +137,12 @@ fn no_crowd_keeps_the_daemon_from_anything() {
 fn no_crowd_keeps_the_health_port_from_anything() {
     raise_descriptors();
     let store = Store::new();
-    let daemon = Plan::new(Cluster::shared(15), &store).database("app").descriptors(DESCRIPTORS).start();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("app").limit(DESCRIPTORS).start();
     wait_until("the health port", SOON, || answers(daemon.health_port));
     let scheduler = daemon.schedulers().remove(0);
     let probes = vec![("the health port", request("GET", "/", &[], None))];
-    let siege = Siege::new(&daemon, &BRIEF, (scheduler.pid, daemon.health_port), probes);
+    let scale = if is_full() { &FULL } else { &BRIEF };
+    let siege = Siege::new(&daemon, scale, (scheduler.pid, daemon.health_port), probes);
     siege.stand(|| {
         siege.attack();
         siege.end();
@@ -197,9 +205,14 @@ impl<'a> Siege<'a> {
             let now = self.gauge();
             now.1 <= threads && now.2 <= descriptors
         });
+        let most = self.status("VmHWM:");
+        if most > self.scale.memory {
+            self.violation(format!("{most} KiB of memory at one time"));
+        }
         println!(
-            "threads and descriptors are back at {threads} and {descriptors} after {:.1?}",
-            begun.elapsed()
+            "threads and descriptors are back at {threads} and {descriptors} after {:.1?}; {:.1} MiB at most",
+            begun.elapsed(),
+            most as f64 / 1024.0
         );
     }
 
@@ -225,6 +238,7 @@ impl<'a> Siege<'a> {
         self.phase("idle connections", |end| self.idle(end));
         self.phase("one byte a second", |end| self.drip(end));
         self.phase("readers of nothing", |end| self.deaf(end));
+        self.phase("guesses of the token", |end| self.guess(end));
         self.phase("half-closed", |end| self.half_closed(end));
         self.phase("connect and reset", |_| self.reset(scale.resets));
         self.phase("all of them at once", |end| {
@@ -235,6 +249,7 @@ impl<'a> Siege<'a> {
                     scope.spawn(move || self.idle(end)),
                     scope.spawn(move || self.drip(end)),
                     scope.spawn(move || self.deaf(end)),
+                    scope.spawn(move || self.guess(end)),
                     scope.spawn(move || self.half_closed(end)),
                     scope.spawn(move || self.reset(scale.resets / 4)),
                 ];
@@ -247,7 +262,8 @@ impl<'a> Siege<'a> {
     /// Runs an attack until its end at least, and prints a line about it.
     fn phase(&self, name: &str, attack: impl FnOnce(Instant) -> usize) {
         *self.measured.lock().unwrap() = Measured::default();
-        let end = Instant::now() + self.scale.time;
+        let begun = Instant::now();
+        let end = begun + self.scale.time;
         let done = attack(end);
         thread::sleep(end.saturating_duration_since(Instant::now()));
         let measured = std::mem::take(&mut *self.measured.lock().unwrap());
@@ -261,6 +277,10 @@ impl<'a> Siege<'a> {
         );
         if measured.memory > self.scale.memory {
             self.violation(format!("{name}: {} KiB of memory", measured.memory));
+        }
+        let least = begun.elapsed().div_duration_f64(self.scale.probed_every) * self.probes.len() as f64;
+        if f64::from(measured.probes) < least {
+            self.violation(format!("{name}: {} probes, and not {least:.0}", measured.probes));
         }
     }
 
@@ -338,13 +358,14 @@ impl<'a> Siege<'a> {
 
     /// The resident memory in KiB, the threads and the descriptors.
     fn gauge(&self) -> (u64, u64, u64) {
-        let pid = self.pid;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
-            line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
-        };
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("it is there").count();
-        (number("VmRSS:"), number("Threads:"), descriptors as u64)
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("it is there").count();
+        (self.status("VmRSS:"), self.status("Threads:"), descriptors as u64)
+    }
+
+    /// A number of the process' status.
+    fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it is there");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
     }
 }

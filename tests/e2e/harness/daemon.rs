@@ -28,7 +28,7 @@ pub struct Plan<'s> {
     store: &'s Store,
     env: BTreeMap<String, String>,
     first: bool,
-    descriptors: Option<u32>,
+    limit: Option<&'static str>,
 }
 
 impl<'s> Plan<'s> {
@@ -45,7 +45,7 @@ impl<'s> Plan<'s> {
         ] {
             env.insert(key.to_owned(), value);
         }
-        Self { store, env, first: false, descriptors: None }
+        Self { store, env, first: false, limit: None }
     }
 
     /// Sets a variable.
@@ -71,22 +71,22 @@ impl<'s> Plan<'s> {
         self
     }
 
-    /// Allows it so many open files, and no more if it asks.
-    pub fn descriptors(mut self, count: u32) -> Self {
-        self.descriptors = Some(count);
+    /// Starts it under this limit, in the words of the shell's `ulimit`.
+    pub fn limit(mut self, limit: &'static str) -> Self {
+        self.limit = Some(limit);
         self
     }
 
     fn command(&self) -> Command {
-        match (self.first, self.descriptors) {
+        match (self.first, self.limit) {
             (true, _) => {
                 let mut command = Command::new("unshare");
                 command.args(["--pid", "--fork", "--mount-proc", "--kill-child", PROGRAM]);
                 command
             }
-            (false, Some(count)) => {
+            (false, Some(limit)) => {
                 let mut command = Command::new("/bin/sh");
-                command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), PROGRAM]);
+                command.args(["-c", &format!("ulimit {limit} && exec \"$0\""), PROGRAM]);
                 command
             }
             (false, None) => Command::new(PROGRAM),

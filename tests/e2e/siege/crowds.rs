@@ -116,13 +116,29 @@ impl Siege<'_> {
         })
     }
 
+    /// They try one token after another.
+    pub(super) fn guess(&self, end: Instant) -> usize {
+        self.crowd(self.scale.guessing, end, Duration::from_millis(100), |stream, number, turns| {
+            if turns > 1 && has_ended(stream) == Turn::Ends {
+                return Turn::Ends;
+            }
+            let token = format!("Authorization: Bearer {number}-{turns}");
+            write(stream, format!("GET /status HTTP/1.1\r\nHost: a\r\n{token}\r\n\r\n").as_bytes())
+        })
+    }
+
     /// They say all that they have to say, or half of it, and wait.
     pub(super) fn half_closed(&self, end: Instant) -> usize {
-        let said = ["", "GET /healthz HT", "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"];
+        let said = [
+            "",
+            "GET /healthz HT",
+            "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST /backup HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{",
+        ];
         self.crowd(self.scale.half_closed, end, Duration::from_millis(500), |stream, number, turns| {
             match turns {
                 1 => {
-                    write(stream, said[number % 3].as_bytes());
+                    write(stream, said[number % said.len()].as_bytes());
                     let _ = stream.shutdown(Shutdown::Write);
                     Turn::Stays
                 }
@@ -201,6 +217,9 @@ fn malformed() -> Vec<Vec<u8>> {
     ] {
         requests.push(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
     }
+    // More of a body than was announced is another request.
+    requests
+        .push(format!("POST /backup HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{}", "{".repeat(100)));
     let mut lines = Vec::new();
     for line in [" /healthz HTTP/1.1", "GET /healthz", "GET /\u{e9} HTTP/1.1", "PRI * HTTP/2.0", "* * *"] {
         lines.push(with_line(line));
