@@ -28,7 +28,7 @@ Says in one line whether backups are being made: the scheduler and the API answe
 and is not older than BACKUP_MAX_AGE_HOURS, and each of its databases has been proven by a restore in the
 last BACKUP_MAX_UNPROVEN_DAYS, if that is set.
 
-  --json    for programs
+  --json    for programs, with the last restore proof of each database
 
 environment: BACKUP_DIR, BACKUP_MAX_AGE_HOURS and BACKUP_MAX_UNPROVEN_DAYS; HEALTHCHECK_PORT is where the
 scheduler is asked; REST_API_ENABLE, REST_API_BIND and REST_API_PORT where the API is.
@@ -61,14 +61,10 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     .into_iter()
     .filter_map(Result::err)
     .collect();
-    say(&problems, as_json)
-}
-
-fn say(problems: &[String], as_json: bool) -> Outcome {
     let healthy = problems.is_empty();
     let words = if healthy { "healthy".to_owned() } else { format!("unhealthy: {}", problems.join("; ")) };
     match as_json {
-        true => print(&json!({"healthy": healthy, "problems": problems}).to_string()),
+        true => print(&json!({"healthy": healthy, "problems": problems, "verified": proofs}).to_string()),
         false => print(&words),
     }
     if healthy { Ok(()) } else { Err(Failure { status: 1, lines: Vec::new() }) }

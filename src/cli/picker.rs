@@ -36,10 +36,10 @@ pub(super) fn choose(
         }
     };
     let file = format!("{}/{}", entry.slot, entry.name);
-    let Some(database) = entry.database.as_ref() else { return Ok((file, None)) };
-    let target = answer_to(questions, &format!("into which database? [{database}]: "))?;
+    let own = entry.database.as_ref().map(|name| format!("[{name}]: ")).unwrap_or_default();
+    let target = answer_to(questions, &format!("into which database? {own}"))?;
     match target.as_str() {
-        "" => Ok((file, Some(database.clone()))),
+        "" => Ok((file, entry.database.clone())),
         name => DatabaseName::parse(name)
             .map(|name| (file, Some(name)))
             .map_err(|error| Failure::new(format!("TARGET {error}"))),

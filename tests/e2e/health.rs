@@ -83,7 +83,7 @@ fn a_fresh_daemon_is_healthy_before_and_after_its_first_backup() {
     healthy(check(&daemon));
     healthy(script(&daemon));
     let outcome = check(&daemon).args(["--json"]).run().succeeded();
-    assert_eq!(outcome.stdout, "{\"healthy\":true,\"problems\":[]}\n");
+    assert_eq!(outcome.stdout, "{\"healthy\":true,\"problems\":[],\"verified\":{}}\n");
     // There is none yet, and no time left for it.
     unhealthy(check(&daemon).env("BACKUP_MAX_AGE_HOURS", "0"), &["no backup has been made"]);
     daemon.back_up();

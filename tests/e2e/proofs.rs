@@ -174,7 +174,9 @@ fn a_proof_is_shown_wherever_backups_are_and_health_can_ask_for_it() {
         (&verified["by"], &verified["rows"], &verified["file"]),
         (&json!("restore"), &json!(60), &json!(file))
     );
-    health("3").run().succeeded();
+    let healthy = health("3").args(["--json"]).run().succeeded();
+    let healthy: Value = serde_json::from_str(&healthy.stdout).unwrap();
+    assert_eq!(&healthy["verified"][&database.name], verified);
     let table = Cli::new(server, &store).args(["list"]).run().succeeded();
     assert!(table.stdout.contains("restored "), "{table}");
 

@@ -186,6 +186,15 @@ fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced(
     assert_eq!(server.dump(&copy), good);
     server.sql("postgres", &format!("DROP DATABASE {copy}"));
 
+    // A dump of unknown origin does not say which database it is of.
+    let foreign = store.file("last", "foreign.dump");
+    std::fs::copy(store.file("last", &store.newest("last")), &foreign).unwrap();
+    let mut running = start(&["restore", "--dry-run"]);
+    running.answer("restore which one? 1 to 3: ", "1");
+    running.answer("into which database? ", &copy);
+    assert!(running.wait().contains(&copy));
+    std::fs::remove_file(foreign).unwrap();
+
     let mut running = start(&["restore"]);
     running.answer("restore which one? 1 to 2: ", "\x04");
     assert_eq!(running.end().0, Some(1), "the end of the input is no answer");
