@@ -544,6 +544,13 @@ fn a_crowd_of_connections_is_served_also_when_few_files_may_be_open_at_first() {
 }
 
 #[test]
+fn a_run_that_a_real_time_signal_ends_has_failed_and_the_next_one_comes() {
+    let go_cron = GoCron::start(&["-s", "@every 1s"], "echo run >>\"$DIR/runs\"; kill -34 $$");
+    go_cron.wait_for_lines("runs", 2);
+    assert_eq!(go_cron.ask("/").0, 503);
+}
+
+#[test]
 fn as_pid_1_it_reaps_a_hundred_orphans_and_stops_on_term() {
     // Each leaves the run's group before the run ends, which would take it along otherwise.
     let orphan = "echo up >> up; await; cut -d\" \" -f4 /proc/$$/stat >> parents";

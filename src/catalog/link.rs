@@ -170,4 +170,16 @@ mod tests {
         assert_eq!(fs::read_to_string(daily.join("taken-20260416/toc.dat")).unwrap(), "new");
         assert_eq!(fs::read_dir(backups.partial()).unwrap().count(), 0);
     }
+
+    #[test]
+    fn what_cannot_be_linked_is_copied_with_its_time() {
+        let (from, to) = (tempfile::tempdir_in("/dev/shm").unwrap(), tempfile::tempdir().unwrap());
+        let (from, to) = (from.path().join("a"), to.path().join("b"));
+        fs::write(&from, "whole").unwrap();
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        File::options().write(true).open(&from).unwrap().set_modified(time).unwrap();
+        link_file(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"whole");
+        assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), time);
+    }
 }
