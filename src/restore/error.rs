@@ -68,6 +68,8 @@ pub enum RestoreError {
     Convert(io::Error),
     /// The loaded database could not take the target's name.
     Swap(DatabaseName, String),
+    /// The loaded databases of a server could not take their names.
+    Names(String),
     /// The note about the scratch database cannot be kept.
     Journal(io::Error),
     /// There are no random numbers.
@@ -129,6 +131,7 @@ impl fmt::Display for RestoreError {
             Self::Feed(error) => write!(f, "psql stopped reading: {error}"),
             Self::Convert(error) => write!(f, "pg_restore stopped reading: {error}"),
             Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
+            Self::Names(error) => write!(f, "cannot give the databases their names: {error}"),
             Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
             Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
             Self::Declined => f.write_str("nothing was restored"),

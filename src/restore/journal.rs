@@ -74,10 +74,10 @@ struct Left {
     comment: Option<String>,
 }
 
-/// Ends the sessions of one restore, which carry its scratch database's name, and counts them.
+/// Ends the sessions that carry a name, or begin with it, and counts them.
 const END_SESSIONS: &str = "
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE application_name = :'name' AND pid <> pg_backend_pid();
+    WHERE starts_with(application_name, :'name') AND pid <> pg_backend_pid();
 ";
 
 impl Journal {
@@ -120,18 +120,18 @@ impl Journal {
         directory.root().join(format!("{PREFIX}{}.json", self.tag))
     }
 
-    /// Waits until the server has ended whatever a killed psql of this restore was doing: it finishes the
+    /// What a session that renames its databases is called. All others carry the scratch database's name.
+    pub fn renamer(&self) -> String {
+        format!("{} renames", self.scratch())
+    }
+
+    /// Waits until the server has ended whatever a killed psql was doing that renames databases: it finishes the
     /// order that it is at before it notices that nobody listens.
-    pub fn settle(&self, client: &Client) -> Result<(), DatabaseError> {
-        let deadline = Instant::now() + SETTLE_TIME;
-        let name = self.scratch();
-        loop {
-            let output = client.clean_up(END_SESSIONS, &[("name", name.as_str())])?;
-            if output.stdout.trim_ascii() == b"0" || Instant::now() >= deadline {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn settle_renames(&self, client: &Client) -> Result<(), DatabaseError> {
+        settle(client, &self.renamer())
     }
 
     /// Drops the databases of this restore that are still there, and forgets it.
@@ -139,7 +139,7 @@ impl Journal {
     /// # Errors
     /// When one cannot be dropped; it is not forgotten then.
     pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
-        self.settle(client)?;
+        settle(client, self.scratch().as_str())?;
         let left: Vec<Left> = client.ask_regardless(LEFT, &[("tag", &self.tag)])?;
         let mut failure = None;
         for left in &left {
@@ -171,6 +171,18 @@ impl Journal {
             true => Ok(journal),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore")),
         }
+    }
+}
+
+/// Ends the sessions whose names begin so, and waits until they are gone.
+fn settle(client: &Client, name: &str) -> Result<(), DatabaseError> {
+    let deadline = Instant::now() + SETTLE_TIME;
+    loop {
+        let output = client.clean_up(END_SESSIONS, &[("name", name)])?;
+        if output.stdout.trim_ascii() == b"0" || Instant::now() >= deadline {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -10,6 +10,7 @@ mod preflight;
 mod properties;
 mod providing;
 mod psql;
+mod rename;
 mod scratch;
 mod source;
 mod swap;

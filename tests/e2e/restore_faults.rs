@@ -264,3 +264,24 @@ fn a_restore_that_is_broken_off_anywhere_leaves_the_old_database_or_the_new_one(
     scene.server.assert_no_scratch_database_is_left();
     assert!(scene.store.partial().is_empty(), "{:?}", scene.store.partial());
 }
+
+#[test]
+fn whoever_has_found_the_scratch_database_does_not_hold_the_exchange_up() {
+    let (server, store) = (Cluster::start(15), Store::new());
+    let database = server.database("visited");
+    database.fill(10);
+    let gate = database.gate();
+    let before = database.dump();
+    Cli::backup(&server, &store, &database.name).run().succeeded();
+    database.sql("DELETE FROM orders");
+    let file = format!("last/{}", store.only("last"));
+    gate.shut();
+    let intruder = server.intrude();
+    let running = Cli::restore(&server, &store, &file).start();
+    wait_until("somebody to be in the scratch database", LONG, || server.intruders() == "1");
+    gate.open();
+    running.wait().succeeded();
+    assert!(intruder.connections() > 0);
+    assert_eq!(database.dump(), before);
+    server.assert_no_scratch_database_is_left();
+}

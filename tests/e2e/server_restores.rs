@@ -175,6 +175,24 @@ fn a_killed_restore_of_a_server_leaves_no_database() {
 }
 
 #[test]
+fn whoever_has_found_the_databases_of_a_server_that_comes_back_does_not_hold_their_naming_up() {
+    let (server, store) = (Cluster::start(15), Store::new());
+    let databases = ["first", "second"].map(|name| server.database_named(name));
+    databases.iter().for_each(|database| database.fill(5));
+    let gate = databases[1].gate();
+    let (file, before) = (dumped(&server, &store, "-Z0"), contents(&server));
+    server.sql("postgres", "DROP DATABASE first; DROP DATABASE second");
+    gate.shut();
+    let intruder = server.intrude();
+    let running = Cli::restore(&server, &store, &file).start();
+    wait_until("somebody to be in both databases", LONG, || server.intruders() == "2");
+    gate.open();
+    running.wait().succeeded();
+    assert!(intruder.connections() >= 2);
+    assert_eq!(contents(&server), before);
+}
+
+#[test]
 fn a_database_with_one_of_our_names_that_is_not_ours_is_not_dropped() {
     let (server, store) = (Cluster::start(15), Store::new());
     let database = server.database_named("app");

@@ -11,11 +11,13 @@ use std::fmt::{self, Write as _};
 use super::RestoreError;
 use super::journal::{Journal, MARK};
 use super::psql::Psql;
+use super::rename::Renaming;
 use super::source::Checked;
 use crate::catalog::DatabaseName;
 use crate::content::Keys;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};
+use crate::process::ProgramError;
 use crate::progress::Progress;
 use crate::sql::{Edited, Editor};
 use crate::units;
@@ -299,23 +301,18 @@ impl ClusterLoad<'_> {
             }
         }
         orders.extend(b"COMMIT;\n");
-        // The answer may have been lost on the way after the server had carried the orders out.
-        match self.client.execute(orders, &[]) {
-            Err(_) if self.are_named(staged, journal)? => Ok(()),
-            named => named.map(drop).map_err(RestoreError::from),
-        }
+        let databases = staged.iter().map(|(_, staged)| staged).collect();
+        let renaming = Renaming { client: self.client, journal, databases, orders: &orders };
+        renaming.run(|client| are_named(client, staged)).map_err(|error| match error {
+            error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
+            error => RestoreError::Names(error.to_string()),
+        })
     }
+}
 
-    /// Whether no database has its staged name any more, asked even after a stop signal.
-    fn are_named(
-        &self,
-        staged: &[(DatabaseName, DatabaseName)],
-        journal: &Journal,
-    ) -> Result<bool, DatabaseError> {
-        let client = self.client.signed("backupgram");
-        journal.settle(&client)?;
-        let names: Vec<String> = staged.iter().map(|(_, staged)| literal(staged.as_str())).collect();
-        let sql = format!("SELECT count(*) FROM pg_database WHERE datname IN ({});", names.join(", "));
-        Ok(client.ask_regardless::<u64>(&sql, &[])? == 0)
-    }
+/// Whether no database has its staged name any more, asked even after a stop signal.
+fn are_named(client: &Client, staged: &[(DatabaseName, DatabaseName)]) -> Result<bool, DatabaseError> {
+    let names: Vec<String> = staged.iter().map(|(_, staged)| literal(staged.as_str())).collect();
+    let sql = format!("SELECT count(*) FROM pg_database WHERE datname IN ({});", names.join(", "));
+    Ok(client.ask_regardless::<u64>(&sql, &[])? == 0)
 }

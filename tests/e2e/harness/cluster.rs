@@ -1,5 +1,6 @@
 //! Real PostgreSQL servers: one shared per major version, and private ones for the tests that break theirs.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -272,6 +273,42 @@ impl Cluster {
         Insistent { stop, connections, thread: Some(thread) }
     }
 
+    /// Somebody who stays in every scratch database that there is, and comes back when sent away, until the value is
+    /// dropped.
+    pub fn intrude(&self) -> Insistent {
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (over, count) = (Arc::clone(&stop), Arc::clone(&connections));
+        let scratch = "SELECT datname FROM pg_database WHERE datname LIKE '\\_backupgram\\_scratch\\_%'";
+        let mut look = self.client_program("psql", "postgres");
+        look.args(["-X", "-A", "-t", "-c", scratch]).stdin(Stdio::null()).stderr(Stdio::null());
+        let mut stay = self.client_program("psql", "postgres");
+        stay.args(["-X", "-c", "SELECT pg_sleep(600)"]);
+        stay.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let thread = std::thread::spawn(move || {
+            let mut sessions: HashMap<String, Child> = HashMap::new();
+            while !over.load(Ordering::Relaxed) {
+                sessions.retain(|_, psql| psql.try_wait().expect("ask for psql").is_none());
+                let names = look.output().expect("start psql").stdout;
+                for name in String::from_utf8_lossy(&names).lines() {
+                    sessions.entry(name.to_owned()).or_insert_with(|| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                        stay.env("PGDATABASE", name).spawn().expect("start psql")
+                    });
+                }
+            }
+            for mut psql in sessions.into_values() {
+                let _ = psql.kill();
+                let _ = psql.wait();
+            }
+        });
+        Insistent { stop, connections, thread: Some(thread) }
+    }
+
+    /// How many sessions of [`Cluster::intrude`] there are.
+    pub fn intruders(&self) -> String {
+        self.sql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'")
+    }
+
     /// Whether a database of this name exists.
     pub fn has_database(&self, name: &str) -> bool {
         self.databases().iter().any(|database| database == name)
@@ -397,7 +434,7 @@ pub struct Insistent {
 }
 
 impl Insistent {
-    /// How often it was let in and heard out.
+    /// How often it was let in and heard out; one that intrudes, how often it has tried.
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
