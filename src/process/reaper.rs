@@ -301,6 +301,11 @@ impl Signaller {
         self.shared.lock().get(&self.pid).is_some_and(|entry| entry.serial == self.serial)
     }
 
+    /// Whether it is that child's.
+    pub fn is_of(&self, child: &Child) -> bool {
+        self.serial == child.signaller.serial
+    }
+
     /// Sends `signal` to the group that the caller has made this child the leader of, when what is left of that
     /// group shall outlive the child and it was therefore not started by [`Reaper::spawn_group`].
     pub fn signal_own_group(&self, signal: Signal) -> bool {

@@ -140,6 +140,16 @@ impl Runner {
         Ok(child)
     }
 
+    /// Lets a program that runs go on when a stop signal comes.
+    ///
+    /// # Errors
+    /// When one has come.
+    pub fn spare(&self, child: &Child) -> Result<(), Interrupted> {
+        let mut state = self.stop.lock();
+        state.running.retain(|running| !running.is_of(child));
+        state.signal.map_or(Ok(()), |signal| Err(Interrupted(signal)))
+    }
+
     /// Runs a program to its end with `input` as its standard input.
     ///
     /// # Errors

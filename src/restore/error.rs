@@ -12,7 +12,7 @@ use crate::sql::Refusal;
 use crate::telegram::FetchError;
 use crate::units;
 
-/// Why a restore failed. The target is as it was.
+/// Why a restore failed. The target is as it was, unless something else stands there.
 #[derive(Debug)]
 pub enum RestoreError {
     /// Another run holds the lock.
@@ -70,6 +70,9 @@ pub enum RestoreError {
     Swap(DatabaseName, String),
     /// The loaded databases of a server could not take their names.
     Names(String),
+    /// What a dump of a server holds for a database that every server has could not be committed, when the others had
+    /// their names. All else stays.
+    Late(DatabaseName, String),
     /// The note about the scratch database cannot be kept.
     Journal(io::Error),
     /// There are no random numbers.
@@ -132,6 +135,9 @@ impl fmt::Display for RestoreError {
             Self::Convert(error) => write!(f, "pg_restore stopped reading: {error}"),
             Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
             Self::Names(error) => write!(f, "cannot give the databases their names: {error}"),
+            Self::Late(name, error) => {
+                write!(f, "all of it is restored but what the dump holds for database {name}: {error}")
+            }
             Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
             Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
             Self::Declined => f.write_str("nothing was restored"),

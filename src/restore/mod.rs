@@ -302,7 +302,7 @@ impl Run<'_> {
         if let Err(error) = journal.end(&self.directory, &self.client) {
             log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
         }
-        if loaded.is_err() && !made.is_empty() {
+        if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !made.is_empty() {
             match made.undo(&self.client) {
                 Ok(()) => log::info!("taken away again: {made}"),
                 Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),

@@ -2,14 +2,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{ChildStdin, Stdio};
+use std::thread;
 
+use crossbeam_channel::{Receiver, bounded};
 use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use crate::backup::hexadecimal;
 use crate::postgres::{Client, Version, WRITES};
-use crate::process::{Child, Listener, ProgramError, Runner};
+use crate::process::{Child, Interrupted, Listener, ProgramError, Runner, for_each_line};
 
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
 const PREAMBLE: usize = 8 * 1024;
@@ -36,6 +38,32 @@ pub struct Psql {
     runner: Runner,
     /// By what it can be told to obey commands of its own again; none where it cannot be kept from it.
     key: Option<String>,
+    answers: Option<Answers>,
+    outlasts_signals: bool,
+}
+
+/// What a psql prints that was asked.
+#[derive(Debug)]
+struct Answers {
+    /// What a line begins with that is an answer. No dump knows it.
+    mark: String,
+    /// Ends with psql's output.
+    lines: Receiver<String>,
+}
+
+impl Answers {
+    fn listen(output: impl Read + Send + 'static) -> Result<Self, RestoreError> {
+        let (mark, (told, lines)) = (random_key()?, bounded(1));
+        let prefix = mark.clone();
+        thread::spawn(move || {
+            for_each_line(output, |line| {
+                if let Some(answer) = line.trim().strip_prefix(&prefix) {
+                    let _ = told.try_send(answer.to_owned());
+                }
+            });
+        });
+        Ok(Self { mark, lines })
+    }
 }
 
 impl Psql {
@@ -45,6 +73,18 @@ impl Psql {
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
     pub fn start(client: &Client, is_trial: bool, runner: &Runner) -> Result<Self, RestoreError> {
+        Self::spawn(client, is_trial, runner, Stdio::null())
+    }
+
+    /// The same, but it can be asked.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_answering(client: &Client, is_trial: bool, runner: &Runner) -> Result<Self, RestoreError> {
+        Self::spawn(client, is_trial, runner, Stdio::piped())
+    }
+
+    fn spawn(client: &Client, is_trial: bool, runner: &Runner, stdout: Stdio) -> Result<Self, RestoreError> {
         let key = match client.program_version("psql")?.knows_restrict() {
             true => Some(random_key()?),
             false => None,
@@ -55,10 +95,11 @@ impl Psql {
             command.args(["--set", "VERBOSITY=verbose"]);
         }
         command.env("PGOPTIONS", session_options());
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
         let (stdin, said) = (child.stdin.take(), Listener::start_without(child.stderr.take(), is_detail));
-        Ok(Self { child, stdin, said, runner: runner.clone(), key })
+        let answers = child.stdout.take().map(Answers::listen).transpose()?;
+        Ok(Self { child, stdin, said, runner: runner.clone(), key, answers, outlasts_signals: false })
     }
 
     /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
@@ -120,6 +161,35 @@ impl Psql {
         }
     }
 
+    /// Waits until it has carried out all that it was fed, and answers the value of a query.
+    ///
+    /// # Errors
+    /// When it has ended; [`Self::finish`] says why.
+    pub fn ask(&mut self, query: &str) -> Result<String, RestoreError> {
+        let ended = || RestoreError::Feed(ErrorKind::BrokenPipe.into());
+        let mark = self.answers.as_ref().map(|answers| answers.mark.clone()).ok_or_else(ended)?;
+        self.order(format!("SELECT '{mark}' || ({query});\n"))?;
+        let answer = self.answers.as_ref().and_then(|answers| answers.lines.recv().ok());
+        answer.ok_or_else(ended)
+    }
+
+    /// Has it run on when a stop signal comes.
+    ///
+    /// # Errors
+    /// When one has come.
+    pub fn outlast_signals(&mut self) -> Result<(), Interrupted> {
+        self.runner.spare(&self.child)?;
+        self.outlasts_signals = true;
+        Ok(())
+    }
+
+    /// Ends it, and takes back what it has not committed.
+    pub fn abandon(mut self) {
+        self.child.signaller().signal(Signal::SIGTERM);
+        drop(self.stdin.take());
+        self.child.wait();
+    }
+
     /// Waits for its end; `fed` is how it went with its input.
     ///
     /// # Errors
@@ -132,7 +202,9 @@ impl Psql {
         drop(self.stdin.take());
         let exit = self.child.wait();
         let said = self.said.finish();
-        self.runner.check().map_err(ProgramError::Interrupted)?;
+        if !self.outlasts_signals {
+            self.runner.check().map_err(ProgramError::Interrupted)?;
+        }
         match fed {
             // psql's own words say more than that it stopped reading.
             Err(RestoreError::Feed(_)) | Ok(()) if !exit.success() => {

@@ -48,7 +48,16 @@ fn fill(server: &Cluster) {
            ALTER DATABASE "Ünï""code'\" CONNECTION LIMIT 7;
            CREATE TABLE in_postgres AS SELECT 1 AS one"#,
     );
+    server.sql("template1", "CREATE TABLE in_template1 AS SELECT 1 AS one");
+    if server.major() >= 17 {
+        server.sql(
+            "postgres",
+            &format!("{ON_LOGIN} CREATE EVENT TRIGGER seen ON login EXECUTE FUNCTION see()"),
+        );
+    }
 }
+
+const ON_LOGIN: &str = "CREATE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';";
 
 /// A dump of the whole server: `SLOT/NAME`.
 #[track_caller]
@@ -93,6 +102,8 @@ fn a_whole_server_comes_back_on_an_empty_one_and_not_over_another(major: u32) {
 /// Takes away what [`fill`] has made.
 fn empty(server: &Cluster) {
     server.sql("postgres", "ALTER DATABASE template_of_ours IS_TEMPLATE false; DROP TABLE in_postgres");
+    server.sql("postgres", "DROP FUNCTION IF EXISTS see() CASCADE");
+    server.sql("template1", "DROP TABLE in_template1");
     for name in ["with everything", "Ünï\"code'\\", "template_of_ours"] {
         server.sql("postgres", &format!("DROP DATABASE {}", quoted(name)));
     }
@@ -123,8 +134,13 @@ fn a_restore_of_a_server_that_fails_anywhere_takes_back_what_it_has_made() {
         format!("{}\n{what}\n{}", &sql[..at], &sql[at..])
     };
     let first = |sql: &str, what: &str| sql.replacen("\nCREATE ROLE", &format!("\n{what}\nCREATE ROLE"), 1);
+    let before_own_table = |sql: &str, what: &str| {
+        let create = "\nCREATE TABLE public.in_postgres";
+        sql.replacen(create, &format!("\n{what}{create}"), 1)
+    };
     for (what, changed) in [
         ("division by zero", changed(&store, &file, |sql| last(sql, "SELECT 1/0;"))),
+        ("division by zero", changed(&store, &file, |sql| before_own_table(sql, "SELECT 1/0;"))),
         ("does not exist", changed(&store, &file, |sql| first(sql, "GRANT nobody TO \"odd 'role\";"))),
         ("does not write", changed(&store, &file, |sql| last(sql, &touch))),
         ("does not write", changed(&store, &file, |sql| first(sql, &touch))),
@@ -190,6 +206,62 @@ fn whoever_has_found_the_databases_of_a_server_that_comes_back_does_not_hold_the
     running.wait().succeeded();
     assert!(intruder.connections() >= 2);
     assert_eq!(contents(&server), before);
+}
+
+#[test]
+fn what_a_dump_holds_for_the_databases_of_every_server_is_in_them_when_the_others_have_their_names() {
+    let (server, store) = (Cluster::start(15), Store::new());
+    server.sql("postgres", "CREATE ROLE extra");
+    let database = server.database_named("app");
+    database.fill(5);
+    let gate = database.gate();
+    for name in ["postgres", "template1"] {
+        server.sql(name, "CREATE TABLE own AS SELECT 1 AS one; ALTER TABLE own OWNER TO extra");
+    }
+    let (file, whole) = (dumped(&server, &store, "-Z0"), State::of(&server));
+    server.sql("postgres", "DROP DATABASE app");
+    for name in ["postgres", "template1"] {
+        server.sql(name, "DROP TABLE own");
+    }
+    server.sql("postgres", "DROP ROLE extra");
+    let before = State::of(&server);
+    let waiting = |file: &Path| {
+        gate.shut();
+        let running = Cli::restore(&server, &store, file).start();
+        wait_until("the restore to reach the gate", LONG, || gate.is_waited_for(&server));
+        running
+    };
+
+    // Somebody takes the name.
+    let running = waiting(&store.path().join(&file));
+    server.sql("postgres", "CREATE DATABASE app TEMPLATE template0");
+    gate.open();
+    let outcome = running.wait().exited_with(1);
+    assert!(outcome.text().contains("cannot give the databases their names"), "{outcome}");
+    assert!(outcome.text().contains("taken away again: roles extra"), "{outcome}");
+    server.sql("postgres", "DROP DATABASE app");
+    assert_eq!(State::of(&server), before);
+
+    // The server ends the session that holds what is for `postgres`, while the names have to wait.
+    let ending = changed(&store, &file, |sql| {
+        let create = "\nCREATE TABLE public.own";
+        let at = sql.rfind(create).expect("the table of postgres");
+        format!("{}\nSET idle_in_transaction_session_timeout = 1500;{}", &sql[..at], &sql[at..])
+    });
+    let running = waiting(&ending);
+    let mut other = server.session("postgres");
+    other.run("BEGIN; LOCK pg_database IN SHARE MODE");
+    gate.open();
+    let ended = "SELECT (SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                         AND application_name LIKE '\\_backupgram%'),
+                        (SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres'
+                         AND state = 'idle in transaction' AND application_name LIKE '\\_backupgram%')";
+    wait_until("the server to end the session", LONG, || server.sql("template1", ended) == "1|0");
+    other.run("COMMIT");
+    let outcome = running.wait().exited_with(1);
+    assert!(outcome.text().contains("but what the dump holds for database postgres"), "{outcome}");
+    server.sql("postgres", "CREATE TABLE own AS SELECT 1 AS one; ALTER TABLE own OWNER TO extra");
+    assert_eq!(State::of(&server), whole);
 }
 
 #[test]

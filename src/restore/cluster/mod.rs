@@ -1,6 +1,7 @@
 //! Restores a dump of a whole server, or of its roles: what it makes must not be there yet, its databases get their
 //! names when all of them are in, and what was made by then is taken away again when anything fails.
 
+mod contents;
 mod editors;
 mod membership;
 mod order;
@@ -21,7 +22,8 @@ use crate::process::ProgramError;
 use crate::progress::Progress;
 use crate::sql::{Edited, Editor};
 use crate::units;
-use editors::{Databases, Own};
+use contents::Contents;
+use editors::Databases;
 use membership::Memberships;
 use survey::{Comment, Subject, Survey};
 
@@ -119,20 +121,17 @@ impl ClusterLoad<'_> {
         let staged: Vec<(DatabaseName, DatabaseName)> =
             survey.databases.iter().enumerate().map(|(at, name)| (name.clone(), staged_as(at))).collect();
         self.load_databases(backup, &staged)?;
-        let keeps_timeout = self.server.knows_transaction_timeout();
-        for database in &survey.of_every_server {
-            log::info!("loading what the dump holds for database {database}");
-            let client = self.client.of_database(database);
-            let mut psql = Psql::start(&client, self.is_trial(), &self.keys.runner)?;
-            let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
-            let fed = fed.and_then(|()| self.feed(backup, &mut psql, Own::new(database, keeps_timeout)));
-            let fed = fed.and_then(|()| psql.order("COMMIT;\n"));
-            psql.finish(fed)?;
-        }
+        let contents = survey.of_every_server.iter().map(|database| Contents::load(self, backup, database));
+        let mut contents = contents.collect::<Result<Vec<_>, _>>()?;
         let Some(journal) = self.journal else {
+            contents.into_iter().try_for_each(Contents::commit)?;
             return Ok(staged.into_iter().map(|(_, staged)| staged).chain(survey.of_every_server).collect());
         };
+        contents.iter_mut().try_for_each(Contents::outlast_signals).map_err(ProgramError::Interrupted)?;
         self.name(&staged, &survey, journal)?;
+        // The others, too, when one cannot be committed: what has its name stays.
+        let committed: Vec<_> = contents.into_iter().map(commit_late).collect();
+        committed.into_iter().collect::<Result<(), _>>()?;
         if !survey.databases.is_empty() {
             log::info!("databases made: {}", units::list(&survey.databases));
         }
@@ -308,6 +307,12 @@ impl ClusterLoad<'_> {
             error => RestoreError::Names(error.to_string()),
         })
     }
+}
+
+/// Commits what can no more be taken back with all else.
+fn commit_late(contents: Contents) -> Result<(), RestoreError> {
+    let database = contents.database().clone();
+    contents.commit().map_err(|error| RestoreError::Late(database, error.to_string()))
 }
 
 /// Whether no database has its staged name any more, asked even after a stop signal.

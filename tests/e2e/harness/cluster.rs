@@ -256,6 +256,11 @@ impl Cluster {
         Database { cluster: self, name: name.to_owned() }
     }
 
+    /// A session that stays open, in a database that is there already.
+    pub fn session(&self, database: &str) -> Session {
+        Session::start(self, database, &[])
+    }
+
     /// Somebody who connects to a database again and again until the value is dropped, as whom the variables say.
     pub fn insist(&self, database: &str, login: &[(&str, &str)]) -> Insistent {
         let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
@@ -408,13 +413,7 @@ impl Database<'_> {
 
     /// The same, as whom the variables say.
     pub fn session_as(&self, login: &[(&str, &str)]) -> Session {
-        let mut command = self.cluster.client_program("psql", &self.name);
-        command.envs(login.iter().copied());
-        command.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::null()).spawn().expect("start psql");
-        let input = child.stdin.take().expect("a pipe");
-        let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        Session { child, input, output }
+        Session::start(self.cluster, &self.name, login)
     }
 }
 
@@ -456,6 +455,16 @@ pub struct Session {
 }
 
 impl Session {
+    fn start(cluster: &Cluster, database: &str, login: &[(&str, &str)]) -> Self {
+        let mut command = cluster.client_program("psql", database);
+        command.envs(login.iter().copied());
+        command.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().expect("start psql");
+        let input = child.stdin.take().expect("a pipe");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        Self { child, input, output }
+    }
+
     /// Runs statements that must not fail, and answers the lines that they print.
     pub fn run(&mut self, statements: &str) -> Vec<String> {
         const END: &str = "statements-have-ended";
