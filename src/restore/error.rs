@@ -54,6 +54,8 @@ pub enum RestoreError {
     NoTarget(String),
     /// The target is one that must not be replaced.
     Protected(DatabaseName),
+    /// The target is somebody's template.
+    Template(DatabaseName),
     /// The target was left invalid by an interrupted DROP DATABASE.
     Invalid(DatabaseName),
     /// The server cannot be reached or refused an order.
@@ -125,6 +127,9 @@ impl fmt::Display for RestoreError {
                 write!(f, "{label} does not say which database it is of: name the target")
             }
             Self::Protected(name) => write!(f, "database {name} belongs to the server and is not replaced"),
+            Self::Template(name) => {
+                write!(f, "database {name} is a template, which no restore replaces")
+            }
             Self::Invalid(name) => {
                 write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
             }

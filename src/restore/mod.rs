@@ -341,7 +341,7 @@ impl std::fmt::Display for Plan {
 /// The properties of the target, if there is one; it must be one that can be replaced.
 fn usable(client: &Client, target: &DatabaseName) -> Result<Option<Properties>, RestoreError> {
     match Properties::of(client, target)? {
-        Some(properties) if properties.is_template() => Err(RestoreError::Protected(target.clone())),
+        Some(properties) if properties.is_template() => Err(RestoreError::Template(target.clone())),
         Some(properties) if properties.is_invalid() => Err(RestoreError::Invalid(target.clone())),
         properties => Ok(properties),
     }

@@ -499,11 +499,19 @@ fn a_target_that_no_restore_may_replace_is_refused() {
     let database = server.database("safe");
     database.fill(5);
     let file = backed_up(&server, &store, &database);
-    let before = server.dump("template1");
-    for target in ["template0", "template1", ""] {
-        Cli::restore(&server, &store, &file).args([target]).run().failed();
+    let own = || ["template1", "postgres"].map(|name| server.dump(name));
+    let before = own();
+    for target in ["template0", "template1", "postgres"] {
+        let outcome = Cli::restore(&server, &store, &file).args([target]).run().exited_with(1);
+        outcome.saying(&format!("database {target} belongs to the server"));
     }
-    assert_eq!(server.dump("template1"), before);
+    Cli::restore(&server, &store, &file).args([""]).run().failed();
+    let mould = server.database_named("mould");
+    mould.sql("CREATE TABLE cast_in_it (x int); ALTER DATABASE mould IS_TEMPLATE true");
+    let outcome = Cli::restore(&server, &store, &file).args(["mould"]).run().exited_with(1);
+    outcome.saying("database mould is a template");
+    assert_eq!(mould.sql("SELECT count(*) FROM cast_in_it"), "0");
+    assert_eq!(own(), before);
     assert!(server.has_database("template0") && server.has_database("template1"));
     server.assert_no_scratch_database_is_left();
 }
