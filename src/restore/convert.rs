@@ -1,12 +1,17 @@
 //! pg_restore turning an archive into SQL.
 
-use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{self, Read, Write};
+use std::process::{ChildStdin, Command, Stdio};
+use std::thread;
 
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use super::load::Archive;
-use crate::process::{Child, Listener, ProgramError, Runner, Signaller};
+use super::source::Checked;
+use crate::content::Keys;
+use crate::process::{Child, Listener, ProgramError, Runner};
+use crate::progress::Progress;
 use crate::settings::remove_secrets;
 
 /// A running pg_restore that talks to no server.
@@ -28,45 +33,31 @@ impl Converter {
         Self::run(command, runner)
     }
 
-    /// Converts an archive that is written to the answer's second part.
-    ///
-    /// # Errors
-    /// When pg_restore cannot be started, or a stop signal has come.
-    pub(super) fn start_streaming(runner: &Runner) -> Result<(Self, ChildStdin), ProgramError> {
-        let mut command = command();
-        command.stdin(Stdio::piped());
-        let mut converter = Self::run(command, runner)?;
-        let closed = || ProgramError::Start("pg_restore".into(), std::io::ErrorKind::BrokenPipe.into());
-        let input = converter.child.stdin.take().ok_or_else(closed)?;
-        Ok((converter, input))
-    }
-
     fn run(mut command: Command, runner: &Runner) -> Result<Self, ProgramError> {
         let mut child = runner.spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let said = Listener::start(child.stderr.take());
         Ok(Self { child, said, runner: runner.clone() })
     }
 
-    /// The SQL; once.
-    pub(super) fn output(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
-    }
-
-    /// A handle that can end it from another thread.
-    pub(super) fn signaller(&self) -> Signaller {
-        self.child.signaller()
+    /// Hands the SQL to `take`.
+    ///
+    /// # Errors
+    /// When `take` fails, or pg_restore does.
+    pub(super) fn hand_on(
+        mut self,
+        take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let taken = self.child.stdout.take().map_or(Ok(()), |mut sql| take(&mut sql));
+        self.finish(taken)
     }
 
     /// Ends it, as nobody reads its output any more.
-    pub(super) fn abandon(&self) {
+    fn abandon(&self) {
         self.child.signaller().signal(Signal::SIGKILL);
     }
 
     /// Waits for its end; `fed` is how it went with its output.
-    ///
-    /// # Errors
-    /// What `fed` says, or else pg_restore's failure.
-    pub(super) fn finish(self, fed: Result<(), RestoreError>) -> Result<(), RestoreError> {
+    fn finish(self, fed: Result<(), RestoreError>) -> Result<(), RestoreError> {
         if !matches!(fed, Ok(()) | Err(RestoreError::Convert(_))) {
             self.abandon();
         }
@@ -78,6 +69,59 @@ impl Converter {
                 Err(self.runner.failure("pg_restore".as_ref(), exit, &said).into())
             }
             fed => fed,
+        }
+    }
+}
+
+/// Hands the SQL of an archive that can only be read once, from its beginning to its end, to `take`.
+///
+/// # Errors
+/// When `take` fails, pg_restore does, or the backup cannot be read.
+pub(super) fn hand_on_streamed(
+    backup: &Checked,
+    keys: &Keys,
+    progress: &Progress,
+    take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    let mut command = command();
+    command.stdin(Stdio::piped());
+    let mut converter = Converter::run(command, &keys.runner)?;
+    let closed = || ProgramError::Start("pg_restore".into(), io::ErrorKind::BrokenPipe.into());
+    let mut input = converter.child.stdin.take().ok_or_else(closed)?;
+    let signaller = converter.child.signaller();
+    let taken = thread::scope(|scope| {
+        let feeding = scope.spawn(move || {
+            let read = backup.load(keys, |dump| feed_archive(&mut progress.reader(dump), &mut input));
+            if matches!(
+                read,
+                Err(RestoreError::Read(_) | RestoreError::Content(..) | RestoreError::Changed(_))
+            ) {
+                // Not by the end of its input, after which it may read on for ever.
+                signaller.signal(Signal::SIGKILL);
+            }
+            read
+        });
+        let taken = converter.child.stdout.take().map_or(Ok(()), |mut sql| take(&mut sql));
+        if taken.is_err() {
+            converter.abandon();
+        }
+        let read = feeding.join();
+        let read = read.unwrap_or_else(|_| Err(RestoreError::Read(io::ErrorKind::BrokenPipe.into())));
+        // A pg_restore that stopped reading because nobody reads from it is not what went wrong.
+        taken.and(read)
+    });
+    converter.finish(taken)
+}
+
+/// Hands an archive on.
+fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), RestoreError> {
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        match archive.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(length) => input.write_all(&chunk[..length]).map_err(RestoreError::Convert)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(RestoreError::Read(error)),
         }
     }
 }

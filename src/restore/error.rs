@@ -35,6 +35,12 @@ pub enum RestoreError {
     NotOneDatabase(String, Scope),
     /// The role may not do what a restore needs.
     Missing(String),
+    /// The server lacks roles that it names.
+    NoRoles(String, String),
+    /// The target has prepared transactions, with which nobody can rename it.
+    Prepared(DatabaseName, String),
+    /// The target has sessions that the role may not end; its name comes first.
+    Sessions(String, DatabaseName, String),
     /// The server's disk has too little room, in bytes.
     NoSpace {
         /// What is free.
@@ -110,6 +116,19 @@ impl fmt::Display for RestoreError {
                 scope.name()
             ),
             Self::Missing(what) => f.write_str(what),
+            Self::NoRoles(label, names) => {
+                write!(f, "{label} names roles that the server does not have: {names}; make them first")
+            }
+            Self::Prepared(name, transactions) => write!(
+                f,
+                "database {name} cannot be replaced while it has prepared transactions: {transactions}"
+            ),
+            Self::Sessions(role, name, sessions) => {
+                write!(
+                    f,
+                    "role {role} may not end these sessions, as it must to replace database {name}: {sessions}"
+                )
+            }
             Self::NoSpace { free, needed } => write!(
                 f,
                 "the server's disk has {} free, and the database took {} when it was backed up; \

@@ -4,15 +4,12 @@
 //! once; any other one is turned into SQL by pg_restore while it streams by.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
-use std::thread;
-
-use nix::sys::signal::Signal;
+use std::process::{Command, Stdio};
 
 use super::RestoreError;
-use super::convert::Converter;
+use super::convert::{Converter, hand_on_streamed};
 use super::providing::Providing;
 use super::psql::Psql;
 use super::source::Checked;
@@ -122,13 +119,10 @@ impl Loading<'_> {
         }
     }
 
-    fn load_converted(&self, backup: &Checked, mut converter: Converter) -> Result<(), RestoreError> {
+    fn load_converted(&self, backup: &Checked, converter: Converter) -> Result<(), RestoreError> {
         let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
-        let fed = match converter.output() {
-            Some(mut sql) => self.feed(&mut psql, &mut sql),
-            None => Ok(()),
-        };
-        psql.finish(converter.finish(fed)).map_err(|error| error.of_backup(backup.label()))
+        let fed = converter.hand_on(|sql| self.feed(&mut psql, sql));
+        psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
     }
 
     /// Hands SQL to psql, in a trial with what the server lacks.
@@ -139,53 +133,14 @@ impl Loading<'_> {
         }
     }
 
-    /// Loads an archive that can only be read once, from its beginning to its end.
     fn load_stream(&self, backup: &Checked) -> Result<(), RestoreError> {
-        let (mut converter, mut input) = Converter::start_streaming(&self.keys.runner)?;
         let progress = self.progress(backup);
         let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
-        let (keys, progress, signaller) = (self.keys, &progress, converter.signaller());
-        let fed = thread::scope(|scope| {
-            let feeding = scope.spawn(move || {
-                let read = backup.load(keys, |dump| feed_archive(&mut progress.reader(dump), &mut input));
-                if matches!(
-                    read,
-                    Err(RestoreError::Read(_) | RestoreError::Content(..) | RestoreError::Changed(_))
-                ) {
-                    // Not by the end of its input, after which it may read on for ever.
-                    signaller.signal(Signal::SIGKILL);
-                }
-                read
-            });
-            let fed = match converter.output() {
-                Some(mut sql) => self.feed(&mut psql, &mut sql),
-                None => Ok(()),
-            };
-            if fed.is_err() {
-                converter.abandon();
-            }
-            let read = feeding.join();
-            let read = read.unwrap_or_else(|_| Err(RestoreError::Read(io::ErrorKind::BrokenPipe.into())));
-            // A pg_restore that stopped reading because psql did is not what went wrong.
-            fed.and(read)
-        });
-        psql.finish(converter.finish(fed)).map_err(|error| error.of_backup(backup.label()))
+        let fed = hand_on_streamed(backup, self.keys, &progress, |sql| self.feed(&mut psql, sql));
+        psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
     }
 
     fn progress(&self, backup: &Checked) -> Progress {
         Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes))
-    }
-}
-
-/// Hands an archive on.
-fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), RestoreError> {
-    let mut chunk = vec![0; 64 * 1024];
-    loop {
-        match archive.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(length) => input.write_all(&chunk[..length]).map_err(RestoreError::Convert)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(RestoreError::Read(error)),
-        }
     }
 }

@@ -6,6 +6,7 @@ mod convert;
 mod error;
 mod journal;
 mod load;
+mod named;
 mod preflight;
 mod properties;
 mod providing;
@@ -233,6 +234,13 @@ impl Run<'_> {
             Goal::Database(target) => {
                 let existing = usable(&self.client, target)?;
                 standing.check_database(target)?;
+                standing.check_prepared(target)?;
+                match standing.check_sessions(target) {
+                    Err(error) if self.request.dry_run => return Err(error),
+                    // Until all is loaded they may have gone.
+                    Err(error) => log::warn!("it is tried all the same: {error}"),
+                    Ok(()) => {}
+                }
                 if let (Some(needed), false) = (source.size_on_server(), self.request.ignore_space) {
                     standing.check_space(needed, existing.as_ref())?;
                 }
@@ -248,8 +256,9 @@ impl Run<'_> {
         let said = plan.to_string();
         let backup = source.check(&self.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
-        if let Goal::Server(_) = self.goal {
-            self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?;
+        match self.goal {
+            Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
+            Goal::Database(_) => named::check_roles(&backup, &self.keys, &self.client)?,
         }
         log::info!("dry run, nothing was changed: {said}");
         Ok(())

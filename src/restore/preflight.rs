@@ -10,8 +10,10 @@ use serde::Deserialize;
 
 use super::RestoreError;
 use super::properties::Properties;
+use super::rename::MAY_END;
 use crate::catalog::DatabaseName;
 use crate::postgres::{Client, DatabaseError};
+use crate::units;
 
 /// What the role that restores may do, and where the server keeps its databases.
 #[derive(Debug, Deserialize)]
@@ -21,6 +23,10 @@ pub struct Standing {
     makes_databases: bool,
     /// Of the target, if there is one.
     owner: Option<Owner>,
+    /// The prepared transactions in the target.
+    prepared: Vec<String>,
+    /// The sessions in the target that the role may not end.
+    sessions: Vec<String>,
     /// Unknown to roles that may not see it.
     data_directory: Option<PathBuf>,
     system_identifier: Option<String>,
@@ -36,20 +42,27 @@ struct Owner {
 }
 
 /// The privilege `SET` of roles is known since PostgreSQL 16; before, membership was enough.
-const QUERY: &str = "
-    SELECT json_build_object(
-        'role', rolname, 'is_superuser', rolsuper, 'makes_databases', rolcreatedb,
-        'owner', (SELECT json_build_object(
-                'name', pg_get_userbyid(datdba), 'is_had', pg_has_role(datdba, 'USAGE'),
-                'may_be_given', CASE WHEN current_setting('server_version_num')::int < 160000
-                    THEN pg_has_role(datdba, 'MEMBER') ELSE pg_has_role(datdba, 'SET') END)
-            FROM pg_database WHERE datname = :'database'),
-        'data_directory', CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
-            THEN current_setting('data_directory') END,
-        'system_identifier', CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-            THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END)
-    FROM pg_roles WHERE rolname = current_user;
-";
+fn query() -> String {
+    format!(
+        "SELECT json_build_object(
+            'role', me.rolname, 'is_superuser', me.rolsuper, 'makes_databases', me.rolcreatedb,
+            'owner', (SELECT json_build_object(
+                    'name', pg_get_userbyid(datdba), 'is_had', pg_has_role(datdba, 'USAGE'),
+                    'may_be_given', CASE WHEN current_setting('server_version_num')::int < 160000
+                        THEN pg_has_role(datdba, 'MEMBER') ELSE pg_has_role(datdba, 'SET') END)
+                FROM pg_database WHERE datname = :'database'),
+            'prepared', (SELECT coalesce(json_agg(gid ORDER BY gid), '[]') FROM pg_prepared_xacts
+                WHERE database = :'database'),
+            'sessions', (SELECT coalesce(json_agg(r.rolname || ', process ' || a.pid ORDER BY a.pid), '[]')
+                FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+                WHERE a.datname = :'database' AND NOT {MAY_END}),
+            'data_directory', CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN current_setting('data_directory') END,
+            'system_identifier', CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+                THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END)
+        FROM pg_roles me WHERE me.rolname = current_user;"
+    )
+}
 
 impl Standing {
     /// Asks the server.
@@ -57,7 +70,7 @@ impl Standing {
     /// # Errors
     /// When it cannot be asked.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
-        client.ask(QUERY, &[("database", target.as_str())])
+        client.ask(&query(), &[("database", target.as_str())])
     }
 
     /// Sees that the role may make a database and put it in the target's place.
@@ -80,6 +93,31 @@ impl Standing {
             _ => return Ok(()),
         };
         Err(RestoreError::Missing(missing))
+    }
+
+    /// Sees that no prepared transaction is in the target: it counts as a session there, and none that can be ended.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check_prepared(&self, target: &DatabaseName) -> Result<(), RestoreError> {
+        match self.prepared.is_empty() {
+            true => Ok(()),
+            false => Err(RestoreError::Prepared(target.clone(), units::list(&self.prepared))),
+        }
+    }
+
+    /// Sees that the role may end every session that is in the target now.
+    ///
+    /// # Errors
+    /// When there is one that it may not.
+    pub fn check_sessions(&self, target: &DatabaseName) -> Result<(), RestoreError> {
+        match self.sessions.is_empty() {
+            true => Ok(()),
+            false => {
+                let sessions = self.sessions.join("; ");
+                Err(RestoreError::Sessions(self.role.clone(), target.clone(), sessions))
+            }
+        }
     }
 
     /// Whether the role is a superuser, as who makes the roles of a dump must be: pg_dumpall says of each whether it is

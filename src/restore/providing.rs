@@ -1,6 +1,6 @@
 //! Makes what a dump takes for granted on its server: the roles and tablespaces that it names.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::cluster::in_place_tablespace;
 use crate::postgres::quote::identifier;
@@ -31,12 +31,7 @@ impl Editor for Providing {
                 false => Err(Refusal("has a command in it that pg_dump does not write".into())),
             };
         }
-        let length = head.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-        let is_telling = matches!(
-            &head[..length].to_ascii_lowercase()[..],
-            b"alter" | b"create" | b"grant" | b"revoke" | b"set"
-        );
-        if !is_telling {
+        if !is_telling(head) {
             return Ok(Edit::Keep);
         }
         let tokens = tokens(head);
@@ -66,6 +61,37 @@ impl Editor for Providing {
     }
 }
 
+/// Collects the roles that a dump names.
+#[derive(Debug, Default)]
+pub struct NamedRoles(BTreeSet<String>);
+
+impl NamedRoles {
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
+    /// Takes those of a statement.
+    pub fn note(&mut self, head: &[u8]) {
+        if is_telling(head) {
+            self.0.extend(roles(&tokens(head)));
+        }
+    }
+}
+
+impl Editor for NamedRoles {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        self.note(head);
+        Ok(Edit::Drop)
+    }
+}
+
+/// Whether a statement may name a role or a tablespace.
+fn is_telling(head: &[u8]) -> bool {
+    let length = head.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    matches!(&head[..length].to_ascii_lowercase()[..], b"alter" | b"create" | b"grant" | b"revoke" | b"set")
+}
+
 /// Whether only a superuser may own what the statement is about.
 fn owned_by_superusers(tokens: &[Token]) -> bool {
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is(word));
@@ -74,7 +100,7 @@ fn owned_by_superusers(tokens: &[Token]) -> bool {
 }
 
 /// Words that stand for roles without being any.
-const NO_ROLES: [&str; 5] = ["public", "current_user", "session_user", "current_role", "group"];
+const NO_ROLES: [&str; 6] = ["public", "current_user", "session_user", "current_role", "group", "default"];
 
 /// The roles that a statement names, by the words in front of them.
 fn roles(tokens: &[Token]) -> Vec<String> {
@@ -87,7 +113,7 @@ fn roles(tokens: &[Token]) -> Vec<String> {
         let names_one = is(at, "to") && is(at - 1, "owner")
             || is(at, "authorization")
             || is(at, "role") && is(at - 1, "for")
-            || is(at, "for") && is(at - 1, "mapping");
+            || is(at, "for") && is(at - 1, "mapping") && is(1, "user");
         if lists {
             roles.extend(list(&tokens[at + 1..]));
         } else if names_one {
@@ -132,7 +158,9 @@ mod tests {
             ("CREATE POLICY p ON t USING ((x = to));", &[]),
             ("CREATE SCHEMA s AUTHORIZATION a;", &["a"]),
             ("CREATE USER MAPPING FOR a SERVER s;", &["a"]),
+            ("CREATE VIEW v AS SELECT 1 FROM mapping FOR UPDATE;", &[]),
             ("SET SESSION AUTHORIZATION a;", &["a"]),
+            ("SET SESSION AUTHORIZATION DEFAULT;", &[]),
             ("ALTER LARGE OBJECT 5 OWNER TO a;", &["a"]),
             ("CREATE TABLE t (owner text, \"to\" int);", &[]),
             ("ALTER TYPE t RENAME VALUE 'a' TO 'b';", &[]),

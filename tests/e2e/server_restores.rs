@@ -161,6 +161,9 @@ fn a_restore_of_a_server_that_fails_anywhere_takes_back_what_it_has_made() {
         assert!(!mark.exists());
     }
     fresh.assert_no_scratch_database_is_left();
+    let haunted = changed(&store, &file, |sql| last(sql, "ALTER SCHEMA public OWNER TO ghost;"));
+    let rehearsed = Cli::restore(&fresh, &store, haunted).args(["--dry-run"]).run().exited_with(1);
+    assert!(rehearsed.text().contains("does not have: ghost"), "{rehearsed}");
     let target = Cli::restore(&fresh, &store, &file).args(["app"]).run().exited_with(1);
     assert!(target.text().contains("a whole server, not of one database"), "{target}");
     let outcome = Cli::restore(&fresh, &store, &file).run().succeeded();
@@ -311,6 +314,13 @@ fn roles_come_back_where_they_are_missing_and_stay_as_they_are_where_they_are_no
     Cli::backup(&server, &store, &database.name).env("BACKUP_GLOBALS", "TRUE").run().succeeded();
     let file = format!("last/{}", store.only_of("last", "globals"));
     fresh.sql("postgres", "CREATE ROLE reader CONNECTION LIMIT 9");
+    fresh.sql("postgres", "CREATE ROLE humble LOGIN CREATEDB PASSWORD 'humble'");
+    let rehearse_humbly = || {
+        let cli = Cli::restore(&fresh, &store, &file).args(["--dry-run"]).env("POSTGRES_USER", "humble");
+        cli.env("POSTGRES_PASSWORD", "humble").run()
+    };
+    let refused = rehearse_humbly().exited_with(1);
+    assert!(refused.text().contains("only a superuser may make the roles of"), "{refused}");
     let roles = fresh.sql("postgres", ROLES);
     let tablespaces = |server: &Cluster| server.sql("postgres", "SELECT count(*) FROM pg_tablespace");
     let moved =
@@ -330,6 +340,7 @@ fn roles_come_back_where_they_are_missing_and_stay_as_they_are_where_they_are_no
     assert_eq!(of(&fresh, "odd ''role"), of(&server, "odd ''role"));
     assert_eq!((of(&fresh, "reader").as_str(), tablespaces(&fresh).as_str()), ("f|9", "3"));
     // Once more, when all of it is there.
+    rehearse_humbly().succeeded();
     Cli::restore(&fresh, &store, &file).args(["globals"]).run().succeeded();
     assert_eq!(tablespaces(&fresh), "3");
 }

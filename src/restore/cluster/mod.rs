@@ -162,17 +162,20 @@ impl ClusterLoad<'_> {
     /// Says what loading a dump would make.
     ///
     /// # Errors
-    /// When it would fail because a database is there already, or the dump cannot be read.
+    /// When it would fail: a database is there already, a role is not, only a superuser may do it, or the dump cannot be
+    /// read.
     pub fn announce(&self, backup: &Checked) -> Result<(), RestoreError> {
         let survey = self.survey(backup)?;
         self.refuse_existing(backup, &survey.databases)?;
+        let [_, roles, tablespaces] = self.globals(backup, &survey)?;
+        survey.named.check(backup, &survey.roles, self.client)?;
         for (what, names) in [
-            ("databases", survey.databases.iter().map(|name| name.to_string()).collect()),
-            ("roles, as far as they are not there", survey.roles),
-            ("tablespaces, as far as they are not there", survey.tablespaces),
+            ("databases", units::list(&survey.databases)),
+            ("roles", units::list(roles)),
+            ("tablespaces", units::list(tablespaces)),
         ] {
-            if !Vec::is_empty(&names) {
-                log::info!("would make {what}: {}", units::list(&names));
+            if !names.is_empty() {
+                log::info!("would make {what}: {names}");
             }
         }
         Ok(())
@@ -198,36 +201,43 @@ impl ClusterLoad<'_> {
         }
     }
 
+    /// The roles of the dump that are there already, those that it would make, and the tablespaces that it would.
+    fn globals<'s>(
+        &self,
+        backup: &Checked,
+        survey: &'s Survey,
+    ) -> Result<[Vec<&'s String>; 3], RestoreError> {
+        let ask = |sql: &str| self.client.ask::<Vec<String>>(sql, &[]);
+        let known = ask("SELECT json_agg(rolname) FROM pg_roles")?;
+        let (there, roles): (Vec<_>, Vec<_>) = survey.roles.iter().partition(|name| known.contains(name));
+        let known = ask("SELECT json_agg(spcname) FROM pg_tablespace")?;
+        let tablespaces: Vec<_> = survey.tablespaces.iter().filter(|name| !known.contains(name)).collect();
+        for (what, names) in [("roles", &roles), ("tablespaces", &tablespaces)] {
+            if !names.is_empty() && !self.is_superuser {
+                let (label, names) = (backup.label(), units::list(names));
+                let missing = format!("only a superuser may make the {what} of {label}: {names}");
+                return Err(RestoreError::Missing(missing));
+            }
+        }
+        Ok([there, roles, tablespaces])
+    }
+
     /// Makes the roles, all or none, then the tablespaces. What is there already stays as it is.
     fn make_globals(&self, backup: &Checked, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
-        let ask = |sql: &str| self.client.ask::<Vec<String>>(sql, &[]);
-        let roles = ask("SELECT json_agg(rolname) FROM pg_roles")?;
-        let tablespaces = ask("SELECT json_agg(spcname) FROM pg_tablespace")?;
-        let (there, new): (Vec<_>, Vec<_>) = survey.roles.iter().partition(|name| roles.contains(name));
+        let [there, new, tablespaces] = self.globals(backup, survey)?;
         if !there.is_empty() {
             log::info!("roles that are there already and stay as they are: {}", units::list(&there));
         }
         if !new.is_empty() {
-            self.make_roles(backup, survey, &new, made)?;
+            self.make_roles(survey, &new, made)?;
         }
-        for name in survey.tablespaces.iter().filter(|name| !tablespaces.contains(name)) {
+        for name in tablespaces {
             self.make_tablespace(name, survey, made)?;
         }
         Ok(())
     }
 
-    fn make_roles(
-        &self,
-        backup: &Checked,
-        survey: &Survey,
-        new: &[&String],
-        made: &mut Made,
-    ) -> Result<(), RestoreError> {
-        let names = units::list(new);
-        if !self.is_superuser {
-            let what = format!("only a superuser may make the roles of {}: {names}", backup.label());
-            return Err(RestoreError::Missing(what));
-        }
+    fn make_roles(&self, survey: &Survey, new: &[&String], made: &mut Made) -> Result<(), RestoreError> {
         let (mut orders, mut memberships) = (b"BEGIN;\n".to_vec(), Memberships::default());
         for (subject, statement) in &survey.globals {
             match subject {
@@ -246,7 +256,7 @@ impl ClusterLoad<'_> {
             }
             return Err(error.into());
         }
-        log::info!("roles made: {names}");
+        log::info!("roles made: {}", units::list(new));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::order::Order;
 use crate::catalog::DatabaseName;
+use crate::restore::providing::NamedRoles;
 use crate::sql::{Edit, Editor, HEAD, Refusal};
 
 /// Databases that every server comes with: what a dump holds for them goes into those that are there.
@@ -72,6 +73,8 @@ pub struct Survey {
     encoding: Vec<u8>,
     /// The databases of every server for which it holds something.
     pub of_every_server: Vec<DatabaseName>,
+    /// The roles that databases and what they hold belong to, or are granted to.
+    pub named: NamedRoles,
 }
 
 impl Editor for Survey {
@@ -85,6 +88,7 @@ impl Editor for Survey {
             Section::Globals => self.note_global(order, head)?,
             Section::Database(database) => match order {
                 Order::CreateDatabase(name, _) => self.databases.push(database_name(&name)?),
+                Order::Database(..) | Order::Contents => self.named.note(head),
                 Order::Connect(name) if !self.databases.iter().any(|known| known.as_str() == name) => {
                     let what = format!("fills database {name}, which it does not make: load it with psql");
                     return Err(Refusal(what));
@@ -97,6 +101,7 @@ impl Editor for Survey {
                 _ => {}
             },
             Section::OfEveryServer(name, true) if matches!(order, Order::Contents) => {
+                self.named.note(head);
                 let name = database_name(name)?;
                 if !self.of_every_server.contains(&name) {
                     self.of_every_server.push(name);
@@ -231,6 +236,7 @@ CREATE TABLE public.u (x integer);
         assert_eq!(names(&survey.databases), ["app"]);
         assert_eq!(names(&survey.of_every_server), ["postgres"]);
         assert_eq!(survey.comments[0].1.text, b" IS 'the app';");
+        assert_eq!(survey.named.names().collect::<Vec<_>>(), ["reader"]);
     }
 
     #[test]

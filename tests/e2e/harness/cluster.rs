@@ -113,6 +113,7 @@ impl Cluster {
             "fsync=off",
             "full_page_writes=off",
             "autovacuum=off",
+            "max_prepared_transactions=2",
         ] {
             command.args(["-c", setting]);
         }
