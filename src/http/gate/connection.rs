@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::head::{Found, Head};
 use super::limits::{HEAD, LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
 use super::send;
@@ -48,7 +50,7 @@ pub fn serve(stream: &TcpStream, peer: IpAddr, slot: &Slot, limits: &Limits, ser
 impl Connection<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
-        self.stream.set_write_timeout(Some(self.limits.stall_time))?;
+        self.limit_stalls()?;
         self.slot.enter(Phase::Idle);
         let mut patience = self.limits.head_time;
         loop {
@@ -74,6 +76,16 @@ impl Connection<'_> {
             }
             patience = self.limits.idle_time;
         }
+    }
+
+    /// Ends the connection when the client has taken nothing for too long. The socket's own timeout is too little:
+    /// a call that has sent something before it returns what it has sent, and the next one begins to wait anew.
+    /// So the kernel also looks at how long what is in the socket has not been taken (tcp(7), TCP_USER_TIMEOUT).
+    fn limit_stalls(&self) -> io::Result<()> {
+        let time = self.limits.stall_time;
+        self.stream.set_write_timeout(Some(time))?;
+        let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Ok(setsockopt(self.stream, sockopt::TcpUserTimeout, &milliseconds)?)
     }
 
     /// Waits for a request and takes all of it.
