@@ -23,7 +23,7 @@ const POOL: usize = 8;
 /// Requests that are with tiny_http at one time: those that the pool answers, and as many that wait. Each has a line,
 /// which takes three file descriptors.
 pub const IN_FLIGHT: usize = 2 * POOL;
-/// How often it is seen to that all threads are there.
+/// How often it is seen to that all threads are there, and what is due is done.
 const ROUND: Duration = Duration::from_millis(250);
 
 /// Answers the requests that come over the lines.
@@ -33,6 +33,9 @@ pub trait Answering: Send + Sync + 'static {
 
     /// Sends it.
     fn send(&self, request: Request, response: Response);
+
+    /// Does what is to be done now and then. It is called four times a second.
+    fn make_round(&self) {}
 }
 
 /// The threads behind the gate.
@@ -129,6 +132,7 @@ impl Crew {
             }
             ended.elapsed() < ANSWER_TIME
         });
+        self.shared.answering.make_round();
     }
 
     fn replace_listener(&mut self) {

@@ -3,7 +3,7 @@
 use std::io::{self, Cursor};
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tiny_http::Header;
 
@@ -89,6 +89,10 @@ impl Answering for Behind {
         if let Err(error) = request.respond(answer) {
             log::error!("an answer did not reach the gate: {error}");
         }
+    }
+
+    fn make_round(&self) {
+        self.app.throttle.flush(Instant::now());
     }
 }
 

@@ -31,7 +31,8 @@ pub struct Throttle {
 struct State {
     addresses: HashMap<IpAddr, Window>,
     total: u64,
-    unlogged: u64,
+    /// How many the log has not been told of yet, and where the last of them came from.
+    unlogged: Option<(u64, IpAddr)>,
     logged: Option<Instant>,
 }
 
@@ -64,14 +65,17 @@ impl Throttle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
+    /// Logs those that came since the log was last told, when that is a minute ago. A burst would be left untold if
+    /// nobody but the next one did so.
+    pub fn flush(&self, now: Instant) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).log(now);
+    }
+
     fn note(&self, peer: IpAddr, now: Instant) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.total += 1;
-        state.unlogged += 1;
-        if state.logged.is_none_or(|last| now.duration_since(last) >= MINUTE) {
-            log::warn!("{} requests without the right token, the last one from {peer}", state.unlogged);
-            (state.logged, state.unlogged) = (Some(now), 0);
-        }
+        state.unlogged = Some((state.unlogged.map_or(1, |(count, _)| count + 1), peer));
+        state.log(now);
         let address = network_of(peer);
         if state.addresses.len() >= ADDRESSES && !state.addresses.contains_key(&address) {
             state.addresses.retain(|_, window| now.duration_since(window.begun) < MINUTE);
@@ -89,6 +93,24 @@ impl Throttle {
         }
         window.count += 1;
         (STEP * window.count.saturating_sub(FREE)).min(LONGEST)
+    }
+}
+
+impl State {
+    fn log(&mut self, now: Instant) {
+        if let Some((count, last)) = self.due(now) {
+            log::warn!("{count} requests without the right token, the last one from {last}");
+        }
+    }
+
+    /// What the log is to be told now.
+    fn due(&mut self, now: Instant) -> Option<(u64, IpAddr)> {
+        if self.logged.is_some_and(|last| now.duration_since(last) < MINUTE) {
+            return None;
+        }
+        let unlogged = self.unlogged.take()?;
+        self.logged = Some(now);
+        Some(unlogged)
     }
 }
 
@@ -117,6 +139,28 @@ mod tests {
         assert_eq!(pauses(&throttle, "10.0.0.2", 1, now), [0]);
         assert_eq!(pauses(&throttle, "10.0.0.1", 1, now + MINUTE), [0]);
         assert_eq!(throttle.total(), 24);
+    }
+
+    #[test]
+    fn the_log_is_told_of_the_first_at_once_and_of_a_burst_when_the_minute_is_over() {
+        let (throttle, now) = (Throttle::default(), Instant::now());
+        let due = |now| throttle.state.lock().unwrap().due(now);
+        let unlogged = || throttle.state.lock().unwrap().unlogged;
+        let last: IpAddr = "10.0.0.2".parse().unwrap();
+        throttle.note("10.0.0.1".parse().unwrap(), now);
+        assert_eq!(unlogged(), None);
+        pauses(&throttle, "10.0.0.1", 49, now);
+        throttle.note(last, now);
+        throttle.flush(now + MINUTE - Duration::from_millis(1));
+        assert_eq!(unlogged(), Some((50, last)));
+        assert_eq!(due(now + MINUTE), Some((50, last)));
+        // Nobody came any more, so the log is told nothing, and of the next one at once.
+        assert_eq!(due(now + 3 * MINUTE), None);
+        throttle.note(last, now + 3 * MINUTE);
+        assert_eq!(unlogged(), None);
+        throttle.note(last, now + 3 * MINUTE);
+        throttle.flush(now + 4 * MINUTE);
+        assert_eq!(unlogged(), None);
     }
 
     #[test]
