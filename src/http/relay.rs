@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::auth::Token;
 use super::crew::IN_FLIGHT;
@@ -107,11 +108,14 @@ impl Service for Relay {
         if incoming.head.path() == "/healthz" && ["GET", "HEAD"].contains(&incoming.head.method.as_str()) {
             return status::health();
         }
-        let response = self.relay(incoming).unwrap_or_else(Response::from);
-        if response.status == 401 {
-            self.throttle.punish(incoming.peer);
+        self.relay(incoming).unwrap_or_else(Response::from)
+    }
+
+    fn hold_back(&self, incoming: &Incoming, response: &Response) -> Duration {
+        match response.status {
+            401 => self.throttle.note(incoming.peer, Instant::now()),
+            _ => Duration::ZERO,
         }
-        response
     }
 
     fn is_probed(&self, path: &str) -> bool {

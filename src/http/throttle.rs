@@ -3,10 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use super::permits::Permits;
 
 /// Wrong tokens from one address in a minute that are answered at once.
 const FREE: u32 = 10;
@@ -15,17 +12,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(200);
 /// The longest that one waits.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Answers that are held back at one time; a crowd beyond that must not fill the connection slots.
-const HELD_BACK: usize = 32;
 /// Addresses that are remembered.
 const ADDRESSES: usize = 1024;
 
 /// Counts wrong tokens.
-#[derive(Debug)]
-pub struct Throttle {
-    state: Mutex<State>,
-    held_back: Permits,
-}
+#[derive(Debug, Default)]
+pub struct Throttle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -42,37 +34,21 @@ struct Window {
     count: u32,
 }
 
-impl Default for Throttle {
-    /// Nobody has guessed yet.
-    fn default() -> Self {
-        Self { state: Mutex::default(), held_back: Permits::new(HELD_BACK) }
-    }
-}
-
 impl Throttle {
-    /// Notes a wrong token, and waits for as long as its answer is to be held back.
-    pub fn punish(&self, peer: IpAddr) {
-        let pause = self.note(peer, Instant::now());
-        if !pause.is_zero()
-            && let Some(_permit) = self.held_back.take()
-        {
-            thread::sleep(pause);
-        }
-    }
-
     /// How many wrong tokens there were since the start.
     pub fn total(&self) -> u64 {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
     /// Logs those that came since the log was last told, when that is a minute ago. A burst would be left untold if
     /// nobody but the next one did so.
     pub fn flush(&self, now: Instant) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).log(now);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).log(now);
     }
 
-    fn note(&self, peer: IpAddr, now: Instant) -> Duration {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Notes a wrong token. Answers for how long its answer is to be held back.
+    pub fn note(&self, peer: IpAddr, now: Instant) -> Duration {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.total += 1;
         state.unlogged = Some((state.unlogged.map_or(1, |(count, _)| count + 1), peer));
         state.log(now);
@@ -144,8 +120,8 @@ mod tests {
     #[test]
     fn the_log_is_told_of_the_first_at_once_and_of_a_burst_when_the_minute_is_over() {
         let (throttle, now) = (Throttle::default(), Instant::now());
-        let due = |now| throttle.state.lock().unwrap().due(now);
-        let unlogged = || throttle.state.lock().unwrap().unlogged;
+        let due = |now| throttle.0.lock().unwrap().due(now);
+        let unlogged = || throttle.0.lock().unwrap().unlogged;
         let last: IpAddr = "10.0.0.2".parse().unwrap();
         throttle.note("10.0.0.1".parse().unwrap(), now);
         assert_eq!(unlogged(), None);
@@ -169,6 +145,6 @@ mod tests {
         for number in 0..5000_u32 {
             throttle.note(IpAddr::V4(number.into()), now);
         }
-        assert_eq!(throttle.state.lock().unwrap().addresses.len(), ADDRESSES);
+        assert_eq!(throttle.0.lock().unwrap().addresses.len(), ADDRESSES);
     }
 }

@@ -404,6 +404,48 @@ fn who_guesses_tokens_waits_and_nobody_else_does() {
     assert_eq!(log.lines().filter(|line| line.contains("without the right token")).count(), 1, "{log}");
 }
 
+/// Guesses once. Says whether there was an answer.
+fn is_answered(port: u16, guess: &[u8]) -> bool {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut answer = String::new();
+    // Without an answer, the end may be a reset.
+    let _ = stream.write_all(guess).and_then(|()| stream.read_to_string(&mut answer));
+    answer.starts_with("HTTP/1.1 401 ")
+}
+
+#[test]
+fn a_crowd_that_guesses_gets_few_answers_and_keeps_nobody_out() {
+    const GUESSERS: usize = 100;
+    let time = Duration::from_secs(3);
+    // Few answers wait less than two seconds, and nobody gets a second one of the others in the time.
+    let most = 19 + GUESSERS;
+    let wrong = request("GET", "/status", &[("Authorization", "Bearer wrong")], None);
+    // With more connection slots than guessers, and with fewer.
+    for limit in ["-n 256", "-n 128"] {
+        let store = Store::new();
+        let plan = Plan::new(Cluster::shared(15), &store).database("mydb").limit(limit);
+        let (daemon, end) = (plan.start(), Instant::now() + time);
+        let is_over = || Instant::now() >= end;
+        let guess = || {
+            let mut answers = 0;
+            while !is_over() {
+                answers += usize::from(is_answered(daemon.port, &wrong) && !is_over());
+            }
+            answers
+        };
+        let answers: usize = thread::scope(|scope| {
+            let guessers: Vec<_> = (0..GUESSERS).map(|_| scope.spawn(guess)).collect();
+            while !is_over() {
+                daemon.status();
+                daemon.anonymous("GET", "/healthz").expect(200);
+            }
+            guessers.into_iter().map(|guesser| guesser.join().unwrap()).sum()
+        });
+        assert!(answers <= most, "{answers} answers with ulimit {limit}");
+    }
+}
+
 /// A large backup, so that no socket swallows it, and its bytes.
 fn large_backup(store: &Store) -> (&'static str, Vec<u8>) {
     let name = "mydb-20240101-000000.sql.gz";

@@ -2,10 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::head::{Found, Head};
@@ -135,6 +137,7 @@ impl Connection<'_> {
         let response = answered.unwrap_or_else(|_| {
             Response::from(ApiError::internal("the request failed", "the answering code panicked"))
         });
+        self.hold_back(self.service.hold_back(incoming, &response));
         if matches!(response.body, Body::Bytes(_)) {
             self.slot.enter(Phase::Sending);
         }
@@ -142,6 +145,17 @@ impl Connection<'_> {
         let sent = send::answer(self.stream, response, head.method == "HEAD", head.keep_alive);
         self.log(&head.method, head.path(), &sent, begun, head.headers.get("X-Forwarded-For"));
         Ok(sent.complete && head.keep_alive)
+    }
+
+    /// Waits before an answer is sent, in which the connection gives way before any other.
+    fn hold_back(&self, time: Duration) {
+        if time.is_zero() || !self.slot.enter(Phase::HeldBack) {
+            return;
+        }
+        // Even when it is asked for nothing, poll(2) tells when both directions are shut down, as they are when
+        // the slot is taken away, and when the client has reset the connection. What it sends does not end it.
+        let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut ends, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
     }
 
     /// Reads more, until `deadline`. The end of the client's sending is an error.

@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::socket::{Backlog, listen};
 
@@ -43,6 +44,12 @@ pub struct Incoming {
 pub trait Service: Send + Sync + 'static {
     /// Answers a request. A panic is answered with 500.
     fn answer(&self, incoming: &Incoming) -> Response;
+
+    /// For how long this answer to a request is held back. It may never be sent then: such connections give way first
+    /// when the slots are taken.
+    fn hold_back(&self, _incoming: &Incoming, _response: &Response) -> Duration {
+        Duration::ZERO
+    }
 
     /// Whether this path is asked for again and again by machines; such requests are logged at debug.
     fn is_probed(&self, path: &str) -> bool;

@@ -17,13 +17,15 @@ pub enum Phase {
     Receiving,
     /// Its request is being answered, or a file sent; it does not give way.
     Answering,
+    /// Its answer is held back.
+    HeldBack,
     /// It is to take its answer.
     Sending,
 }
 
 impl Phase {
     fn yields(self) -> bool {
-        matches!(self, Self::Idle | Self::Receiving | Self::Sending)
+        matches!(self, Self::Idle | Self::Receiving | Self::HeldBack | Self::Sending)
     }
 }
 
@@ -67,9 +69,9 @@ impl Slots {
         Self { limit, state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// A slot for a new connection. When all are taken, another gives way, if need be after a moment: one that
-    /// has been idle, else the one whose request began first, so that a crowd displaces itself and not who has
-    /// just come. `None` when all are being answered.
+    /// A slot for a new connection. When all are taken, another gives way, if need be after a moment: one whose
+    /// answer is held back, then one that has been idle, else the one whose request began first, so that a crowd
+    /// displaces itself and not who has just come. `None` when all are being answered.
     pub fn take(self: &Arc<Self>, stream: &Arc<TcpStream>) -> Option<Slot> {
         let deadline = Instant::now() + ADMISSION_TIME;
         let mut state = self.lock();
@@ -113,9 +115,13 @@ impl State {
             return Room::Made;
         }
         let age = |taken: &Taken| now.saturating_duration_since(taken.since);
-        let is_settled = |taken: &Taken| taken.phase == Phase::Idle && age(taken) >= SETTLING_TIME;
+        let rank = |taken: &Taken| match taken.phase {
+            Phase::HeldBack => 0,
+            Phase::Idle if age(taken) >= SETTLING_TIME => 1,
+            _ => 2,
+        };
         let yielding = self.taken.iter().enumerate().filter(|(_, taken)| taken.phase.yields());
-        let first = yielding.min_by_key(|(_, taken)| (!is_settled(taken), taken.since));
+        let first = yielding.min_by_key(|(_, taken)| (rank(taken), taken.since));
         let Some((at, first)) = first else { return Room::Later(ADMISSION_TIME) };
         if age(first) < GRACE {
             return Room::Later(GRACE - age(first));
@@ -204,6 +210,20 @@ mod tests {
         slots.lock().taken[0].since -= SETTLING_TIME / 2;
         let _third = slots.take(&pairs[2].0).unwrap();
         assert!(both[0].enter(Phase::Answering) && !both[1].enter(Phase::Receiving));
+    }
+
+    #[test]
+    fn one_whose_answer_is_held_back_gives_way_first_of_all() {
+        let slots = Arc::new(Slots::new(3));
+        let pairs: Vec<_> = (0..5).map(|_| connection()).collect();
+        let first = taken(&slots, &pairs[..3]);
+        first[0].enter(Phase::Idle);
+        slots.lock().taken[0].since -= SETTLING_TIME;
+        first[1].enter(Phase::HeldBack);
+        first[2].enter(Phase::HeldBack);
+        let _others = taken(&slots, &pairs[3..]);
+        assert!(first[0].is_held());
+        assert!(!first[1].is_held() && !first[2].is_held());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -21,20 +22,25 @@ const LARGE: usize = 24 << 20;
 /// Files of a directory, each of which leaves a block to be filled.
 const MEMBERS: usize = 24;
 
-/// Answers what the path asks for, a large one from here.
-struct Menu(TempDir);
+/// Answers what the path asks for.
+struct Menu {
+    /// Where what is large comes from.
+    files: TempDir,
+    /// Whether an answer is being held back.
+    is_holding: AtomicBool,
+}
 
 impl Menu {
     fn new() -> Self {
-        let menu = tempfile::tempdir().unwrap();
-        fs::write(menu.path().join("file"), vec![7; LARGE]).unwrap();
-        fs::create_dir(menu.path().join("directory")).unwrap();
+        let files = tempfile::tempdir().unwrap();
+        fs::write(files.path().join("file"), vec![7; LARGE]).unwrap();
+        fs::create_dir(files.path().join("directory")).unwrap();
         for number in 0..MEMBERS {
             // With its header and a byte that fills its last block, an even part.
             let bytes = vec![7; LARGE / MEMBERS - 513];
-            fs::write(menu.path().join(format!("directory/{number}")), bytes).unwrap();
+            fs::write(files.path().join(format!("directory/{number}")), bytes).unwrap();
         }
-        Self(menu)
+        Self { files, is_holding: AtomicBool::new(false) }
     }
 }
 
@@ -43,11 +49,11 @@ impl Service for Menu {
         let body = match incoming.head.path() {
             "/panic" => panic!("on request"),
             "/file" => {
-                let file = File::open(self.0.path().join("file")).unwrap();
+                let file = File::open(self.files.path().join("file")).unwrap();
                 Body::Files(Files::Part(FilePart { file, start: 0, length: LARGE as u64 }), None)
             }
             "/directory" => {
-                let file = File::open(self.0.path().join("directory")).unwrap();
+                let file = File::open(self.files.path().join("directory")).unwrap();
                 let opened =
                     Opened { status: fstat(&file).unwrap(), file, name: BackupName::parse("d").unwrap() };
                 Body::Files(Files::Archive(Archive::of(opened, "d").unwrap()), None)
@@ -58,17 +64,33 @@ impl Service for Menu {
         Response { status: 200, headers: Vec::new(), body }
     }
 
+    fn hold_back(&self, incoming: &Incoming, _response: &Response) -> Duration {
+        if incoming.head.path() != "/held-back" {
+            return Duration::ZERO;
+        }
+        self.is_holding.store(true, Ordering::Relaxed);
+        SOON
+    }
+
     fn is_probed(&self, _path: &str) -> bool {
         false
     }
 }
 
 fn open(change: impl FnOnce(&mut Limits)) -> TcpStream {
+    connect(listen(&Arc::new(Menu::new()), change))
+}
+
+fn listen(menu: &Arc<Menu>, change: impl FnOnce(&mut Limits)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut limits = Limits::of(8);
     change(&mut limits);
-    Gate::open("test", listener, limits, Arc::new(Menu::new())).unwrap();
+    Gate::open("test", listener, limits, Arc::<Menu>::clone(menu)).unwrap();
+    address
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     // Left to itself, it would grow with what is read.
@@ -173,4 +195,21 @@ fn a_panic_of_the_service_is_a_500_and_the_connection_goes_on() {
         (&stream).read_exact(&mut body).unwrap();
         assert_eq!(body[0] == b'{', status == 500);
     }
+}
+
+#[test]
+fn an_answer_that_is_held_back_is_lost_when_its_slot_is_wanted() {
+    let menu = Arc::new(Menu::new());
+    let address = listen(&menu, |limits| limits.connections = 1);
+    let held_back = connect(address);
+    ask(&held_back, "/held-back");
+    let begun = Instant::now();
+    while !menu.is_holding.load(Ordering::Relaxed) {
+        assert!(begun.elapsed() < SOON, "it is not held back");
+        thread::yield_now();
+    }
+    let other = connect(address);
+    ask(&other, "/");
+    assert_eq!((read_head(&other), rest(&held_back)), (200, 0));
+    assert!(begun.elapsed() < SOON / 2, "{:?}", begun.elapsed());
 }
