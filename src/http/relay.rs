@@ -17,8 +17,6 @@ use super::permits::Permits;
 use super::throttle::Throttle;
 use super::traffic::Traffic;
 
-/// Downloads at one time.
-const DOWNLOADS: usize = 16;
 /// The header field that names a ticket. The gate's clients never see it.
 pub const TICKET: &str = "X-Ticket";
 /// The header fields that handlers read; the others stay behind.
@@ -61,18 +59,21 @@ pub struct Relay {
     traffic: Arc<Traffic>,
     token: Token,
     downloads: Permits,
+    most_downloads: usize,
 }
 
 impl Relay {
-    /// A relay to the tiny_http that `lines` lead to.
+    /// A relay to the tiny_http that `lines` lead to, for so many downloads at one time.
     pub fn new(
         lines: Arc<Lines>,
         tickets: Arc<Tickets>,
         throttle: Arc<Throttle>,
         traffic: Arc<Traffic>,
         token: Token,
+        most_downloads: usize,
     ) -> Self {
-        Self { lines, tickets, throttle, traffic, token, downloads: Permits::new(DOWNLOADS) }
+        let downloads = Permits::new(most_downloads);
+        Self { lines, tickets, throttle, traffic, token, downloads, most_downloads }
     }
 
     fn relay(&self, incoming: &Incoming) -> Result<Response, ApiError> {
@@ -92,7 +93,8 @@ impl Relay {
         let (_, ticket) = answer.headers.swap_remove(at);
         let body = ticket.parse().ok().and_then(|ticket| self.tickets.redeem(ticket));
         let gone = || ApiError::internal("the answer cannot be sent", "its ticket is gone");
-        let busy = || ApiError::unavailable(format!("{DOWNLOADS} downloads are going on already"), 10);
+        let busy =
+            || ApiError::unavailable(format!("{} downloads are going on already", self.most_downloads), 10);
         answer.body = match body.ok_or_else(gone)? {
             Body::Files(files, _) if head_only => Body::Files(files, None),
             Body::Files(files, _) => Body::Files(files, Some(self.downloads.take().ok_or_else(busy)?)),

@@ -18,13 +18,37 @@ use super::message::{Body, Headers, Method, Request, Response, Target};
 use super::relay::{Relay, TICKET, Tickets};
 use super::router;
 
-/// Requests that wait to be handed over. With those in flight, the downloads and the answers that are held back
-/// they are fewer than the connections: whoever asks whether we live always finds a slot that gives way.
+/// Requests that wait to be handed over.
 const WAITING: usize = 48;
+/// Downloads at one time.
+const DOWNLOADS: usize = 16;
 /// How long a request waits to be handed over.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest body that goes through tiny_http and back, in bytes. It would copy a long one in small steps.
 const SHORT: usize = 64 * 1024;
+
+/// What does not give its slot away, and how much of that there may be at one time. It is less than there are
+/// slots: whoever asks whether we live always finds one.
+#[derive(Debug, Clone, Copy)]
+struct Shares {
+    /// Requests that are with tiny_http.
+    in_flight: usize,
+    /// Requests that wait to be handed over.
+    waiting: usize,
+    /// Downloads.
+    downloads: usize,
+}
+
+impl Shares {
+    /// Those of so many slots, of which a quarter is left over.
+    fn of(slots: usize) -> Self {
+        Self {
+            in_flight: IN_FLIGHT.min(slots / 4),
+            waiting: WAITING.min(slots * 3 / 8),
+            downloads: DOWNLOADS.min(slots / 8),
+        }
+    }
+}
 
 /// The running server.
 pub struct Server {
@@ -40,12 +64,21 @@ impl Server {
     /// files.
     pub fn start(listener: TcpListener, app: Arc<App>, token: Token) -> io::Result<Self> {
         limits::raise_descriptors();
-        let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, PATIENCE));
+        let slots = limits::connections();
+        let shares = Shares::of(slots);
+        let lines = Arc::new(Lines::new(shares.in_flight, shares.waiting, PATIENCE));
         let tickets = Arc::new(Tickets::default());
         let (throttle, traffic) = (Arc::clone(&app.throttle), Arc::clone(&app.traffic));
-        let relay = Relay::new(Arc::clone(&lines), Arc::clone(&tickets), throttle, traffic, token.clone());
+        let relay = Relay::new(
+            Arc::clone(&lines),
+            Arc::clone(&tickets),
+            throttle,
+            traffic,
+            token.clone(),
+            shares.downloads,
+        );
         let watch = Crew::start(lines, Behind { app, token, tickets })?.watch()?;
-        let gate = Gate::open("gate", listener, Limits::of(limits::connections()), Arc::new(relay))?;
+        let gate = Gate::open("gate", listener, Limits::of(slots), Arc::new(relay))?;
         Ok(Self { gate, watch })
     }
 
@@ -119,5 +152,21 @@ fn method(method: &tiny_http::Method) -> Method {
         tiny_http::Method::Patch => Method::Patch,
         tiny_http::Method::Delete => Method::Delete,
         _ => Method::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_left_however_few_there_are_and_something_of_everything_goes_on() {
+        for slots in 8..=128 {
+            let Shares { in_flight, waiting, downloads } = Shares::of(slots);
+            assert!(in_flight + waiting + downloads < slots, "{slots}");
+            assert!(in_flight > 0 && waiting > 0 && downloads > 0, "{slots}");
+        }
+        let Shares { in_flight, waiting, downloads } = Shares::of(128);
+        assert_eq!((in_flight, waiting, downloads), (IN_FLIGHT, WAITING, DOWNLOADS));
     }
 }
