@@ -103,6 +103,8 @@ fn what_is_not_http_is_refused() {
         " /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
         "\r\n\r\n",
         "GET /healthz\r\n\r\n",
+        // Nothing would follow it.
+        "GET /healthz\r\n",
     ]
     .map(|text| (text.into(), 400))
     .into();
@@ -110,6 +112,7 @@ fn what_is_not_http_is_refused() {
     cases.push((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), 505));
     cases.push((b"GET /healthz HTTP/1.2\r\nHost: a\r\n\r\n".to_vec(), 505));
     cases.push((with("Expect: something\r\n"), 417));
+    cases.push((with("Expect: 100-continue\r\nExpect: something\r\nContent-Length: 1\r\n"), 417));
     cases.push((with("Expect: 100-continue\r\n"), 411));
     assert_all_refused(&cases);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::head::{Found, Head};
+use super::head::{self, Found, Head};
 use super::limits::{HEAD, LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
 use super::send;
 use super::slots::{Phase, Slot};
@@ -63,7 +63,7 @@ impl Connection<'_> {
                     let begun = Instant::now();
                     self.slot.enter(Phase::Sending);
                     self.service.note_answer("-", error.status);
-                    let sent = send::answer(self.stream, error.into(), false, false);
+                    let sent = send::answer(self.stream, error.into(), head::is_head(&self.buffer), false);
                     self.log("-", "-", &sent, begun, None);
                     (false, begun)
                 }
@@ -115,17 +115,19 @@ impl Connection<'_> {
                     .map_err(|error| too_slow(error, "request head"))?,
             }
         };
-        self.buffer.drain(..length);
-        if head.expects_continue && self.buffer.len() < head.body_length {
+        // The head stays before the body: what is refused is seen there.
+        let whole = length + head.body_length;
+        if head.expects_continue && self.buffer.len() < whole {
             let mut stream = self.stream;
             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let deadline = Instant::now() + self.limits.body_time;
-        while self.buffer.len() < head.body_length {
+        while self.buffer.len() < whole {
             self.fill(deadline).map_err(|error| too_slow(error, "body"))?;
         }
-        let rest = self.buffer.split_off(head.body_length);
-        let body = std::mem::replace(&mut self.buffer, rest);
+        let rest = self.buffer.split_off(whole);
+        let mut body = std::mem::replace(&mut self.buffer, rest);
+        body.drain(..length);
         Ok((Incoming { head, body, peer: self.peer }, begun))
     }
 

@@ -93,7 +93,7 @@ impl Head {
             return Err(ApiError::new(411, "a body needs a Content-Length"));
         }
         let keep_alive =
-            is_1_1 && !connection_options(&headers).any(|option| option.eq_ignore_ascii_case("close"));
+            is_1_1 && !members(&headers, "Connection").any(|option| option.eq_ignore_ascii_case("close"));
         Ok(Self { method, target, headers, body_length, expects_continue, keep_alive })
     }
 
@@ -121,14 +121,31 @@ fn check_bytes(head: &[u8]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The request line's length, however much of it has come. An empty line before it does not count.
+/// The request line's length, however much of it has come, and its parts as soon as it has all come: nothing would
+/// follow one of HTTP/0.9, which has no version.
 fn check_request_line(seen: &[u8]) -> Result<(), ApiError> {
-    let line = seen.strip_prefix(b"\r\n").unwrap_or(seen);
+    let line = request_line(seen);
+    let end = memchr::memchr(b'\n', line);
     // Its CR is there before its LF.
-    match memchr::memchr(b'\n', line).unwrap_or(line.len()) > REQUEST_LINE + 1 {
-        true => Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes"))),
-        false => Ok(()),
+    if end.unwrap_or(line.len()) > REQUEST_LINE + 1 {
+        return Err(ApiError::new(414, format!("the request line is longer than {REQUEST_LINE} bytes")));
     }
+    match end {
+        Some(end) if memchr::memchr_iter(b' ', &line[..end]).count() < 2 => {
+            Err(ApiError::bad_request("the request line is not a method, a target and a version"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What begins with the request line. An empty line before it does not count (RFC 9112, 2.2).
+fn request_line(seen: &[u8]) -> &[u8] {
+    seen.strip_prefix(b"\r\n").unwrap_or(seen)
+}
+
+/// Whether these bytes begin a HEAD, be it whole and right or not: the answer to it has no body.
+pub fn is_head(seen: &[u8]) -> bool {
+    request_line(seen).starts_with(b"HEAD ")
 }
 
 /// The fields by which requests are told apart must not be passed over because they are not ASCII.
@@ -169,15 +186,17 @@ fn body_length(headers: &Headers) -> Result<usize, ApiError> {
 }
 
 fn expects_continue(headers: &Headers) -> Result<bool, ApiError> {
-    match headers.all("Expect").next() {
-        None => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case("100-continue") => Ok(true),
-        Some(_) => Err(ApiError::new(417, "the only expectation that can be met is 100-continue")),
+    let mut expectations = members(headers, "Expect").peekable();
+    let is_there = expectations.peek().is_some();
+    match expectations.all(|expectation| expectation.eq_ignore_ascii_case("100-continue")) {
+        true => Ok(is_there),
+        false => Err(ApiError::new(417, "the only expectation that can be met is 100-continue")),
     }
 }
 
-fn connection_options(headers: &Headers) -> impl Iterator<Item = &str> {
-    headers.all("Connection").flat_map(|value| value.split(',')).map(str::trim)
+/// The members of a list, which may come in several fields (RFC 9110, 5.3).
+fn members<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a str> {
+    headers.all(name).flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// RFC 9112, 3.2: the origin form and the asterisk as they are; of the absolute form, which a server must
@@ -297,9 +316,38 @@ mod tests {
         }
         assert_eq!(refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"), 400);
         assert_eq!(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
-        assert_eq!(refused(with("Expect: 200-maybe\r\n")), 417);
+        for fields in [
+            "Expect: 200-maybe\r\n",
+            "Expect: \r\n",
+            "Expect: 100-continue\r\nExpect: 200-maybe\r\n",
+            "Expect: 100-continue, 200-maybe\r\n",
+        ] {
+            assert_eq!(refused(with(fields)), 417, "{fields:?}");
+        }
+        assert!(
+            head(&with("Expect: 100-Continue\r\nExpect: 100-continue\r\nContent-Length: 1\r\n"))
+                .expects_continue
+        );
         assert_eq!(refused(with("Expect: 100-continue\r\n")), 411);
         assert!(!head("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expects_continue);
+    }
+
+    #[test]
+    fn a_request_line_without_a_version_is_refused_at_its_end() {
+        for line in ["GET /healthz\r\n", "\r\nGET /healthz\r\n", "GET\r\n", "\r\n\r\n"] {
+            assert_eq!(refused(line), 400, "{line:?}");
+            let part = &line.as_bytes()[..line.len() - 1];
+            assert!(matches!(Head::find(part), Ok(Found::Part)), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_told_from_whatever_else_begins_like_it() {
+        for (bytes, is) in
+            [("HEAD / HTTP/1.0", true), ("\r\nHEAD \0", true), ("HEAD", false), ("HEADS /", false)]
+        {
+            assert_eq!(is_head(bytes.as_bytes()), is, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 
+use super::head::is_head;
 use crate::catalog::{Archive, END};
 use crate::http::date;
 use crate::http::message::{Body, Files, Response};
@@ -123,8 +124,10 @@ pub fn turn_away(mut stream: &TcpStream, response: Response) {
     let refuse = |stream: &mut &TcpStream| -> io::Result<()> {
         stream.set_nonblocking(true)?;
         // What it has sent already would reset the connection if it were left unread.
-        let _ = io::Read::read(stream, &mut [0; 4096]);
-        stream.write_all(&[head(&response, false).as_bytes(), body(&response)].concat())?;
+        let mut request = [0; 4096];
+        let read = io::Read::read(stream, &mut request).unwrap_or_default();
+        let body = if is_head(&request[..read]) { &[] } else { body(&response) };
+        stream.write_all(&[head(&response, false).as_bytes(), body].concat())?;
         stream.shutdown(std::net::Shutdown::Write)
     };
     let _ = refuse(&mut stream);

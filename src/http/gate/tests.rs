@@ -184,6 +184,16 @@ fn a_connection_that_says_nothing_after_an_answer_is_closed() {
 }
 
 #[test]
+fn the_answer_to_a_head_has_no_body_even_when_it_is_refused() {
+    for request in ["HEAD / HTTP/1.1\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nx"] {
+        let stream = open(|_| {});
+        (&stream).write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((read_head(&stream), rest(&stream)), (400, 0), "{request:?}");
+    }
+}
+
+#[test]
 fn a_panic_of_the_service_is_a_500_and_the_connection_goes_on() {
     let stream = open(|_| {});
     for (path, status) in [("/panic", 500), ("/", 200), ("/panic", 500)] {
