@@ -158,6 +158,69 @@ fn method(method: &tiny_http::Method) -> Method {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::thread;
+
+    use crossbeam_channel::{Receiver, Sender, unbounded};
+
+    use super::super::crew::POOL;
+    use crate::settings::Secret;
+
+    const SOON: Duration = Duration::from_secs(30);
+
+    /// Keeps the requests for a path until they are let go.
+    struct Keeper {
+        kept: Sender<()>,
+        let_go: Receiver<()>,
+    }
+
+    impl Answering for Keeper {
+        fn answer(&self, request: &mut tiny_http::Request) -> Response {
+            if request.url() == "/kept" {
+                self.kept.send(()).unwrap();
+                let _ = self.let_go.recv();
+            }
+            Response::json(200, &())
+        }
+
+        fn send(&self, request: tiny_http::Request, _response: Response) {
+            request.respond(tiny_http::Response::from_string("null")).unwrap();
+        }
+    }
+
+    #[test]
+    fn whether_it_lives_is_answered_while_every_thread_of_the_pool_is_busy() {
+        let (kept, keeping) = unbounded();
+        let (letting_go, let_go) = unbounded::<()>();
+        let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, SOON));
+        let watch = Crew::start(Arc::clone(&lines), Keeper { kept, let_go }).unwrap().watch().unwrap();
+        let token = Token::new(&Secret::new("right"));
+        let relay = Relay::new(lines, Arc::default(), Arc::default(), Arc::default(), token, DOWNLOADS);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let gate = Gate::open("test", listener, Limits::of(128), Arc::new(relay)).unwrap();
+        let is_answered = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            write!(stream, "GET {path} HTTP/1.0\r\nAuthorization: Bearer right\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer.starts_with("HTTP/1.1 200 ")
+        };
+        thread::scope(|scope| {
+            // Those with tiny_http, and some that wait.
+            let asking: Vec<_> =
+                (0..IN_FLIGHT + WAITING / 2).map(|_| scope.spawn(|| is_answered("/kept"))).collect();
+            (0..POOL).for_each(|_| keeping.recv_timeout(SOON).unwrap());
+            (0..POOL).for_each(|_| assert!(is_answered("/healthz")));
+            assert!(asking.iter().all(|asking| !asking.is_finished()));
+            drop(letting_go);
+            assert!(asking.into_iter().all(|asking| asking.join().unwrap()));
+        });
+        gate.close();
+        watch.stop();
+    }
 
     #[test]
     fn a_slot_is_left_however_few_there_are_and_something_of_everything_goes_on() {

@@ -32,15 +32,24 @@ struct Menu {
 
 impl Menu {
     fn new() -> Self {
-        let files = tempfile::tempdir().unwrap();
-        fs::write(files.path().join("file"), vec![7; LARGE]).unwrap();
-        fs::create_dir(files.path().join("directory")).unwrap();
+        Self { files: tempfile::tempdir().unwrap(), is_holding: AtomicBool::new(false) }
+    }
+
+    fn file(&self) -> Files {
+        let path = self.files.path().join("file");
+        fs::write(&path, vec![7; LARGE]).unwrap();
+        Files::Part(FilePart { file: File::open(path).unwrap(), start: 0, length: LARGE as u64 })
+    }
+
+    fn directory(&self) -> Files {
         for number in 0..MEMBERS {
             // With its header and a byte that fills its last block, an even part.
             let bytes = vec![7; LARGE / MEMBERS - 513];
-            fs::write(files.path().join(format!("directory/{number}")), bytes).unwrap();
+            fs::write(self.files.path().join(number.to_string()), bytes).unwrap();
         }
-        Self { files, is_holding: AtomicBool::new(false) }
+        let file = File::open(self.files.path()).unwrap();
+        let (status, name) = (fstat(&file).unwrap(), BackupName::parse("mydb").unwrap());
+        Files::Archive(Archive::of(Opened { file, status, name }, "mydb").unwrap())
     }
 }
 
@@ -48,16 +57,8 @@ impl Service for Menu {
     fn answer(&self, incoming: &Incoming) -> Response {
         let body = match incoming.head.path() {
             "/panic" => panic!("on request"),
-            "/file" => {
-                let file = File::open(self.files.path().join("file")).unwrap();
-                Body::Files(Files::Part(FilePart { file, start: 0, length: LARGE as u64 }), None)
-            }
-            "/directory" => {
-                let file = File::open(self.files.path().join("directory")).unwrap();
-                let opened =
-                    Opened { status: fstat(&file).unwrap(), file, name: BackupName::parse("d").unwrap() };
-                Body::Files(Files::Archive(Archive::of(opened, "d").unwrap()), None)
-            }
+            "/file" => Body::Files(self.file(), None),
+            "/directory" => Body::Files(self.directory(), None),
             "/bytes" => Body::Bytes(vec![7; LARGE]),
             _ => Body::Bytes(b"ok".to_vec()),
         };
@@ -74,6 +75,10 @@ impl Service for Menu {
 
     fn is_probed(&self, _path: &str) -> bool {
         false
+    }
+
+    fn note_answer(&self, path: &str, _status: u16) {
+        assert_ne!(path, "/panic-on-note", "on request");
     }
 }
 
@@ -222,4 +227,18 @@ fn an_answer_that_is_held_back_is_lost_when_its_slot_is_wanted() {
     ask(&other, "/");
     assert_eq!((read_head(&other), rest(&held_back)), (200, 0));
     assert!(begun.elapsed() < SOON / 2, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn no_panic_takes_a_slot_with_it() {
+    let address = listen(&Arc::new(Menu::new()), |limits| limits.connections = 2);
+    // As many as would take every slot, and every place of those that are leaving.
+    for _ in 0..2 + limits::LEAVING {
+        let stream = connect(address);
+        ask(&stream, "/panic-on-note");
+        assert_eq!(rest(&stream), 0);
+    }
+    let stream = connect(address);
+    ask(&stream, "/");
+    assert_eq!(read_head(&stream), 200);
 }
