@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::TcpStream;
 
-use nix::errno::Errno;
 use nix::sys::sendfile::sendfile64;
 
 use super::head::is_head;
@@ -32,7 +31,7 @@ const PIECE: usize = 1 << 20;
 const SHORT: usize = 16 * 1024;
 
 /// Sends an answer, without its body when that was not asked for.
-pub fn answer(mut stream: &TcpStream, response: Response, head_only: bool, keep_alive: bool) -> Sent {
+pub fn answer(stream: &TcpStream, response: Response, head_only: bool, keep_alive: bool) -> Sent {
     let status = response.status;
     let mut bytes = head(&response, keep_alive).into_bytes();
     let body = if head_only { &[] } else { body(&response) };
@@ -41,7 +40,7 @@ pub fn answer(mut stream: &TcpStream, response: Response, head_only: bool, keep_
     if whole {
         bytes.extend_from_slice(body);
     }
-    if stream.write_all(&bytes).is_err() || (!whole && stream.write_all(body).is_err()) {
+    if write_all(stream, &bytes).is_err() || (!whole && write_all(stream, body).is_err()) {
         return Sent { status, bytes: 0, complete: false };
     }
     let sent = body.len() as u64;
@@ -76,18 +75,39 @@ fn head(response: &Response, keep_alive: bool) -> String {
     head
 }
 
+/// Sends these bytes.
+fn write_all(mut stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match patiently(|| stream.write(bytes)) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Has a second try at sending when the socket's time is over and nothing was sent. The kernel wakes a sender that
+/// has found the socket full only when a third of it is free, but what a slow client has taken by now is room enough
+/// for the second. One who has taken nothing is gone by then.
+fn patiently(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    match send() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => send(),
+        sent => sent,
+    }
+}
+
 /// Sends a part of a file. Answers how much of it was sent.
 fn send_part(stream: &TcpStream, file: &File, start: u64, length: u64) -> u64 {
     let mut sent = 0;
     let mut offset = start.cast_signed();
     while sent < length {
         let piece = usize::try_from(length - sent).map_or(PIECE, |left| left.min(PIECE));
-        match sendfile64(stream, file, Some(&mut offset), piece) {
+        match patiently(|| Ok(sendfile64(stream, file, Some(&mut offset), piece)?)) {
             // The file has become shorter than it was.
             Ok(0) => break,
             Ok(count) => sent += count as u64,
-            Err(Errno::EINTR) => {}
-            // EAGAIN: the client has taken nothing for the time that the socket allows.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => break,
         }
     }
@@ -95,11 +115,11 @@ fn send_part(stream: &TcpStream, file: &File, start: u64, length: u64) -> u64 {
 }
 
 /// Sends an archive. Answers how much of it was sent.
-fn send_archive(mut stream: &TcpStream, archive: &Archive) -> u64 {
+fn send_archive(stream: &TcpStream, archive: &Archive) -> u64 {
     let mut sent = 0;
     for member in &archive.members {
         let Ok(file) = archive.open(member) else { return sent };
-        if stream.write_all(&member.header).is_err() {
+        if write_all(stream, &member.header).is_err() {
             return sent;
         }
         let body = send_part(stream, &file, 0, member.size);
@@ -108,12 +128,12 @@ fn send_archive(mut stream: &TcpStream, archive: &Archive) -> u64 {
             return sent;
         }
         let padding = vec![0; usize::try_from(member.padding()).unwrap_or_default()];
-        if stream.write_all(&padding).is_err() {
+        if write_all(stream, &padding).is_err() {
             return sent;
         }
         sent += padding.len() as u64;
     }
-    match stream.write_all(&END) {
+    match write_all(stream, &END) {
         Ok(()) => sent + END.len() as u64,
         Err(_) => sent,
     }

@@ -19,8 +19,9 @@ const SHORT: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(30);
 /// More than the sockets swallow.
 const LARGE: usize = 24 << 20;
-/// Files of a directory, each of which leaves a block to be filled.
-const MEMBERS: usize = 24;
+/// Files of a directory, each of which leaves a block to be filled. They are so small that headers, too, find the
+/// socket full.
+const MEMBERS: usize = 384;
 
 /// Answers what the path asks for.
 struct Menu {
