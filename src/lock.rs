@@ -58,11 +58,17 @@ impl fmt::Display for LockError {
 
 impl std::error::Error for LockError {}
 
+/// The task of a start that clears away what killed runs have left.
+pub const SWEEP: &str = "sweep";
+/// How long a sweep may keep the lock for what it asks of the server.
+pub const SWEEP_LIMIT: Duration = Duration::from_secs(30);
+
 /// How often a waiting run asks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Lock {
-    /// Takes the lock of `directory` for `task`, waiting up to `patience` for another run to end.
+    /// Takes the lock of `directory` for `task`, waiting up to `patience` for another run to end. A sweep, which
+    /// nobody has asked for, is waited for all the same.
     ///
     /// # Errors
     /// When it is still held after that, a signal came, or the file cannot be used.
@@ -72,12 +78,12 @@ impl Lock {
         patience: Duration,
         runner: &Runner,
     ) -> Result<Self, LockError> {
-        let deadline = Instant::now() + patience;
+        let begun = Instant::now();
         let mut told = false;
         loop {
             match Self::try_take(directory, task) {
-                Err(LockError::Held(holder)) if Instant::now() < deadline => {
-                    if !told {
+                Err(LockError::Held(holder)) if begun.elapsed() < patience.max(least_patience(&holder)) => {
+                    if !told && begun.elapsed() >= PAUSE {
                         log::info!("waiting: {}", LockError::Held(holder));
                         told = true;
                     }
@@ -112,6 +118,13 @@ impl Lock {
         file.write_all(&serde_json::to_vec(&holder)?)?;
         Ok(Self { _file: file })
     }
+}
+
+/// How long anybody waits for a holder. The first look may find one that has not signed yet, and the name of the one
+/// before.
+fn least_patience(holder: &Option<Holder>) -> Duration {
+    let is_sweep = holder.as_ref().is_some_and(|holder| holder.task == SWEEP);
+    if is_sweep { 2 * SWEEP_LIMIT } else { PAUSE }
 }
 
 fn read_holder(file: &mut File) -> Option<Holder> {

@@ -11,6 +11,7 @@ mod question;
 mod restore;
 mod schedule;
 mod status;
+mod sweep;
 mod table;
 mod telegram;
 mod verify;
@@ -38,7 +39,7 @@ struct Command {
     run: fn(Parser) -> Outcome,
 }
 
-const COMMANDS: [Command; 10] = [
+const COMMANDS: [Command; 11] = [
     Command {
         name: "backup",
         usage: "backup [DATABASE...]",
@@ -101,6 +102,13 @@ const COMMANDS: [Command; 10] = [
         summary: "when a schedule comes next",
         help: schedule::HELP,
         run: schedule::run,
+    },
+    Command {
+        name: "sweep",
+        usage: "sweep",
+        summary: "clear away what killed runs have left",
+        help: sweep::HELP,
+        run: sweep::run,
     },
     Command {
         name: "check-env",

@@ -36,6 +36,13 @@ impl Programs {
         self.program("backup")
     }
 
+    /// A command that clears away what killed runs have left.
+    pub fn sweep(&self) -> Command {
+        let mut command = Command::new(&self.command);
+        command.arg("sweep");
+        command
+    }
+
     fn program(&self, action: &str) -> Command {
         match &self.scripts {
             Some(scripts) => Command::new(scripts.join(format!("{action}.sh"))),

@@ -104,18 +104,27 @@ pub struct Client {
     /// What its sessions are called in `pg_stat_activity`.
     application: String,
     runner: Runner,
+    /// When clean-ups are given up, if ever.
+    deadline: Option<Instant>,
 }
 
 impl Client {
     /// A client of `database`.
     pub fn new(server: Server, database: DatabaseName, runner: Runner) -> Self {
-        Self { server, database, application: "backupgram".into(), runner }
+        Self { server, database, application: "backupgram".into(), runner, deadline: None }
     }
 
     /// The same client with another name for its sessions.
     #[must_use]
     pub fn signed(&self, application: &str) -> Self {
         Self { application: application.to_owned(), ..self.clone() }
+    }
+
+    /// The same client for a clean-up that somebody else will do otherwise: it is given up at `deadline`, and soon after
+    /// a stop signal.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
     }
 
     /// A client of another database of the same server.
@@ -236,12 +245,16 @@ impl Client {
         Ok(self.runner.run(&mut self.psql(variables), sql.as_ref())?)
     }
 
-    /// Gives orders that must be carried out even after a stop signal.
+    /// Gives orders that must be carried out even after a stop signal, unless there is a deadline.
     ///
     /// # Errors
-    /// When psql fails.
+    /// When psql fails, or at the deadline.
     pub fn clean_up(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
-        Ok(self.runner.run_regardless(&mut self.psql(variables), sql.as_bytes())?)
+        let (mut psql, sql) = (self.psql(variables), sql.as_bytes());
+        let Some(deadline) = self.deadline else { return Ok(self.runner.run_regardless(&mut psql, sql)?) };
+        self.runner.check()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        Ok(self.runner.run_briefly(&mut psql, sql, left)?)
     }
 
     /// Asks a question like [`Self::ask`], even after a stop signal.

@@ -215,16 +215,25 @@ fn drop_database(client: &Client, left: &Left) -> Result<(), DatabaseError> {
         .map(drop)
 }
 
-/// Drops what killed restores left on this server. Only the holder of the directory's lock may call this.
-/// What cannot be dropped is a warning, and is tried again next time.
-pub fn sweep(directory: &BackupDirectory, client: &Client) {
-    let Ok(entries) = fs::read_dir(directory.root()) else { return };
-    let names = entries.flatten().map(|entry| entry.path());
+/// The notes of restores that are at work, or were killed.
+fn journals(directory: &BackupDirectory) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory.root()) else { return Vec::new() };
     let is_journal = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(PREFIX) && name.ends_with(".json")
     };
-    for path in names.filter(is_journal) {
+    entries.flatten().map(|entry| entry.path()).filter(is_journal).collect()
+}
+
+/// Whether a restore has databases on a server that belong to nobody else: one that is at work, or was killed.
+pub fn is_anything_left(directory: &BackupDirectory) -> bool {
+    !journals(directory).is_empty()
+}
+
+/// Drops what killed restores left on this server. Only the holder of the directory's lock may call this.
+/// What cannot be dropped is a warning, and is tried again next time.
+pub fn sweep(directory: &BackupDirectory, client: &Client) {
+    for path in journals(directory) {
         match Journal::read(&path) {
             Ok(journal) if journal.server != client.server().address() => {
                 log::warn!(

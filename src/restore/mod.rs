@@ -39,7 +39,7 @@ use properties::Properties;
 use scratch::Scratch;
 
 pub use error::RestoreError;
-pub use journal::sweep;
+pub use journal::{is_anything_left, sweep};
 pub use source::{Checked, Source};
 pub use trial::Trial;
 

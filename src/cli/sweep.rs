@@ -1,0 +1,86 @@
+//! `backupgram sweep`.
+
+use std::time::{Duration, Instant};
+
+use lexopt::Parser;
+
+use super::{BUSY, Failure, Outcome, environment, runner};
+use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::lock::{Lock, LockError, SWEEP, SWEEP_LIMIT};
+use crate::postgres::{Client, DatabaseError, Server};
+use crate::process::{ProgramError, Runner};
+use crate::restore;
+use crate::settings::{Environment, Reader, Storage};
+
+pub(super) const HELP: &str = "\
+backupgram sweep
+
+usage: backupgram sweep
+
+Clears away what backups, restores and proofs have left that were killed: unfinished and unpacked files, and
+the databases that restores were loading into. Every backup and restore does so first, and so does the start
+of the container, by this command. It does not touch what a run is still at, and no finished backup.
+
+environment: BACKUP_DIR; POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and
+POSTGRES_PASSFILE_STORE say where databases may be left, and POSTGRES_CONNECT_TIMEOUT how long it waits for
+that server.
+
+exit status: 0 nothing is left; 1 something is, which is named; 2 wrong call; 75 another backup or restore is
+running; 128 + N stopped by signal N.";
+
+pub(super) fn run(mut arguments: Parser) -> Outcome {
+    if let Some(argument) = arguments.next()? {
+        return Err(argument.unexpected().into());
+    }
+    let runner = runner()?;
+    let environment = environment()?;
+    let storage = Reader::resolve(&environment, Storage::read)?;
+    let directory = BackupDirectory::new(storage.directory);
+    directory.prepare().map_err(Failure::new)?;
+    sweep_files(&directory, &runner)?;
+    match restore::is_anything_left(&directory) {
+        true => sweep_databases(&directory, &environment, runner),
+        false => Ok(()),
+    }
+}
+
+fn sweep_files(directory: &BackupDirectory, runner: &Runner) -> Outcome {
+    let _lock = lock(directory, runner)?;
+    let count = directory.sweep_partial().map_err(Failure::new)?;
+    if count > 0 {
+        log::info!("removed {count} unfinished files of killed runs");
+    }
+    Ok(())
+}
+
+fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runner: Runner) -> Outcome {
+    let server = Reader::resolve(environment, Server::read)?;
+    let client = Client::new(server, DatabaseName::maintenance(), runner.clone());
+    // Before the lock: a server that starts as slowly as it likes must not hold up a run that would say so.
+    client.wait_until_ready().map_err(|error| match error {
+        DatabaseError::Program(ProgramError::Interrupted(interrupted)) => Failure::interrupted(interrupted),
+        error => {
+            log::warn!("what a killed restore left on the server stays until the next run: {error}");
+            Failure::silent(1)
+        }
+    })?;
+    let _lock = lock(directory, &runner)?;
+    restore::sweep(directory, &client.until(Instant::now() + SWEEP_LIMIT));
+    runner.check().map_err(Failure::interrupted)?;
+    match restore::is_anything_left(directory) {
+        true => Err(Failure::silent(1)),
+        false => Ok(()),
+    }
+}
+
+/// Takes the lock, unless a run has it: that has begun with a sweep of its own.
+fn lock(directory: &BackupDirectory, runner: &Runner) -> Result<Lock, Failure> {
+    Lock::take(directory.root(), SWEEP, Duration::ZERO, runner).map_err(|error| match error {
+        LockError::Held(_) => {
+            log::info!("{error}; nothing is swept");
+            Failure::silent(BUSY)
+        }
+        LockError::Interrupted(interrupted) => Failure::interrupted(interrupted),
+        error => Failure::new(error),
+    })
+}
