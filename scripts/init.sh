@@ -32,4 +32,6 @@ set -- -s "${schedule:-@daily}" -p "${HEALTHCHECK_PORT:-8080}"
 if is_true "${BACKUP_ON_START:-FALSE}"; then
     set -- "$@" -i
 fi
+# Beside the scheduler, which does not wait for it: whatever comes of it, backups are made.
+backupgram sweep &
 exec go-cron "$@" -- "${SCRIPTS_DIR%/}/backup.sh"

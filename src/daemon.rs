@@ -14,13 +14,13 @@ use crate::history::Failures;
 use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
 use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
-use crate::lock::Lock;
 use crate::overrides::OverridesError;
 use crate::process::{Reaper, Signals};
 use crate::settings::{
     self, ApiSettings, Environment, Faults, Reader, Redactor, SHORT_TOKEN, SchedulerSettings, Storage,
 };
 use crate::supervisor::Supervisor;
+use crate::sweeper::Sweeper;
 
 /// How it is called, for `--help`.
 pub const USAGE: &str = "\
@@ -91,6 +91,7 @@ struct Daemon {
     worker: Worker,
     supervisor: Arc<Supervisor>,
     server: Server,
+    sweeper: Option<Sweeper>,
 }
 
 impl Daemon {
@@ -106,7 +107,6 @@ impl Daemon {
         }
         let directory = BackupDirectory::new(&storage.directory);
         directory.prepare().map_err(DaemonError::Directory)?;
-        sweep(&directory);
         let redactor = Redactor::new(&settings::secrets(environment));
         let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
         let programs =
@@ -138,7 +138,7 @@ impl Daemon {
                 Arc::clone(&supervisor),
                 redactor.clone(),
             ),
-            redactor,
+            redactor: redactor.clone(),
             directory,
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
@@ -151,7 +151,10 @@ impl Daemon {
         let server = Server::start(listener, Arc::new(app), Token::new(&api.token));
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;
         log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), api.listen);
-        Ok(Self { reaper, jobs, worker, supervisor, server })
+        let sweeper = Sweeper::start(&programs, &reaper, redactor);
+        let sweeper =
+            sweeper.inspect_err(|error| log::warn!("cannot clear away what killed runs left: {error}"));
+        Ok(Self { reaper, jobs, worker, supervisor, server, sweeper: sweeper.ok() })
     }
 
     /// No new requests, then no new jobs, then an end to what runs; after the grace period by force.
@@ -160,6 +163,7 @@ impl Daemon {
         self.server.stop();
         self.jobs.stop();
         self.supervisor.stop();
+        self.sweeper.iter().for_each(Sweeper::stop);
         self.reaper.signal_adopted(Signal::SIGTERM);
         let ended =
             || self.worker.is_finished() && self.supervisor.is_finished() && self.reaper.is_childless();
@@ -172,16 +176,6 @@ impl Daemon {
             });
         }
         log::info!("stopped");
-    }
-}
-
-/// Removes what killed runs left, unless one is at work there now.
-fn sweep(directory: &BackupDirectory) {
-    let Ok(_lock) = Lock::try_take(directory.root(), "clean-up") else { return };
-    match directory.sweep_partial() {
-        Ok(0) => {}
-        Ok(count) => log::info!("removed {count} unfinished files of killed runs"),
-        Err(error) => log::warn!("{error}"),
     }
 }
 

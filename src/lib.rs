@@ -31,6 +31,7 @@ pub mod settings;
 pub mod sql;
 pub mod status;
 pub mod supervisor;
+mod sweeper;
 pub mod telegram;
 pub mod terminal;
 mod units;

@@ -94,11 +94,7 @@ impl Lock {
         }
     }
 
-    /// Takes the lock if nobody holds it.
-    ///
-    /// # Errors
-    /// When somebody does, or the file cannot be used.
-    pub fn try_take(directory: &Path, task: &str) -> Result<Self, LockError> {
+    fn try_take(directory: &Path, task: &str) -> Result<Self, LockError> {
         let path = directory.join(".lock");
         let failed = |error: io::Error| LockError::Io(path.clone(), error);
         // Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.

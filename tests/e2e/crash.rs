@@ -144,6 +144,8 @@ fn what_a_dead_writer_left_is_swept_away_and_what_a_living_one_writes_is_not() {
         before.len() == 1
     });
     let daemon = Plan::new(server, &store).database(&database.name).start();
+    let met = format!("sweep: a backup is running: pid {}, ", living.pid());
+    wait_until("the daemon's sweep to meet the living one", SOON, || daemon.log().contains(&met));
     assert_eq!(store.partial(), before, "a daemon that starts leaves the living writer's file");
     drop(hold);
     living.wait().succeeded();

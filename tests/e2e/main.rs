@@ -87,3 +87,5 @@ mod pid1;
 mod shutdown;
 /// Hostile crowds, and probes that must not notice them.
 mod siege;
+/// What killed runs have left is gone after the next start.
+mod starts;
