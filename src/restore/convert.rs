@@ -119,7 +119,12 @@ fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), Re
     loop {
         match archive.read(&mut chunk) {
             Ok(0) => return Ok(()),
-            Ok(length) => input.write_all(&chunk[..length]).map_err(RestoreError::Convert)?,
+            Ok(length) => match input.write_all(&chunk[..length]) {
+                Ok(()) => {}
+                // It does not want the end, such as the SQL at that of a tar archive, or its exit status says why.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(RestoreError::Convert(error)),
+            },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(RestoreError::Read(error)),
         }

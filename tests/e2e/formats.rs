@@ -81,6 +81,29 @@ fn a_newer_client_restores_every_format_into_an_older_server() {
     }
 }
 
+/// A tar archive ends with SQL that pg_restore has no use for; here it is longer than any pipe.
+#[test]
+fn a_tar_archive_that_pg_restore_does_not_read_to_its_end_comes_back() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("unread");
+    database.fill(5);
+    database.sql("DO $$ BEGIN EXECUTE format('COMMENT ON TABLE orders IS %L', repeat('x', 3000000)); END $$");
+    let before = database.dump();
+    let target = format!("{}_restored", database.name);
+    Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", "-Ft").run().succeeded();
+    let file = format!("last/{}", store.only("last"));
+    comes_back(Cli::restore(server, &store, &file), server, &target, &before, "-Ft");
+    Cli::new(server, &store).args(["verify", "--restore", &file]).run().succeeded();
+    // It has not read the end, but we have: what has changed there is found.
+    let path = store.path().join(&file);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() - 100_000;
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    Cli::restore(server, &store, &file).args([&target]).run().exited_with(1).saying("its checksum");
+}
+
 /// Defect R4 of the original image: what a file is called decided how it was restored.
 ///
 /// Defect R5, too: without a manifest an unknown name names no database.
