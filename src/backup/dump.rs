@@ -99,11 +99,14 @@ fn conclude(
     let exit = child.wait();
     let said = said.finish();
     runner.check().map_err(ProgramError::Interrupted)?;
+    // A dump without an end is what a pg_dump that fails leaves; it says why.
+    let is_by_it = match &copied {
+        Ok(_) => true,
+        Err(StreamError::Dump(error)) => error.is_damage(),
+        Err(_) => false,
+    };
     match copied {
-        // A dump without an end is what a pg_dump that fails leaves; it says why.
-        Ok(_) | Err(StreamError::Dump(_)) if !exit.success() => {
-            Err(runner.failure(command.get_program(), exit, &said).into())
-        }
+        _ if is_by_it && !exit.success() => Err(runner.failure(command.get_program(), exit, &said).into()),
         Err(StreamError::Dump(ContentError::Truncated | ContentError::Empty)) => Err(BackupError::Incomplete),
         copied => copied.map_err(BackupError::Write),
     }
