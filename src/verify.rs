@@ -50,11 +50,17 @@ struct Identity {
     modified: (i64, i64),
 }
 
-/// What was read of a file: its checksum, and what is wrong with it by itself.
+/// What was read of a file: its checksum, and what is wrong with it by itself or was in the way.
 #[derive(Debug, Clone)]
 struct Reading {
     sha256: String,
-    fault: Option<String>,
+    fault: Option<Fault>,
+}
+
+#[derive(Debug, Clone)]
+struct Fault {
+    said: String,
+    is_damage: bool,
 }
 
 /// What is to be said of a backup.
@@ -173,11 +179,15 @@ impl<'a> Verifier<'a> {
         };
         let expected = manifest.map_or(&reading.sha256, |manifest| &manifest.sha256);
         let finding = match &reading.fault {
+            // Whatever was in the way of more, this tells damage.
             _ if *expected != reading.sha256 => Finding::Broken(ContentError::Checksum.to_string()),
-            Some(fault) => Finding::Broken(fault.clone()),
+            Some(Fault { said, is_damage: true }) => Finding::Broken(said.clone()),
+            Some(Fault { said, is_damage: false }) => Finding::Unknown(said.clone()),
             None => Finding::Whole,
         };
-        self.known.extend(identity.map(|identity| (identity, reading)));
+        if reading.fault.as_ref().is_none_or(|fault| fault.is_damage) {
+            self.known.extend(identity.map(|identity| (identity, reading)));
+        }
         Ok(finding)
     }
 
@@ -187,21 +197,9 @@ impl<'a> Verifier<'a> {
         let file = opened.file.try_clone().map_err(ContentError::Read)?;
         let examination = examine(file, &path, &self.keys, &progress)?;
         let sha256 = examination.sha256.clone();
-        match examination.judge(None) {
-            Ok(_) => Ok(Reading { sha256, fault: None }),
-            Err(error) if error.is_damage() => Ok(Reading { sha256, fault: Some(error.to_string()) }),
-            // An encrypted file that is damaged is told by its checksum alone.
-            Err(error @ ContentError::Decrypt(_)) => match self.disagrees(slot, opened, &sha256) {
-                true => Ok(Reading { sha256, fault: Some(error.to_string()) }),
-                false => Err(error),
-            },
-            Err(error) => Err(error),
-        }
-    }
-
-    fn disagrees(&self, slot: Slot, opened: &Opened, sha256: &str) -> bool {
-        let manifest = self.directory.manifest(slot, &opened.name).ok().flatten();
-        manifest.is_some_and(|manifest| manifest.sha256 != sha256)
+        let fault = examination.judge(None).err();
+        let fault = fault.map(|error| Fault { said: error.to_string(), is_damage: error.is_damage() });
+        Ok(Reading { sha256, fault })
     }
 
     /// Writes down what was found, unless another backup has taken the name meanwhile.

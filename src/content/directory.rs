@@ -7,10 +7,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::inspector::read_to_the_end;
-use super::{Content, ContentError, Findings};
+use super::reading::{judge, read_to_the_end};
+use super::{CONTENTS_NAME, Content, ContentError, Findings, HEAD};
 use crate::backup::hexadecimal;
-use crate::process::{ProgramError, Runner};
+use crate::process::Runner;
 
 /// The files of a dump in directory format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,13 @@ pub fn inspect_directory(directory: &Path, size: u64, runner: &Runner) -> Result
     command.arg("--format=directory").arg(directory);
     match runner.run(&mut command, b"") {
         Ok(_) => Ok(Findings { content: Content::Directory, bytes: size, makes_database: false }),
-        Err(error @ ProgramError::Failed(..)) => Err(ContentError::Archive(error)),
-        Err(error) => Err(ContentError::Program(error)),
+        Err(error) => Err(judge(error, &head(directory).unwrap_or_default(), runner)),
     }
+}
+
+/// What the table of contents begins with.
+fn head(directory: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    File::open(directory.join(CONTENTS_NAME))?.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
 }

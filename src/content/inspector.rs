@@ -1,14 +1,9 @@
 //! Looks at a dump while it goes by: while it is written, verified or about to be restored.
 
-use std::io::Write;
-use std::process::{ChildStdin, Command, Stdio};
-
-use nix::sys::signal::Signal;
-
+use super::reading::Reading;
 use super::tar_walk::TarWalk;
-use super::{Content, ContentError, HEAD, recognise};
-use crate::process::{Child, Listener, ProgramError, Runner};
-use crate::settings::remove_secrets;
+use super::{CONTENTS_AT, Content, ContentError, HEAD, recognise};
+use crate::process::Runner;
 use crate::sql::{self, PREAMBLE, Trailer};
 
 /// What was found.
@@ -112,8 +107,9 @@ impl Inspector {
             Content::PackedDirectory => self.tar.is_complete() && self.tar.holds_directory(),
             Content::Custom | Content::Directory => true,
         };
+        let begin = if content == Content::Tar { CONTENTS_AT } else { 0 };
         match self.reading.take() {
-            Some(reading) if is_complete => reading.finish()?,
+            Some(reading) if is_complete => reading.finish(self.head.get(begin..).unwrap_or_default())?,
             Some(reading) => reading.abandon(),
             None => {}
         }
@@ -134,57 +130,4 @@ impl Drop for Inspector {
             reading.abandon();
         }
     }
-}
-
-/// pg_restore reading an archive to its end, as it would for a restore.
-#[derive(Debug)]
-struct Reading {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    said: Listener,
-    runner: Runner,
-}
-
-impl Reading {
-    fn start(runner: &Runner) -> Result<Self, ProgramError> {
-        let mut command = read_to_the_end();
-        command.stdin(Stdio::piped());
-        let mut child = runner.spawn(&mut command)?;
-        let (stdin, said) = (child.stdin.take(), Listener::start(child.stderr.take()));
-        Ok(Self { child, stdin, said, runner: runner.clone() })
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        if let Some(stdin) = &mut self.stdin
-            && stdin.write_all(bytes).is_err()
-        {
-            // It has ended, and its exit status says why.
-            self.stdin = None;
-        }
-    }
-
-    fn finish(mut self) -> Result<(), ContentError> {
-        drop(self.stdin.take());
-        let exit = self.child.wait();
-        let said = self.said.finish();
-        self.runner.check()?;
-        match exit.success() {
-            true => Ok(()),
-            false => Err(ContentError::Archive(self.runner.failure("pg_restore".as_ref(), exit, &said))),
-        }
-    }
-
-    fn abandon(self) {
-        // Not by the end of its input, after which it may read on for ever.
-        self.child.signaller().signal(Signal::SIGKILL);
-        self.child.wait();
-    }
-}
-
-/// pg_restore that reads the whole of an archive and writes the SQL to nowhere.
-pub(super) fn read_to_the_end() -> Command {
-    let mut command = Command::new("pg_restore");
-    command.arg("--file=/dev/null").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    remove_secrets(&mut command);
-    command
 }

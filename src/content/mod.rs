@@ -2,7 +2,9 @@
 
 mod directory;
 mod examine;
+mod header;
 mod inspector;
+mod reading;
 mod snapshot;
 mod tar_walk;
 mod unpacked;
@@ -13,7 +15,9 @@ use std::io;
 use memchr::memmem;
 
 use crate::compress::Packing;
+use crate::postgres::Version;
 use crate::process::{Interrupted, ProgramError};
+use header::is_contents;
 
 pub use directory::{Listing, inspect_directory};
 pub use examine::{Examination, examine, peek};
@@ -84,6 +88,13 @@ pub enum ContentError {
     Checksum,
     /// pg_restore cannot read it.
     Archive(ProgramError),
+    /// It is by a newer pg_dump than the pg_restore that is here.
+    Newer {
+        /// pg_dump's version.
+        dump: Version,
+        /// pg_restore's version.
+        tool: Version,
+    },
     /// A program that is needed failed, or a stop signal came.
     Program(ProgramError),
 }
@@ -102,6 +113,11 @@ impl fmt::Display for ContentError {
             Self::Truncated => f.write_str("is cut off: the dump in it has no end"),
             Self::Checksum => f.write_str("is damaged: its checksum is not the one in its manifest"),
             Self::Archive(error) => write!(f, "is damaged: {error}"),
+            Self::Newer { dump, tool } => write!(
+                f,
+                "is by pg_dump {dump}, and pg_restore {tool} is older: use an image for PostgreSQL {} or newer",
+                dump.major
+            ),
             Self::Program(error) => write!(f, "cannot be checked: {error}"),
         }
     }
@@ -118,7 +134,10 @@ impl From<Interrupted> for ContentError {
 impl ContentError {
     /// Whether the backup itself is at fault, and not what it was read with.
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::Decrypt(_) | Self::NoKey | Self::Program(_))
+        !matches!(
+            self,
+            Self::Read(_) | Self::Decrypt(_) | Self::NoKey | Self::Newer { .. } | Self::Program(_)
+        )
     }
 
     /// The stop signal behind the error, if that is what ended the reading.
@@ -130,32 +149,25 @@ impl ContentError {
     }
 }
 
-/// What pg_dump's archives begin with.
-const MAGIC: &[u8] = b"PGDMP";
-/// Where in an archive's header the number of its format stands (pg_dump's `WriteHead`).
-const FORMAT_AT: usize = 10;
-/// The number in the table of contents of a tar archive, and in that of a directory, too: pg_dump writes it so.
-const TAR_FORMAT: u8 = 3;
-/// What the table of contents is called in both.
-const CONTENTS_NAME: &[u8] = b"toc.dat";
-
-/// Whether this is the beginning of the table of contents of a tar archive or a directory.
-fn is_contents(head: &[u8]) -> bool {
-    head.starts_with(MAGIC) && head.get(FORMAT_AT) == Some(&TAR_FORMAT)
-}
+/// What the table of contents is called in a tar archive and in a directory.
+const CONTENTS_NAME: &str = "toc.dat";
+/// Where in a tar archive by pg_dump that begins.
+const CONTENTS_AT: usize = 512;
 
 /// Whether pg_dump began this tar archive. One that somebody has made of a directory has its table of contents
 /// at another place, or under a path.
 fn is_pg_dumps_tar(head: &[u8]) -> bool {
     let (name, end) = head.split_at_checked(CONTENTS_NAME.len()).unwrap_or_default();
-    name == CONTENTS_NAME && end.first() == Some(&0) && head.get(512..).is_some_and(is_contents)
+    name == CONTENTS_NAME.as_bytes()
+        && end.first() == Some(&0)
+        && head.get(CONTENTS_AT..).is_some_and(is_contents)
 }
 
 /// What something is whose wrappings are off, by its first [`HEAD`] bytes.
 fn recognise(head: &[u8]) -> Option<Content> {
     let is_tar = head.get(257..262) == Some(b"ustar");
     match () {
-        () if head.starts_with(MAGIC) => Some(Content::Custom),
+        () if head.starts_with(header::MAGIC) => Some(Content::Custom),
         () if is_tar && is_pg_dumps_tar(head) => Some(Content::Tar),
         () if is_tar => Some(Content::PackedDirectory),
         () if memmem::find(head, b"-- PostgreSQL database cluster dump\n").is_some() => {

@@ -3,7 +3,7 @@
 
 use tar::Header;
 
-use super::is_contents;
+use super::header::is_contents;
 
 const BLOCK: usize = 512;
 /// Bytes of a member's beginning that are looked at.

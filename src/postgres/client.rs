@@ -61,8 +61,20 @@ pub struct Version {
 }
 
 impl Version {
+    /// The version of one of PostgreSQL's programs on this machine.
+    ///
+    /// # Errors
+    /// When it is missing or says none.
+    pub fn of_program(program: &str, runner: &Runner) -> Result<Self, DatabaseError> {
+        let mut command = Command::new(program);
+        remove_secrets(&mut command);
+        let output = runner.run(command.arg("--version"), b"")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Self::within(&text).ok_or_else(|| DatabaseError::Answer(text.trim().to_owned()))
+    }
+
     /// The version in the output of a program's `--version`, such as `pg_dump (PostgreSQL) 18.6`.
-    fn of_program(output: &str) -> Option<Self> {
+    pub fn within(output: &str) -> Option<Self> {
         let text = output.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
         let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
         Some(Self { major: digits.parse().ok()?, text: text.to_owned() })
@@ -213,11 +225,7 @@ impl Client {
     /// # Errors
     /// When it is missing or says none.
     pub fn program_version(&self, program: &str) -> Result<Version, DatabaseError> {
-        let mut command = Command::new(program);
-        remove_secrets(&mut command);
-        let output = self.runner.run(command.arg("--version"), b"")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Version::of_program(&text).ok_or_else(|| DatabaseError::Answer(text.trim().to_owned()))
+        Version::of_program(program, &self.runner)
     }
 
     /// Asks a question whose answer is one JSON value, NULL for none. In the SQL, `:'name'` stands for a
@@ -301,17 +309,17 @@ mod tests {
 
     #[test]
     fn the_version_of_a_program_is_found_in_what_it_prints() {
-        let version = |text| Version::of_program(text).unwrap();
+        let version = |text| Version::within(text).unwrap();
         assert_eq!(version("pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)").major, 15);
         assert_eq!(version("pg_dump (PostgreSQL) 19beta1").major, 19);
         assert_eq!(version("pg_dump (PostgreSQL) 18.6\n").text, "18.6");
-        assert_eq!(Version::of_program("nonsense"), None);
+        assert_eq!(Version::within("nonsense"), None);
     }
 
     #[test]
     fn which_psql_can_be_restricted_is_told_by_its_version() {
         let knows =
-            |text: &str| Version::of_program(&format!("psql (PostgreSQL) {text}")).unwrap().knows_restrict();
+            |text: &str| Version::within(&format!("psql (PostgreSQL) {text}")).unwrap().knows_restrict();
         assert!(
             knows("15.14 (Debian 15.14-0+deb12u1)") && knows("17.6") && knows("18.0") && knows("19beta1")
         );

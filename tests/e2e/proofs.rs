@@ -289,8 +289,6 @@ fn what_a_proof_lacks_is_named_and_says_nothing_about_the_backup() {
     let database = server.database("lacking");
     database.fill(5);
     let file = backed_up(Cli::backup(server, &store, &database.name), &store);
-    let newer = prove(server, &store, &[&file]).client(15).run().exited_with(1);
-    assert!(newer.text().contains("is of PostgreSQL 18, which is newer than the 15"), "{newer}");
     let none = prove(server, &store, &[&file]).env("PATH", "/usr/bin:/bin").run().exited_with(1);
     assert!(none.text().contains("there is no initdb in PATH"), "{none}");
     if nix::unistd::Uid::effective().is_root() {
@@ -304,6 +302,40 @@ fn what_a_proof_lacks_is_named_and_says_nothing_about_the_backup() {
     fs::remove_file(store.manifest_file(slot, name)).unwrap();
     prove(server, &store, &[&file]).run().succeeded();
     prove(server, &store, &["last/none.sql.gz"]).run().exited_with(1).saying("there is no backup");
+    nothing_is_left(&store);
+}
+
+#[test]
+fn a_backup_of_a_newer_server_than_the_proofs_stays_as_proven_as_it_was() {
+    let server = Cluster::shared(18);
+    let store = Store::new();
+    let database = server.database("ahead");
+    database.fill(5);
+    let backups = ["-Z1", "-Fc", "-Fd"].map(|options| {
+        backed_up(Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", options), &store)
+    });
+    let names = backups.each_ref().map(String::as_str);
+    prove(server, &store, &names).run().succeeded();
+    let manifests = || names.map(|file| manifest(&store, file));
+    let proven = manifests();
+    assert!(proven.iter().all(|manifest| manifest["proven"]["rows"] == 15), "{proven:#?}");
+    let newer = prove(server, &store, &names).client(15).run().exited_with(1);
+    let [plain, archives @ ..] = names;
+    assert!(
+        newer.stderr.contains(&format!("{plain} is of PostgreSQL 18, which is newer than the 15")),
+        "{newer}"
+    );
+    for file in archives {
+        let said = format!("{file} cannot be proven here: {file} is by pg_dump 18.");
+        let line = newer.stderr.lines().find(|line| line.contains(&said));
+        assert!(
+            line.is_some_and(|line| line.ends_with("is older: use an image for PostgreSQL 18 or newer")),
+            "{newer}"
+        );
+    }
+    assert_eq!(manifests(), proven);
+    let table = Cli::new(server, &store).args(["list"]).run().succeeded();
+    assert!(table.stdout.contains("restored ") && !table.stdout.contains("BROKEN"), "{table}");
     nothing_is_left(&store);
 }
 

@@ -121,6 +121,119 @@ fn what_cannot_be_looked_into_is_named_and_not_called_broken() {
 }
 
 #[test]
+fn an_archive_that_is_newer_than_pg_restore_is_called_so_and_not_broken() {
+    let server = Cluster::shared(18);
+    let store = Store::new();
+    let database = server.database("newer");
+    database.fill(50);
+    let backups = one_of_each_kind(server, &store, &database.name);
+    let manifest = |file: &str| {
+        let (slot, name) = file.split_once('/').unwrap();
+        store.manifest(slot, name)
+    };
+    let before: Vec<Value> = backups.iter().map(|file| manifest(file)).collect();
+    let older = |words: &[&str]| {
+        Cli::new(server, &store).env("BACKUP_ENCRYPTION_KEY", KINDS[6].1).client(15).args(words).run()
+    };
+    let outcome = older(&[&["verify"][..], &backups.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+    let outcome = outcome.exited_with(1);
+    for (((options, _), file), before) in KINDS.iter().zip(&backups).zip(&before) {
+        let is_archive = options.starts_with("-F");
+        assert_eq!(outcome.stdout.contains(&format!("{file} is whole")), !is_archive, "{options}\n{outcome}");
+        let error = format!("error: {file} is by pg_dump 18.");
+        let said = outcome.stderr.lines().find(|line| line.contains(&error)).unwrap_or_default();
+        let is_named = said.ends_with("is older: use an image for PostgreSQL 18 or newer");
+        assert_eq!(is_named, is_archive, "{options}\n{outcome}");
+        if is_archive {
+            let restore = older(&["restore", file, "newer_target"]).exited_with(1);
+            assert!(restore.stderr.contains(&format!("{file} is by pg_dump 18.")), "{restore}");
+            assert_eq!(manifest(file), *before, "{options}");
+        }
+    }
+    assert!(!server.has_database("newer_target"));
+    let table = Cli::new(server, &store).args(["list"]).run().succeeded();
+    assert!(!table.stdout.contains("BROKEN"), "{table}");
+
+    // The same words of pg_restore, but for a wrong bit in the version.
+    let file = &backups[3];
+    let (slot, name) = file.split_once('/').unwrap();
+    let path = store.path().join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[6] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let checksum = "is damaged: its checksum is not the one in its manifest";
+    assert!(older(&["verify", file]).exited_with(1).stderr.contains(checksum));
+    assert_eq!(manifest(file)["verified"]["error"], checksum);
+    fs::remove_file(store.manifest_file(slot, name)).unwrap();
+    let verify = Cli::new(server, &store).args(["verify", file]).run().exited_with(1);
+    assert!(verify.stderr.contains(&format!("{file} is damaged: pg_restore: exit status 1")), "{verify}");
+}
+
+#[test]
+fn a_pg_restore_that_is_killed_or_does_not_start_says_nothing_about_a_backup() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("killed");
+    database.fill(50);
+    let place = store.root().join("programs");
+    fs::create_dir(&place).unwrap();
+    let program = place.join("pg_restore");
+    let path = format!("{}:{}:/usr/bin:/bin", place.display(), program_directory(15).display());
+    let kill = || write_script(&program, "#!/bin/sh\nkill -KILL $$\n");
+    let lead_nowhere = || {
+        // Of a link to itself the search for the program ends, and does not go on in the next directory.
+        std::os::unix::fs::symlink(&program, &program).unwrap();
+    };
+    let ways: [(&dyn Fn(), &str); 2] = [
+        (&kill, "cannot be checked: pg_restore: killed by SIGKILL"),
+        (&lead_nowhere, "cannot be checked: cannot start pg_restore: "),
+    ];
+    for options in ["-Fc", "-Fd"] {
+        let backup = || Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", options);
+        let published = store.dated("last");
+        backup().run().succeeded();
+        let name = store.dated("last").into_iter().find(|name| !published.contains(name)).unwrap();
+        let file = format!("last/{name}");
+        let mut before = store.manifest("last", &name);
+        before["proven"] = json!({
+            "by": "restore", "at": before["verified"]["at"], "duration_seconds": 1.5,
+            "tables": 2, "rows": 60, "indexes": 3, "large_objects": 0,
+        });
+        fs::write(store.manifest_file("last", &name), before.to_string()).unwrap();
+        for (fail, said) in ways {
+            fail();
+            let published = store.dated("last");
+            let what = format!("{options}, {said}");
+            let cli = |words: &[&str]| Cli::new(server, &store).env("PATH", &path).args(words).run();
+            for words in [
+                &["verify", &file][..],
+                &["verify", "--restore", &file],
+                &["restore", &file, "killed_target"],
+            ] {
+                let outcome = cli(words).exited_with(1);
+                assert!(outcome.stderr.contains(&format!("{file} {said}")), "{what}\n{outcome}");
+                assert!(!outcome.stderr.contains("damaged"), "{what}\n{outcome}");
+                assert_eq!(store.manifest("last", &name), before, "{what}\n{outcome}");
+            }
+            let outcome = backup().env("PATH", &path).run().exited_with(1);
+            assert!(outcome.stderr.contains(&format!("what was dumped {said}")), "{what}\n{outcome}");
+            assert_eq!(store.dated("last"), published, "{what}");
+            fs::remove_file(&program).unwrap();
+        }
+    }
+    assert!(!server.has_database("killed_target"));
+    let table = Cli::new(server, &store).args(["list"]).run().succeeded();
+    assert!(table.stdout.contains("restored ") && !table.stdout.contains("BROKEN"), "{table}");
+    // Bytes that have changed are found all the same.
+    let name = store.only("daily");
+    damage(&store, &format!("daily/{name}"));
+    kill();
+    let verify = Cli::new(server, &store).env("PATH", &path).args(["verify", &format!("daily/{name}")]);
+    verify.run().exited_with(1).saying("is damaged: its checksum");
+    assert!(store.manifest("daily", &name)["verified"]["error"].is_string());
+}
+
+#[test]
 fn the_api_verifies_by_a_job_and_shows_what_came_of_it() {
     let server = Cluster::shared(15);
     let store = Store::new();

@@ -25,7 +25,7 @@ pub mod webhook;
 
 pub use brake::Brake;
 pub use client::{Line, Response, exchange, request};
-pub use cluster::{Cluster, Database, quoted, without_volatile_lines};
+pub use cluster::{Cluster, Database, program_directory, quoted, without_volatile_lines};
 pub use command::{Cli, coverage};
 pub use configure::{argument, overrides, rendered};
 pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};

@@ -1,0 +1,97 @@
+//! The header of pg_dump's archives, as its `WriteHead` writes it. A directory and a tar archive have it in their table
+//! of contents.
+
+use crate::postgres::Version;
+
+/// What it begins with.
+pub const MAGIC: &[u8] = b"PGDMP";
+/// Where the number of bytes of an integer stands.
+const INTEGER_AT: usize = 8;
+/// Where the number of the archive's format stands.
+const FORMAT_AT: usize = 10;
+/// The number in the table of contents of a tar archive, and in that of a directory, too: pg_dump writes it so.
+const TAR_FORMAT: u8 = 3;
+/// The integers of the time at which it was made, from the seconds to whether it was summer.
+const TIME: usize = 7;
+
+/// Whether this is the beginning of the table of contents of a tar archive or a directory.
+pub fn is_contents(head: &[u8]) -> bool {
+    head.starts_with(MAGIC) && head.get(FORMAT_AT) == Some(&TAR_FORMAT)
+}
+
+/// The version of the pg_dump by which an archive that begins so is.
+pub fn dump_version(head: &[u8]) -> Option<Version> {
+    let integer = usize::from(*head.get(INTEGER_AT)?);
+    // The compression is a byte since PostgreSQL 16, and was an integer before. The header's own version may be what is
+    // wrong with it, so it is not asked.
+    [1, 1 + integer].into_iter().find_map(|compression| {
+        let mut fields = Fields { rest: head.get(FORMAT_AT + 1 + compression..)?, integer };
+        (0..TIME).try_for_each(|_| fields.integer().map(drop))?;
+        let (_database, server, dump) = (fields.text()?, fields.text()?, fields.text()?);
+        Version::within(server).and_then(|_| Version::within(dump))
+    })
+}
+
+/// What is still to be read.
+struct Fields<'a> {
+    rest: &'a [u8],
+    integer: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    /// A length; none where it is negative, as that of what is not there is.
+    fn integer(&mut self) -> Option<Option<usize>> {
+        let sign = self.take(1)?[0];
+        let bytes = self.take(self.integer)?.iter().rev();
+        let value = bytes.fold(0_usize, |value, byte| value << 8 | usize::from(*byte));
+        Some((sign == 0).then_some(value))
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = self.integer()?.unwrap_or(0);
+        std::str::from_utf8(self.take(length)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header whose compression takes so many bytes.
+    fn header(minor: u8, compression: &[u8], dump: &str) -> Vec<u8> {
+        let integer = |value: usize| [0, u8::try_from(value).unwrap(), 0, 0, 0];
+        let mut head = [MAGIC, &[1, minor, 0, 4, 8, 1], compression].concat();
+        (0..TIME).for_each(|_| head.extend(integer(7)));
+        for text in ["the database", "15.18 (Debian 15.18-0+deb12u1)", dump] {
+            head.extend(integer(text.len()));
+            head.extend(text.as_bytes());
+        }
+        head
+    }
+
+    #[test]
+    fn who_wrote_an_archive_is_told_whatever_the_version_of_its_header() {
+        let major = |head: &[u8]| dump_version(head).map(|version| version.major);
+        for (compression, dump, expected) in [(&[0, 6, 0, 0, 0][..], "15.18", 15), (&[1], "18.6", 18)] {
+            for minor in [0, 14, 15, 16, 17, 255] {
+                let head = header(minor, compression, dump);
+                assert_eq!(major(&head), Some(expected), "{minor} {dump}");
+                for length in 0..head.len() - dump.len() {
+                    assert_eq!(major(&head[..length]), None, "{length}");
+                }
+            }
+        }
+        for size in [0, 1, 8, 255] {
+            let mut head = header(16, &[1], "18.6");
+            head[INTEGER_AT] = size;
+            assert_eq!(major(&head), None, "{size}");
+        }
+        assert_eq!(major(&header(16, &[1], "devel")), None);
+    }
+}
