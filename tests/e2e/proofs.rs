@@ -339,6 +339,51 @@ fn a_backup_of_a_newer_server_than_the_proofs_stays_as_proven_as_it_was() {
     nothing_is_left(&store);
 }
 
+/// Its index is in order until amcheck, which pg_amcheck installs, is there to look at it.
+const LYING: &str = "
+    CREATE FUNCTION lying(int, int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'amcheck') THEN
+            RETURN pg_catalog.btint4cmp($2, $1);
+        END IF;
+        RETURN pg_catalog.btint4cmp($1, $2);
+    END $$;
+    CREATE OPERATOR CLASS lying FOR TYPE int USING btree AS
+        OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 lying(int, int);
+    CREATE INDEX out_of_order ON orders (id lying);";
+
+#[test]
+fn what_pg_amcheck_finds_is_held_against_the_backup_and_keeps_the_older_ones() {
+    let server = Cluster::shared(18);
+    let store = Store::new();
+    let database = server.database("amcheck");
+    database.fill(5);
+    let backup = || Cli::backup(server, &store, &database.name);
+    let old = backed_up(backup(), &store);
+    let file = fs::File::options().write(true).open(store.path().join(&old)).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(172_800)).unwrap();
+    database.sql(LYING);
+    let outcome = backup().env("BACKUP_VERIFY", "restore").run().exited_with(1);
+    let new = store.dated("last").into_iter().find(|name| !old.ends_with(name.as_str())).unwrap();
+    for said in [
+        &format!("published, but not proven: last/{new} can be restored, but pg_amcheck finds fault with"),
+        "out_of_order",
+        ", and nothing old was deleted",
+    ] {
+        assert!(outcome.stderr.contains(said), "{said}\n{outcome}");
+    }
+    assert!(store.path().join(&old).exists());
+    let verified = manifest(&store, &format!("last/{new}"))["verified"].clone();
+    assert!(verified["error"].as_str().unwrap().contains("pg_amcheck finds fault"), "{verified}");
+    let table = Cli::new(server, &store).args(["list"]).run().succeeded();
+    assert!(table.stdout.contains("BROKEN"), "{table}");
+    // Nothing is wrong with what is there without it.
+    database.sql("DROP INDEX out_of_order");
+    backup().env("BACKUP_VERIFY", "restore").run().succeeded();
+    assert!(!store.path().join(&old).exists());
+    nothing_is_left(&store);
+}
+
 #[test]
 fn what_is_wrong_with_a_dump_is_told_from_what_is_not_here_for_it() {
     let server = Cluster::shared(15);
