@@ -15,9 +15,11 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/lib/install.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/containers.sh
 . "$root/scripts/lib/containers.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/test-programs.sh
+. "$root/scripts/lib/test-programs.sh"
 
 if [ "$(id -u)" -eq 0 ] && have apt-get && [ -n "$(containers_missing)" ]; then
-    want 'buildah podman runc debootstrap jq busybox-static' ''
+    want 'buildah podman runc debootstrap jq busybox-static netavark aardvark-dns openssl' ''
     install_wanted >/dev/null 2>&1 || :
 fi
 missing=$(containers_missing)
@@ -234,7 +236,7 @@ make_base_images "$cargo_config" >>"$log" 2>&1 &
 wait "$!" || skip 'the base images cannot be made'
 probe >>"$log" 2>&1 || skip 'no container runs'
 step 'building the image'
-build_image "$root" >>"$log" 2>&1
+build_image "$root" localhost/backupgram >>"$log" 2>&1
 step 'starting a server'
 start_database
 
@@ -277,6 +279,16 @@ step 'on busybox alone'
 try_busybox >>"$log" 2>&1
 containers run --rm --no-healthcheck --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --network none \
     localhost/backupgram ls -l /usr/local/bin
+if [ -x "$python_dir/bin/podman-compose" ] && configure_podman && podman network create walk >>"$log" 2>&1; then
+    step 'the way through docs/getting-started.md, on a clone of the last commit'
+    make_postgres_image "$root/scripts/lib/postgres-stand-in.sh" >>"$log" 2>&1
+    mkdir "$work/bin" && ln -s "$root/scripts/lib/docker-stand-in.sh" "$work/bin/docker"
+    PATH="$work/bin:$PATH" PODMAN_COMPOSE="$python_dir/bin/podman-compose" BACKUPGRAM_ROOT="$root" \
+        BACKUPGRAM_CONTAINERS="$work" "$root/scripts/walkthrough.sh" >>"$log" 2>&1
+else
+    printf 'SKIPPED: nobody has walked through docs/getting-started.md, for want of podman-compose or a network\n'
+fi
+
 base=$(containers image inspect --format '{{.Size}}' localhost/base)
 whole=$(containers image inspect --format '{{.Size}}' localhost/backupgram)
 step "ok; the image adds $(((whole - base) / 1024)) KiB to its base"

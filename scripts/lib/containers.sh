@@ -10,6 +10,8 @@ containers_missing() {
     for program in buildah podman runc debootstrap busybox; do
         have "$program" || echo "$program"
     done
+    [ -x /usr/lib/podman/netavark ] || echo netavark
+    [ -x /usr/lib/podman/aardvark-dns ] || echo aardvark-dns
 }
 
 build() {
@@ -58,9 +60,28 @@ make_base_images() {
     rm -rf "$work/base"
 }
 
-# build_image DIRECTORY: the real Dockerfile there, on those.
+# make_postgres_image ENTRYPOINT: what the examples call postgres:17.
+make_postgres_image() {
+    server=$(build from localhost/base)
+    build copy "$server" "$1" /entrypoint.sh
+    build config --entrypoint '["/entrypoint.sh"]' --cmd '[]' "$server"
+    build commit --rm "$server" docker.io/library/postgres:17
+}
+
+# For podman that is called without the options of `containers`.
+configure_podman() {
+    driver=$(containers info --format '{{.Store.GraphDriverName}}')
+    printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' "$driver" "$work/images" "$work/run" >"$work/storage.conf"
+    {
+        printf '[engine]\nruntime = "runc"\n[network]\nnetwork_backend = "netavark"\n'
+        printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
+    } >"$work/containers.conf"
+    export CONTAINERS_STORAGE_CONF="$work/storage.conf" CONTAINERS_CONF="$work/containers.conf"
+}
+
+# build_image DIRECTORY NAME: the real Dockerfile there, on those.
 build_image() {
-    build bud --isolation chroot --format docker --tag localhost/backupgram \
+    build bud --layers --isolation chroot --format docker --tag "$2" \
         --build-arg BASE=localhost/base --build-arg BUILDER=localhost/builder \
         --volume "${CARGO_HOME:-$HOME/.cargo}:/root/.cargo:ro" --volume "${RUSTUP_HOME:-$HOME/.rustup}:/root/.rustup:ro" \
         "$1"
