@@ -16,7 +16,7 @@ image=''
 trap 'rm -rf "$work"; [ -z "$image" ] || kill "$image" 2>/dev/null || :' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-failed=''
+failed='' begun=$(date +%s)
 
 headline() {
     printf '\n== %s\n' "$1"
@@ -42,9 +42,11 @@ step() {
     fi
 }
 
-# Not through step: a test run is worth watching, and cargo's own last lines name what failed.
+# Not through step: a test run is worth watching, and cargo's own last lines name what failed. The tests wait for the most
+# part, for servers, signals and seconds, so there are two for each processor.
 run_tests() {
     headline "tests"
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
     { cargo test --locked --no-fail-fast "$@" 2>&1 || echo failed >"$work/tests"; } | tee "$work/log"
     seconds
     [ ! -e "$work/tests" ] || failed="$failed, tests"
@@ -79,5 +81,6 @@ step 'build' cargo test --locked --no-run "$@" && run_tests "$@"
 [ $# -gt 0 ] || join_image
 
 [ -z "$failed" ] || printf '\nfailed steps: %s\n' "${failed#, }"
-awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed\n", passed, failed }' "$work/log"
+awk -v begun="$begun" -v ended="$(date +%s)" '/^test result:/ { passed += $4; failed += $6 }
+    END { printf "%d tests passed, %d failed, %d s in all\n", passed, failed, ended - begun }' "$work/log"
 [ -z "$failed" ]

@@ -1,5 +1,6 @@
 //! Where the server is and how to log in.
 
+use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -80,6 +81,10 @@ impl Server {
             Login::PasswordFile(path) => command.env("PGPASSFILE", path),
             Login::None => &mut command,
         };
+        // pg_dump takes such a limit of the role or the database away, but not before its first statement.
+        if env::var_os("PGOPTIONS").is_none() {
+            command.env("PGOPTIONS", "-c statement_timeout=0");
+        }
         // Nor do PostgreSQL's programs see our other secrets.
         remove_secrets(&mut command);
         command
