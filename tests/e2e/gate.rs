@@ -524,3 +524,24 @@ fn stalled_downloads_hold_no_one_up_and_are_sixteen_at_most() {
     stalled[0].read_to_end(&mut got).unwrap();
     assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
 }
+
+#[test]
+fn downloads_leave_a_slot_to_others_however_few_there_are() {
+    let store = Store::new();
+    // So few files that the gate has eight slots.
+    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").limit("-n 120").start();
+    let (name, _) = large_backup(&store);
+    let (_slow, head) = begin_download(&daemon, name);
+    head.expect(200);
+    let further: Vec<Line> = (0..8)
+        .map(|_| {
+            let (line, head) = begin_download(&daemon, name);
+            assert_eq!(head.status, 503);
+            line
+        })
+        .collect();
+    daemon.anonymous("GET", "/healthz").expect(200);
+    daemon.status();
+    drop(further);
+    assert_eq!(daemon.metrics().get("backupgram_refused_connections_total", &[]), 0.0);
+}

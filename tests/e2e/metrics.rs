@@ -1,7 +1,7 @@
 //! What GET /metrics tells is what the other routes tell, and a parser of Prometheus' own reads it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -185,29 +185,4 @@ fn no_name_of_a_database_breaks_out_of_its_label() {
     let metrics = daemon.metrics();
     assert_eq!(metrics.values_of(LAST_SUCCESS, "database"), [&database.name]);
     assert_newest(&metrics, &daemon, &database.name);
-}
-
-#[test]
-fn a_connection_that_gets_no_slot_is_counted() {
-    let store = Store::new();
-    // So few that the gate has eight slots.
-    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").limit("-n 120").start();
-    let name = "mydb-20260416-030000.sql.gz";
-    File::create(store.file("last", name)).unwrap().set_len(256 << 20).unwrap();
-    let bearer = format!("Bearer {}", daemon.token);
-    let asked = request("GET", &format!("/backups/last/{name}"), &[("Authorization", &bearer)], None);
-    // Who takes a file slowly keeps the slot.
-    let mut slow: Vec<Line> = (0..8).map(|_| Line::open(daemon.port)).collect();
-    for line in &mut slow {
-        line.send(&asked);
-        assert_eq!(line.answer_without_body().status, 200);
-    }
-    assert_eq!(daemon.anonymous("GET", "/healthz").status, 503);
-    drop(slow);
-    let metrics = wait_for("a slot", SOON, || {
-        let response = daemon.get("/metrics");
-        (response.status == 200).then(|| Metrics::parse(&response.text()))
-    });
-    assert!(metrics.get("backupgram_refused_connections_total", &[]) >= 1.0);
-    assert_eq!(metrics.find(REQUESTS, &[("route", "/healthz"), ("status", "503")]), None);
 }
