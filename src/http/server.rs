@@ -159,12 +159,13 @@ fn method(method: &tiny_http::Method) -> Method {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
     use std::thread;
 
     use crossbeam_channel::{Receiver, Sender, unbounded};
 
     use super::super::crew::POOL;
+    use super::super::traffic::Traffic;
     use crate::settings::Secret;
 
     const SOON: Duration = Duration::from_secs(30);
@@ -189,37 +190,71 @@ mod tests {
         }
     }
 
+    /// A gate with the crew behind it, which keeps the requests for /kept.
+    struct Front {
+        address: SocketAddr,
+        server: Server,
+        traffic: Arc<Traffic>,
+        /// Hears of each request that is kept.
+        keeping: Receiver<()>,
+        /// They are let go when it is dropped.
+        letting_go: Sender<()>,
+    }
+
+    impl Front {
+        fn of(slots: usize) -> Self {
+            let (kept, keeping) = unbounded();
+            let (letting_go, let_go) = unbounded();
+            let traffic = Arc::new(Traffic::default());
+            let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, SOON));
+            let watch = Crew::start(Arc::clone(&lines), Keeper { kept, let_go }).unwrap().watch().unwrap();
+            let (token, counted) = (Token::new(&Secret::new("right")), Arc::clone(&traffic));
+            let relay = Relay::new(lines, Arc::default(), Arc::default(), counted, token, DOWNLOADS);
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let gate = Gate::open("test", listener, Limits::of(slots), Arc::new(relay)).unwrap();
+            Self { address, server: Server { gate, watch }, traffic, keeping, letting_go }
+        }
+    }
+
+    /// The status of the answer.
+    fn ask(address: SocketAddr, path: &str) -> u16 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nAuthorization: Bearer right\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].parse().unwrap()
+    }
+
     #[test]
     fn whether_it_lives_is_answered_while_every_thread_of_the_pool_is_busy() {
-        let (kept, keeping) = unbounded();
-        let (letting_go, let_go) = unbounded::<()>();
-        let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, SOON));
-        let watch = Crew::start(Arc::clone(&lines), Keeper { kept, let_go }).unwrap().watch().unwrap();
-        let token = Token::new(&Secret::new("right"));
-        let relay = Relay::new(lines, Arc::default(), Arc::default(), Arc::default(), token, DOWNLOADS);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let gate = Gate::open("test", listener, Limits::of(128), Arc::new(relay)).unwrap();
-        let is_answered = |path: &str| {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.set_read_timeout(Some(SOON)).unwrap();
-            write!(stream, "GET {path} HTTP/1.0\r\nAuthorization: Bearer right\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            answer.starts_with("HTTP/1.1 200 ")
-        };
+        let Front { address, server, keeping, letting_go, .. } = Front::of(128);
         thread::scope(|scope| {
             // Those with tiny_http, and some that wait.
             let asking: Vec<_> =
-                (0..IN_FLIGHT + WAITING / 2).map(|_| scope.spawn(|| is_answered("/kept"))).collect();
+                (0..IN_FLIGHT + WAITING / 2).map(|_| scope.spawn(move || ask(address, "/kept"))).collect();
             (0..POOL).for_each(|_| keeping.recv_timeout(SOON).unwrap());
-            (0..POOL).for_each(|_| assert!(is_answered("/healthz")));
+            (0..POOL).for_each(|_| assert_eq!(ask(address, "/healthz"), 200));
             assert!(asking.iter().all(|asking| !asking.is_finished()));
             drop(letting_go);
-            assert!(asking.into_iter().all(|asking| asking.join().unwrap()));
+            asking.into_iter().for_each(|asking| assert_eq!(asking.join().unwrap(), 200));
         });
-        gate.close();
-        watch.stop();
+        server.stop();
+    }
+
+    #[test]
+    fn a_connection_that_gets_no_slot_is_counted_and_is_no_request() {
+        let Front { address, server, traffic, keeping, letting_go } = Front::of(1);
+        thread::scope(|scope| {
+            let asking = scope.spawn(move || ask(address, "/kept"));
+            keeping.recv_timeout(SOON).unwrap();
+            assert_eq!(ask(address, "/healthz"), 503);
+            assert_eq!((traffic.refused(), traffic.answers().count()), (1, 0));
+            drop(letting_go);
+            assert_eq!(asking.join().unwrap(), 200);
+        });
+        server.stop();
     }
 
     #[test]
