@@ -109,7 +109,7 @@ fn config_lines(options: &[String]) -> Vec<String> {
 /// known that an override may have: there a value must not become an option that nobody has judged.
 fn takes_next_word(option: &str) -> bool {
     let short = option.len() == 2 && option.ends_with(|c| WITH_VALUE.contains(c));
-    short || TRUSTED.iter().any(|(known, has_value)| *has_value && *known == option)
+    short || trusted(option) == Some(true)
 }
 
 /// Options of curl that an override may have, with whether they take a value.
@@ -130,32 +130,54 @@ const TRUSTED: [(&str, bool); 14] = [
     ("-S", false),
 ];
 
+/// Whether an option that an override may have takes a value; nothing for any other.
+fn trusted(option: &str) -> Option<bool> {
+    TRUSTED.iter().find(|(known, _)| *known == option).map(|(_, has_value)| *has_value)
+}
+
 /// Sees that options from an override can neither read nor write a file nor send anything elsewhere.
 ///
 /// # Errors
-/// When there is another option than those that are known to be harmless, or a value begins with `@`.
+/// When there is another option than those that are known to be harmless, or a value begins with `@`. No value is
+/// told, which may be a secret.
 pub fn check_trusted_options(text: &str) -> Result<(), String> {
     let mut words = split_words(text)?.into_iter();
     while let Some(word) = words.next() {
-        let refused = || format!("must not contain {word:?} when it is set through the API");
-        let known =
-            |name: &str| TRUSTED.iter().find(|(option, _)| *option == name).map(|(_, has_value)| *has_value);
+        let option = without_value(&word);
         let short = word.get(..2).filter(|_| !word.starts_with("--"));
-        let value = match (known(&word), short.and_then(known)) {
+        let value = match (trusted(&word), short.and_then(trusted)) {
             (Some(true), _) => words.next().ok_or_else(|| format!("has no value for {word}"))?,
             (Some(false), _) => continue,
             (None, Some(true)) => word[2..].to_owned(),
             // Several flags in one word, none of which takes a value.
-            (None, Some(false)) if word[1..].chars().all(|c| known(&format!("-{c}")) == Some(false)) => {
-                continue;
-            }
-            _ => return Err(refused()),
+            (None, Some(false)) if word[1..].chars().all(is_trusted_flag) => continue,
+            _ => return Err(format!("must not contain {option} when it is set through the API")),
         };
         if value.starts_with('@') {
-            return Err(format!("must not name a file for {word} when it is set through the API"));
+            return Err(format!("must not name a file for {option} when it is set through the API"));
         }
     }
     Ok(())
+}
+
+fn is_trusted_flag(letter: char) -> bool {
+    trusted(&format!("-{letter}")) == Some(false)
+}
+
+/// What a word asks of curl, without the value that may be attached to it.
+fn without_value(word: &str) -> &str {
+    match word.strip_prefix('-') {
+        None | Some("") => "a word without an option",
+        Some(long) if long.starts_with('-') => {
+            // A line of curl's configuration may have these between an option and its value.
+            let end = word.find(|c: char| c == '=' || c == ':' || c.is_whitespace());
+            &word[..end.unwrap_or(word.len())]
+        }
+        Some(letters) => {
+            let stranger = letters.char_indices().find(|(_, letter)| !is_trusted_flag(*letter));
+            stranger.map_or(word, |(at, letter)| &word[..1 + at + letter.len_utf8()])
+        }
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +191,22 @@ mod tests {
         let lines =
             ["-H \"X: a\\\"b\\\\c\"", "-k", "-m \"x\"", "--retry \"3\"", "-u \"-dash\"", "-H \"A: b\""];
         assert_eq!(config_lines(&words), lines);
+    }
+
+    #[test]
+    fn what_an_override_may_not_have_is_named_without_its_value() {
+        for (text, named) in [
+            ("-dT0KEN", "-d "),
+            ("--data=T0KEN", "--data "),
+            ("'--header X: T0KEN'", "--header "),
+            ("-koT0KEN", "-ko "),
+            ("-H@T0KEN", "-H "),
+            ("-H @T0KEN", "-H "),
+            ("http://elsewhere/T0KEN", "a word without an option "),
+        ] {
+            let problem = check_trusted_options(text).unwrap_err();
+            assert!(problem.contains(named) && !problem.contains("T0KEN"), "{text}: {problem}");
+        }
     }
 
     #[test]

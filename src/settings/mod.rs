@@ -321,6 +321,26 @@ mod tests {
     }
 
     #[test]
+    fn what_may_hold_a_secret_or_comes_from_a_file_is_not_shown_when_it_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("db");
+        std::fs::write(&file, "hunter2".repeat(10)).unwrap();
+        for (variable, value) in [
+            ("WEBHOOK_EXTRA_ARGS", "-H 'Authorization: Bearer hunter2"),
+            ("TELEGRAM_API_URL", "ftp://bot:hunter2@example.org/"),
+            ("POSTGRES_EXTRA_OPTS", "--dbname=postgresql://app:hunter2@db/app"),
+            ("POSTGRES_EXTRA_OPTS", "postgresql://app:hunter2@db/app"),
+            ("POSTGRES_EXTRA_OPTS", "-Fc 'hunter2"),
+            ("POSTGRES_DB_FILE", file.to_str().unwrap()),
+        ] {
+            let found = faults(&[(variable, value)]).concat();
+            assert!(found.starts_with(variable.trim_end_matches("_FILE")), "{variable}={value}: {found}");
+            assert!(!found.contains("hunter2"), "{found}");
+        }
+        assert!(faults(&[("BACKUP_KEEP_DAYS", "soon")]).concat().ends_with(", but is \"soon\""));
+    }
+
+    #[test]
     fn what_a_dump_of_the_whole_server_does_not_have_is_said_and_not_ignored() {
         for (variable, value) in [("POSTGRES_EXTRA_OPTS", "-Fc"), ("POSTGRES_EXCLUDE_TABLES", "logs")] {
             let cluster = [("POSTGRES_CLUSTER", "TRUE"), (variable, value)];

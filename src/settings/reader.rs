@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::environment::Environment;
+use super::environment::{Environment, Source};
 use super::rule::{self, Rule};
 use super::secret::Secret;
 use super::variable::{VARIABLES, Variable};
@@ -134,8 +134,9 @@ impl<'a> Reader<'a> {
     }
 
     fn checked(&mut self, variable: &'static Variable) -> Option<String> {
-        let text = match self.environment.find(variable) {
-            Ok(found) => found.map_or_else(|| variable.default.to_owned(), |found| found.text),
+        let (text, source) = match self.environment.find(variable) {
+            Ok(Some(found)) => (found.text, Some(found.source)),
+            Ok(None) => (variable.default.to_owned(), None),
             Err(problem) => {
                 self.fault(variable.name, problem);
                 return None;
@@ -146,7 +147,10 @@ impl<'a> Reader<'a> {
         }
         match variable.rule.check(&text) {
             Ok(()) => Some(text),
-            Err(problem) if variable.secret => {
+            // What comes from a file may be another secret than the one that was meant.
+            Err(problem)
+                if variable.secret || variable.rule.may_hold_secret() || source == Some(Source::File) =>
+            {
                 self.fault(variable.name, problem);
                 None
             }

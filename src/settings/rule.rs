@@ -82,6 +82,12 @@ impl Rule {
             Self::Address => parse_address(text).map(drop),
         }
     }
+
+    /// Whether a value of this form may have a password or token in it, though the variable is no secret: a URL its
+    /// userinfo, an option its value.
+    pub fn may_hold_secret(self) -> bool {
+        matches!(self, Self::Url | Self::DumpOptions | Self::CurlOptions | Self::Passphrase)
+    }
 }
 
 /// gpg keeps a passphrase in memory that is not swapped, of which there is little.

@@ -41,7 +41,7 @@ pub struct DumpOptions {
 pub enum OptionError {
     /// The words cannot be told apart.
     Words(String),
-    /// It would change what pg_dump writes to, or whom it talks to.
+    /// It would change what pg_dump writes to, or whom it talks to. Its value is not told: it may be a secret.
     Refused(String),
     /// It would make a dump that names the database to restore into.
     Create,
@@ -168,7 +168,7 @@ impl DumpOptions {
         let reads = |word: &&String| word.strip_prefix("--").is_some_and(|long| long.starts_with("fi"));
         let read_alike = [Ok(Self::parse(text)?), Self::parse_for_server(text)];
         match read_alike.iter().flatten().flat_map(|options| &options.rest).find(reads) {
-            Some(word) => Err(OptionError::Refused(word.clone())),
+            Some(word) => Err(OptionError::Refused(word.split('=').next().unwrap_or(word).to_owned())),
             None => Ok(()),
         }
     }
@@ -197,7 +197,7 @@ impl DumpOptions {
         let begins = |full: &str| !name.is_empty() && full.starts_with(name);
         let refused = REFUSED.iter().chain(&REFUSED_FLAGS).any(|(_, full)| begins(full));
         if name.is_empty() || refused {
-            return Err(OptionError::Refused(word.to_owned()));
+            return Err(OptionError::Refused(format!("--{name}")));
         }
         if name.len() > 1 && begins("create") {
             return Err(OptionError::Create);
@@ -225,13 +225,13 @@ impl DumpOptions {
         words: &mut impl Iterator<Item = String>,
     ) -> Result<(), OptionError> {
         let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            // pg_dump would take it for the name of a database.
-            return Err(OptionError::Refused(word.to_owned()));
+            // pg_dump would take it for the name of a database, or for a URL with a password.
+            return Err(OptionError::Refused("a word without an option".into()));
         };
         for (at, letter) in letters.char_indices() {
             if letter == '-' {
                 // By itself it would be `--`, and our own options after it no options any more.
-                return Err(OptionError::Refused(word.to_owned()));
+                return Err(OptionError::Refused("--".into()));
             }
             if REFUSED.iter().chain(&REFUSED_FLAGS).any(|(short, _)| *short == letter) {
                 return Err(OptionError::Refused(format!("-{letter}")));
