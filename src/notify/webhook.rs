@@ -1,6 +1,7 @@
 //! Webhooks: a JSON object by curl. The URL, which may carry a token, and the user's curl options go to
 //! curl's standard input and never to its arguments.
 
+use std::iter;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::Event;
 use crate::curl::quote;
-use crate::process::Runner;
+use crate::process::{Output, ProgramError, Runner};
 use crate::settings::{Notices, Redactor, Secret, split_words};
 
 #[derive(Serialize)]
@@ -55,22 +56,57 @@ fn send(url: &Secret, message: &Message, options: &[String], runner: &Runner) ->
     config.push("header = \"Content-Type: application/json\"".into());
     config.push(format!("data-binary = {}", quote(&body)));
     let mut curl = Command::new("curl");
-    curl.args(["--disable", "--silent", "--show-error", "--fail", "--output", "/dev/null"]);
-    curl.args([
-        "--connect-timeout",
-        "5",
-        "--max-time",
-        "10",
-        "--retry",
-        "2",
-        "--retry-max-time",
-        "20",
-        "--config",
-        "-",
-    ]);
-    let sent = runner.run_briefly(&mut curl, config.join("\n").as_bytes(), LONGEST);
-    let redactor = Redactor::new([url]);
-    sent.map(drop).map_err(|error| redactor.clean(&error.to_string()))
+    // Not silent, which would keep its warnings back.
+    curl.args(["--disable", "--no-progress-meter", "--fail", "--output", "/dev/null"]);
+    curl.args(["--connect-timeout", "5", "--max-time", "10"]);
+    // A receiver that is being started anew refuses connections for a moment.
+    curl.args(["--retry", "2", "--retry-max-time", "20", "--retry-connrefused"]);
+    curl.args(["--config", "-"]);
+    let output = runner.run_briefly(&mut curl, config.join("\n").as_bytes(), LONGEST, is_curls_word);
+    let Output { exit, stderr, .. } = output.map_err(|error| error.to_string())?;
+    let mut said: Vec<&str> = match exit.success() {
+        true => stderr.lines().filter_map(complaint).collect(),
+        false => stderr.lines().map(|line| complaint(line).unwrap_or(line)).collect(),
+    };
+    // Each attempt says the same mostly.
+    said.dedup();
+    let said = Redactor::new(&secrets(url, options)).clean(&said.join(" | "));
+    match exit.success() {
+        true if said.is_empty() => Ok(()),
+        true => Err(format!("sent, but not as WEBHOOK_EXTRA_ARGS has it: {said}")),
+        false => Err(ProgramError::Failed("curl".into(), exit, said).to_string()),
+    }
+}
+
+/// Whether a line is why curl failed, or a complaint about its configuration. What else it may say when the user's
+/// options make it talkative has URLs and headers in it.
+fn is_curls_word(line: &str) -> bool {
+    line.starts_with("curl: (") || complaint(line).is_some()
+}
+
+/// What a line says is wrong with an option, which curl then does without.
+fn complaint(line: &str) -> Option<&str> {
+    let (_, complaint) = line.strip_prefix("Warning: <stdin>:")?.split_once("warning: ")?;
+    Some(complaint)
+}
+
+/// From this many bytes on a part of a URL or of a value may be a token. Shorter ones would blot out words of curl's.
+const SHORTEST_TOKEN: usize = 6;
+
+/// What must not be seen in what curl says: the URL but for its host, and the values of the user's options, whole and
+/// in parts.
+fn secrets(url: &Secret, options: &[String]) -> Vec<Secret> {
+    let url = url.expose();
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len());
+    let (authority, path) = after_scheme.split_at(end);
+    let userinfo = authority.rsplit_once('@').map_or("", |(userinfo, _)| userinfo);
+    let values = options.iter().map(|word| word.strip_prefix(without_value(word)).unwrap_or(word));
+    let separates = |c: char| c.is_whitespace() || "/?#&=:;,@".contains(c);
+    let texts = [userinfo, path].into_iter().chain(values);
+    let parts = texts.flat_map(|text| iter::once(text).chain(text.split(separates)));
+    let parts = parts.filter(|part| part.len() >= SHORTEST_TOKEN);
+    iter::once(url).chain(parts).map(Secret::new).collect()
 }
 
 /// Short options of curl that take a value, which may follow without a space.
@@ -191,6 +227,23 @@ mod tests {
         let lines =
             ["-H \"X: a\\\"b\\\\c\"", "-k", "-m \"x\"", "--retry \"3\"", "-u \"-dash\"", "-H \"A: b\""];
         assert_eq!(config_lines(&words), lines);
+    }
+
+    #[test]
+    fn what_curl_says_of_a_url_or_an_option_has_no_part_of_it_but_the_host() {
+        let url = Secret::new("https://user:passw0rd@hooks.example.org:8443/T0KEN-1/x?key=T0KEN-2");
+        let options = ["-HX-Key: T0KEN-3", "--header", "Authorization: Bearer T0KEN-4", "-mT0KEN-5", "-L"];
+        let redactor = Redactor::new(&secrets(&url, &options.map(String::from)));
+        let said = "passw0rd hooks.example.org:8443 T0KEN-1 x T0KEN-2 T0KEN-3 T0KEN-4 T0KEN-5 -L";
+        assert_eq!(redactor.clean(said), "*** hooks.example.org:8443 *** x *** *** *** *** -L");
+        assert_eq!(redactor.clean(url.expose()), "***");
+        for line in [
+            "curl: (22) The requested URL returned error: 404",
+            "Warning: <stdin>:1: warning: '--x' is unknown",
+        ] {
+            assert!(is_curls_word(line), "{line}");
+        }
+        assert!(!is_curls_word("* Issue another request to this URL: 'http://nosuch.invalid/T0KEN'"));
     }
 
     #[test]

@@ -262,7 +262,11 @@ impl Client {
         let Some(deadline) = self.deadline else { return Ok(self.runner.run_regardless(&mut psql, sql)?) };
         self.runner.check()?;
         let left = deadline.saturating_duration_since(Instant::now());
-        Ok(self.runner.run_briefly(&mut psql, sql, left)?)
+        let output = self.runner.run_briefly(&mut psql, sql, left, |_| true)?;
+        match output.exit.success() {
+            true => Ok(output),
+            false => Err(self.runner.failure(psql.get_program(), output.exit, &output.stderr).into()),
+        }
     }
 
     /// Asks a question like [`Self::ask`], even after a stop signal.

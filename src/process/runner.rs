@@ -165,7 +165,7 @@ impl Runner {
     /// When the program cannot be started or fails.
     pub fn run_regardless(&self, command: &mut Command, input: &[u8]) -> Result<Output, ProgramError> {
         let child = self.reaper.spawn(piped(command)).map_err(|error| start_error(command, error))?;
-        let output = communicate(child, input);
+        let output = communicate(child, input, |_| true);
         match output.exit.success() {
             true => Ok(output),
             false => Err(failed(command.get_program(), output.exit, &output.stderr)),
@@ -173,20 +173,21 @@ impl Runner {
     }
 
     /// Like [`Self::run_regardless`], for what is not worth waiting for: killed after `limit`, or soon after a
-    /// stop signal.
+    /// stop signal. Of what it says only the lines that `counts` takes are kept. How it ended is in the answer.
     ///
     /// # Errors
-    /// When the program cannot be started, fails or is killed.
+    /// When the program cannot be started.
     pub fn run_briefly(
         &self,
         command: &mut Command,
         input: &[u8],
         limit: Duration,
+        counts: fn(&str) -> bool,
     ) -> Result<Output, ProgramError> {
         let child = self.reaper.spawn(piped(command)).map_err(|error| start_error(command, error))?;
         let (signaller, begun) = (child.signaller(), Instant::now());
         let (done, running) = bounded::<()>(0);
-        let output = std::thread::scope(|scope| {
+        Ok(std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut stopped: Option<Instant> = None;
                 while running.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
@@ -199,14 +200,10 @@ impl Runner {
                     }
                 }
             });
-            let output = communicate(child, input);
+            let output = communicate(child, input, counts);
             drop(done);
             output
-        });
-        match output.exit.success() {
-            true => Ok(output),
-            false => Err(failed(command.get_program(), output.exit, &output.stderr)),
-        }
+        }))
     }
 
     /// Runs a program whose output goes where ours goes, or into the log if that is to hold all of it, even after a
@@ -237,7 +234,7 @@ impl Runner {
     }
 
     fn finish(&self, command: &Command, child: Child, input: &[u8]) -> Result<Output, ProgramError> {
-        let output = communicate(child, input);
+        let output = communicate(child, input, |_| true);
         match output.exit.success() {
             true => Ok(output),
             false => Err(self.failure(command.get_program(), output.exit, &output.stderr)),
@@ -299,8 +296,9 @@ fn log_output(command: &mut Command) -> io::Result<Receiver<()>> {
     Ok(end)
 }
 
-/// Feeds and drains a child's three pipes at once, so that none of them can fill up, and waits for it.
-fn communicate(mut child: Child, input: &[u8]) -> Output {
+/// Feeds and drains a child's three pipes at once, so that none of them can fill up, and waits for it. Of its standard
+/// error the lines that `counts` takes are kept.
+fn communicate(mut child: Child, input: &[u8], counts: fn(&str) -> bool) -> Output {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut printed = Vec::new();
     let mut said = Tail::new(ERROR_LINES);
@@ -311,7 +309,11 @@ fn communicate(mut child: Child, input: &[u8]) -> Output {
         });
         scope.spawn(|| {
             if let Some(stderr) = stderr {
-                for_each_line(stderr, |line| said.push(line));
+                for_each_line(stderr, |line| {
+                    if counts(line) {
+                        said.push(line);
+                    }
+                });
             }
         });
         let _ = stdout.map(|mut stdout| stdout.read_to_end(&mut printed));

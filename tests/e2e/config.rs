@@ -101,7 +101,7 @@ fn a_secret_reaches_the_hooks_as_it_was_set() {
         for key in base {
             cli = cli.env(key, if key == "WEBHOOK_URL" { "http://127.0.0.1:9/base" } else { "1" });
         }
-        cli.run().exited_with(1);
+        cli.env("WEBHOOK_EXTRA_ARGS", "--retry 0").run().exited_with(1);
         let environment = fs::read(&seen).unwrap();
         let environment: BTreeMap<&[u8], &[u8]> = environment
             .split(|byte| *byte == 0)
@@ -267,7 +267,8 @@ fn a_secret_that_was_set_is_never_shown() {
         "tell",
         "#!/bin/sh\necho \"token $TELEGRAM_BOT_TOKEN hash $TELEGRAM_API_HASH url $WEBHOOK_URL\"\nexit 1\n",
     );
-    let mut daemon = Plan::new(server, &store).database("app").start();
+    let plan = Plan::new(server, &store).database("app");
+    let mut daemon = plan.env("WEBHOOK_EXTRA_ARGS", "--retry 0").start();
     let secrets = [
         ("TELEGRAM_BOT_TOKEN", "12345:canary'one\"$x"),
         ("TELEGRAM_API_HASH", "canary-two-canary"),

@@ -123,7 +123,7 @@ fn while_an_encrypted_dump_runs_nothing_of_it_lies_in_clear() {
         let places = Places::new(&store);
         let valve = Valve::new(&store);
         let cli = Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", options);
-        let cli = with_gpg(places.told(cli, &key), server, &store, &valve.script());
+        let cli = places.told(cli, &key).program(server, &store, "gpg", &valve.script());
         let mut running = cli.start();
         wait_until("some of it to be on the disk", LONG, || {
             assert!(running.poll().is_none(), "{options}: it ended: {}", running.text());
@@ -224,15 +224,6 @@ fn a_restore_of_an_encrypted_backup_leaves_nothing_in_clear_whatever_happens() {
     server.assert_no_scratch_database_is_left();
 }
 
-/// Puts a program called `gpg` before the real one.
-fn with_gpg(cli: Cli, server: &Cluster, store: &Store, script: &str) -> Cli {
-    let directory = store.root().join("programs");
-    fs::create_dir_all(&directory).unwrap();
-    write_script(&directory.join("gpg"), script);
-    let programs = cluster::program_directory(server.major());
-    cli.env("PATH", format!("{}:{}:/usr/bin:/bin", directory.display(), programs.display()))
-}
-
 /// Every file of the slots with its checksum.
 fn sums(store: &Store) -> BTreeSet<(PathBuf, String)> {
     let files = store
@@ -262,7 +253,7 @@ fn a_gpg_that_fails_fails_the_run_and_touches_no_older_backup() {
         ("in clear", "#!/bin/sh\nread -r key\ncat\n", "gpg"),
     ];
     for (what, script, said) in scripts {
-        let outcome = with_gpg(backup(), server, &store, script).run().exited_with(1).saying(said);
+        let outcome = backup().program(server, &store, "gpg", script).run().exited_with(1).saying(said);
         assert!(outcome.text().contains(&database.name), "{what}\n{outcome}");
         assert_eq!(sums(&store), before, "{what}");
         let status = store.status();

@@ -73,6 +73,8 @@ mod terminal;
 mod traversal;
 /// Backups are read again, and what came of it is remembered.
 mod verify;
+/// Who is told of a run by curl, and what curl may not tell the log.
+mod webhooks;
 
 /// What a hostile reader of the code has found.
 mod hardening;

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::cluster::{Cluster, LOGIN, program_directory};
 use super::guardian;
 use super::process::{Process, signal_pid};
-use super::store::Store;
+use super::store::{Store, write_script};
 use super::wait::{LONG, wait_for};
 
 const INIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/init.sh");
@@ -42,6 +42,14 @@ pub fn settings(server: &Cluster, store: &Store) -> Vec<(String, String)> {
 pub fn coverage() -> Option<(&'static str, OsString)> {
     const KEY: &str = "LLVM_PROFILE_FILE";
     env::var_os(KEY).map(|path| (KEY, path))
+}
+
+/// A `PATH` in which a script comes before the program of that name.
+pub fn path_with_program(server: &Cluster, store: &Store, name: &str, script: &str) -> String {
+    let directory = store.root().join("programs");
+    std::fs::create_dir_all(&directory).expect("make a directory for programs");
+    write_script(&directory.join(name), script);
+    format!("{}:{}:/usr/bin:/bin", directory.display(), program_directory(server.major()).display())
 }
 
 /// One call of the command line program, or of another program, not yet started.
@@ -113,6 +121,11 @@ impl Cli {
     /// Uses the client programs of another major version than the server's.
     pub fn client(self, major: u32) -> Self {
         self.env("PATH", format!("{}:/usr/bin:/bin", program_directory(major).display()))
+    }
+
+    /// Puts a script before the program of that name.
+    pub fn program(self, server: &Cluster, store: &Store, name: &str, script: &str) -> Self {
+        self.env("PATH", path_with_program(server, store, name, script))
     }
 
     /// Runs as another user.

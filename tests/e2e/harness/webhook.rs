@@ -41,19 +41,26 @@ impl Webhook {
 
     /// One that calls `look` while the sender waits for its answer.
     pub fn start_with(look: impl Fn(&Call) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        Self::start_on(0, move |call| {
+            look(call);
+            "200 OK".to_owned()
+        })
+    }
+
+    /// One on a port, 0 for any, with `answer` for the status of an answer, and lines of its head if there are any.
+    pub fn start_on(port: u16, mut answer: impl FnMut(&Call) -> String + Send + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("listen");
         let port = listener.local_addr().expect("an address").port();
         let calls = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&calls);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                if let Some(call) = take(&stream) {
-                    look(&call);
-                    seen.lock().expect("not poisoned").push(call);
-                }
+                let Some(call) = take(&stream) else { continue };
+                let status = answer(&call);
+                seen.lock().expect("not poisoned").push(call);
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 let mut stream = stream;
-                let _ =
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let _ = stream.write_all(head.as_bytes());
             }
         });
         Self { port, calls }

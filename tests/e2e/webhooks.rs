@@ -1,0 +1,94 @@
+//! Who is told of a run by curl, and what curl may not tell the log.
+
+use std::fs;
+
+use crate::harness::*;
+
+#[test]
+fn webhooks_tell_the_beginning_and_the_end() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let webhook = Webhook::start();
+    let database = server.database("web");
+    database.fill(5);
+    Cli::backup(server, &store, &database.name)
+        .env("WEBHOOK_URL", webhook.url("/any?token=a%20b"))
+        .env("WEBHOOK_PRE_BACKUP_URL", webhook.url("/pre"))
+        .env("WEBHOOK_POST_BACKUP_URL", webhook.url("/post"))
+        .env("WEBHOOK_ERROR_URL", webhook.url("/error"))
+        .env("WEBHOOK_EXTRA_ARGS", "-H 'X-Two: with space'")
+        .env("PROJECT_NAME", "my_app")
+        .run()
+        .succeeded();
+    for path in ["/any?token=a%20b", "/pre", "/post"] {
+        let call = webhook.first_call(path);
+        assert_eq!(call.json()["project"], "my_app", "{path}");
+        assert!(call.json()["database"].to_string().contains(&database.name), "{path}: {}", call.body);
+        let head = call.head.to_ascii_lowercase();
+        assert!(
+            head.contains("content-type: application/json") && head.contains("x-two: with space"),
+            "{path}: {head}"
+        );
+    }
+    assert!(webhook.calls("/error").is_empty());
+}
+
+/// Defect B2 of the original image: an alert that could not be delivered became the backup's result.
+#[test]
+fn an_alert_that_cannot_be_delivered_does_not_fail_the_backup() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let (one, two) = (server.database("alert"), server.database("alert"));
+    one.fill(5);
+    two.fill(5);
+    let closed = format!("http://127.0.0.1:{}/", cluster::free_port());
+    let cli = Cli::backup(server, &store, &format!("{} {}", one.name, two.name));
+    let cli = cli.env("WEBHOOK_URL", &closed).env("WEBHOOK_POST_BACKUP_URL", &closed);
+    cli.env("WEBHOOK_EXTRA_ARGS", "--retry 0").run().succeeded();
+    assert_eq!(store.dated("last").len(), 2);
+    assert_eq!(store.status()["status"], "OK");
+}
+
+#[test]
+fn a_webhook_that_is_busy_or_comes_up_late_is_tried_again() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let mut answers = ["503 Service Unavailable", "200 OK"].into_iter();
+    let busy = Webhook::start_on(0, move |_| answers.next().unwrap_or("500 Once Too Often").to_owned());
+    let (port, words) = (cluster::free_port(), store.root().join("words"));
+    // Only what curl says at once tells when its first attempt is over.
+    let talkative = format!("#!/bin/sh\nexec /usr/bin/curl \"$@\" --verbose 2>>'{}'\n", words.display());
+    let running = Cli::backup(server, &store, "nosuch")
+        .program(server, &store, "curl", &talkative)
+        .env("WEBHOOK_PRE_BACKUP_URL", busy.url("/pre"))
+        .env("WEBHOOK_ERROR_URL", format!("http://127.0.0.1:{port}/error"))
+        .start();
+    let said = || fs::read_to_string(&words).unwrap_or_default();
+    wait_until("the first attempt to be refused", LONG, || said().contains("refused"));
+    let late = Webhook::start_on(port, |_| "200 OK".to_owned());
+    let outcome = running.wait().exited_with(1);
+    assert_eq!((busy.calls("/pre").len(), late.calls("/error").len()), (2, 1), "{outcome}");
+    assert!(!outcome.text().contains("webhook for"), "{outcome}");
+}
+
+#[test]
+fn what_a_talkative_curl_says_of_urls_and_headers_is_not_logged_and_what_it_ignores_is() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let elsewhere = format!("http://127.0.0.1:{}/T0KEN-1", cluster::free_port());
+    let moved = format!("307 Temporary Redirect\r\nLocation: {elsewhere}");
+    let webhook = Webhook::start_on(0, move |call| match call.path.as_str() {
+        "/pre/T0KEN-2" => moved.clone(),
+        _ => "200 OK".to_owned(),
+    });
+    let outcome = Cli::backup(server, &store, "nosuch")
+        .env("WEBHOOK_PRE_BACKUP_URL", webhook.url("/pre/T0KEN-2"))
+        .env("WEBHOOK_ERROR_URL", webhook.url("/error/T0KEN-2"))
+        .env("WEBHOOK_EXTRA_ARGS", "-v -L --retry 0 --retrry T0KEN-3 -H 'X-Token: T0KEN-4'")
+        .run()
+        .exited_with(1)
+        .saying("webhook for started: curl: exit status 7: '--retrry' is unknown | curl: (7) ")
+        .saying("webhook for failure: sent, but not as WEBHOOK_EXTRA_ARGS has it: '--retrry' is unknown");
+    assert!(!outcome.text().contains("T0KEN"), "{outcome}");
+    assert!(webhook.first_call("/error/T0KEN-2").head.contains("X-Token: T0KEN-4"));
+}
