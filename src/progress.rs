@@ -3,13 +3,15 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use nix::unistd::Pid;
 
+use crate::process::{Child, bytes_read};
 use crate::{logger, terminal, units};
 
 /// How often the line on a terminal is drawn.
@@ -22,19 +24,36 @@ const RECENTLY: Duration = Duration::from_secs(10);
 /// Work that goes on. It is over when the value is dropped.
 #[derive(Debug)]
 pub struct Progress {
-    done: Arc<AtomicU64>,
+    work: Arc<Work>,
     /// Dropped first: that ends the thread.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// How much of the work is done.
+#[derive(Debug, Default)]
+struct Work {
+    done: AtomicU64,
+    /// A program that does some of it, and the most bytes that it has to read for that.
+    reader: Mutex<Option<(Pid, u64)>>,
+}
+
+impl Work {
+    /// Nothing when that cannot be told.
+    fn measure(&self) -> Option<u64> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = reader.map_or(Some(0), |(pid, most)| Some(bytes_read(pid)?.min(most)));
+        read.map(|read| self.done.load(Ordering::Relaxed).saturating_add(read))
+    }
 }
 
 impl Progress {
     /// Begins to show progress of `what` ("dumping app"): on standard error if that is a terminal, otherwise
     /// in the log. `total` is the number of bytes that there will be, where that is known.
     pub fn start(what: impl Into<String>, total: Option<u64>) -> Self {
-        let done = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&done);
-        Self::start_measured(what, total, done, move || Some(counter.load(Ordering::Relaxed)))
+        let work = Arc::<Work>::default();
+        let counter = Arc::clone(&work);
+        Self::start_measured(what, total, work, move || counter.measure())
     }
 
     /// The same of work that others do: `measure` says how many bytes of it are done, if that can be told.
@@ -45,15 +64,15 @@ impl Progress {
     fn start_measured(
         what: impl Into<String>,
         total: Option<u64>,
-        done: Arc<AtomicU64>,
+        work: Arc<Work>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
     ) -> Self {
         match terminal::can_redraw() && !logger::is_json() {
             true => {
                 let what = what.into();
-                Self::start_with(what, total, done, measure, ON_TERMINAL, terminal::show_bottom_line)
+                Self::start_with(what, total, work, measure, ON_TERMINAL, terminal::show_bottom_line)
             }
-            false => Self::start_with(what.into(), total, done, measure, IN_LOG, |line| {
+            false => Self::start_with(what.into(), total, work, measure, IN_LOG, |line| {
                 if let Some(line) = line {
                     log::info!("{line}");
                 }
@@ -65,7 +84,7 @@ impl Progress {
     fn start_with(
         what: String,
         total: Option<u64>,
-        done: Arc<AtomicU64>,
+        work: Arc<Work>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
         interval: Duration,
         mut show: impl FnMut(Option<&str>) + Send + 'static,
@@ -87,12 +106,23 @@ impl Progress {
         };
         // Without a thread the work goes on unseen.
         let thread = thread::Builder::new().name("progress".into()).spawn(watch).ok();
-        Self { done, stop: Some(stop), thread }
+        Self { work, stop: Some(stop), thread }
     }
 
     /// Counts bytes that are done. Cheap, and callable from several threads.
     pub fn add(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.work.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts what a program of ours reads while `wait` waits for its end, at the most the bytes that it has to read.
+    pub fn follow<T>(&self, child: &Child, most: u64, wait: impl FnOnce() -> T) -> T {
+        let reader = || self.work.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        *reader() = Some((child.pid(), most));
+        let waited = wait();
+        let mut reader = reader();
+        self.add(most);
+        *reader = None;
+        waited
     }
 
     /// A reader that counts what is read through it.
@@ -184,10 +214,10 @@ mod tests {
         let shown = Shown::default();
         let sink = Arc::clone(&shown);
         let show = move |line: Option<&str>| sink.lock().unwrap().push(line.map(String::from));
-        let done = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&done);
-        let measure = move || Some(counter.load(Ordering::Relaxed));
-        (Progress::start_with("dumping app".into(), Some(1 << 20), done, measure, interval, show), shown)
+        let work = Arc::<Work>::default();
+        let counter = Arc::clone(&work);
+        let measure = move || counter.measure();
+        (Progress::start_with("dumping app".into(), Some(1 << 20), work, measure, interval, show), shown)
     }
 
     #[test]

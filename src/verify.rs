@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Opened, Slot, Verification};
-use crate::content::{ContentError, Keys, Snapshot, examine};
+use crate::content::{ContentError, Keys, Snapshot, bytes_to_examine, examine};
 use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::proof::{self, LastProof};
@@ -193,8 +193,9 @@ impl<'a> Verifier<'a> {
 
     fn read(&self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
         let path = self.directory.path(slot, &opened.name);
-        let progress = Progress::start(format!("verifying {slot}/{}", opened.name), None);
         let file = opened.file.try_clone().map_err(ContentError::Read)?;
+        let total = bytes_to_examine(&file, &path);
+        let progress = Progress::start(format!("verifying {slot}/{}", opened.name), total);
         let examination = examine(file, &path, &self.keys, &progress)?;
         let sha256 = examination.sha256.clone();
         let fault = examination.judge(None).err();

@@ -127,10 +127,15 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Wr
     if !exit.success() {
         return Err(runner.failure(command.get_program(), exit, &said).into());
     }
+    // The files are read twice: for their checksums, and by pg_restore.
+    let total = 2 * directory_size(path);
+    let progress = Progress::start(format!("checking {}", recipe.what), Some(total));
     flush(path).map_err(write_error)?;
-    let listing = Listing::of(path, runner);
-    let inspected =
-        listing.and_then(|listing| inspect_directory(path, listing.size, runner).map(|_| listing.clone()));
+    let inspected = Listing::of(path, runner, &progress).and_then(|listing| {
+        inspect_directory(path, listing.size, runner, &progress)?;
+        Ok(listing)
+    });
+    progress.finish();
     runner.check().map_err(ProgramError::Interrupted)?;
     let listing = inspected.map_err(|error| BackupError::Write(StreamError::Dump(error)))?;
     Ok(Written { sha256: listing.sha256, size: listing.size })

@@ -4,13 +4,15 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::process::Stdio;
 
 use sha2::{Digest, Sha256};
 
 use super::reading::{judge, read_to_the_end};
 use super::{CONTENTS_NAME, Content, ContentError, Findings, HEAD};
 use crate::backup::hexadecimal;
-use crate::process::Runner;
+use crate::process::{Listener, Runner};
+use crate::progress::Progress;
 
 /// The files of a dump in directory format.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +28,7 @@ impl Listing {
     ///
     /// # Errors
     /// When one cannot be read, something else than a file is among them, or a stop signal comes.
-    pub fn of(directory: &Path, runner: &Runner) -> Result<Self, ContentError> {
+    pub fn of(directory: &Path, runner: &Runner, progress: &Progress) -> Result<Self, ContentError> {
         let mut names = Vec::new();
         for entry in fs::read_dir(directory).map_err(ContentError::Read)? {
             names.push(entry.map_err(ContentError::Read)?.file_name());
@@ -34,7 +36,7 @@ impl Listing {
         names.sort();
         let (mut lines, mut size) = (String::new(), 0);
         for name in names {
-            let (sha256, length) = digest(&directory.join(&name), runner)?;
+            let (sha256, length) = digest(&directory.join(&name), runner, progress)?;
             let _ = writeln!(lines, "{sha256}  {}", name.display());
             size += length;
         }
@@ -42,7 +44,7 @@ impl Listing {
     }
 }
 
-fn digest(path: &Path, runner: &Runner) -> Result<(String, u64), ContentError> {
+fn digest(path: &Path, runner: &Runner, progress: &Progress) -> Result<(String, u64), ContentError> {
     let failed = |error| ContentError::Read(error);
     if !fs::symlink_metadata(path).map_err(failed)?.is_file() {
         return Err(ContentError::Foreign);
@@ -55,6 +57,7 @@ fn digest(path: &Path, runner: &Runner) -> Result<(String, u64), ContentError> {
             Ok(0) => return Ok((hexadecimal(&digest.finalize()), length)),
             Ok(read) => {
                 digest.update(&chunk[..read]);
+                progress.add(read as u64);
                 length += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -67,12 +70,23 @@ fn digest(path: &Path, runner: &Runner) -> Result<(String, u64), ContentError> {
 ///
 /// # Errors
 /// When it cannot, or a stop signal comes.
-pub fn inspect_directory(directory: &Path, size: u64, runner: &Runner) -> Result<Findings, ContentError> {
+pub fn inspect_directory(
+    directory: &Path,
+    size: u64,
+    runner: &Runner,
+    progress: &Progress,
+) -> Result<Findings, ContentError> {
     let mut command = read_to_the_end();
-    command.arg("--format=directory").arg(directory);
-    match runner.run(&mut command, b"") {
-        Ok(_) => Ok(Findings { content: Content::Directory, bytes: size, makes_database: false }),
-        Err(error) => Err(judge(error, &head(directory).unwrap_or_default(), runner)),
+    command.arg("--format=directory").arg(directory).stderr(Stdio::piped());
+    let judged = |error| judge(error, &head(directory).unwrap_or_default(), runner);
+    let mut child = runner.spawn(&mut command).map_err(judged)?;
+    let said = Listener::start(child.stderr.take());
+    let exit = progress.follow(&child, size, || child.wait());
+    let said = said.finish();
+    runner.check()?;
+    match exit.success() {
+        true => Ok(Findings { content: Content::Directory, bytes: size, makes_database: false }),
+        false => Err(judged(runner.failure(command.get_program(), exit, &said))),
     }
 }
 

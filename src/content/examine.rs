@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{
     Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, inspect_directory, recognise,
 };
+use crate::catalog::directory_size;
 use crate::progress::Progress;
 
 /// Bytes read at a time.
@@ -46,11 +47,20 @@ pub fn examine(
     progress: &Progress,
 ) -> Result<Examination, ContentError> {
     let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
-        true => examine_directory(path, keys)?,
+        true => examine_directory(path, keys, progress)?,
         false => examine_file(opened, keys, progress)?,
     };
     keys.runner.check()?;
     Ok(examination)
+}
+
+/// How many bytes [`examine`] counts of a backup, where that is known: the files of a directory are read twice.
+pub fn bytes_to_examine(opened: &File, path: &Path) -> Option<u64> {
+    let metadata = opened.metadata().ok()?;
+    match metadata.is_dir() {
+        true => Some(2 * directory_size(path)),
+        false => Some(metadata.len()),
+    }
 }
 
 /// What something holds, by its beginning: nothing when it is no dump, or its wrappings do not come off.
@@ -67,9 +77,9 @@ pub fn peek(opened: File, keys: &Keys) -> Result<Option<Content>, ContentError> 
     Ok(recognise(&head).filter(|_| failure.is_none() && read.is_ok()))
 }
 
-fn examine_directory(path: &Path, keys: &Keys) -> Result<Examination, ContentError> {
-    let listing = Listing::of(path, &keys.runner)?;
-    let findings = inspect_directory(path, listing.size, &keys.runner);
+fn examine_directory(path: &Path, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
+    let listing = Listing::of(path, &keys.runner, progress)?;
+    let findings = inspect_directory(path, listing.size, &keys.runner, progress);
     Ok(Examination { sha256: listing.sha256, is_bare: false, findings })
 }
 
@@ -86,12 +96,14 @@ fn examine_file(opened: File, keys: &Keys, progress: &Progress) -> Result<Examin
 
 fn inspect(dump: &mut Unpacked, keys: &Keys, progress: &Progress) -> Result<Findings, ContentError> {
     let mut inspector = Inspector::new(keys.runner.clone());
-    let mut chunk = vec![0; CHUNK];
+    let (mut chunk, mut counted) = (vec![0; CHUNK], 0);
     loop {
         match dump.read(&mut chunk) {
             Ok(0) => return inspector.finish(),
             Ok(length) => {
-                progress.add(length as u64);
+                let read = dump.bytes_of_file();
+                progress.add(read - counted);
+                counted = read;
                 inspector.take(&chunk[..length])?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -20,7 +20,7 @@ use crate::process::{Interrupted, ProgramError};
 use header::is_contents;
 
 pub use directory::{Listing, inspect_directory};
-pub use examine::{Examination, examine, peek};
+pub use examine::{Examination, bytes_to_examine, examine, peek};
 pub use inspector::{Findings, Inspector};
 pub use snapshot::Snapshot;
 pub use unpacked::{Keys, Unpacked};

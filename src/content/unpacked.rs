@@ -87,6 +87,11 @@ impl Unpacked {
         self.file.finish()
     }
 
+    /// How many bytes of the file have been read so far.
+    pub fn bytes_of_file(&self) -> u64 {
+        self.file.lock().bytes
+    }
+
     /// What a failure to read from here means.
     pub fn failure(&self, error: io::Error) -> ContentError {
         self.file.failure(error)
@@ -110,12 +115,13 @@ struct SharedFile {
 struct State {
     file: File,
     digest: Sha256,
+    bytes: u64,
     has_failed: bool,
 }
 
 impl SharedFile {
     fn new(file: File, runner: Runner) -> Self {
-        let state = State { file, digest: Sha256::new(), has_failed: false };
+        let state = State { file, digest: Sha256::new(), bytes: 0, has_failed: false };
         Self { state: Arc::new(Mutex::new(state)), runner }
     }
 
@@ -156,6 +162,7 @@ impl Read for SharedFile {
         match state.file.read(buffer) {
             Ok(length) => {
                 state.digest.update(&buffer[..length]);
+                state.bytes += length as u64;
                 Ok(length)
             }
             Err(error) => {

@@ -5,6 +5,7 @@ mod lines;
 mod reaper;
 mod runner;
 mod signals;
+mod usage;
 
 pub use lines::{Listener, Tail, for_each_line, for_each_line_within};
 pub use reaper::{Child, Exit, Reaper, Signaller};
@@ -12,6 +13,7 @@ pub use reaper::{Child, Exit, Reaper, Signaller};
 pub(crate) use runner::test_runner;
 pub use runner::{Interrupted, Output, ProgramError, Runner};
 pub use signals::Signals;
+pub use usage::bytes_read;
 
 /// Keeps what runs as the same user, such as the server of a restore proof, from reading this process's environment and
 /// memory, in which there are secrets (prctl(2), `PR_SET_DUMPABLE`).

@@ -6,7 +6,6 @@
 //! once is not lost; and a pid is signalled only under that lock, while it cannot have been reused.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command};
@@ -18,6 +17,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
+
+use super::usage::children_of;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Reaper {
     pub fn signal_adopted(&self, signal: Signal) {
         // Under the lock nobody is collected, so no pid in the list can have become another process's.
         let children = self.shared.lock();
-        for pid in children_of_this_process().into_iter().filter(|pid| !children.contains_key(pid)) {
+        for pid in children_of("self").into_iter().filter(|pid| !children.contains_key(pid)) {
             let _ = kill(pid, signal);
         }
     }
@@ -172,14 +173,6 @@ impl Reaper {
             signaller: Signaller { pid, serial, shared: Arc::clone(&self.shared) },
         })
     }
-}
-
-fn children_of_this_process() -> Vec<Pid> {
-    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
-    let lists =
-        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let pids = lists.flat_map(|list| list.split_whitespace().map(str::parse).collect::<Vec<_>>());
-    pids.flatten().map(Pid::from_raw).collect()
 }
 
 fn next_serial() -> u64 {

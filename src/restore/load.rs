@@ -109,8 +109,8 @@ impl Loading<'_> {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
         let said = Listener::start(child.stderr.take());
-        let progress = Progress::of_others(format!("loading {}", backup.label()), || None);
-        let exit = child.wait();
+        let progress = self.progress(backup);
+        let exit = progress.follow(&child, backup.findings.bytes, || child.wait());
         progress.finish();
         let said = said.finish();
         match exit.success() {
@@ -121,7 +121,9 @@ impl Loading<'_> {
 
     fn load_converted(&self, backup: &Checked, converter: Converter) -> Result<(), RestoreError> {
         let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
-        let fed = converter.hand_on(|sql| self.feed(&mut psql, sql));
+        // Nobody knows how long the SQL of a compressed archive will be.
+        let progress = Progress::start(format!("loading {}", backup.label()), None);
+        let fed = converter.hand_on(|sql| self.feed(&mut psql, &mut progress.reader(sql)));
         psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
     }
 

@@ -9,7 +9,7 @@ use super::RestoreError;
 use crate::catalog::{
     BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Origin, Scope, Slot,
 };
-use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, examine, peek};
+use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, bytes_to_examine, examine, peek};
 use crate::process::ProgramError;
 use crate::progress::Progress;
 
@@ -135,9 +135,9 @@ impl Source {
     /// # Errors
     /// When anything is not as it should be, or a stop signal comes.
     pub fn check(self, keys: &Keys) -> Result<Checked, RestoreError> {
-        let total = self.manifest.as_ref().map(|manifest| manifest.size);
-        let progress = Progress::start(format!("checking {}", self.label), total);
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
+        let total = bytes_to_examine(&file, &self.path);
+        let progress = Progress::start(format!("checking {}", self.label), total);
         let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let unchanged =

@@ -12,6 +12,7 @@ use super::RestoreError;
 use super::source::Checked;
 use crate::content::{Keys, inspect_directory};
 use crate::durable;
+use crate::progress::Progress;
 
 /// An unpacked directory that only we can read; dropped, it is gone.
 #[derive(Debug)]
@@ -30,11 +31,14 @@ impl UnpackedDirectory {
         let made = DirBuilder::new().mode(0o700).create(&path);
         let unpacked = Self { path };
         made.map_err(|error| RestoreError::Unpack(label(), error))?;
-        backup.load(keys, |dump| {
-            unpack(Archive::new(dump), &unpacked.path).map_err(|error| RestoreError::Unpack(label(), error))
-        })?;
         let size = backup.findings.bytes;
-        inspect_directory(&unpacked.path, size, &keys.runner)
+        // First all of it is unpacked, and then read.
+        let progress = Progress::start(format!("unpacking {}", label()), Some(2 * size));
+        backup.load(keys, |dump| {
+            unpack(Archive::new(progress.reader(dump)), &unpacked.path)
+                .map_err(|error| RestoreError::Unpack(label(), error))
+        })?;
+        inspect_directory(&unpacked.path, size, &keys.runner, &progress)
             .map_err(|error| RestoreError::Content(label(), error))?;
         Ok(unpacked)
     }

@@ -126,6 +126,72 @@ fn a_terminal_sees_a_line_of_progress_and_colours_and_everything_else_neither() 
     }
 }
 
+/// pg_restore that reads all that it is given, and then waits as long as there is a file of that name.
+fn patient_pg_restore(server: &Cluster, store: &Store) -> String {
+    let real = cluster::program_directory(server.major()).join("pg_restore");
+    let script = format!(
+        "#!/bin/sh\n\
+         case \"$*\" in *--dbname*) hold=loading ;; *--format=directory*) hold=checking ;; *) hold=none ;; esac\n\
+         cd '{}'\n\
+         if [ -e $hold ]; then\n\
+             for last; do :; done\n\
+             if [ -d \"$last\" ]; then cat \"$last\"/*; else cat \"$last\"; fi >/dev/null\n\
+             while [ -e $hold ]; do sleep 0.05; done\n\
+         fi\n\
+         exec '{}' \"$@\"\n",
+        store.root().display(),
+        real.display()
+    );
+    command::path_with_program(server, store, "pg_restore", &script)
+}
+
+#[test]
+fn what_pg_restore_reads_is_seen_whatever_it_reads_it_for() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("reads");
+    database.fill(500);
+    let before = database.dump();
+    let path = patient_pg_restore(server, &store);
+    let mut settings = command::settings(server, &store);
+    settings.push(("POSTGRES_DB".to_owned(), database.name.clone()));
+    let start = |options, arguments: &[&str]| {
+        OnTerminal::start(&settings, &[("PATH", &path), ("POSTGRES_EXTRA_OPTS", options)], arguments)
+    };
+    let hold = |what| std::fs::write(store.root().join(what), "").unwrap();
+    let pass = |running: &OnTerminal, held: &str, what: &str| {
+        let is_drawn = |line: &str| line.starts_with(&format!("{what}: ")) && line.contains(" (100 %), ");
+        wait_until(what, SOON, || running.shown().split("\x1b[?7l").any(is_drawn));
+        std::fs::remove_file(store.root().join(held)).unwrap();
+    };
+    for (options, holds) in [("-Fd", true), ("-Fc", false)] {
+        if holds {
+            hold("checking");
+        }
+        let running = start(options, &["backup", "--", &database.name]);
+        if holds {
+            pass(&running, "checking", &format!("checking {}", database.name));
+        }
+        running.wait();
+        let name = format!("last/{}", store.newest("last"));
+        if holds {
+            hold("checking");
+            let running = start(options, &["verify", &name]);
+            pass(&running, "checking", &format!("verifying {name}"));
+            running.wait();
+            hold("checking");
+        }
+        hold("loading");
+        let running = start(options, &["restore", "--yes", &name]);
+        if holds {
+            pass(&running, "checking", &format!("checking {name}"));
+        }
+        pass(&running, "loading", &format!("loading {name}"));
+        running.wait();
+        assert_eq!(database.dump(), before, "{options}");
+    }
+}
+
 #[test]
 fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced() {
     let server = Cluster::shared(15);
