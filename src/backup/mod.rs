@@ -85,6 +85,9 @@ impl Backup<'_> {
         };
         let (client, versions) = preflight::check_server(self.server, named.first(), self.runner)?;
         restore::sweep(directory, &client);
+        for remark in &self.subject.options.remarks {
+            log::warn!("POSTGRES_EXTRA_OPTS {remark}");
+        }
         let items = preflight::choose_items(&client, self.subject, only)?;
         let passwords = items.iter().all(|item| item.scope == Scope::Database)
             || preflight::sees_role_passwords(&client, self.subject)?;

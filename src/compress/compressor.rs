@@ -32,7 +32,7 @@ impl<W: Write> Compressor<W> {
                 let level = CompressionLvl::new(level as i32).map_err(|_| no_level())?;
                 Kind::Gzip(BlockWriter::new(writer, level))
             }
-            Compression::Zstd(level @ 1..=19) => Kind::Zstd(zstd_encoder(writer, level)?),
+            Compression::Zstd(level @ (..=-1 | 1..=19)) => Kind::Zstd(zstd_encoder(writer, level)?),
             Compression::Gzip(_) | Compression::Zstd(_) => return Err(no_level()),
         }))
     }

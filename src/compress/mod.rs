@@ -18,7 +18,7 @@ pub enum Compression {
     None,
     /// gzip at this level, 1 to 9.
     Gzip(u32),
-    /// zstd at this level, 1 to 19.
+    /// zstd at this level, up to 19; those below 1 are faster than 1.
     Zstd(i32),
 }
 

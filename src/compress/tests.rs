@@ -10,10 +10,11 @@ fn every_compression() -> Vec<Compression> {
     gzip.chain(LEVELS_OF_ZSTD.map(Compression::Zstd)).chain([Compression::None]).collect()
 }
 
-const COMPRESSIONS: [Compression; 5] = [
+const COMPRESSIONS: [Compression; 6] = [
     Compression::Gzip(1),
     Compression::Gzip(6),
     Compression::Gzip(9),
+    Compression::Zstd(-5),
     Compression::Zstd(1),
     Compression::Zstd(19),
 ];

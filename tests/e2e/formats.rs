@@ -10,7 +10,7 @@ const FORMATS: [(&str, &str, &str); 8] = [
     ("-Z0", "plain", "plain"),
     ("-Z1", "gzip", "gzip"),
     ("-Z gzip:3", "gzip", "gzip"),
-    ("--compress=zstd:3", "zstd", "zstd"),
+    ("--compress=zstd:level=3,long -j1", "zstd", "zstd"),
     ("-Fc", "custom", "custom"),
     ("-F t", "tar", "custom"),
     ("--format=d", "directory", "custom"),

@@ -1,5 +1,6 @@
 //! `POSTGRES_EXTRA_OPTS`: which options pg_dump gets, and how we compress what it prints.
 
+mod compression;
 mod grammar;
 
 use std::fmt;
@@ -34,6 +35,8 @@ pub struct DumpOptions {
     pub jobs: Option<String>,
     /// What is left for pg_dump.
     pub rest: Vec<String>,
+    /// What is not done to the letter, each as the rest of a sentence that begins with the variable's name.
+    pub remarks: Vec<&'static str>,
 }
 
 /// An option that cannot be used.
@@ -49,6 +52,8 @@ pub enum OptionError {
     NoValue(String),
     /// The level or method of compression is not one.
     Compression(String),
+    /// A method that pg_dump has for SQL and we have not.
+    Lz4,
     /// A format that is none of pg_dump's.
     Format(String),
     /// Several jobs for something else than a directory.
@@ -70,8 +75,11 @@ impl fmt::Display for OptionError {
             Self::NoValue(option) => write!(f, "has no value for {option}"),
             Self::Compression(value) => write!(
                 f,
-                "has no compression {value}: use -Z0 to -Z9, gzip:LEVEL with 1 to 9 or zstd:LEVEL with 1 to 19"
+                "has no compression {value}: use -Z0 to -Z9, gzip:LEVEL with 1 to 9 or zstd:LEVEL with up to 19"
             ),
+            Self::Lz4 => {
+                f.write_str("asks for SQL in lz4, which is not written here: use zstd, or -Fc with lz4")
+            }
             Self::Format(format) => {
                 write!(f, "has no format {format}: use plain, custom, directory or tar")
             }
@@ -111,6 +119,7 @@ impl DumpOptions {
             archive_compression: None,
             jobs: None,
             rest: Vec::new(),
+            remarks: Vec::new(),
         };
         let mut words = split_words(text).map_err(OptionError::Words)?.into_iter();
         while let Some(word) = words.next() {
@@ -119,29 +128,36 @@ impl DumpOptions {
                 None => options.take_short(grammar, &word, &mut words)?,
             }
         }
+        options.settle_jobs()?;
         options.settle_compression()?;
         options.make_clean_restorable();
         Ok(options)
     }
 
-    /// What `-Z` means depends on the format, which may come after it.
-    fn settle_compression(&mut self) -> Result<(), OptionError> {
-        if let Some(jobs) = &self.jobs {
-            if self.format != DumpFormat::Directory {
-                return Err(OptionError::Jobs);
+    /// How many jobs there may be depends on the format, which may come after them.
+    fn settle_jobs(&mut self) -> Result<(), OptionError> {
+        let Some(jobs) = &self.jobs else { return Ok(()) };
+        match (self.format, jobs.parse::<u16>()) {
+            (_, Ok(0) | Err(_)) => Err(OptionError::JobCount(jobs.clone())),
+            (DumpFormat::Directory, _) => Ok(()),
+            (_, Ok(1)) => {
+                self.jobs = None;
+                Ok(())
             }
-            if !matches!(jobs.parse::<u16>(), Ok(1..)) {
-                return Err(OptionError::JobCount(jobs.clone()));
-            }
+            _ => Err(OptionError::Jobs),
         }
+    }
+
+    /// What `-Z` means depends on the format, too.
+    fn settle_compression(&mut self) -> Result<(), OptionError> {
         match (self.format, &self.archive_compression) {
             (_, None) => {}
             (DumpFormat::Plain, Some(value)) => {
-                self.compression = parse_compression(value)?;
+                (self.compression, self.remarks) = compression::parse(value)?;
                 self.archive_compression = None;
             }
             (DumpFormat::Tar, Some(value)) => {
-                if parse_compression(value) != Ok(Compression::None) {
+                if !matches!(compression::parse(value), Ok((Compression::None, _))) {
                     return Err(OptionError::CompressedTar);
                 }
                 self.archive_compression = None;
@@ -156,7 +172,7 @@ impl DumpOptions {
     pub fn text_compression(&self) -> Compression {
         match self.format {
             DumpFormat::Plain => self.compression,
-            _ => Compression::Gzip(DEFAULT_GZIP),
+            _ => compression::DEFAULT,
         }
     }
 
@@ -258,28 +274,6 @@ impl DumpOptions {
             return Ok(());
         }
         Ok(())
-    }
-}
-
-/// The levels that pg_dump takes when none is named.
-const DEFAULT_GZIP: u32 = 6;
-const DEFAULT_ZSTD: i32 = 3;
-
-/// Reads what `-Z` takes: a level of gzip, a method, or `METHOD:LEVEL`, where the level may be `level=LEVEL`.
-fn parse_compression(value: &str) -> Result<Compression, OptionError> {
-    let unknown = || OptionError::Compression(value.to_owned());
-    let (method, level) = match value.split_once(':') {
-        Some((method, level)) => (method, Some(level.strip_prefix("level=").unwrap_or(level))),
-        None if value.bytes().all(|byte| byte.is_ascii_digit()) => ("gzip", Some(value)),
-        None => (value, None),
-    };
-    let level = level.map(|level| level.parse::<u32>().map_err(|_| unknown())).transpose()?;
-    match (method.to_ascii_lowercase().as_str(), level) {
-        ("none", None) | ("gzip", Some(0)) => Ok(Compression::None),
-        ("gzip", level @ (None | Some(1..=9))) => Ok(Compression::Gzip(level.unwrap_or(DEFAULT_GZIP))),
-        ("zstd", None) => Ok(Compression::Zstd(DEFAULT_ZSTD)),
-        ("zstd", Some(level @ 1..=19)) => Ok(Compression::Zstd(level.cast_signed())),
-        _ => Err(unknown()),
     }
 }
 
