@@ -54,12 +54,16 @@ fn backup(text: &str) {
     }
 }
 
-/// A list has each name once, and says the same when it is written with one comma between two names.
+/// A list has each name once, and says the same when each is written in quotes, with one comma between two.
 fn databases(text: &str) {
     let Ok(names) = DatabaseName::parse_list(text) else { return };
     let texts: Vec<&str> = names.iter().map(DatabaseName::as_str).collect();
     assert!(texts.iter().enumerate().all(|(at, name)| !texts[..at].contains(name)));
-    assert_eq!(DatabaseName::parse_list(&texts.join(",")), Ok(names.clone()));
+    for quote in ["\"", "'"] {
+        let quoted = |text: &&str| format!("{quote}{}{quote}", text.replace(quote, &quote.repeat(2)));
+        let list: Vec<String> = texts.iter().map(quoted).collect();
+        assert_eq!(DatabaseName::parse_list(&list.join(",")), Ok(names.clone()));
+    }
 }
 
 /// A database is found again in the names of its backups, whatever the two are called.

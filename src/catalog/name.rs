@@ -21,6 +21,30 @@ impl fmt::Display for NameError {
 
 impl std::error::Error for NameError {}
 
+/// Whether this stands between two names of a list.
+fn separates(c: char) -> bool {
+    c == ',' || c.is_ascii_whitespace()
+}
+
+/// Takes a name up to the quote that closes it, and answers what is behind that.
+fn take_quoted<'a>(text: &'a str, quote: &str) -> Result<(String, &'a str), NameError> {
+    let (mut name, mut rest) = (String::new(), text);
+    loop {
+        let (part, after) = rest
+            .split_once(quote)
+            .ok_or(NameError("has a quote before a database name and none behind it"))?;
+        name.push_str(part);
+        match after.strip_prefix(quote) {
+            Some(more) => {
+                name.push_str(quote);
+                rest = more;
+            }
+            None if after.is_empty() || after.starts_with(separates) => return Ok((name, after)),
+            None => return Err(NameError("has no comma or space behind a database name in quotes")),
+        }
+    }
+}
+
 /// The name of a database: any that PostgreSQL takes. A copy takes no memory, as thousands of backups have few.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -40,18 +64,30 @@ impl DatabaseName {
         }
     }
 
-    /// Splits a list of names at commas, spaces and line ends.
+    /// Splits a list of names at commas, spaces and line ends. A name that begins with a quote, single or double, ends
+    /// with the next one of that kind; two of them stand for one in the name. Elsewhere a quote is part of the name.
     ///
     /// # Errors
-    /// When one of the names is not a database's.
+    /// When one of the names is not a database's, or a quote is not closed.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, NameError> {
-        let separator = |c: char| c == ',' || c.is_ascii_whitespace();
         let mut names = Vec::new();
-        for word in text.split(separator).filter(|word| !word.is_empty()) {
-            let name = Self::parse(word)?;
+        let mut rest = text.trim_start_matches(separates);
+        while !rest.is_empty() {
+            let name;
+            (name, rest) = match rest.split_at_checked(1) {
+                Some((quote @ ("\"" | "'"), quoted)) => {
+                    let (name, rest) = take_quoted(quoted, quote)?;
+                    (Self::parse(&name)?, rest)
+                }
+                _ => {
+                    let (word, rest) = rest.split_at(rest.find(separates).unwrap_or(rest.len()));
+                    (Self::parse(word)?, rest)
+                }
+            };
             if !names.contains(&name) {
                 names.push(name);
             }
+            rest = rest.trim_start_matches(separates);
         }
         Ok(names)
     }
@@ -327,7 +363,34 @@ mod tests {
         assert_eq!(names.iter().map(DatabaseName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
     }
 
+    #[test]
+    fn a_name_in_quotes_may_hold_commas_spaces_and_quotes() {
+        let names = |text| {
+            let names = DatabaseName::parse_list(text)?;
+            Ok(names.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(names(r#""my db",'it''s, "this"' plain"#).unwrap(), ["my db", "it's, \"this\"", "plain"]);
+        assert_eq!(names(r#"'"x"' """y""" "a b","a b""#).unwrap(), ["\"x\"", "\"y\"", "a b"]);
+        assert_eq!(names("it's q\"uote a''b").unwrap(), ["it's", "q\"uote", "a''b"], "quotes within a name");
+        for (text, problem) in [
+            ("a, \"my db", "has a quote before a database name and none behind it"),
+            ("'it''s", "has a quote before a database name and none behind it"),
+            ("'my db'x", "has no comma or space behind a database name in quotes"),
+            ("'a'\"b\"", "has no comma or space behind a database name in quotes"),
+            ("''", "has an empty database name"),
+        ] {
+            assert_eq!(names(text), Err(NameError(problem)), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn every_database_can_be_named_in_a_list(texts in proptest::collection::btree_set("[^\0]{1,15}", 0..4)) {
+            let quoted: Vec<_> = texts.iter().map(|text| format!("\"{}\"", text.replace('"', "\"\""))).collect();
+            let names = DatabaseName::parse_list(&quoted.join(" ")).unwrap();
+            prop_assert!(names.iter().map(DatabaseName::as_str).eq(texts.iter().map(String::as_str)));
+        }
+
         #[test]
         fn a_database_is_found_again_in_the_names_of_its_backups(text in "[^\0]{1,15}") {
             let database = DatabaseName::parse(&text).unwrap();

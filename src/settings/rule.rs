@@ -27,7 +27,7 @@ pub enum Rule {
     Schedule,
     /// An http or https URL with a host.
     Url,
-    /// Database names separated by commas, spaces or lines.
+    /// Database names separated by commas, spaces or lines, in quotes where they have such in them.
     DatabaseNames,
     /// The end of a backup's file name.
     Suffix,

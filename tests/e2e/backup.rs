@@ -416,8 +416,8 @@ fn one_database_that_fails_does_not_stop_the_others() {
 fn autodiscovery_finds_every_database_but_the_excluded() {
     let server = Cluster::start(15);
     let store = Store::new();
-    let databases =
-        ["one", "two words", "it's \"quoted\"", "left_out"].map(|name| server.database_named(name));
+    let databases = ["one", "two words", "it's \"quoted\"", "left_out", "left, too"];
+    let databases = databases.map(|name| server.database_named(name));
     for database in &databases {
         database.fill(2);
     }
@@ -426,11 +426,16 @@ fn autodiscovery_finds_every_database_but_the_excluded() {
         "CREATE DATABASE closed ALLOW_CONNECTIONS false; CREATE DATABASE model IS_TEMPLATE true",
     );
     let cli = || Cli::new(&server, &store).env("POSTGRES_DB_AUTODISCOVER", "true").args(["backup"]);
-    cli().env("POSTGRES_DB_EXCLUDE", "left_out").run().succeeded();
-    let manifests =
-        store.dated("last").into_iter().map(|name| store.manifest("last", &name)["database"].clone());
-    let found: BTreeSet<String> = manifests.map(|name| name.as_str().unwrap().to_owned()).collect();
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["it's \"quoted\"", "one", "two words"]);
+    let found = |store: &Store| {
+        let manifests =
+            store.dated("last").into_iter().map(|name| store.manifest("last", &name)["database"].clone());
+        manifests.map(|name| name.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    cli().env("POSTGRES_DB_EXCLUDE", "left_out 'left, too'").run().succeeded();
+    assert!(found(&store).iter().eq(["it's \"quoted\"", "one", "two words"]));
+    let (named, list) = (Store::new(), "\"two words\",'it''s \"quoted\"'");
+    Cli::backup(&server, &named, list).run().succeeded();
+    assert!(found(&named).iter().eq(["it's \"quoted\"", "two words"]));
 
     drop(databases);
     server.sql("postgres", "DROP DATABASE closed");

@@ -131,11 +131,13 @@ fn urls(or_nothing: bool) -> Values {
 }
 
 fn databases(or_none: bool) -> Values {
-    let mut good =
-        lines("a b,c\nit's\nq\"uote\ndo$llar $(id)\n`tick`\né☃\n\\\n app \n-x\na;b\n'; touch /tmp/x; '");
+    let mut good = lines(
+        "a b,c\nit's\nq\"uote\ndo$llar $(id)\n`tick`\né☃\n\\\n app \n-x\na;b\n'; touch /tmp/x; '\n\"my db\" 'it''s'",
+    );
     let many: Vec<String> = (0..LONG / 12).map(|number| format!("database{number:03x}")).collect();
     good.extend([json!("x".repeat(63)), json!(many.join(",")), json!(7), json!(true)]);
-    let mut bad = vec![json!("x".repeat(64)), json!(format!("a,{}", "é".repeat(32))), long("x")];
+    let mut bad = lines("a \"my db\n'\n'a'b\n''");
+    bad.extend([json!("x".repeat(64)), json!(format!("a,{}", "é".repeat(32))), long("x")]);
     if or_none { &mut good } else { &mut bad }.extend(words(&["", " ", ","]));
     good.push(json!("app"));
     (good, bad)
