@@ -4,18 +4,17 @@
 //! gpg reads the passphrase as the first line of its standard input and leaves the rest of that to be the
 //! message (`--passphrase-fd 0`), so no further descriptor has to be handed down.
 
-use std::env;
-use std::fs::Permissions;
+mod home;
+
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::Signal;
-use tempfile::TempDir;
 
 use crate::process::{Child, Listener, ProgramError, Runner};
 use crate::settings::{Secret, remove_secrets};
+use home::Home;
 
 /// Bytes moved at a time: a pipe's capacity.
 const CHUNK: usize = 64 * 1024;
@@ -64,14 +63,7 @@ impl Gpg {
     }
 
     fn start(&self, arguments: &[&str]) -> Result<(Running, ChildStdin, ChildStdout), ProgramError> {
-        // Its own, so that nobody's configuration counts and nothing of ours stays in anybody's.
-        let mut home = tempfile::Builder::new();
-        home.prefix("backupgram-gpg-").permissions(Permissions::from_mode(0o700));
-        let home = home.tempdir().map_err(|error| {
-            let place = env::temp_dir();
-            let what = format!("make a directory in {}: {error}", place.display());
-            start_error(io::Error::new(error.kind(), what))
-        })?;
+        let home = Home::make().map_err(start_error)?;
         let mut command = Command::new("gpg");
         command.env("GNUPGHOME", home.path());
         remove_secrets(&mut command);
@@ -101,7 +93,7 @@ struct Running {
     child: Child,
     said: Listener,
     runner: Runner,
-    _home: TempDir,
+    _home: Home,
 }
 
 impl Running {

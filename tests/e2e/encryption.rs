@@ -224,6 +224,26 @@ fn a_restore_of_an_encrypted_backup_leaves_nothing_in_clear_whatever_happens() {
     server.assert_no_scratch_database_is_left();
 }
 
+#[test]
+fn what_a_killed_run_leaves_of_gpg_the_next_one_clears_away() {
+    let server = Cluster::shared(15);
+    let (store, key) = (Store::new(), cluster::random_hex(16));
+    let places = Places::new(&store);
+    let database = server.database("killed");
+    database.fill(5);
+    let backup = || places.told(Cli::backup(server, &store, &database.name), &key);
+    let hold = database.hold();
+    let mut running = backup().start();
+    running.descendant("gpg");
+    running.signal(Signal::SIGKILL);
+    running.wait().failed();
+    let left = fs::read_dir(&places.temporary).unwrap().count();
+    assert_eq!(left, 1, "a home that nobody has cleared away");
+    drop(hold);
+    backup().run().succeeded();
+    places.are_empty();
+}
+
 /// Every file of the slots with its checksum.
 fn sums(store: &Store) -> BTreeSet<(PathBuf, String)> {
     let files = store
