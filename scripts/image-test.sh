@@ -279,11 +279,12 @@ step 'on busybox alone'
 try_busybox >>"$log" 2>&1
 containers run --rm --no-healthcheck --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --network none \
     localhost/backupgram ls -l /usr/local/bin
-if [ -x "$python_dir/bin/podman-compose" ] && configure_podman && podman network create walk >>"$log" 2>&1; then
+if "$python_dir/bin/python" -m podman_compose --help >>"$log" 2>&1 && configure_podman &&
+    podman network create walk >>"$log" 2>&1; then
     step 'the way through docs/getting-started.md, on a clone of the last commit'
     make_postgres_image "$root/scripts/lib/postgres-stand-in.sh" >>"$log" 2>&1
     mkdir "$work/bin" && ln -s "$root/scripts/lib/docker-stand-in.sh" "$work/bin/docker"
-    PATH="$work/bin:$PATH" PODMAN_COMPOSE="$python_dir/bin/podman-compose" BACKUPGRAM_ROOT="$root" \
+    PATH="$work/bin:$PATH" BACKUPGRAM_PYTHON="$python_dir/bin/python" BACKUPGRAM_ROOT="$root" \
         BACKUPGRAM_CONTAINERS="$work" "$root/scripts/walkthrough.sh" >>"$log" 2>&1
 else
     printf 'SKIPPED: nobody has walked through docs/getting-started.md, for want of podman-compose or a network\n'

@@ -6,6 +6,10 @@ set -eu
 . "$BACKUPGRAM_ROOT/scripts/lib/containers.sh"
 work=$BACKUPGRAM_CONTAINERS
 
+compose() {
+    "$BACKUPGRAM_PYTHON" -m podman_compose --in-pod=false "$@"
+}
+
 healthy() {
     podman healthcheck run "$1" >/dev/null 2>&1
 }
@@ -23,14 +27,14 @@ wait_for() {
 case "$1 ${2-} ${3-} ${4-}" in
 "build -t ${3-} .") build_image . "$3" ;;
 'compose up -d --wait')
-    "$PODMAN_COMPOSE" --in-pod=false up -d
+    compose up -d
     for container in $(podman ps --format '{{.Names}}' --filter label=com.docker.compose.project=examples); do
         wait_for "$container"
     done
     ;;
 'compose exec -T '* | 'compose down --volumes ')
     shift
-    exec "$PODMAN_COMPOSE" --in-pod=false "$@"
+    compose "$@"
     ;;
 *) echo "docker $*: there is no stand-in for that" >&2 && exit 1 ;;
 esac
