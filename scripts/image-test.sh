@@ -229,6 +229,12 @@ probe() {
     containers run --rm --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --network none localhost/base true
 }
 
+# Whether the first page can be walked through here.
+try_network() {
+    "$python_dir/bin/python" -m podman_compose --help && configure_podman && podman network create walk &&
+        podman run --rm --network walk --publish 127.0.0.1:8081:8081 localhost/base true
+}
+
 began=$(date +%s)
 step 'making base images'
 # In the background, as what is tested does not end at its first failure.
@@ -279,15 +285,14 @@ step 'on busybox alone'
 try_busybox >>"$log" 2>&1
 containers run --rm --no-healthcheck --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --network none \
     localhost/backupgram ls -l /usr/local/bin
-if "$python_dir/bin/python" -m podman_compose --help >>"$log" 2>&1 && configure_podman &&
-    podman network create walk >>"$log" 2>&1; then
+if try_network >>"$log" 2>&1; then
     step 'the way through docs/getting-started.md, on a clone of the last commit'
     make_postgres_image "$root/scripts/lib/postgres-stand-in.sh" >>"$log" 2>&1
     mkdir "$work/bin" && ln -s "$root/scripts/lib/docker-stand-in.sh" "$work/bin/docker"
     PATH="$work/bin:$PATH" BACKUPGRAM_PYTHON="$python_dir/bin/python" BACKUPGRAM_ROOT="$root" \
         BACKUPGRAM_CONTAINERS="$work" "$root/scripts/walkthrough.sh" >>"$log" 2>&1
 else
-    printf 'SKIPPED: nobody has walked through docs/getting-started.md, for want of podman-compose or a network\n'
+    printf 'SKIPPED: nobody has walked through docs/getting-started.md, for want of podman-compose, a network or port 8081\n'
 fi
 
 base=$(containers image inspect --format '{{.Size}}' localhost/base)

@@ -73,7 +73,7 @@ configure_podman() {
     driver=$(containers info --format '{{.Store.GraphDriverName}}')
     printf '[storage]\ndriver = "%s"\ngraphroot = "%s"\nrunroot = "%s"\n' "$driver" "$work/images" "$work/run" >"$work/storage.conf"
     {
-        printf '[engine]\nruntime = "runc"\n[network]\nnetwork_backend = "netavark"\n'
+        printf '[engine]\nruntime = "runc"\n[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "%s"\n' "$work/networks"
         printf '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
     } >"$work/containers.conf"
     export CONTAINERS_STORAGE_CONF="$work/storage.conf" CONTAINERS_CONF="$work/containers.conf"
