@@ -44,7 +44,7 @@ const SHORT: Scale = Scale {
     half_closed: 100,
     resets: 1_000,
     patience: SOON,
-    probed_every: Duration::from_secs(1),
+    probed_every: SOON,
     memory: 64 << 10,
 };
 
