@@ -12,4 +12,6 @@ if [ ! -e "$data" ]; then
     echo 'host all all all scram-sha-256' >>"$data/pg_hba.conf"
     echo "CREATE DATABASE $POSTGRES_DB;" | as_server postgres --single -D "$data" postgres
 fi
+# Where psql looks for the socket.
+install -d -o postgres -g postgres /var/run/postgresql
 exec setpriv --reuid=postgres --regid=postgres --clear-groups postgres -D "$data" -c 'listen_addresses=*' -c fsync=off
