@@ -36,9 +36,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().write_all(&[7; 1 << 20]).unwrap();
         let mut command = Command::new("sh");
-        // The first cat has ended by then; the second still runs.
-        command
-            .args(["-c", "cat <\"$0\" >/dev/null; { cat <\"$0\" >/dev/null; echo; read x; } & echo; wait"]);
+        // Both have read all by then, and the second still runs. A shell gives what it leaves running another input.
+        let script =
+            "exec 3<&0; cat <\"$0\" >/dev/null; { cat <\"$0\" >/dev/null; echo; read x <&3; } & echo; wait";
+        command.args(["-c", script]);
         command.arg(file.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = test_runner().spawn(&mut command).unwrap();
         child.stdout.take().unwrap().read_exact(&mut [0; 2]).unwrap();
