@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::harness::*;
 
 const ROWS: u32 = 250_000;
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 6;
 
 /// A directory that already holds one whole backup, and how long that took.
 struct Scene {
