@@ -12,6 +12,7 @@ mod gpg;
 pub mod history;
 pub mod http;
 pub mod jobs;
+mod leftovers;
 pub mod live_settings;
 pub mod lock;
 pub mod logger;

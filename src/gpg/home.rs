@@ -1,13 +1,15 @@
 //! The home of a gpg of ours: its own, so that nobody's configuration counts and nothing of ours stays in anybody's.
 
 use std::env;
-use std::fs::{self, Permissions};
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use nix::unistd::Uid;
 use tempfile::TempDir;
+
+use crate::leftovers;
 
 /// What the names of these directories begin with, before the process id of whoever made them.
 const PREFIX: &str = "backupgram-gpg-";
@@ -42,23 +44,13 @@ impl Home {
 /// Removes the homes in `place` that are our user's and whose makers are gone. What cannot be removed stays: there is
 /// no secret in it.
 fn sweep(place: &Path) {
-    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
-        let is_left = maker
-            .is_some_and(|(pid, _)| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists());
-        // Not what a link leads to, which is whoever's.
-        let is_ours =
-            || entry.metadata().is_ok_and(|it| it.is_dir() && it.uid() == Uid::effective().as_raw());
-        if is_left && is_ours() {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
+    leftovers::sweep(place, PREFIX, |found| found.uid() == Uid::effective().as_raw());
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

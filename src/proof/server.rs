@@ -14,9 +14,9 @@ use nix::unistd::{Uid, User};
 use tempfile::TempDir;
 
 use crate::catalog::DatabaseName;
-use crate::durable;
 use crate::postgres::{Client, Login, Server};
 use crate::process::{Child, Interrupted, ProgramError, Runner};
+use crate::{durable, leftovers};
 
 /// Why there is no server of our own.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl PrivateServer {
         };
         let place = workplace.join(format!("proof.{}", std::process::id()));
         let failed = |error| ServerError::Place(place.clone(), error);
-        sweep_sockets();
+        leftovers::sweep(&env::temp_dir(), SOCKET_PREFIX, |_| true);
         let mut socket = tempfile::Builder::new();
         let prefix = format!("{SOCKET_PREFIX}{}-", std::process::id());
         socket.prefix(&prefix).permissions(Permissions::from_mode(0o700));
@@ -256,23 +256,6 @@ impl Drop for PrivateServer {
         }
         if let Err(error) = durable::remove_all_if_there(&self.place) {
             log::warn!("{} stays until the next run: {error}", self.place.display());
-        }
-    }
-}
-
-/// Removes the sockets of servers whose makers were killed.
-fn sweep_sockets() {
-    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(SOCKET_PREFIX)?.split_once('-'))
-            .map(|(pid, _)| pid);
-        let is_left =
-            pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists());
-        if is_left && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
