@@ -19,7 +19,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/lib/test-programs.sh"
 
 if [ "$(id -u)" -eq 0 ] && have apt-get && [ -n "$(containers_missing)" ]; then
-    want 'buildah podman runc debootstrap jq busybox-static netavark aardvark-dns openssl' ''
+    want 'buildah podman runc debootstrap jq busybox-static netavark aardvark-dns iptables openssl' ''
     install_wanted >/dev/null 2>&1 || :
 fi
 missing=$(containers_missing)

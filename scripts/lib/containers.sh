@@ -7,7 +7,7 @@ log=/dev/null
 # Programs that are not there, of those that the test cannot do without.
 containers_missing() {
     [ "$(id -u)" -eq 0 ] || echo 'root'
-    for program in buildah podman runc debootstrap busybox; do
+    for program in buildah podman runc debootstrap busybox iptables; do
         have "$program" || echo "$program"
     done
     [ -x /usr/lib/podman/netavark ] || echo netavark
