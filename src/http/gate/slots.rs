@@ -120,11 +120,16 @@ impl State {
             Phase::Idle if age(taken) >= SETTLING_TIME => 1,
             _ => 2,
         };
+        // Who is held back has had its turn for sure.
+        let wait = |taken: &Taken| match taken.phase {
+            Phase::HeldBack => Duration::ZERO,
+            _ => GRACE.saturating_sub(age(taken)),
+        };
         let yielding = self.taken.iter().enumerate().filter(|(_, taken)| taken.phase.yields());
-        let first = yielding.min_by_key(|(_, taken)| (rank(taken), taken.since));
+        let first = yielding.min_by_key(|(_, taken)| (wait(taken), rank(taken), taken.since));
         let Some((at, first)) = first else { return Room::Later(ADMISSION_TIME) };
-        if age(first) < GRACE {
-            return Room::Later(GRACE - age(first));
+        if !wait(first).is_zero() {
+            return Room::Later(wait(first));
         }
         // Wakes its thread, which then ends.
         let _ = self.taken.swap_remove(at).stream.shutdown(Shutdown::Both);
@@ -224,6 +229,21 @@ mod tests {
         let _others = taken(&slots, &pairs[3..]);
         assert!(first[0].is_held());
         assert!(!first[1].is_held() && !first[2].is_held());
+    }
+
+    #[test]
+    fn one_that_has_just_begun_is_not_waited_for_when_another_can_give_way() {
+        let slots = Arc::new(Slots::new(2));
+        let pairs: Vec<_> = (0..2).map(|_| connection()).collect();
+        let both = taken(&slots, &pairs);
+        both.iter().for_each(|slot| assert!(slot.enter(Phase::Receiving)));
+        let now = slots.lock().taken[0].since;
+        slots.lock().taken[1].since = now - GRACE;
+        assert!(matches!(slots.lock().make_room(2, now), Room::Made));
+        assert!(both[0].is_held() && !both[1].is_held());
+        assert!(matches!(slots.lock().make_room(1, now), Room::Later(GRACE)));
+        assert!(both[0].enter(Phase::HeldBack));
+        assert!(matches!(slots.lock().make_room(1, now), Room::Made));
     }
 
     #[test]
