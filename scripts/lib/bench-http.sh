@@ -2,7 +2,8 @@
 # shellcheck disable=SC2034,SC2154 # variables are shared with what sources this
 # Sourced by bench.sh: the daemon beside nginx on loopback, both measured in turn.
 
-rounds=3     # of everything; the medians are shown
+rounds=3     # of everything but downloads; the medians are shown
+downloads=7  # they differ by more from one to the next
 seconds=2    # of each run of wrk
 mebibytes=2048
 programs='backupgram-api backupgram go-cron'
@@ -186,7 +187,7 @@ measure_downloads() {
     for count in 1 4; do
         note "$count downloads of 2 GiB at once"
         goal='' condition=''
-        for _ in $(seq "$rounds"); do
+        for _ in $(seq "$downloads"); do
             ours=$(download "$count" "$url/backups/$file")
             theirs=$(download "$count" "http://127.0.0.1:$nginx_port/$file")
             echo "$ours $theirs $(calculate "$ours / $theirs" %.3f)"

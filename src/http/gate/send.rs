@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 
 use nix::sys::sendfile::sendfile64;
+use rustix::net::sockopt::set_tcp_cork;
 
 use super::head::is_head;
 use crate::catalog::{Archive, END};
@@ -40,19 +41,38 @@ pub fn answer(stream: &TcpStream, response: Response, head_only: bool, keep_aliv
     if whole {
         bytes.extend_from_slice(body);
     }
+    let files = match &response.body {
+        Body::Files(files, _) if !head_only => Some(files),
+        _ => None,
+    };
+    let _packed = files.map(|_| Packed::begin(stream));
     if write_all(stream, &bytes).is_err() || (!whole && write_all(stream, body).is_err()) {
         return Sent { status, bytes: 0, complete: false };
     }
-    let sent = body.len() as u64;
-    match &response.body {
-        Body::Files(files, _) if !head_only => {
-            let bytes = match files {
-                Files::Part(part) => send_part(stream, &part.file, part.start, part.length),
-                Files::Archive(archive) => send_archive(stream, archive),
-            };
-            Sent { status, bytes, complete: bytes == files.length() }
-        }
-        _ => Sent { status, bytes: sent, complete: true },
+    let Some(files) = files else { return Sent { status, bytes: body.len() as u64, complete: true } };
+    let bytes = match files {
+        Files::Part(part) => send_part(stream, &part.file, part.start, part.length),
+        Files::Archive(archive) => send_archive(stream, archive),
+    };
+    Sent { status, bytes, complete: bytes == files.length() }
+}
+
+/// As long as it lives, the kernel sends no packet that is not full (tcp(7), TCP_CORK). Without it each of the pieces
+/// that sendfile(2) passes on may end in a short one, which costs a large file up to a third of its speed.
+struct Packed<'a>(&'a TcpStream);
+
+impl<'a> Packed<'a> {
+    fn begin(stream: &'a TcpStream) -> Self {
+        // Refused, it is only slower.
+        let _ = set_tcp_cork(stream, true);
+        Self(stream)
+    }
+}
+
+impl Drop for Packed<'_> {
+    /// What is left is sent at once.
+    fn drop(&mut self) {
+        let _ = set_tcp_cork(self.0, false);
     }
 }
 
