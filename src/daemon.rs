@@ -16,9 +16,7 @@ use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
 use crate::overrides::OverridesError;
 use crate::process::{Reaper, Signals};
-use crate::settings::{
-    self, ApiSettings, Environment, Faults, Reader, Redactor, SHORT_TOKEN, SchedulerSettings, Storage,
-};
+use crate::settings::{self, ApiSettings, Environment, Faults, Reader, Redactor, SchedulerSettings, Storage};
 use crate::supervisor::Supervisor;
 use crate::sweeper::Sweeper;
 
@@ -100,11 +98,6 @@ impl Daemon {
         let scheduler = Reader::resolve(environment, SchedulerSettings::read)?;
         let storage = Reader::resolve(environment, Storage::read)?;
         validate(environment)?;
-        if api.token.expose().len() < SHORT_TOKEN {
-            log::warn!(
-                "REST_API_TOKEN is shorter than {SHORT_TOKEN} bytes; `openssl rand -hex 32` makes a good one"
-            );
-        }
         let directory = BackupDirectory::new(&storage.directory);
         directory.prepare().map_err(DaemonError::Directory)?;
         let redactor = Redactor::new(&settings::secrets(environment));
@@ -112,8 +105,7 @@ impl Daemon {
         let programs =
             Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
         // First of all that can fail: what is started by then would have to be stopped again.
-        let listening = format!("listen on {}", api.listen);
-        let listener = TcpListener::bind(api.listen).map_err(failed(listening))?;
+        let listener = TcpListener::bind(api.listen).map_err(failed(format!("listen on {}", api.listen)))?;
         let reaper = Reaper::start().map_err(failed("start the reaper"))?;
         reaper.adopt_orphans().map_err(failed("adopt orphans"))?;
         let (jobs, woken) = Jobs::new();
@@ -182,7 +174,7 @@ impl Daemon {
 fn validate(environment: &Environment) -> Result<(), DaemonError> {
     let wanted = Reader::resolve(environment, |reader| reader.flag("VALIDATE_ON_START"))?;
     let faults = if wanted { settings::check(environment) } else { Faults::default() };
-    settings::remark(environment).iter().for_each(|remark| log::info!("{remark}"));
+    settings::remarks(environment).iter().for_each(|remark| log::warn!("{remark}"));
     if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) }
 }
 

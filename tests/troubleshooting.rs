@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+/// In front of what was being done, which the error says as "cannot {what}: {error}".
+const DOING: [&str; 2] = ["DirectoryError::Io(", "map_err(failed("];
+
 /// A string literal of the sources.
 struct Literal {
     /// The file, from `src/` on.
@@ -28,7 +31,7 @@ fn sources(directory: &Path, found: &mut Vec<Literal>) {
             let file = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("in src");
             scan(
                 &file.to_string_lossy(),
-                text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default(),
+                text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default(),
                 found,
             );
         }
@@ -54,7 +57,10 @@ fn scan(file: &str, text: &str, found: &mut Vec<Literal>) {
             rest = raw.split_once('"').map_or("", |(_, rest)| rest);
         } else if next == '"' {
             let length = end_of(&rest[1..]);
-            let (file, message) = (file.to_owned(), as_read(&rest[1..=length]));
+            let (file, mut message) = (file.to_owned(), as_read(&rest[1..=length]));
+            if DOING.iter().any(|word| before.contains(word)) {
+                message = format!("cannot {message}: \u{2026}");
+            }
             found.push(Literal { file, display_of: display_of.clone(), before: before.clone(), message });
             before.push_str("\"\"");
             rest = &rest[length + 2..];
@@ -121,7 +127,15 @@ impl Literal {
         }
         let follows = |words: &[&str]| words.iter().any(|word| self.before.contains(word));
         match self.file.as_str() {
-            _ if follows(&["log::error!(", "log::warn!("]) => true,
+            _ if follows(&["log::error!(", "log::warn!(", "Failure::new("]) || follows(&DOING) => true,
+            // What no ordinary client sends.
+            "http/gate/head.rs" | "http/gate/connection.rs" | "http/message.rs" => false,
+            file if file.starts_with("http/") => follows(&["ApiError::", "Error::custom("]),
+            "jobs/registry.rs" => follows(&["end("]),
+            "overrides.rs" => follows(&["Err(", "ok_or", "constFORM"]),
+            "cli/cleanup.rs" => follows(&["letrefusal="]),
+            "scheduler/run.rs" => follows(&["letmessage="]),
+            "settings/remarks.rs" => true,
             "settings/rule.rs" => follows(&["Err(", "format!(", "||"]),
             "catalog/name.rs" => follows(&["NameError("]),
             "cli/health.rs" => {
@@ -131,7 +145,6 @@ impl Literal {
             "settings/environment.rs" => follows(&["ok_or_else(", "format!("]),
             "telegram/test.rs" => follows(&["=>"]) && !self.before.ends_with("says("),
             file if file.starts_with("settings/") => follows(&["fault(", "missing("]),
-            file if file.starts_with("http/handlers/") => follows(&["ApiError::"]),
             _ => false,
         }
     }

@@ -8,7 +8,7 @@ use crate::catalog::BackupDirectory;
 use crate::history::{self, Run, Trigger};
 use crate::notify::{Event, Notifier};
 use crate::process::Runner;
-use crate::telegram::{Courier, TelegramSettings};
+use crate::telegram::{self, Courier, TelegramSettings};
 use crate::{status, units};
 
 /// What is known of a run besides its report.
@@ -37,7 +37,7 @@ pub fn conclude(run: &Conclusion, report: &Report) {
     remember(run, history::append, &remembered);
     tell(run, report);
     if run.telegram.is_some_and(|settings| settings.chats().is_empty()) {
-        log::warn!("TELEGRAM_BOT_TOKEN is set, but TELEGRAM_CHAT_ID names no chat to send to");
+        log::warn!("{}", telegram::NO_CHAT);
     }
     let telegram = run.telegram.filter(|settings| !settings.chats().is_empty());
     if let (Some(settings), Some(directory)) = (telegram, run.directory) {

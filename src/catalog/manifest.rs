@@ -5,7 +5,7 @@ use std::fs;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::directory::{BackupDirectory, DirectoryError};
+use super::directory::{BackupDirectory, DirectoryError, Opened};
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
 use crate::durable;
@@ -224,6 +224,18 @@ impl BackupDirectory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// What was written down about an opened backup; `None` also when another has its name by now, as the manifest
+    /// may be that one's.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub fn manifest_of(&self, slot: Slot, opened: &Opened) -> Result<Option<Manifest>, DirectoryError> {
+        let manifest = self.manifest(slot, &opened.name)?;
+        let identity = |opened: &Opened| (opened.status.st_dev, opened.status.st_ino);
+        let is_it = |now: Opened| identity(&now) == identity(opened);
+        Ok(manifest.filter(|_| self.open(slot, &opened.name).is_ok_and(is_it)))
     }
 
     /// Writes down more of a backup of which `before` was known. Does nothing when something else is known by now:

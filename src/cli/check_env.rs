@@ -11,7 +11,8 @@ backupgram check-env --print BACKUP_KEEP_DAYS  what this one is
 
 usage: backupgram check-env [--print NAME]
 
-Names everything that is wrong with the settings, a line each.
+Names everything that is wrong with the settings, a line each, and warns of what is taken
+and still not as it should be.
 
   --print NAME    print the effective value of one setting instead; secrets are refused
 
@@ -30,7 +31,9 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let environment = settings::effective_environment().map_err(Failure::new)?;
     let Some(name) = wanted else {
         let faults = settings::check(&environment);
-        settings::remark(&environment).iter().for_each(|remark| log::info!("{remark}"));
+        let remarks = settings::remarks(&environment);
+        remarks.iter().for_each(|remark| log::warn!("{remark}"));
+        settings::remark_on_time_zone().iter().for_each(|remark| log::warn!("{remark}"));
         return if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) };
     };
     match Variable::named(&name) {

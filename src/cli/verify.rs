@@ -30,8 +30,8 @@ and the dump itself, an archive by pg_restore. What came of it is remembered bes
 
 environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what opens them.
 
-exit status: 0 all are whole; 1 each one that is not is named; 2 wrong call; 75 another backup or
-restore is running, and --restore cannot; 128 + N stopped by signal N.";
+exit status: 0 all are whole; 1 one is not, or could not be checked, and each is named; 2 wrong call;
+75 another backup or restore is running, and --restore cannot; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let Call { chosen, as_json, restores } = parse(arguments)?;
@@ -58,7 +58,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
         }
         verdicts.push(verdict);
     }
-    let broken = verdicts.iter().filter(|verdict| verdict.error.is_some()).count();
+    let failed = verdicts.iter().filter(|verdict| verdict.error.is_some()).count();
     if as_json {
         let verdicts: Vec<Value> = verdicts.iter().map(as_value).collect();
         print(&json!({ "verified": verdicts }).to_string());
@@ -67,13 +67,13 @@ pub(super) fn run(arguments: Parser) -> Outcome {
         1 => "1 backup".to_owned(),
         count => format!("{count} backups"),
     };
-    match broken {
+    match failed {
         0 if as_json => Ok(()),
         0 => {
             print(&format!("{count} verified, all whole"));
             Ok(())
         }
-        broken => Err(Failure::new(format!("{count} verified, {broken} not whole"))),
+        failed => Err(Failure::new(format!("{failed} of {count} did not pass"))),
     }
 }
 

@@ -84,21 +84,21 @@ fn entity_tag(opened: &Opened, manifest: Option<&Manifest>) -> String {
 
 /// Whether the client's copy is good (RFC 9110, 13.2.2: a tag decides before a date).
 fn is_unchanged(request: &Request, tag: &str, modified: i64) -> bool {
-    if let Some(tags) = request.headers.get("If-None-Match") {
-        return tags
-            .split(',')
-            .map(str::trim)
-            .any(|other| other == "*" || other.trim_start_matches("W/") == tag);
+    let mut tags = request.headers.all("If-None-Match").flat_map(|tags| tags.split(',')).peekable();
+    if tags.peek().is_some() {
+        return tags.map(str::trim).any(|other| other == "*" || other.trim_start_matches("W/") == tag);
     }
     request.headers.get("If-Modified-Since").and_then(date::parse).is_some_and(|since| modified <= since)
 }
 
 /// Whether the part that is asked for is one of this file (RFC 9110, 13.1.5: the tag must be strong, the
-/// date the same).
+/// date the same). Of several conditions none is met.
 fn range_applies(request: &Request, tag: &str, modified: i64) -> bool {
-    match request.headers.get("If-Range") {
-        None => true,
-        Some(condition) => condition.trim() == tag || date::parse(condition) == Some(modified),
+    let mut conditions = request.headers.all("If-Range");
+    match (conditions.next(), conditions.next()) {
+        (None, _) => true,
+        (Some(condition), None) => condition.trim() == tag || date::parse(condition) == Some(modified),
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::auth::Token;
 use super::crew::IN_FLIGHT;
 use super::error::ApiError;
-use super::gate::{Incoming, Service};
+use super::gate::{Head, Incoming, Service};
 use super::handlers::status;
 use super::lines::Lines;
 use super::message::{Body, Response};
@@ -113,6 +113,10 @@ impl Service for Relay {
         self.relay(incoming).unwrap_or_else(Response::from)
     }
 
+    fn wants_body(&self, head: &Head) -> bool {
+        self.token.check(&head.headers).is_ok()
+    }
+
     fn hold_back(&self, incoming: &Incoming, response: &Response) -> Duration {
         match response.status {
             401 => self.throttle.note(incoming.peer, Instant::now()),
@@ -133,11 +137,13 @@ impl Service for Relay {
     }
 }
 
-/// The request as tiny_http gets it. HEAD goes as GET: the gate leaves the body out.
+/// The request as tiny_http gets it. HEAD goes as GET: the gate leaves the body out. Its ranges are to be ignored
+/// (RFC 9110, 14.2).
 fn request(incoming: &Incoming) -> Vec<u8> {
-    let method = if incoming.head.method == "HEAD" { "GET" } else { &incoming.head.method };
+    let is_head = incoming.head.method == "HEAD";
+    let method = if is_head { "GET" } else { &incoming.head.method };
     let mut head = format!("{method} {} HTTP/1.1\r\n", incoming.head.target);
-    for name in RELAYED {
+    for name in RELAYED.into_iter().filter(|name| !(is_head && name.ends_with("Range"))) {
         for value in incoming.head.headers.all(name) {
             // tiny_http takes ASCII alone. What is not matches nothing, but it is there.
             let value = if value.is_ascii() { value } else { "?" };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::record::Record;
 use crate::http::error::ApiError;
 use crate::http::gate::limits::{self, Limits};
-use crate::http::gate::{Gate, Incoming, Service};
+use crate::http::gate::{Gate, Head, Incoming, Service};
 use crate::http::message::{Body, Response};
 
 /// Connections at one time.
@@ -50,6 +50,10 @@ impl Service for Health {
         let headers = vec![("Content-Type".into(), "application/json".to_owned())];
         let body = Body::Bytes((report.json + "\n").into_bytes());
         Response { status: if report.healthy { 200 } else { 503 }, headers, body }
+    }
+
+    fn wants_body(&self, _head: &Head) -> bool {
+        false
     }
 
     fn is_probed(&self, _path: &str) -> bool {

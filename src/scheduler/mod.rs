@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, after, bounded, never, select};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
@@ -31,6 +30,7 @@ use timer::{Tick, Timer};
 
 use crate::process::{Reaper, Signals};
 use crate::schedule::{Schedule, ScheduleError, rfc3339};
+use crate::settings;
 use crate::supervisor::SUPERVISOR_VARIABLE;
 
 /// How long a run may take to end after TERM; under the eight seconds of a daemon that stops us, and the ten
@@ -69,8 +69,8 @@ impl std::error::Error for SchedulerError {}
 /// # Errors
 /// When the schedule is bad or the port cannot be opened, before anything runs.
 pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
-    if std::env::var_os("TZ").is_some_and(|name| !name.is_empty()) && TimeZone::system().is_unknown() {
-        log::warn!("TZ names no time zone that is known here, so UTC is used");
+    if let Some(remark) = settings::remark_on_time_zone() {
+        log::warn!("{remark}");
     }
     let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;
     let supervisor = supervisor();

@@ -49,9 +49,6 @@ pub struct ApiSettings {
     pub token: Secret,
 }
 
-/// Below this many bytes a token is accepted with a warning.
-pub const SHORT_TOKEN: usize = 32;
-
 impl ApiSettings {
     /// Reads the part.
     pub fn read(reader: &mut Reader) -> Option<Self> {

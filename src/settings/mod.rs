@@ -4,6 +4,7 @@
 mod api;
 mod environment;
 mod reader;
+mod remarks;
 mod rule;
 mod secret;
 mod variable;
@@ -16,11 +17,12 @@ use crate::catalog::{DatabaseName, Latest, Scope, Suffix};
 use crate::overrides::{self, Overrides, OverridesError};
 use crate::postgres::Server;
 use crate::retention::Policy;
-use crate::telegram::{self, TelegramSettings};
+use crate::telegram::TelegramSettings;
 
-pub use api::{ApiSettings, SHORT_TOKEN, SchedulerSettings};
+pub use api::{ApiSettings, SchedulerSettings};
 pub use environment::{Environment, Found, Source};
 pub use reader::{Fault, Faults, Reader};
+pub use remarks::{remark_on_time_zone, remarks};
 pub use rule::Rule;
 pub(crate) use rule::split_words;
 pub use secret::{Redactor, Secret};
@@ -123,6 +125,7 @@ pub fn effective_environment() -> Result<Environment, OverridesError> {
 pub fn check(environment: &Environment) -> Faults {
     let Faults(mut faults) = Reader::check_all(environment);
     let parts = [
+        Reader::resolve(environment, check_ports).map(drop),
         Reader::resolve(environment, Storage::read).map(drop),
         Reader::resolve(environment, Server::read).map(drop),
         Reader::resolve(environment, Subject::read).map(drop),
@@ -139,9 +142,13 @@ pub fn check(environment: &Environment) -> Faults {
     Faults(faults)
 }
 
-/// What there is to say of settings that are in order.
-pub fn remark(environment: &Environment) -> Option<&'static str> {
-    Reader::resolve(environment, |reader| Some(telegram::remark(reader))).ok().flatten()
+/// go-cron listens on every address, so one port cannot serve it and the API.
+fn check_ports(reader: &mut Reader) -> Option<()> {
+    let api = reader.flag("REST_API_ENABLE")?.then(|| reader.port("REST_API_PORT")).flatten();
+    if api.is_some_and(|port| port != 0) && api == reader.port("HEALTHCHECK_PORT") {
+        reader.fault("HEALTHCHECK_PORT", "must be another than REST_API_PORT, or 0 for none");
+    }
+    Some(())
 }
 
 /// Every secret that the settings know, to be kept out of logs and answers. Unreadable ones are skipped:

@@ -33,12 +33,17 @@ const PART: u64 = 19_500_000;
 /// A server that one runs oneself takes 2000 MB, and gives back what it takes (Bot API, "Using a Local Bot API Server").
 const PART_OF_OWN_SERVER: u64 = 1_990_000_000;
 
-/// What there is to say of settings that serve the original image only, if anything.
-pub fn remark(reader: &mut Reader) -> Option<&'static str> {
+/// What is said when nothing can be sent for want of a chat.
+pub const NO_CHAT: &str = "TELEGRAM_BOT_TOKEN is set, but TELEGRAM_CHAT_ID names no chat to send to";
+
+/// What there is to say of the settings, if anything.
+pub fn remarks(reader: &mut Reader) -> Vec<&'static str> {
     let wants_mtproto = reader.word("TELEGRAM_UPLOAD_METHOD") == Some("mtproto");
-    wants_mtproto.then_some(
-        "TELEGRAM_UPLOAD_METHOD=mtproto: what is too big for the Bot API goes in parts, which has made MTProto unnecessary",
-    )
+    let has_no_chat =
+        TelegramSettings::read(reader).flatten().is_some_and(|settings| settings.chats.is_empty());
+    let mtproto = "TELEGRAM_UPLOAD_METHOD=mtproto: what is too big for the Bot API goes in parts, which has made MTProto unnecessary";
+    let remarks = [(wants_mtproto, mtproto), (has_no_chat, NO_CHAT)];
+    remarks.into_iter().filter(|(applies, _)| *applies).map(|(_, remark)| remark).collect()
 }
 
 /// A chat, by its number or its public name.

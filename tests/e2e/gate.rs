@@ -189,7 +189,7 @@ fn who_dawdles_is_cut_off_and_holds_nobody_up() {
     let store = Store::new();
     let daemon = daemon(&store);
     wait_for("the health port", SOON, || TcpStream::connect(("127.0.0.1", daemon.health_port)).ok());
-    let (port, begun) = (daemon.port, Instant::now());
+    let (port, token, begun) = (daemon.port, &daemon.token, Instant::now());
     let took = |at_least: u64| {
         let took = begun.elapsed().as_secs_f64();
         assert!(took > at_least as f64 - 0.5 && took < at_least as f64 + 15.0, "{took} s");
@@ -210,7 +210,7 @@ fn who_dawdles_is_cut_off_and_holds_nobody_up() {
         });
         scope.spawn(move || {
             let mut line = Line::open(port);
-            line.send(with("Content-Length: 10\r\n"));
+            line.send(with(&format!("Authorization: Bearer {token}\r\nContent-Length: 10\r\n")));
             line.send("{");
             line.answer().error(408);
             line.assert_closed();
@@ -369,6 +369,11 @@ fn a_line_in_the_log_says_what_was_asked_and_nothing_that_is_secret() {
     assert_eq!((*peer, via), ("127.0.0.1", &["for", "\"192.0.2.1\""][..]), "{listed}");
     logged(&["GET /status 401 ", "127.0.0.1"]);
     logged(&["- - 505 ", "127.0.0.1"]);
+    let (long, addresses) = (format!("/{}#private", "y".repeat(3_000)), "\u{e9}".repeat(3_000));
+    let fields = [("X-Forwarded-For", "192.0.2.2"), ("X-Forwarded-For", &*addresses)];
+    daemon.send("GET", &long, &fields, None).error(404);
+    let shortened = logged(&["/yyy", " 404 ", "for \"192.0.2.2, "]);
+    assert!(shortened.chars().count() < 600, "{shortened}");
     for secret in ["private", "biscuit", "not-this-one", daemon.token.as_str(), "/healthz"] {
         assert!(!daemon.log().contains(secret), "{secret} is in the log");
     }

@@ -25,6 +25,7 @@ struct Scale {
     dripping: usize,
     deaf: usize,
     guessing: usize,
+    filling: usize,
     half_closed: usize,
     resets: usize,
     /// The longest that a probe may wait.
@@ -41,6 +42,7 @@ const SHORT: Scale = Scale {
     dripping: 200,
     deaf: 150,
     guessing: 100,
+    filling: 100,
     half_closed: 100,
     resets: 1_000,
     patience: SOON,
@@ -57,6 +59,7 @@ const FULL: Scale = Scale {
     dripping: 500,
     deaf: 200,
     guessing: 150,
+    filling: 300,
     half_closed: 500,
     resets: 20_000,
     patience: Duration::from_millis(250),
@@ -235,6 +238,7 @@ impl<'a> Siege<'a> {
         self.phase("nobody", |_| 0);
         self.phase("malformed requests", |end| self.malformed(end));
         self.phase("requests without an end", |end| self.endless(end));
+        self.phase("long bodies of strangers", |end| self.fill(end));
         self.phase("idle connections", |end| self.idle(end));
         self.phase("one byte a second", |end| self.drip(end));
         self.phase("readers of nothing", |end| self.deaf(end));
@@ -246,6 +250,7 @@ impl<'a> Siege<'a> {
                 let crowds = [
                     scope.spawn(move || self.malformed(end)),
                     scope.spawn(move || self.endless(end)),
+                    scope.spawn(move || self.fill(end)),
                     scope.spawn(move || self.idle(end)),
                     scope.spawn(move || self.drip(end)),
                     scope.spawn(move || self.deaf(end)),

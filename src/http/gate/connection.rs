@@ -11,12 +11,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::head::{self, Found, Head};
-use super::limits::{HEAD, LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
+use super::limits::{LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
 use super::send;
 use super::slots::{Phase, Slot};
 use super::{Incoming, Service};
 use crate::http::error::ApiError;
 use crate::http::message::{Body, Response};
+
+/// What is read at one time, in bytes. Most requests are shorter.
+const CHUNK: usize = 4096;
+/// How much of what a client has said stands in the log, in characters.
+const LOGGED: usize = 200;
 
 /// A connection and what of it has been read ahead.
 struct Connection<'a> {
@@ -64,7 +69,7 @@ impl Connection<'_> {
                     self.slot.enter(Phase::Sending);
                     self.service.note_answer("-", error.status);
                     let sent = send::answer(self.stream, error.into(), head::is_head(&self.buffer), false);
-                    self.log("-", "-", &sent, begun, None);
+                    self.log("-", "-", &sent, begun, "");
                     (false, begun)
                 }
             };
@@ -107,7 +112,7 @@ impl Connection<'_> {
             }
             _ => Missing::Gone,
         };
-        let (head, length) = loop {
+        let (mut head, length) = loop {
             match Head::find(&self.buffer).map_err(Missing::Refused)? {
                 Found::Whole(head, length) => break (*head, length),
                 Found::Part => self
@@ -117,9 +122,16 @@ impl Connection<'_> {
         };
         // The head stays before the body: what is refused is seen there.
         let whole = length + head.body_length;
-        if head.expects_continue && self.buffer.len() < whole {
-            let mut stream = self.stream;
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        if self.buffer.len() < whole {
+            if !self.service.wants_body(&head) {
+                head.keep_alive = false;
+                return Ok((Incoming { head, body: Vec::new(), peer: self.peer }, begun));
+            }
+            self.buffer.reserve_exact(whole - self.buffer.len() + CHUNK);
+            if head.expects_continue {
+                let mut stream = self.stream;
+                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            }
         }
         let deadline = Instant::now() + self.limits.body_time;
         while self.buffer.len() < whole {
@@ -145,7 +157,8 @@ impl Connection<'_> {
         }
         self.service.note_answer(head.path(), response.status);
         let sent = send::answer(self.stream, response, head.method == "HEAD", head.keep_alive);
-        self.log(&head.method, head.path(), &sent, begun, head.headers.get("X-Forwarded-For"));
+        let forwarded_for: Vec<&str> = head.headers.all("X-Forwarded-For").collect();
+        self.log(&head.method, head.path(), &sent, begun, &forwarded_for.join(", "));
         Ok(sent.complete && head.keep_alive)
     }
 
@@ -168,7 +181,7 @@ impl Connection<'_> {
         }
         self.stream.set_read_timeout(Some(left))?;
         let before = self.buffer.len();
-        self.buffer.resize(before + HEAD / 4, 0);
+        self.buffer.resize(before + CHUNK, 0);
         let mut stream = self.stream;
         let read = stream.read(&mut self.buffer[before..]);
         self.buffer.truncate(before + read.as_ref().copied().unwrap_or_default());
@@ -194,19 +207,28 @@ impl Connection<'_> {
     }
 
     /// One line for each request; what is in the query or in header fields is nobody's business.
-    fn log(&self, method: &str, path: &str, sent: &send::Sent, begun: Instant, forwarded_for: Option<&str>) {
+    fn log(&self, method: &str, path: &str, sent: &send::Sent, begun: Instant, forwarded_for: &str) {
         let level = if self.service.is_probed(path) { log::Level::Debug } else { log::Level::Info };
         if !log::log_enabled!(level) {
             return;
         }
         let (milliseconds, peer) = (begun.elapsed().as_secs_f64() * 1000.0, self.peer);
         let cut = if sent.complete { "" } else { " (cut off)" };
-        let via = forwarded_for.map(|addresses| format!(" for {addresses:?}")).unwrap_or_default();
+        let [method, path, forwarded_for] = [method, path, forwarded_for].map(shortened);
+        let via = if forwarded_for.is_empty() { String::new() } else { format!(" for {forwarded_for:?}") };
         log::log!(
             level,
             "{method} {path} {} {} B{cut} {milliseconds:.1} ms {peer}{via}",
             sent.status,
             sent.bytes
         );
+    }
+}
+
+/// As much of a text as the log has of it.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LOGGED) {
+        Some((end, _)) => format!("{}\u{2026}", &text[..end]),
+        None => text.to_owned(),
     }
 }

@@ -99,7 +99,7 @@ impl Head {
 
     /// The path without its query.
     pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        self.target.split(['?', '#']).next().unwrap_or_default()
     }
 }
 

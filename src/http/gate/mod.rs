@@ -15,6 +15,7 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -44,6 +45,12 @@ pub struct Incoming {
 pub trait Service: Send + Sync + 'static {
     /// Answers a request. A panic is answered with 500.
     fn answer(&self, incoming: &Incoming) -> Response;
+
+    /// Whether what asks by this head may send a body that has not come yet. If not, it is answered without one, and
+    /// the connection ends: strangers must not fill the memory.
+    fn wants_body(&self, _head: &Head) -> bool {
+        true
+    }
 
     /// For how long this answer to a request is held back. It may never be sent then: such connections give way first
     /// when the slots are taken.
@@ -112,7 +119,11 @@ impl Listening {
     fn accept(self: &Arc<Self>) {
         loop {
             match self.listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer.ip().to_canonical()),
+                Ok((stream, peer)) => {
+                    let admit = || self.admit(stream, peer.ip().to_canonical());
+                    // The panic itself is in the log. Without this loop nobody would come in any more.
+                    let _ = catch_unwind(AssertUnwindSafe(admit));
+                }
                 Err(_) if self.closed.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     // Out of descriptors, or a client that gave up while it waited: the next may fare better.

@@ -74,6 +74,10 @@ impl Service for Menu {
         SOON
     }
 
+    fn wants_body(&self, head: &Head) -> bool {
+        head.path() != "/strange"
+    }
+
     fn is_probed(&self, _path: &str) -> bool {
         false
     }
@@ -242,4 +246,19 @@ fn no_panic_takes_a_slot_with_it() {
     let stream = connect(address);
     ask(&stream, "/");
     assert_eq!(read_head(&stream), 200);
+}
+
+#[test]
+fn a_body_that_nobody_wants_is_not_waited_for() {
+    let mut stream = open(|_| ());
+    write!(stream, "POST /strange HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n{{").unwrap();
+    assert_eq!(read_head(&stream), 200);
+    assert_eq!(rest(&stream), 2);
+    // One that has come with its head is in nobody's way.
+    let mut stream = open(|_| ());
+    for _ in 0..2 {
+        write!(stream, "POST /strange HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{{").unwrap();
+        assert_eq!(read_head(&stream), 200);
+        stream.read_exact(&mut [0; 2]).unwrap();
+    }
 }

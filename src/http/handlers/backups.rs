@@ -56,7 +56,7 @@ pub fn download(app: &App, request: &Request, slot: &str, name: &str) -> Result<
     if opened.is_directory() {
         return download::answer_archive(opened, name.as_str());
     }
-    let manifest = app.directory.manifest(slot, &opened.name).map_err(refusal)?;
+    let manifest = app.directory.manifest_of(slot, &opened).map_err(refusal)?;
     download::answer(request, opened, manifest.as_ref(), name.as_str())
 }
 

@@ -86,6 +86,19 @@ impl Siege<'_> {
         })
     }
 
+    /// Strangers who send all but the last byte of the longest head and body that there may be.
+    pub(super) fn fill(&self, end: Instant) -> usize {
+        let (field, length) = ("x".repeat(15 << 10), 64 << 10);
+        let head =
+            format!("POST /backup HTTP/1.1\r\nHost: a\r\nX: {field}\r\nContent-Length: {length}\r\n\r\n");
+        let request = head + &"x".repeat(length - 1);
+        self.crowd(self.scale.filling, end, Duration::from_millis(100), |stream, _, turns| match turns {
+            1 => write(stream, request.as_bytes()),
+            2 => Turn::Stays,
+            _ => Turn::Ends,
+        })
+    }
+
     pub(super) fn idle(&self, end: Instant) -> usize {
         self.crowd(self.scale.idle, end, Duration::from_secs(1), |stream, _, _| has_ended(stream))
     }

@@ -1,0 +1,34 @@
+//! What there is to say of settings that are taken all the same.
+
+use jiff::tz::TimeZone;
+
+use super::{ApiSettings, Environment, Reader, Subject};
+use crate::telegram;
+
+/// Below this many bytes a token is short.
+const SHORT_TOKEN: usize = 32;
+
+/// All of it, a line each.
+pub fn remarks(environment: &Environment) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let api = Reader::resolve(environment, ApiSettings::read_if_enabled).ok().flatten();
+    if api.is_some_and(|api| api.token.expose().len() < SHORT_TOKEN) {
+        remarks.push(format!(
+            "REST_API_TOKEN is shorter than {SHORT_TOKEN} bytes; `openssl rand -hex 32` makes a good one"
+        ));
+    }
+    if let Ok(subject) = Reader::resolve(environment, Subject::read) {
+        let of_options = subject.options.remarks.iter();
+        remarks.extend(of_options.map(|remark| format!("POSTGRES_EXTRA_OPTS {remark}")));
+    }
+    let of_telegram = Reader::resolve(environment, |reader| Some(telegram::remarks(reader)));
+    remarks.extend(of_telegram.unwrap_or_default().into_iter().map(String::from));
+    remarks
+}
+
+/// What there is to say of the time zone, which the system's library takes from the process' own environment.
+pub fn remark_on_time_zone() -> Option<&'static str> {
+    let is_set = std::env::var_os("TZ").is_some_and(|name| !name.is_empty());
+    (is_set && TimeZone::system().is_unknown())
+        .then_some("TZ names no time zone that is known here, so UTC is used")
+}
