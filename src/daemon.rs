@@ -22,7 +22,7 @@ use crate::sweeper::Sweeper;
 
 /// How it is called, for `--help`.
 pub const USAGE: &str = "\
-REST_API_TOKEN_FILE=/run/secrets/token POSTGRES_HOST=db ... backupgram-api
+REST_API_TOKEN_FILE=/run/secrets/token POSTGRES_HOST=db POSTGRES_USER=postgres POSTGRES_DB=app backupgram-api
 
 usage: backupgram-api
 

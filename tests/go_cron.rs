@@ -511,7 +511,7 @@ fn a_port_in_use_is_refused_in_one_line_before_anything_runs() {
 #[test]
 fn usage_is_shown_on_request_and_mistakes_are_told_in_one_line() {
     let help = Command::new(GO_CRON).arg("-h").output().unwrap();
-    assert!(help.status.success() && help.stdout.starts_with(b"Usage: go-cron "));
+    assert!(help.status.success() && help.stdout.starts_with(b"go-cron -s "));
     assert_eq!(
         refused(&["-s", "@daily"]).stderr,
         b"go-cron: no command given after -- (go-cron -h shows how to call it)\n"

@@ -12,19 +12,20 @@ url=${URL:-http://127.0.0.1:8081}
 
 # The token goes to curl on a pipe: everybody on the machine can read arguments.
 ask() {
-    printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS --fail-with-body -H @- "$@"
+    printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS -H @- "$@"
 }
 
 if [ $# -gt 0 ]; then
     body=$(jq -nc '{databases: $ARGS.positional}' --args "$@")
-    answer=$(ask -d "$body" "$url/backup") || { echo "$answer" >&2 && exit 1; }
+    answer=$(ask --fail-with-body -d "$body" "$url/backup") || { echo "$answer" >&2 && exit 1; }
 else
-    answer=$(ask -X POST "$url/backup") || { echo "$answer" >&2 && exit 1; }
+    answer=$(ask --fail-with-body -X POST "$url/backup") || { echo "$answer" >&2 && exit 1; }
 fi
 id=$(echo "$answer" | jq -r .job_id)
 
 while :; do
-    job=$(ask "$url/jobs/$id")
+    # The job goes on while the API cannot be reached for a moment.
+    job=$(ask -f --retry 60 --retry-delay 1 --retry-connrefused "$url/jobs/$id")
     state=$(printf '%s\n' "$job" | jq -r .state)
     case $state in
     queued | running) sleep 1 ;;

@@ -27,22 +27,31 @@ of_newest() {
 }
 name=$(of_newest .name) path=$(of_newest '.name | @uri') size=$(of_newest .size) sum=$(of_newest '.sha256 // ""')
 
-# A dump in directory format comes as a tar archive that is made on the way: it has no sum, and no place to go on from.
-if [ "$(of_newest .format)" = directory ]; then
+free() {
+    [ ! -e "./$1" ] || { printf '%s is here already\n' "$1" >&2 && exit 1; }
+}
+
+# A dump in directory format comes as a tar archive that is made on the way: it has no tag, no sum, and no place to go on
+# from.
+if ! ask -f -I "$url/backups/last/$path" | grep -qi '^etag:'; then
+    free "$name.tar"
     ask -f -o "./$name.tar.part" "$url/backups/last/$path"
     mv "./$name.tar.part" "./$name.tar"
-    echo "$name.tar"
+    printf '%s\n' "$name.tar"
     exit
 fi
 
-[ ! -e "./$name" ] || { echo "$name is here already" >&2 && exit 1; }
+free "$name"
 have=0
 [ ! -e "./$name.part" ] || have=$(wc -c <"./$name.part")
+# Of another backup of that name, perhaps.
+[ "$have" -le "$size" ] || rm "./$name.part"
 [ "$have" -eq "$size" ] || ask -f -C - -o "./$name.part" "$url/backups/last/$path"
-if [ -n "$sum" ] && ! echo "$sum  ./$name.part" | sha256sum -c - >/dev/null; then
+# By a pipe, as sha256sum writes a name with a backslash in another way.
+if [ -n "$sum" ] && [ "$(sha256sum <"./$name.part")" != "$sum  -" ]; then
     rm "./$name.part"
-    echo "$name is not what the API has listed; what was downloaded is removed" >&2
+    printf '%s is not what the API has listed; what was downloaded is removed\n' "$name" >&2
     exit 1
 fi
 mv "./$name.part" "./$name"
-echo "$name"
+printf '%s\n' "$name"

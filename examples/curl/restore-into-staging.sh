@@ -4,7 +4,7 @@
 #
 #   REST_API_TOKEN=… ./restore-into-staging.sh DATABASE [TARGET]
 #
-# TARGET is DATABASE_staging unless it is named. URL says where the API is, if not at http://127.0.0.1:8081.
+# TARGET is DATABASE_staging unless it is named; it must be of letters, digits and underscores. URL says where the API is, if not at http://127.0.0.1:8081.
 set -eu
 
 url=${URL:-http://127.0.0.1:8081}
@@ -15,10 +15,10 @@ target=${2:-${database}_staging}
 
 # The token goes to curl on a pipe: everybody on the machine can read arguments.
 ask() {
-    printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS --fail-with-body -H @- "$@"
+    printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS -H @- "$@"
 }
 
-list=$(ask -G --data-urlencode "database=$database" "$url/backups?slot=last") || {
+list=$(ask --fail-with-body -G --data-urlencode "database=$database" "$url/backups?slot=last") || {
     echo "$list" >&2
     exit 1
 }
@@ -26,11 +26,12 @@ name=$(printf '%s\n' "$list" | jq -r '[.backups[] | select(.alias_of == null)][0
 [ -n "$name" ] || { echo "there is no backup of $database" >&2 && exit 1; }
 
 body=$(jq -nc --arg file "last/$name" --arg target "$target" '{file: $file, target_db: $target, confirm: true}')
-answer=$(ask -d "$body" "$url/restore") || { echo "$answer" >&2 && exit 1; }
+answer=$(ask --fail-with-body -d "$body" "$url/restore") || { echo "$answer" >&2 && exit 1; }
 id=$(echo "$answer" | jq -r .job_id)
 
 while :; do
-    job=$(ask "$url/jobs/$id")
+    # The job goes on while the API cannot be reached for a moment.
+    job=$(ask -f --retry 60 --retry-delay 1 --retry-connrefused "$url/jobs/$id")
     state=$(printf '%s\n' "$job" | jq -r .state)
     case $state in
     queued | running) sleep 1 ;;

@@ -16,26 +16,28 @@ old=$(cat "$file")
 
 # The status that a token gets. It goes to curl on a pipe: everybody on the machine can read arguments.
 status() {
-    printf 'Authorization: Bearer %s\n' "$1" | curl -s -o /dev/null -w '%{http_code}' -H @- "$url/status" || :
+    printf 'Authorization: Bearer %s\n' "$1" | curl -s -m 5 -o /dev/null -w '%{http_code}' -H @- "$url/status" || :
 }
 
 [ "$(status "$old")" = 200 ] || { echo "the API does not answer to the token in $file" >&2 && exit 1; }
 new=$(openssl rand -hex 32)
+# However this ends, a token that does not count is not left in the file.
+put_back() {
+    echo "$old" >"$file"
+    echo "the API does not answer to the new token; the old one is in $file again" >&2
+}
+trap 'put_back; exit 1' HUP INT TERM
 # In place, so that owner and mode stay, and a mount of the file shows it.
 echo "$new" >"$file"
 
-tries=0
+deadline=$(($(date +%s) + 60))
 if "$@"; then
-    until [ "$(status "$new")" = 200 ] || [ "$tries" -ge 60 ]; do
-        tries=$((tries + 1))
-        sleep 1
-    done
+    until [ "$(status "$new")" = 200 ] || [ "$(date +%s)" -ge "$deadline" ]; do sleep 1; done
 fi
 if [ "$(status "$new")" = 200 ]; then
     echo "the new token is in $file, and the old one gets $(status "$old")"
     exit
 fi
-echo "$old" >"$file"
-echo "the API does not answer to the new token; the old one is in $file again" >&2
+put_back
 "$@" || :
 exit 1

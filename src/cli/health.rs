@@ -31,7 +31,8 @@ last BACKUP_MAX_UNPROVEN_DAYS, if that is set.
   --json    for programs, with the last restore proof of each database
 
 environment: BACKUP_DIR, BACKUP_MAX_AGE_HOURS and BACKUP_MAX_UNPROVEN_DAYS; HEALTHCHECK_PORT is where the
-scheduler is asked; REST_API_ENABLE, REST_API_BIND and REST_API_PORT where the API is.
+scheduler is asked; REST_API_ENABLE, REST_API_BIND and REST_API_PORT where the API is, and whether it takes
+REST_API_TOKEN.
 
 exit status: 0 healthy; 1 not, or the settings are wrong; 2 wrong call.";
 

@@ -31,8 +31,8 @@ environment: BACKUP_DIR says where the backups are, TZ in which zone times are; 
 BACKUP_KEEP_* how long they stay, and POSTGRES_DB, POSTGRES_DB_AUTODISCOVER, POSTGRES_DB_EXCLUDE and
 POSTGRES_CLUSTER of which databases.
 
-exit status: 0 shown, also when there is nothing; 1 the directory or the settings cannot be used;
-2 wrong call.";
+exit status: 0 shown, also when there is nothing or the directory is not there yet; 1 the directory or
+the settings cannot be used; 2 wrong call.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let (mut as_json, mut preview, mut database) = (false, false, None);
@@ -61,7 +61,11 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
             let listed: Vec<Listed> = entries.iter().map(Listed::from).collect();
             print(&json!({ "backups": listed }).to_string());
         }
-        false if entries.is_empty() => print("no backups yet"),
+        // A directory that is not there looks the same, and its name tells which it is.
+        false if entries.is_empty() => {
+            let of = database.map(|database| format!(" of {database}")).unwrap_or_default();
+            print(&format!("no backups yet{of} in {}", directory.root().display()));
+        }
         false => print_table(&entries),
     }
     Ok(())

@@ -256,7 +256,8 @@ fn wants_help(arguments: &Parser) -> bool {
 /// Prints what there is to say of one command, or of all.
 fn help(mut arguments: Parser) -> Outcome {
     match arguments.next()? {
-        None => print(&usage()),
+        None | Some(Arg::Long("help") | Arg::Short('h')) => print(&usage()),
+        Some(Arg::Value(name)) if name == HELP => print(&usage()),
         Some(Arg::Value(name)) => {
             let name = name.to_string_lossy();
             let command = COMMANDS.iter().find(|command| command.name == name);

@@ -1,7 +1,10 @@
 //! The scripts in `examples/curl` do what they say, and fail when they should.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
 
 use crate::harness::*;
 
@@ -34,8 +37,9 @@ fn a_backup_is_taken_downloaded_and_restored_beside_its_database() {
     fs::write(&part, vec![0; 1000]).unwrap();
     script(&daemon, "download-latest.sh").args([&name]).run().exited_with(1).saying("is removed");
     assert!(!part.exists() && !whole.exists());
-    for held in [1000, bytes.len()] {
-        fs::write(&part, &bytes[..held]).unwrap();
+    // What is longer than the backup is of another one.
+    for held in [1000, bytes.len(), bytes.len() + 1] {
+        fs::write(&part, bytes.iter().cycle().take(held).copied().collect::<Vec<u8>>()).unwrap();
         let outcome = script(&daemon, "download-latest.sh").args([&name]).run().succeeded();
         assert_eq!(outcome.stdout, format!("{newest}\n"));
         assert!(fs::read(&whole).unwrap() == bytes && !part.exists(), "{held}");
@@ -92,4 +96,34 @@ fn a_token_is_replaced_or_stays() {
     running.wait().succeeded().saying("the old one gets 401");
     assert_eq!(fs::read_to_string(&file).unwrap().trim().len(), 64);
     script(&daemon, "rotate-token.sh").args(["token.txt"]).run().exited_with(2);
+}
+
+#[test]
+fn a_job_is_waited_for_while_the_api_does_not_answer_for_a_moment() {
+    let store = Store::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let job = |state: &str| format!(r#"{{"id":"1","state":"{state}","log_tail":["a line"]}}"#);
+    let answers = [
+        ("202 Accepted", r#"{"job_id":"1"}"#.to_owned()),
+        ("503 Service Unavailable", r#"{"error":"too many requests are waiting"}"#.to_owned()),
+        ("200 OK", job("running")),
+        ("200 OK", job("succeeded")),
+    ];
+    let server = thread::spawn(move || {
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
+        }
+    });
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/curl/backup-and-wait.sh");
+    let cli = Cli::of_program(path, &store).env("URL", url).env("REST_API_TOKEN", "any");
+    assert_eq!(cli.run().succeeded().stdout, "a line\njob 1: succeeded\n");
+    server.join().unwrap();
 }

@@ -206,3 +206,37 @@ fn the_link_variables_of_old_containers_stand_in_for_the_host() {
         .succeeded();
     store.only_of("last", &database.name);
 }
+
+#[test]
+fn what_is_taken_and_still_not_as_it_should_be_is_said() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let cli = || Cli::new(server, &store).env("POSTGRES_DB", "app").args(["check-env"]);
+    assert_eq!(cli().run().succeeded().text(), "");
+    for (variable, value, said) in [
+        ("TZ", "Mars/Olympus", "TZ names no time zone"),
+        ("TELEGRAM_BOT_TOKEN", "1:a", "TELEGRAM_CHAT_ID names no chat"),
+        ("REST_API_TOKEN", "short", "REST_API_TOKEN is shorter than 32 bytes"),
+        ("POSTGRES_EXTRA_OPTS", "-Zzstd:workers=3", "POSTGRES_EXTRA_OPTS asks for workers"),
+    ] {
+        let outcome = cli().env("REST_API_ENABLE", "TRUE").env("REST_API_TOKEN", "x".repeat(32));
+        let outcome = outcome.env(variable, value).run().succeeded();
+        assert_eq!(outcome.text().lines().count(), 1, "{outcome}");
+        outcome.saying(said);
+    }
+}
+
+#[test]
+fn one_port_for_the_scheduler_and_the_api_is_refused() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let cli = |api: &str| {
+        let cli = Cli::new(server, &store).env("POSTGRES_DB", "app").args(["check-env"]);
+        let cli = cli.env("REST_API_ENABLE", api).env("REST_API_TOKEN", "x".repeat(32));
+        cli.env("REST_API_PORT", "9999").env("HEALTHCHECK_PORT", "9999")
+    };
+    let outcome = cli("TRUE").run().exited_with(1);
+    assert_eq!(outcome.text().lines().count(), 1, "{outcome}");
+    outcome.saying("HEALTHCHECK_PORT must be another than REST_API_PORT, or 0 for none");
+    cli("FALSE").run().succeeded();
+}
