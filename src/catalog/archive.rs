@@ -9,6 +9,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::directory::Opened;
+use super::discard::Hold;
 
 /// Bytes of a tar block.
 const BLOCK: u64 = 512;
@@ -23,6 +24,7 @@ pub struct Archive {
     pub members: Vec<Member>,
     /// The length of the archive in bytes.
     pub length: u64,
+    _hold: Option<Hold>,
 }
 
 /// A file of the archive.
@@ -41,7 +43,7 @@ impl Archive {
     /// # Errors
     /// When the directory cannot be read, or a name does not fit a tar header.
     pub fn of(opened: Opened, prefix: &str) -> io::Result<Self> {
-        let directory = opened.file;
+        let Opened { file: directory, hold, .. } = opened;
         let mut names = Vec::new();
         for entry in Dir::from_fd(directory.try_clone()?.into())?.iter() {
             names.extend(entry?.file_name().to_str().ok().map(String::from));
@@ -58,13 +60,13 @@ impl Archive {
             members.push(Member { name, header, size });
         }
         let length = members.iter().map(|member| BLOCK + member.size + member.padding()).sum::<u64>();
-        Ok(Self { directory, members, length: length + END.len() as u64 })
+        Ok(Self { directory, members, length: length + END.len() as u64, _hold: hold })
     }
 
     /// Opens a member.
     ///
     /// # Errors
-    /// When it is gone, as with a dump that is deleted meanwhile, or is not what it was.
+    /// When it is gone or is not what it was, which no run of ours does.
     pub fn open(&self, member: &Member) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = File::from(openat(&self.directory, member.name.as_str(), flags, Mode::empty())?);

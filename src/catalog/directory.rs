@@ -15,6 +15,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, access, getuid, unlinkat};
 
 use super::contents::Contents;
+use super::discard::Hold;
 use super::name::BackupName;
 use super::slot::Slot;
 use crate::durable;
@@ -60,6 +61,8 @@ pub struct Opened {
     pub status: FileStat,
     /// Its name, which is the pointer's target when a pointer was asked for.
     pub name: BackupName,
+    /// Keeps the files of a directory as long as it is there.
+    pub hold: Option<Hold>,
 }
 
 impl Opened {
@@ -169,11 +172,9 @@ impl BackupDirectory {
         let mut removed = 0;
         for entry in fs::read_dir(self.partial()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            match entry.file_type().map_err(failed)?.is_dir() {
-                true => fs::remove_dir_all(entry.path()).map_err(failed)?,
-                false => fs::remove_file(entry.path()).map_err(failed)?,
-            }
-            removed += 1;
+            self.discard(&entry.path()).map_err(failed)?;
+            // What somebody still sends is there yet.
+            removed += usize::from(fs::symlink_metadata(entry.path()).is_err());
         }
         Ok(removed + self.sweep_temporaries().map_err(failed)?)
     }
@@ -210,10 +211,19 @@ impl BackupDirectory {
         let file = openat(&directory, name.as_str(), flags, Mode::empty());
         let file = file.map_err(|error| self.refusal(slot, &name, error))?;
         let status = fstat(&file).map_err(|error| self.refusal(slot, &name, error))?;
-        match kind(&status) {
-            SFlag::S_IFREG | SFlag::S_IFDIR => Ok(Opened { file: file.into(), status, name }),
-            _ => Err(DirectoryError::NotABackup(slot, name)),
-        }
+        let file = File::from(file);
+        let hold = match kind(&status) {
+            SFlag::S_IFREG => None,
+            SFlag::S_IFDIR => match self.hold(&file) {
+                Ok(hold) => hold,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(DirectoryError::NotFound(slot, name));
+                }
+                Err(error) => return Err(DirectoryError::Io(format!("use {slot}/{name}"), error)),
+            },
+            _ => return Err(DirectoryError::NotABackup(slot, name)),
+        };
+        Ok(Opened { file, status, name, hold })
     }
 
     /// Removes a name, what it names, and its manifest.
@@ -229,7 +239,7 @@ impl BackupDirectory {
                 // Out of the slot at once; a crash on the way leaves no half of a backup under its name.
                 let doomed = self.partial().join(name.as_str());
                 durable::rename(&self.path(slot, name), &doomed).map_err(failed)?;
-                fs::remove_dir_all(&doomed).map_err(failed)?;
+                self.discard(&doomed).map_err(failed)?;
             }
             _ => unlinkat(&directory, name.as_str(), UnlinkatFlags::NoRemoveDir)
                 .map_err(|error| self.refusal(slot, name, error))?,

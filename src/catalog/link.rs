@@ -31,10 +31,10 @@ impl BackupDirectory {
             return Err(DirectoryError::NotASlot(place));
         }
         let aside = place.join(name.as_str());
-        durable::remove_all_if_there(&aside).map_err(failed)?;
+        self.discard(&aside).map_err(failed)?;
         durable::rename(&to, &aside).map_err(failed)?;
         durable::rename(from, &to).map_err(failed)?;
-        durable::remove_all_if_there(&aside).map_err(failed)?;
+        self.discard(&aside).map_err(failed)?;
         // What is not empty holds another backup.
         let _ = place.ancestors().take(2).try_for_each(fs::remove_dir);
         Ok(())
@@ -72,7 +72,7 @@ impl BackupDirectory {
     /// Forgets the backup that a crash has left aside under a name, so that it does not come back.
     pub(super) fn forget_aside(&self, slot: Slot, name: &BackupName) -> io::Result<()> {
         match self.is_ours_aside(slot) {
-            true => durable::remove_all_if_there(&self.aside(slot).join(name.as_str())),
+            true => self.discard(&self.aside(slot).join(name.as_str())),
             false => Ok(()),
         }
     }

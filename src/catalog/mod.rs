@@ -3,6 +3,7 @@
 mod archive;
 mod contents;
 mod directory;
+mod discard;
 mod link;
 mod listing;
 mod manifest;

@@ -500,6 +500,25 @@ fn a_download_ends_whole_whatever_becomes_of_the_file() {
 }
 
 #[test]
+fn the_download_of_a_directory_ends_whole_when_it_is_deleted_meanwhile() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let name = "mydb-20240101-000000.dir";
+    let (files, bytes) = (8, vec![7; 4 << 20]);
+    fs::create_dir_all(store.file("last", name)).unwrap();
+    (0..files).for_each(|file| fs::write(store.file("last", name).join(file.to_string()), &bytes).unwrap());
+    let (mut line, head) = begin_download(&daemon, name);
+    let length: usize = head.expect(200).header("content-length").unwrap().parse().unwrap();
+    daemon.delete(&format!("/backups/last/{name}?confirm=true")).expect(200);
+    assert_eq!(daemon.get(&format!("/backups/last/{name}")).status, 404);
+    let mut got = Vec::new();
+    line.read_to_end(&mut got).unwrap();
+    assert_eq!(got.len(), length);
+    assert_eq!(got.iter().filter(|byte| **byte == 7).count(), files * bytes.len());
+    wait_until("the files to be gone", SOON, || store.partial().is_empty());
+}
+
+#[test]
 fn stalled_downloads_hold_no_one_up_and_are_sixteen_at_most() {
     let store = Store::new();
     let daemon = daemon(&store);

@@ -50,7 +50,7 @@ impl Menu {
         }
         let file = File::open(self.files.path()).unwrap();
         let (status, name) = (fstat(&file).unwrap(), BackupName::parse("mydb").unwrap());
-        Files::Archive(Archive::of(Opened { file, status, name }, "mydb").unwrap())
+        Files::Archive(Archive::of(Opened { file, status, name, hold: None }, "mydb").unwrap())
     }
 }
 
