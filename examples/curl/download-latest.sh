@@ -33,7 +33,8 @@ free() {
 
 # A dump in directory format comes as a tar archive that is made on the way: it has no tag, no sum, and no place to go on
 # from.
-if ! ask -f -I "$url/backups/last/$path" | grep -qi '^etag:'; then
+head=$(ask -f -I "$url/backups/last/$path")
+if ! printf '%s\n' "$head" | grep -qi '^etag:'; then
     free "$name.tar"
     ask -f -o "./$name.tar.part" "$url/backups/last/$path"
     mv "./$name.tar.part" "./$name.tar"

@@ -4,7 +4,8 @@
 #
 #   REST_API_TOKEN=… ./restore-into-staging.sh DATABASE [TARGET]
 #
-# TARGET is DATABASE_staging unless it is named; it must be of letters, digits and underscores. URL says where the API is, if not at http://127.0.0.1:8081.
+# TARGET is DATABASE_staging unless it is named, and may have letters, digits and underscores. URL says where the API is,
+# if not at http://127.0.0.1:8081.
 set -eu
 
 url=${URL:-http://127.0.0.1:8081}

@@ -66,7 +66,7 @@ impl Archive {
     /// Opens a member.
     ///
     /// # Errors
-    /// When it is gone or is not what it was, which no run of ours does.
+    /// When it is gone, or is not what it was.
     pub fn open(&self, member: &Member) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = File::from(openat(&self.directory, member.name.as_str(), flags, Mode::empty())?);
