@@ -28,8 +28,8 @@ pub const LINGER: usize = 256 * 1024;
 const CONNECTIONS: usize = 128;
 /// How long a connection has to begin to speak, or to go on, before it counts as idle and gives way first.
 pub const SETTLING_TIME: Duration = Duration::from_secs(1);
-/// How long no connection gives way after whatever it did last: its thread may just not have had its turn.
-pub const GRACE: Duration = Duration::from_millis(5);
+/// As [`grace`], of a gate with many connections.
+const GRACE: Duration = Duration::from_millis(5);
 /// How long a new connection waits for a slot before it is turned away.
 pub const ADMISSION_TIME: Duration = Duration::from_secs(1);
 /// The pause before a request that was sent without waiting for the answer to the one before it. Who sends them
@@ -41,6 +41,12 @@ pub const LEAVING: usize = 32;
 pub const STACK: usize = 128 * 1024;
 /// The pause after an accept that failed, for want of descriptors for example.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long no connection gives way after whatever it did last: its thread, or its client, may just not have had its
+/// turn. Where there are few they would follow each other too fast for that, so there it is up to eight times as long.
+pub fn grace(connections: usize) -> Duration {
+    GRACE * (64 / connections.max(1) as u32).clamp(1, 8)
+}
 
 /// What one gate grants, where they may differ.
 #[derive(Debug, Clone, Copy)]

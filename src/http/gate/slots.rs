@@ -4,7 +4,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::limits::{ADMISSION_TIME, GRACE, LEAVING, SETTLING_TIME};
+use super::limits::{ADMISSION_TIME, LEAVING, SETTLING_TIME, grace};
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,11 +120,7 @@ impl State {
             Phase::Idle if age(taken) >= SETTLING_TIME => 1,
             _ => 2,
         };
-        // Who is held back has had its turn for sure.
-        let wait = |taken: &Taken| match taken.phase {
-            Phase::HeldBack => Duration::ZERO,
-            _ => GRACE.saturating_sub(age(taken)),
-        };
+        let wait = |taken: &Taken| grace(limit).saturating_sub(age(taken));
         let yielding = self.taken.iter().enumerate().filter(|(_, taken)| taken.phase.yields());
         let first = yielding.min_by_key(|(_, taken)| (wait(taken), rank(taken), taken.since));
         let Some((at, first)) = first else { return Room::Later(ADMISSION_TIME) };
@@ -226,6 +222,7 @@ mod tests {
         slots.lock().taken[0].since -= SETTLING_TIME;
         first[1].enter(Phase::HeldBack);
         first[2].enter(Phase::HeldBack);
+        slots.lock().taken.iter_mut().for_each(|taken| taken.since -= grace(3));
         let _others = taken(&slots, &pairs[3..]);
         assert!(first[0].is_held());
         assert!(!first[1].is_held() && !first[2].is_held());
@@ -238,12 +235,11 @@ mod tests {
         let both = taken(&slots, &pairs);
         both.iter().for_each(|slot| assert!(slot.enter(Phase::Receiving)));
         let now = slots.lock().taken[0].since;
-        slots.lock().taken[1].since = now - GRACE;
+        slots.lock().taken[1].since = now - grace(2);
         assert!(matches!(slots.lock().make_room(2, now), Room::Made));
         assert!(both[0].is_held() && !both[1].is_held());
-        assert!(matches!(slots.lock().make_room(1, now), Room::Later(GRACE)));
-        assert!(both[0].enter(Phase::HeldBack));
-        assert!(matches!(slots.lock().make_room(1, now), Room::Made));
+        assert!(matches!(slots.lock().make_room(1, now), Room::Later(_)));
+        assert!(matches!(slots.lock().make_room(1, now + grace(1)), Room::Made));
     }
 
     #[test]
