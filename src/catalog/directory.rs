@@ -211,19 +211,12 @@ impl BackupDirectory {
         let file = openat(&directory, name.as_str(), flags, Mode::empty());
         let file = file.map_err(|error| self.refusal(slot, &name, error))?;
         let status = fstat(&file).map_err(|error| self.refusal(slot, &name, error))?;
-        let file = File::from(file);
         let hold = match kind(&status) {
             SFlag::S_IFREG => None,
-            SFlag::S_IFDIR => match self.hold(&file) {
-                Ok(hold) => hold,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(DirectoryError::NotFound(slot, name));
-                }
-                Err(error) => return Err(DirectoryError::Io(format!("use {slot}/{name}"), error)),
-            },
+            SFlag::S_IFDIR => self.hold(&file).map_err(|error| self.refusal(slot, &name, error))?,
             _ => return Err(DirectoryError::NotABackup(slot, name)),
         };
-        Ok(Opened { file, status, name, hold })
+        Ok(Opened { file: file.into(), status, name, hold })
     }
 
     /// Removes a name, what it names, and its manifest.

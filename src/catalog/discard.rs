@@ -3,11 +3,13 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
 
 use super::directory::BackupDirectory;
 use crate::durable;
@@ -33,17 +35,18 @@ impl BackupDirectory {
     ///
     /// # Errors
     /// When somebody is removing it.
-    pub(super) fn hold(&self, opened: &File) -> io::Result<Option<Hold>> {
-        let inode = opened.metadata()?.ino();
-        let lock = match Flock::lock(opened.try_clone()?, FlockArg::LockSharedNonblock) {
+    pub(super) fn hold(&self, opened: &impl AsFd) -> Result<Option<Hold>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let own = File::from(openat(opened, ".", flags, Mode::empty())?);
+        let lock = match Flock::lock(own, FlockArg::LockSharedNonblock) {
             Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(io::ErrorKind::NotFound.into()),
+            Err((_, Errno::EWOULDBLOCK)) => return Err(Errno::ENOENT),
             Err(_) => return Ok(None),
         };
-        let hold = Hold { lock: Some(lock), directory: self.clone(), inode };
-        match opened.metadata()?.nlink() {
-            0 => Err(io::ErrorKind::NotFound.into()),
-            _ => Ok(Some(hold)),
+        let status = fstat(opened)?;
+        match status.st_nlink {
+            0 => Err(Errno::ENOENT),
+            _ => Ok(Some(Hold { lock: Some(lock), directory: self.clone(), inode: status.st_ino })),
         }
     }
 
@@ -56,6 +59,14 @@ impl BackupDirectory {
         if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
             return durable::remove_if_there(path).map(drop);
         }
+        match self.discard_directory(path) {
+            // Who held it has taken it away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            discarded => discarded,
+        }
+    }
+
+    fn discard_directory(&self, path: &Path) -> io::Result<()> {
         let opened = File::open(path)?;
         let inode = opened.metadata()?.ino();
         match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
@@ -83,22 +94,20 @@ mod tests {
         backups.prepare().unwrap();
         let name = BackupName::parse("app-20260416-030000.dir").unwrap();
         let path = backups.path(Slot::Last, &name);
-        let holds = [0, 1].map(|_| {
-            let _ = fs::create_dir(&path);
-            fs::write(path.join("toc.dat"), "x").unwrap();
-            backups.open(Slot::Last, &name).unwrap()
-        });
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("toc.dat"), "x").unwrap();
+        let [first, second] = [(); 2].map(|()| backups.open(Slot::Last, &name).unwrap());
         let left = || fs::read_dir(backups.partial()).unwrap().count();
         backups.unlink(Slot::Last, &name).unwrap();
         assert_eq!((path.exists(), left()), (false, 1));
         // What sweeps leaves it, too.
         backups.sweep_partial().unwrap();
-        let [first, second] = holds;
         drop(first);
         assert_eq!(left(), 1);
         drop(second);
         assert_eq!(left(), 0);
     }
+
     #[test]
     fn a_directory_that_is_replaced_while_it_is_held_is_kept_as_well() {
         let root = tempfile::tempdir().unwrap();

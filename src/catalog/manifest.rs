@@ -5,7 +5,7 @@ use std::fs;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::directory::{BackupDirectory, DirectoryError, Opened};
+use super::directory::{BackupDirectory, DirectoryError, Inode, Opened};
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
 use crate::durable;
@@ -233,9 +233,9 @@ impl BackupDirectory {
     /// As [`Self::manifest`].
     pub fn manifest_of(&self, slot: Slot, opened: &Opened) -> Result<Option<Manifest>, DirectoryError> {
         let manifest = self.manifest(slot, &opened.name)?;
-        let identity = |opened: &Opened| (opened.status.st_dev, opened.status.st_ino);
-        let is_it = |now: Opened| identity(&now) == identity(opened);
-        Ok(manifest.filter(|_| self.open(slot, &opened.name).is_ok_and(is_it)))
+        let now = self.look(&self.open_slot(slot)?, slot, &opened.name);
+        let is_it = matches!(now, Ok(Inode::Backup(now)) if now.st_ino == opened.status.st_ino);
+        Ok(manifest.filter(|_| is_it))
     }
 
     /// Writes down more of a backup of which `before` was known. Does nothing when something else is known by now:

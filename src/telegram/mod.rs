@@ -42,8 +42,7 @@ pub fn remarks(reader: &mut Reader) -> Vec<&'static str> {
     let has_no_chat =
         TelegramSettings::read(reader).flatten().is_some_and(|settings| settings.chats.is_empty());
     let mtproto = "TELEGRAM_UPLOAD_METHOD=mtproto: what is too big for the Bot API goes in parts, which has made MTProto unnecessary";
-    let remarks = [(wants_mtproto, mtproto), (has_no_chat, NO_CHAT)];
-    remarks.into_iter().filter(|(applies, _)| *applies).map(|(_, remark)| remark).collect()
+    [wants_mtproto.then_some(mtproto), has_no_chat.then_some(NO_CHAT)].into_iter().flatten().collect()
 }
 
 /// A chat, by its number or its public name.

@@ -120,7 +120,8 @@ impl State {
             Phase::Idle if age(taken) >= SETTLING_TIME => 1,
             _ => 2,
         };
-        let wait = |taken: &Taken| grace(limit).saturating_sub(age(taken));
+        let grace = grace(limit);
+        let wait = |taken: &Taken| grace.saturating_sub(age(taken));
         let yielding = self.taken.iter().enumerate().filter(|(_, taken)| taken.phase.yields());
         let first = yielding.min_by_key(|(_, taken)| (wait(taken), rank(taken), taken.since));
         let Some((at, first)) = first else { return Room::Later(ADMISSION_TIME) };
