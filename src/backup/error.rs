@@ -1,6 +1,7 @@
 //! What can go wrong with a backup.
 
 use std::fmt;
+use std::io;
 
 use nix::errno::Errno;
 
@@ -53,6 +54,8 @@ pub enum BackupError {
     Write(StreamError),
     /// pg_dump ended well, but its output has no end.
     Incomplete,
+    /// The settings of the database cannot be encrypted for the manifest.
+    Seal(io::Error),
     /// The pre-backup hook refused.
     Hook(String),
     /// The backup is published, but its restore proof has failed: its name, its size, and why.
@@ -97,6 +100,7 @@ impl fmt::Display for BackupError {
             }
             Self::Program(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
+            Self::Seal(error) => write!(f, "cannot encrypt the settings of the database: {error}"),
             Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
             Self::Unproven(_, _, error) => write!(f, "the backup is published, but not proven: {error}"),
             Self::Hook(error) => write!(f, "the pre-backup hook stopped the backup: {error}"),

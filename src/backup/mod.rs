@@ -5,6 +5,7 @@ mod dump;
 mod error;
 mod options;
 mod preflight;
+mod properties;
 mod publish;
 mod recipe;
 mod report;
@@ -119,7 +120,8 @@ impl Backup<'_> {
         let suffix = self.storage.ending();
         let (begun, time) = (Instant::now(), self.unused_time(directory, &item.name, &suffix)?);
         let (name, format) = (&item.name, recipe.format);
-        let origin = preflight::origin(client, item);
+        let recorded = properties::record(client, &versions.server, item, self.gpg().as_ref())?;
+        let (origin, recorded) = recorded.unzip();
         log::info!("{name}: dumping from {} (PostgreSQL {})", self.server.address(), versions.server);
         let file = BackupName::compose(name, &Slot::Last.stamp(&time), &suffix);
         let path = directory.partial().join(file.as_str());
@@ -136,6 +138,7 @@ impl Backup<'_> {
             duration_seconds: begun.elapsed().as_secs_f64(),
             scope: item.scope,
             origin,
+            properties: recorded.map(Box::new),
             // The stream has looked at all of it, and nothing is read back.
             verified: Some(Verification::by_checksum(Timestamp::now().as_second(), None)),
             proven: None,

@@ -4,7 +4,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::BackupError;
 use super::recipe::Item;
-use crate::catalog::{BackupDirectory, DatabaseName, Origin, Scope, Slot};
+use crate::catalog::{BackupDirectory, DatabaseName, Scope, Slot};
 use crate::postgres::{Client, DatabaseError, Server, Version};
 use crate::process::{ProgramError, Runner};
 use crate::settings::{Databases, Storage, Subject};
@@ -70,21 +70,6 @@ pub fn check_space(
         true => Err(BackupError::NoSpace { free, minimum: storage.minimum_free, expected }),
         false => Ok(()),
     }
-}
-
-/// What an item's database is like on the server; nothing of what is not one database, or of one that is not there.
-pub fn origin(client: &Client, item: &Item) -> Option<Origin> {
-    let sql = "SELECT json_build_object(
-            'size', CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END,
-            'encoding', pg_encoding_to_char(encoding), 'collate', datcollate, 'ctype', datctype)
-        FROM pg_database WHERE datname = :'database'";
-    if item.scope != Scope::Database {
-        return None;
-    }
-    client.ask(sql, &[("database", item.name.as_str())]).unwrap_or_else(|error| {
-        log::debug!("{}: {error}", item.name);
-        None
-    })
 }
 
 /// Waits for the server and compares its version with pg_dump's. Answers a client of the maintenance

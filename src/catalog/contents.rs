@@ -118,10 +118,14 @@ impl BackupDirectory {
 
     fn know(&self, slot: Slot, name: BackupName, target: Option<BackupName>) -> Known {
         let backup = target.as_ref().unwrap_or(&name);
-        let manifest = self.manifest(slot, backup).unwrap_or_else(|error| {
+        let mut manifest = self.manifest(slot, backup).unwrap_or_else(|error| {
             log::warn!("{error}");
             None
         });
+        if let Some(manifest) = &mut manifest {
+            // Only a restore asks for them, and thousands would take memory.
+            manifest.properties = None;
+        }
         let named = || backup.parts(slot).or_else(|| backup.latest_parts()).map(|parts| parts.database);
         let database = manifest.as_ref().map(|manifest| manifest.database.clone()).or_else(named);
         let is_latest = name.latest_parts().is_some();
@@ -184,6 +188,7 @@ mod tests {
             duration_seconds: 0.0,
             scope: Scope::Database,
             origin: None,
+            properties: None,
             verified: None,
             proven: None,
         };

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::{BackupDirectory, DirectoryError, Inode, Opened};
 use super::name::{BackupName, DatabaseName};
+use super::properties::{Properties, Recorded};
 use super::slot::Slot;
 use crate::durable;
 
@@ -145,6 +146,14 @@ pub struct Origin {
     pub ctype: String,
 }
 
+impl From<&Properties> for Origin {
+    fn from(properties: &Properties) -> Self {
+        let Properties { size, encoding, locale, .. } = properties;
+        let (collate, ctype) = (locale.collate.clone(), locale.ctype.clone());
+        Self { size: *size, encoding: encoding.clone(), collate, ctype }
+    }
+}
+
 /// Facts about one backup, written when it was published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -174,6 +183,9 @@ pub struct Manifest {
     /// What its database was like on the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// What its database was like besides its contents. Listings leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Box<Recorded>>,
     /// When it was last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verification>,
@@ -238,8 +250,8 @@ impl BackupDirectory {
         Ok(manifest.filter(|_| is_it))
     }
 
-    /// Writes down more of a backup of which `before` was known. Does nothing when something else is known by now:
-    /// then another backup has the name.
+    /// Writes down more of a backup of which `before` was known, with or without its properties. Does nothing when
+    /// something else is known by now: then another backup has the name.
     ///
     /// # Errors
     /// When it cannot be written; what was known is then there still.
@@ -251,9 +263,14 @@ impl BackupDirectory {
         manifest: &Manifest,
     ) -> Result<(), DirectoryError> {
         let _lock = self.lock_names()?;
-        match self.manifest(slot, name)? {
-            Some(present) if present == *before => self.write_manifest(slot, name, manifest),
-            _ => Ok(()),
+        let Some(mut present) = self.manifest(slot, name)? else { return Ok(()) };
+        let properties = if before.properties.is_some() { None } else { present.properties.take() };
+        match present == *before {
+            true if properties.is_some() => {
+                self.write_manifest(slot, name, &Manifest { properties, ..manifest.clone() })
+            }
+            true => self.write_manifest(slot, name, manifest),
+            false => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ mod listing;
 mod manifest;
 mod name;
 mod pointer;
+mod properties;
 mod slot;
 
 pub use archive::{Archive, END};
@@ -19,4 +20,7 @@ pub use listing::{Entry, Listed};
 pub use manifest::{Counts, Format, Manifest, Method, Origin, Proof, Scope, Verification};
 pub use name::{BackupName, DatabaseName, NameError, NameParts, Suffix};
 pub use pointer::Latest;
+pub use properties::{
+    Grant, Label, Locale, Properties, Provider, Recorded, SealedSettings, Setting, Settings,
+};
 pub use slot::Slot;

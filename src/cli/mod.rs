@@ -49,7 +49,7 @@ const COMMANDS: [Command; 11] = [
     },
     Command {
         name: "restore",
-        usage: "restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [FILE [TARGET]]",
+        usage: "restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [OPTIONS] [FILE [TARGET]]",
         summary: "restore SLOT/NAME or a path, all or nothing",
         help: restore::HELP,
         run: restore::run,
@@ -164,6 +164,10 @@ struct Failure {
 impl Failure {
     fn new(error: impl Display) -> Self {
         Self { status: 1, lines: error.to_string().lines().map(String::from).collect() }
+    }
+
+    fn with_status(status: u8, error: impl Display) -> Self {
+        Self { status, ..Self::new(error) }
     }
 
     /// A failure that has been said already.

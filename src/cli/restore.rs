@@ -11,7 +11,7 @@ use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::lock::LockError;
 use crate::postgres::Server;
 use crate::process::Interrupted;
-use crate::restore::{Place, Plan, Request, Restore, RestoreError};
+use crate::restore::{Options, Place, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath};
 use crate::settings::{self, Reader, Storage};
 use crate::telegram::{Chat, TelegramSettings};
 
@@ -22,8 +22,8 @@ backupgram restore --keep-previous last/app-latest.sql.gz app  ... keeping what 
 backupgram restore --dry-run /backups/other.dump app_copy      only see whether this would work
 backupgram restore --from-telegram 4521 app                    a backup that was sent to Telegram
 
-usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [FILE [TARGET]]
-       backupgram restore --from-telegram ID [--chat CHAT] [FLAGS] [TARGET]
+usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [OPTIONS] [FILE [TARGET]]
+       backupgram restore --from-telegram ID [--chat CHAT] [OPTIONS] [TARGET]
 
 Restores a backup, all or nothing: it is checked, loaded into a new database, and only when all of it is
 in does that take the target's place. On a terminal it asks first, without FILE also which backup. A dump
@@ -37,26 +37,40 @@ of a whole server, or of its roles, makes what is in it and replaces nothing.
   --dry-run          check the backup, the server and the role, and say what would happen
   --keep-previous    keep the replaced database under another name
   --ignore-space     go on even where the server's disk seems to have too little room
+  --ignore-manifest  go on as if nothing had been written down about the backup
+  --properties all|encoding|none
+                     what a database that is not there is made like: the backup's with all properties, the
+                     same in encoding and locale only, or the server's defaults
+  --before FILE      run this SQL in the new database before anything is loaded
+  --after FILE       run this SQL in it after the load, before it takes the target's name
+  --drop-replication drop the target's subscriptions and replication slots, with which it is refused else
+  --keep-going       go on after statements that fail, list them, and end with exit status 3; only into a
+                     database that is not there
+  --search-path LIST search these schemas while loading, where pg_dump says that none is searched
   --yes, -y          do not ask
 
 environment: POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_PASSFILE_STORE say
 into which server; BACKUP_DIR where the backups are, BACKUP_ENCRYPTION_KEY what opens them; RESTORE_JOBS
 how many load at once; TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID and TELEGRAM_API_URL where --from-telegram looks.
 
-exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call;
+exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call; 3 restored with errors;
 75 another backup or restore is running; 128 + N stopped by signal N.";
 
 /// What the arguments say.
+#[derive(Default)]
 struct Call {
     file: Option<String>,
     message: Option<i64>,
     chat: Option<Chat>,
     target: Option<DatabaseName>,
-    keep_previous: bool,
+    options: Options,
     ignore_space: bool,
     dry_run: bool,
     yes: bool,
 }
+
+/// The exit status of a restore that went on after errors.
+const WITH_ERRORS: u8 = 3;
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let call = parse(arguments)?;
@@ -82,28 +96,20 @@ pub(super) fn run(arguments: Parser) -> Outcome {
             (Place::File(file), target)
         }
     };
-    let (keep_previous, ignore_space, dry_run) = (call.keep_previous, call.ignore_space, call.dry_run);
-    let request = Request { backup, target, keep_previous, ignore_space, dry_run };
+    let (options, ignore_space, dry_run) = (call.options, call.ignore_space, call.dry_run);
+    let request = Request { backup, target, options, ignore_space, dry_run };
     let restore =
         Restore { storage: &storage, server: &server, jobs, runner: &runner, telegram: telegram.as_ref() };
     let confirm = |plan: &Plan| if is_asked { confirm(plan, &questions) } else { Ok(true) };
     restore.run(&request, confirm).map_err(|error| match error {
         RestoreError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
+        error @ RestoreError::WithErrors(..) => Failure::with_status(WITH_ERRORS, error),
         error => error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted),
     })
 }
 
 fn parse(mut arguments: Parser) -> Result<Call, Failure> {
-    let mut call = Call {
-        file: None,
-        message: None,
-        chat: None,
-        target: None,
-        keep_previous: false,
-        ignore_space: false,
-        dry_run: false,
-        yes: false,
-    };
+    let mut call = Call::default();
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Long("from-telegram") => call.message = Some(arguments.value()?.parse()?),
@@ -112,7 +118,22 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
                 let wrong = || lexopt::Error::from(format!("{chat:?} is not the number or @name of a chat"));
                 call.chat = Some(Chat::parse(&chat).ok_or_else(wrong)?);
             }
-            Arg::Long("keep-previous") => call.keep_previous = true,
+            Arg::Long("keep-previous") => call.options.keep_previous = true,
+            Arg::Long("drop-replication") => call.options.drop_replication = true,
+            Arg::Long("keep-going") => call.options.keep_going = true,
+            Arg::Long("ignore-manifest") => call.options.ignore_manifest = true,
+            Arg::Long("properties") => {
+                let word = arguments.value()?.string()?;
+                let wrong = || lexopt::Error::from(format!("{word:?} is none of all, encoding and none"));
+                call.options.properties = PropertyChoice::of_word(&word).ok_or_else(wrong)?;
+            }
+            Arg::Long("search-path") => {
+                let list = arguments.value()?.string()?;
+                let wrong = || lexopt::Error::from(format!("{list:?} is not a list of schemas"));
+                call.options.search_path = Some(SearchPath::parse(&list).ok_or_else(wrong)?);
+            }
+            Arg::Long("before") => call.options.before = Some(arguments.value()?.into()),
+            Arg::Long("after") => call.options.after = Some(arguments.value()?.into()),
             Arg::Long("ignore-space") => call.ignore_space = true,
             Arg::Long("dry-run") => call.dry_run = true,
             Arg::Long("yes") | Arg::Short('y') => call.yes = true,

@@ -19,6 +19,17 @@ use home::Home;
 /// Bytes moved at a time: a pipe's capacity.
 const CHUNK: usize = 64 * 1024;
 
+/// How gpg encrypts.
+const ENCRYPTION: [&str; 6] = [
+    "--symmetric",
+    "--cipher-algo=AES256",
+    "--compress-algo=none",
+    "--s2k-mode=3",
+    "--s2k-digest-algo=SHA512",
+    // The most that gpg takes: guessing a passphrase costs as much as can be.
+    "--s2k-count=65011712",
+];
+
 /// gpg with a passphrase.
 #[derive(Debug, Clone)]
 pub struct Gpg {
@@ -37,15 +48,37 @@ impl Gpg {
     /// # Errors
     /// When gpg cannot be started.
     pub fn encrypt<W: Write + Send + 'static>(&self, sink: W) -> Result<Encryptor<W>, ProgramError> {
-        let (running, stdin, stdout) = self.start(&[
-            "--symmetric",
-            "--cipher-algo=AES256",
-            "--compress-algo=none",
-            "--s2k-mode=3",
-            "--s2k-digest-algo=SHA512",
-            // The most that gpg takes: guessing a passphrase costs as much as can be.
-            "--s2k-count=65011712",
-        ])?;
+        self.encrypt_with(&ENCRYPTION, sink)
+    }
+
+    /// Encrypts a short text, into ASCII armour.
+    ///
+    /// # Errors
+    /// When gpg fails.
+    pub fn encrypt_text(&self, text: &[u8]) -> io::Result<String> {
+        let armoured = [&ENCRYPTION[..], &["--armor"]].concat();
+        let mut encryptor = self.encrypt_with(&armoured, Vec::new()).map_err(io::Error::other)?;
+        encryptor.write_all(text)?;
+        String::from_utf8(encryptor.finish()?).map_err(io::Error::other)
+    }
+
+    /// Decrypts a short text.
+    ///
+    /// # Errors
+    /// When gpg fails, as with another passphrase.
+    pub fn decrypt_text(&self, armoured: &str) -> io::Result<Vec<u8>> {
+        let source = io::Cursor::new(armoured.as_bytes().to_vec());
+        let mut text = Vec::new();
+        self.decrypt(source).map_err(io::Error::other)?.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    fn encrypt_with<W: Write + Send + 'static>(
+        &self,
+        arguments: &[&str],
+        sink: W,
+    ) -> Result<Encryptor<W>, ProgramError> {
+        let (running, stdin, stdout) = self.start(arguments)?;
         let sink = thread::Builder::new().name("gpg output".into()).spawn(move || drain(stdout, sink));
         let sink = sink.map_err(start_error)?;
         Ok(Encryptor { running: Some(running), stdin: Some(stdin), sink: Some(sink) })
@@ -226,9 +259,10 @@ fn drain<W: Write>(mut stdout: ChildStdout, mut sink: W) -> (W, io::Result<()>) 
     }
 }
 
-/// Whether this begins with OpenPGP's packet of a symmetrically encrypted session key, in either framing.
+/// Whether this begins with OpenPGP's packet of a symmetrically encrypted session key, in either framing, or with the
+/// armour around it.
 fn begins_message(bytes: &[u8]) -> bool {
-    matches!(bytes.first(), Some(0x8c..=0x8f | 0xc3))
+    matches!(bytes.first(), Some(0x8c..=0x8f | 0xc3)) || bytes.starts_with(b"-----BEGIN PGP MESSAGE-----")
 }
 
 fn feed(mut source: impl Read, mut stdin: ChildStdin) -> io::Result<()> {

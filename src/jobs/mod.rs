@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::backup::hexadecimal;
 use crate::catalog::{BackupName, DatabaseName, Slot};
 use crate::process::Tail;
+use crate::restore::Options;
 use crate::telegram::Chat;
 
 pub use registry::{CancelError, Counts, Jobs, SubmitError, Totals};
@@ -52,8 +53,8 @@ pub enum Task {
         name: BackupName,
         /// The database to replace or make.
         target: DatabaseName,
-        /// Whether the replaced database stays under another name.
-        keep_previous: bool,
+        /// What else is asked for.
+        options: Options,
     },
     /// Restores a backup that was sent to Telegram.
     RestoreFromTelegram {
@@ -63,8 +64,8 @@ pub enum Task {
         chat: Option<Chat>,
         /// The database to replace or make.
         target: DatabaseName,
-        /// Whether the replaced database stays under another name.
-        keep_previous: bool,
+        /// What else is asked for.
+        options: Options,
     },
     /// Tries the settings for Telegram.
     TestTelegram,

@@ -61,19 +61,15 @@ impl Programs {
                 command.arg("--").args(databases.iter().map(|name| name.as_str()));
                 command
             }
-            Task::Restore { slot, name, target, keep_previous } => {
+            Task::Restore { slot, name, target, options } => {
                 let mut command = self.program("restore");
-                if *keep_previous {
-                    command.arg("--keep-previous");
-                }
+                command.args(options.arguments());
                 command.arg("--").arg(format!("{slot}/{name}")).arg(target.as_str());
                 command
             }
-            Task::RestoreFromTelegram { message, chat, target, keep_previous } => {
+            Task::RestoreFromTelegram { message, chat, target, options } => {
                 let mut command = self.program("restore");
-                if *keep_previous {
-                    command.arg("--keep-previous");
-                }
+                command.args(options.arguments());
                 command.args(chat.iter().map(|chat| format!("--chat={chat}")));
                 command.arg(format!("--from-telegram={message}")).arg("--").arg(target.as_str());
                 command

@@ -14,6 +14,17 @@ pub fn literal(text: &str) -> String {
     }
 }
 
+/// A string literal without a line end in it, right whatever `standard_conforming_strings` says.
+pub fn one_line_literal(text: &str) -> String {
+    match text.contains(['\n', '\r']) {
+        true => {
+            let escaped = text.replace('\'', "''").replace('\\', "\\\\");
+            format!(" E'{}'", escaped.replace('\n', "\\n").replace('\r', "\\r"))
+        }
+        false => literal(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +34,7 @@ mod tests {
         assert_eq!(identifier(r#"a"b"#), r#""a""b""#);
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"a\'b"), r" E'a\\''b'");
+        assert_eq!(one_line_literal("a'\n\\b"), r" E'a''\n\\b'");
+        assert_eq!(one_line_literal("a'b"), "'a''b'");
     }
 }

@@ -114,7 +114,10 @@ pub(super) fn hand_on_streamed(
 }
 
 /// Hands an archive on.
-fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), RestoreError> {
+///
+/// # Errors
+/// When it cannot be read, or pg_restore stops reading.
+pub(super) fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), RestoreError> {
     let mut chunk = vec![0; 64 * 1024];
     loop {
         match archive.read(&mut chunk) {

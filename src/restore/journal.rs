@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::RestoreError;
+use super::replication;
 use crate::backup::hexadecimal;
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::durable;
@@ -22,6 +23,19 @@ pub struct Journal {
     server: String,
     /// 12 hexadecimal digits that no other restore has.
     tag: String,
+    /// The database that is loaded under its own name, while the one that had it is called as a replaced one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target: Option<DatabaseName>,
+    /// The subscriptions of the target that are stopped for the time being.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stopped: Option<Stopped>,
+}
+
+/// Subscriptions that are stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stopped {
+    target: DatabaseName,
+    oids: Vec<u32>,
 }
 
 const PREFIX: &str = ".restore-";
@@ -80,19 +94,71 @@ const END_SESSIONS: &str = "
     WHERE starts_with(application_name, :'name') AND pid <> pg_backend_pid();
 ";
 
+/// What there is of a restore that loads under the target's name.
+#[derive(Debug, Deserialize)]
+struct Aside {
+    /// Whether there is a database of the target's name, and its comment.
+    present: bool,
+    comment: Option<String>,
+    /// Whether there is one that was moved aside, and whether it has been replaced for good.
+    moved: bool,
+    is_done: bool,
+}
+
+const ASIDE: &str = "
+    SELECT json_build_object(
+        'present', EXISTS (SELECT FROM pg_database WHERE datname = :'target'),
+        'comment', (SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = :'target'),
+        'moved', EXISTS (SELECT FROM pg_database WHERE datname = :'replaced'),
+        'is_done', coalesce((SELECT starts_with(shobj_description(oid, 'pg_database'), 'backupgram has replaced')
+                             FROM pg_database WHERE datname = :'replaced'), false));
+";
+
+/// Ends the sessions in a database.
+const END_SESSIONS_OF: &str = "
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = :'database' AND pid <> pg_backend_pid();
+";
+
+/// Times that a database that was moved aside is tried to be given its name again. Each waits up to five seconds for
+/// those who are connected (`CountOtherDBBackends` in PostgreSQL).
+const RENAMES: u32 = 4;
+
 impl Journal {
-    /// Writes down that a restore begins.
+    /// Writes down that a restore begins; with a `target` one that loads under that name.
     ///
     /// # Errors
     /// When it cannot be written, or there are no random numbers.
-    pub fn begin(directory: &BackupDirectory, server: String) -> Result<Self, RestoreError> {
+    pub fn begin(
+        directory: &BackupDirectory,
+        server: String,
+        target: Option<&DatabaseName>,
+    ) -> Result<Self, RestoreError> {
         let mut random = [0; 6];
         getrandom::fill(&mut random).map_err(|error| RestoreError::Random(error.to_string()))?;
-        let journal = Self { server, tag: hexadecimal(&random) };
-        let text = serde_json::to_vec(&journal).map_err(|error| RestoreError::Journal(error.into()))?;
-        durable::replace_file(directory.root(), &journal.path(directory), &text, 0o600)
-            .map_err(RestoreError::Journal)?;
+        let journal = Self { server, tag: hexadecimal(&random), target: target.cloned(), stopped: None };
+        journal.write(directory)?;
         Ok(journal)
+    }
+
+    fn write(&self, directory: &BackupDirectory) -> Result<(), RestoreError> {
+        let text = serde_json::to_vec(self).map_err(|error| RestoreError::Journal(error.into()))?;
+        durable::replace_file(directory.root(), &self.path(directory), &text, 0o600)
+            .map_err(RestoreError::Journal)
+    }
+
+    /// Writes down that subscriptions of the target are about to be stopped.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_stopped(
+        &self,
+        directory: &BackupDirectory,
+        target: &DatabaseName,
+        oids: Vec<u32>,
+    ) -> Result<(), RestoreError> {
+        let stopped = Some(Stopped { target: target.clone(), oids });
+        Self { stopped, ..self.clone() }.write(directory)
     }
 
     /// What is loaded into.
@@ -108,6 +174,16 @@ impl Journal {
     /// What a replaced database is called until it is dropped.
     pub fn replaced(&self) -> DatabaseName {
         self.name("replaced")
+    }
+
+    /// What the comment on a database says that is being loaded.
+    pub fn mark(&self, target: &DatabaseName) -> String {
+        format!("{MARK}loads a backup of {target} into this, {}; it will be renamed or dropped", self.scratch())
+    }
+
+    /// Whether a comment is one of [`Self::mark`].
+    pub fn is_mark(&self, comment: &str) -> bool {
+        comment.starts_with(MARK) && comment.contains(self.scratch().as_str())
     }
 
     /// The name comes from the tag alone: whatever else somebody writes into the file, nothing but databases
@@ -140,11 +216,20 @@ impl Journal {
     /// When one cannot be dropped; it is not forgotten then.
     pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
         settle(client, self.scratch().as_str())?;
+        if let Some(target) = &self.target {
+            self.put_back(target, client)?;
+        }
+        if let Some(Stopped { target, oids }) = &self.stopped {
+            replication::resume(client, target, &self.replaced(), oids)?;
+        }
         let left: Vec<Left> = client.ask_regardless(LEFT, &[("tag", &self.tag)])?;
         let mut failure = None;
         for left in &left {
             let dropped = is_ours(client, left).and_then(|is_ours| match is_ours {
-                true => drop_database(client, left),
+                true => {
+                    let is_scratch = left.name.as_str().starts_with("_backupgram_scratch_");
+                    drop_database(client, left, is_scratch || self.stopped.is_some())
+                }
                 false => {
                     log::warn!(
                         "database {} has a name of ours, but is not marked as ours: it stays",
@@ -162,6 +247,46 @@ impl Journal {
         let removed = durable::remove_if_there(&path).and_then(|_| durable::sync_parent(&path));
         removed.unwrap_or_else(|error| log::warn!("cannot remove {}: {error}", path.display()));
         Ok(())
+    }
+
+    /// Gives a database that was moved aside its name again, unless the new one is whole: as long as that is being
+    /// loaded, it has our comment, which goes in the transaction that completes it.
+    fn put_back(&self, target: &DatabaseName, client: &Client) -> Result<(), DatabaseError> {
+        let Aside { present, comment, moved, is_done } =
+            client.ask_regardless(ASIDE, &[("target", target.as_str()), ("replaced", self.replaced().as_str())])?;
+        let is_unfinished = comment.is_some_and(|comment| self.is_mark(&comment));
+        if present && is_unfinished {
+            let left = Left { name: target.clone(), is_template: false, comment: None };
+            drop_database(client, &left, true)?;
+        }
+        if !moved || is_done {
+            return Ok(());
+        }
+        if present && !is_unfinished {
+            let problem = format!(
+                "database {target} is there again, and the one that it was before is called {}: drop or rename one \
+                 of them",
+                self.replaced()
+            );
+            return Err(DatabaseError::Answer(problem));
+        }
+        self.rename_back(target, client)?;
+        log::info!("database {target} has its name again");
+        Ok(())
+    }
+
+    /// Renames the database that was moved aside, ending the sessions that somebody may have in it.
+    fn rename_back(&self, target: &DatabaseName, client: &Client) -> Result<(), DatabaseError> {
+        let (from, to) = (identifier(self.replaced().as_str()), identifier(target.as_str()));
+        let mut attempts = 1..=RENAMES;
+        loop {
+            attempts.next();
+            let _ = client.clean_up(END_SESSIONS_OF, &[("database", self.replaced().as_str())]);
+            match client.clean_up(&format!("ALTER DATABASE {from} RENAME TO {to};"), &[]) {
+                Err(_) if !attempts.is_empty() => {}
+                renamed => return renamed.map(drop),
+            }
+        }
     }
 
     fn read(path: &Path) -> io::Result<Self> {
@@ -196,13 +321,13 @@ fn is_ours(client: &Client, left: &Left) -> Result<bool, DatabaseError> {
 }
 
 /// DROP DATABASE begins with a checkpoint, which cannot be written on a disk that the load has filled, and nobody can
-/// connect to what it leaves. The files of a dropped table go without one.
-fn drop_database(client: &Client, left: &Left) -> Result<(), DatabaseError> {
+/// connect to what it leaves. The files of a dropped table go without one. Subscriptions go with it only where they have
+/// never been connected to anything, or are to be dropped.
+fn drop_database(client: &Client, left: &Left, with_subscriptions: bool) -> Result<(), DatabaseError> {
     if let Err(error) = client.of_database(&left.name).clean_up(DROP_LARGEST_TABLES, &[]) {
         log::debug!("{} was not emptied: {error}", left.name);
     }
-    if left.name.as_str().starts_with("_backupgram_scratch_") {
-        // Those of a scratch database have never been connected to anything.
+    if with_subscriptions {
         client.of_database(&left.name).clean_up(DROP_SUBSCRIPTIONS, &[])?;
     }
     let name = identifier(left.name.as_str());

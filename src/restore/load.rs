@@ -1,24 +1,29 @@
 //! Loads a checked backup into a database that is empty.
 //!
-//! SQL goes through psql. An archive that pg_restore can go to and fro in is loaded by several of its jobs at
-//! once; any other one is turned into SQL by pg_restore while it streams by.
+//! SQL goes through psql, an archive through pg_restore: with several jobs at once where it can go to and fro in the
+//! archive, else with one that reads the archive while it streams by, so that it need not lie anywhere decrypted.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::sys::signal::Signal;
+
 use super::RestoreError;
-use super::convert::{Converter, hand_on_streamed};
-use super::providing::Providing;
-use super::psql::Psql;
+use super::complaints::{Entries, Heard, Listener, NamingEntries, OwnLines};
+use super::convert::{Converter, feed_archive, hand_on_streamed};
+use super::keep_going;
+use super::options::SearchPath;
+use super::psql::{Manner, Psql, session_options};
 use super::source::Checked;
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
+use crate::postgres::quote::literal;
 use crate::postgres::{Client, Version};
-use crate::process::{Listener, ProgramError};
+use crate::process::{Child, Exit, ProgramError};
 use crate::progress::Progress;
-use crate::sql::Edited;
+use crate::sql::{Edit, Edited, Editor, Refusal};
 
 /// How a backup is loaded.
 pub struct Loading<'a> {
@@ -32,11 +37,12 @@ pub struct Loading<'a> {
     pub jobs: usize,
     /// What encrypted backups are opened with.
     pub keys: &'a Keys,
-    /// Where a directory is unpacked to, which is a place on the backup volume.
+    /// Where a directory is unpacked to.
     pub workplace: PathBuf,
-    /// Whether the server lacks the roles and tablespaces that the backup names. All of it goes by as SQL then, in
-    /// front of which they can be made.
-    pub is_trial: bool,
+    /// The search path of the load, in place of pg_dump's.
+    pub search_path: Option<&'a SearchPath>,
+    /// Whether it goes on after statements that fail, and lists them.
+    pub keep_going: bool,
 }
 
 /// What pg_restore reads.
@@ -59,18 +65,35 @@ impl Archive<'_> {
 }
 
 impl Loading<'_> {
-    /// Loads the backup.
+    /// Loads the backup, and answers how many statements have failed, which none may unless it keeps going.
     ///
     /// # Errors
     /// When psql or pg_restore fails, the backup cannot be read again, or a stop signal comes.
-    pub fn load(&self, backup: &Checked) -> Result<(), RestoreError> {
-        let loaded = self.load_by_content(backup);
+    pub fn load(&self, backup: &Checked) -> Result<u64, RestoreError> {
+        let loaded = self.load_by_content(backup).map_err(|error| error.of_backup(backup.label()));
         self.keys.runner.check().map_err(ProgramError::Interrupted)?;
-        loaded?;
-        backup.check_unchanged()
+        let heard = loaded?;
+        backup.check_unchanged()?;
+        Ok(heard.count)
     }
 
-    fn load_by_content(&self, backup: &Checked) -> Result<(), RestoreError> {
+    /// Whether it loads a backup with several jobs.
+    pub fn is_parallel(&self, backup: &Checked) -> Result<bool, RestoreError> {
+        let goes_to_and_fro = match backup.content() {
+            Content::Directory | Content::PackedDirectory => true,
+            Content::Custom => backup.bare_file()?.is_some(),
+            Content::Database | Content::Cluster | Content::Tar => false,
+        };
+        Ok(self.jobs > 1 && goes_to_and_fro && !self.is_converted())
+    }
+
+    /// Whether archives go by as SQL: it has something in it that must be changed on its way.
+    fn is_converted(&self) -> bool {
+        let is_too_new = self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout();
+        is_too_new || self.search_path.is_some()
+    }
+
+    fn load_by_content(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         match backup.content() {
             Content::Database | Content::Cluster => self.load_sql(backup),
             Content::Directory => self.load_archive(backup, Archive::Directory(backup.path())),
@@ -89,60 +112,133 @@ impl Loading<'_> {
     /// psql runs statement by statement and stops at the first error: nobody sees the scratch database, so one
     /// transaction around it all would add no safety, while its locks on every object of a large schema can
     /// exceed the server's `max_locks_per_transaction`.
-    fn load_sql(&self, backup: &Checked) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
+    fn load_sql(&self, backup: &Checked) -> Result<Heard, RestoreError> {
+        let mut psql = self.psql(None)?;
         let progress = self.progress(backup);
         let fed = backup.load(self.keys, |sql| self.feed(&mut psql, &mut progress.reader(sql)));
-        psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
+        psql.finish(fed)
     }
 
-    fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<(), RestoreError> {
-        let is_too_new = self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout();
-        if is_too_new || self.is_trial {
-            return self.load_converted(backup, Converter::start(archive, &self.keys.runner)?);
-        }
-        let runner = &self.keys.runner;
-        let mut command = self.into.command("pg_restore");
-        command.args(["--exit-on-error", "--no-password", "--dbname", self.into.database().as_str()]);
-        command.arg(format!("--jobs={}", self.jobs)).env("PGOPTIONS", super::psql::session_options());
-        archive.add_to(&mut command);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = runner.spawn(&mut command)?;
-        let said = Listener::start(child.stderr.take());
-        let progress = self.progress(backup);
-        let exit = progress.follow(&child, backup.findings.bytes, || child.wait());
-        progress.finish();
-        let said = said.finish();
-        match exit.success() {
-            true => Ok(()),
-            false => Err(runner.failure(command.get_program(), exit, &said).into()),
-        }
+    fn psql(&self, entries: Option<Entries>) -> Result<Psql, RestoreError> {
+        let manner = Manner { goes_on: self.keep_going, answers: self.keep_going, entries };
+        Psql::start(&self.into, manner, &self.keys.runner)
     }
 
-    fn load_converted(&self, backup: &Checked, converter: Converter) -> Result<(), RestoreError> {
-        let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
-        // Nobody knows how long the SQL of a compressed archive will be.
-        let progress = Progress::start(format!("loading {}", backup.label()), None);
-        let fed = converter.hand_on(|sql| self.feed(&mut psql, &mut progress.reader(sql)));
-        psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
-    }
-
-    /// Hands SQL to psql, in a trial with what the server lacks.
+    /// Hands SQL to psql.
     fn feed(&self, psql: &mut Psql, sql: &mut dyn Read) -> Result<(), RestoreError> {
-        match self.is_trial {
-            false => psql.feed(sql, self.server),
-            true => psql.feed(&mut Edited::new(sql, Providing::new(self.into.user())), self.server),
+        let editor = LoadEditor { search_path: self.search_path };
+        match (self.keep_going, self.search_path) {
+            (true, _) => keep_going::feed(psql, sql, editor, self.server),
+            (false, Some(_)) => psql.feed(&mut Edited::new(sql, editor), self.server),
+            (false, None) => psql.feed(sql, self.server),
         }
     }
 
-    fn load_stream(&self, backup: &Checked) -> Result<(), RestoreError> {
+    fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<Heard, RestoreError> {
+        if self.is_converted() {
+            // Nobody knows how long the SQL of a compressed archive will be.
+            let progress = Progress::start(format!("loading {}", backup.label()), None);
+            let converter = Converter::start(archive, &self.keys.runner)?;
+            return self.load_converted(|take| converter.hand_on(|sql| take(&mut progress.reader(sql))));
+        }
+        let mut command = self.pg_restore();
+        command.arg(format!("--jobs={}", self.jobs));
+        archive.add_to(&mut command);
+        let (child, said) = self.start(&mut command)?;
         let progress = self.progress(backup);
-        let mut psql = Psql::start(&self.into, self.is_trial, &self.keys.runner)?;
-        let fed = hand_on_streamed(backup, self.keys, &progress, |sql| self.feed(&mut psql, sql));
-        psql.finish(fed).map_err(|error| error.of_backup(backup.label()))
+        progress.follow(&child, backup.findings.bytes, || child.wait());
+        progress.finish();
+        self.finish(&child, said)
+    }
+
+    /// Has one pg_restore load an archive while it streams by.
+    fn load_stream(&self, backup: &Checked) -> Result<Heard, RestoreError> {
+        let progress = self.progress(backup);
+        if self.is_converted() {
+            return self.load_converted(|take| hand_on_streamed(backup, self.keys, &progress, take));
+        }
+        let mut command = self.pg_restore();
+        command.stdin(Stdio::piped());
+        let (mut child, said) = self.start(&mut command)?;
+        let input = child.stdin.take();
+        let fed = backup.load(self.keys, |archive| match input {
+            Some(mut input) => feed_archive(&mut progress.reader(archive), &mut input),
+            None => Ok(()),
+        });
+        if fed.is_err() {
+            // Not by the end of its input, after which it may read on for ever.
+            child.signaller().signal(Signal::SIGKILL);
+        }
+        let finished = self.finish(&child, said);
+        fed.and(finished)
+    }
+
+    /// pg_restore, told what it loads into.
+    fn pg_restore(&self) -> Command {
+        let mut command = self.into.command("pg_restore");
+        command.args(["--no-password", "--dbname", self.into.database().as_str()]);
+        command.env("PGOPTIONS", session_options()).env("LC_ALL", "C");
+        if !self.keep_going {
+            command.arg("--exit-on-error");
+        }
+        command
+    }
+
+    fn start(&self, command: &mut Command) -> Result<(Child, Listener), RestoreError> {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = self.keys.runner.spawn(command)?;
+        let said = Listener::start(child.stderr.take(), OwnLines::default().places(None), self.keep_going);
+        Ok((child, said))
+    }
+
+    /// Waits for the end of a pg_restore.
+    fn finish(&self, child: &Child, said: Listener) -> Result<Heard, RestoreError> {
+        let exit = child.wait();
+        let said = said.finish();
+        match exit {
+            exit if exit.success() => Ok(said),
+            // So it ends when statements have failed, and was to go on.
+            Exit::Code(1) if self.keep_going && said.is_of_statements() => Ok(said),
+            exit => {
+                let error = self.keys.runner.failure("pg_restore".as_ref(), exit, &said.tail());
+                Err(RestoreError::of_load(error, &said))
+            }
+        }
+    }
+
+    /// Has psql load the SQL of an archive; `hand_on` hands that on.
+    fn load_converted(
+        &self,
+        hand_on: impl FnOnce(&mut dyn FnMut(&mut dyn Read) -> Result<(), RestoreError>) -> Result<(), RestoreError>,
+    ) -> Result<Heard, RestoreError> {
+        let entries = Entries::default();
+        let mut psql = self.psql(Some(entries.clone()))?;
+        let mut take = |sql: &mut dyn Read| self.feed(&mut psql, &mut NamingEntries::new(sql, entries.clone()));
+        let fed = hand_on(&mut take);
+        psql.finish(fed)
     }
 
     fn progress(&self, backup: &Checked) -> Progress {
         Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes))
+    }
+}
+
+/// What pg_dump's SQL says in front of all else of the search path.
+const EMPTY_SEARCH_PATH: &[u8] = b"SELECT pg_catalog.set_config('search_path', '', false);";
+
+/// Changes what is loaded as the request says.
+struct LoadEditor<'a> {
+    search_path: Option<&'a SearchPath>,
+}
+
+impl Editor for LoadEditor<'_> {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        Ok(match self.search_path {
+            Some(list) if head == EMPTY_SEARCH_PATH => {
+                let list = literal(list.as_str());
+                Edit::Replace(format!("SELECT pg_catalog.set_config('search_path', {list}, false);").into_bytes())
+            }
+            _ => Edit::Keep,
+        })
     }
 }

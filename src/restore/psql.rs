@@ -9,9 +9,10 @@ use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
+use super::complaints::{Entries, Heard, Listener, OwnLines};
 use crate::backup::hexadecimal;
 use crate::postgres::{Client, Version, WRITES};
-use crate::process::{Child, Interrupted, Listener, ProgramError, Runner, for_each_line};
+use crate::process::{Child, Interrupted, ProgramError, Runner, for_each_line};
 
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
 const PREAMBLE: usize = 8 * 1024;
@@ -39,6 +40,7 @@ pub struct Psql {
     /// By what it can be told to obey commands of its own again; none where it cannot be kept from it.
     key: Option<String>,
     answers: Option<Answers>,
+    own_lines: OwnLines,
     outlasts_signals: bool,
 }
 
@@ -66,40 +68,43 @@ impl Answers {
     }
 }
 
+/// How a psql is to be started.
+#[derive(Debug, Default)]
+pub struct Manner {
+    /// Whether it goes on after statements that fail, and lists them; else the first ends it.
+    pub goes_on: bool,
+    /// Whether it can be asked.
+    pub answers: bool,
+    /// The entries of the archive whose SQL it is fed.
+    pub entries: Option<Entries>,
+}
+
 impl Psql {
-    /// Starts it, connected to the client's database. In a trial errors come with their SQLSTATE, by which they can be
-    /// told apart.
+    /// Starts it, connected to the client's database.
     ///
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
-    pub fn start(client: &Client, is_trial: bool, runner: &Runner) -> Result<Self, RestoreError> {
-        Self::spawn(client, is_trial, runner, Stdio::null())
-    }
-
-    /// The same, but it can be asked.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
-    pub fn start_answering(client: &Client, is_trial: bool, runner: &Runner) -> Result<Self, RestoreError> {
-        Self::spawn(client, is_trial, runner, Stdio::piped())
-    }
-
-    fn spawn(client: &Client, is_trial: bool, runner: &Runner, stdout: Stdio) -> Result<Self, RestoreError> {
+    pub fn start(client: &Client, manner: Manner, runner: &Runner) -> Result<Self, RestoreError> {
         let key = match client.program_version("psql")?.knows_restrict() {
             true => Some(random_key()?),
             false => None,
         };
         let mut command = client.command("psql");
-        command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1", "--file", "-"]);
-        if is_trial {
-            command.args(["--set", "VERBOSITY=verbose"]);
+        command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
+        // With their SQLSTATE errors can be told apart.
+        command.args(["--set", "VERBOSITY=verbose", "--file", "-"]);
+        if !manner.goes_on {
+            command.args(["--set", "ON_ERROR_STOP=1"]);
         }
-        command.env("PGOPTIONS", session_options());
+        command.env("PGOPTIONS", session_options()).env("LC_ALL", "C");
+        let stdout = if manner.answers { Stdio::piped() } else { Stdio::null() };
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
-        let (stdin, said) = (child.stdin.take(), Listener::start_without(child.stderr.take(), is_detail));
+        let (stdin, errors) = (child.stdin.take(), child.stderr.take());
+        let own_lines = OwnLines::default();
+        let said = Listener::start(errors, own_lines.places(manner.entries), manner.goes_on);
         let answers = child.stdout.take().map(Answers::listen).transpose()?;
-        Ok(Self { child, stdin, said, runner: runner.clone(), key, answers, outlasts_signals: false })
+        Ok(Self { child, stdin, said, runner: runner.clone(), key, answers, own_lines, outlasts_signals: false })
     }
 
     /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
@@ -107,16 +112,31 @@ impl Psql {
     /// # Errors
     /// When the SQL cannot be read, or psql stops reading.
     pub fn feed(&mut self, sql: &mut dyn Read, server: &Version) -> Result<(), RestoreError> {
+        let preamble = self.prepare(sql, server)?;
+        self.order(&preamble)?;
+        self.feed_as_it_is(sql)
+    }
+
+    /// Takes the beginning off a dump, and answers what is to be fed in its place.
+    ///
+    /// # Errors
+    /// When the SQL cannot be read, or psql stops reading.
+    pub fn prepare(&mut self, sql: &mut dyn Read, server: &Version) -> Result<Vec<u8>, RestoreError> {
         let mut preamble = Vec::with_capacity(PREAMBLE);
         sql.take(PREAMBLE as u64).read_to_end(&mut preamble).map_err(RestoreError::Read)?;
         if !server.knows_transaction_timeout() {
             blank(&mut preamble, TRANSACTION_TIMEOUT);
         }
-        if memmem::find(&preamble, RESTRICT).is_none() {
+        if memmem::find(&preamble, RESTRICT).is_none() && self.key.is_some() {
+            self.own_lines.note(1);
             self.restrict()?;
         }
-        self.order(&preamble)?;
-        self.feed_as_it_is(sql)
+        Ok(preamble)
+    }
+
+    /// The lines that are none of the dump.
+    pub fn own_lines(&self) -> OwnLines {
+        self.own_lines.clone()
     }
 
     /// Keeps it from obeying commands of its own in what comes next, whoever wrote that.
@@ -190,11 +210,11 @@ impl Psql {
         self.child.wait();
     }
 
-    /// Waits for its end; `fed` is how it went with its input.
+    /// Waits for its end; `fed` is how it went with its input. Answers what it has said of statements that fail.
     ///
     /// # Errors
     /// What `fed` says, or psql's failure.
-    pub fn finish(mut self, fed: Result<(), RestoreError>) -> Result<(), RestoreError> {
+    pub fn finish(mut self, fed: Result<(), RestoreError>) -> Result<Heard, RestoreError> {
         if fed.is_err() {
             // An end of its input would look like the end of the dump.
             self.child.signaller().signal(Signal::SIGTERM);
@@ -208,19 +228,11 @@ impl Psql {
         match fed {
             // psql's own words say more than that it stopped reading.
             Err(RestoreError::Feed(_)) | Ok(()) if !exit.success() => {
-                Err(self.runner.failure("psql".as_ref(), exit, &said).into())
+                Err(RestoreError::of_load(self.runner.failure("psql".as_ref(), exit, &said.tail()), &said))
             }
-            fed => fed,
+            fed => fed.map(|()| said),
         }
     }
-}
-
-/// Whether a line of an error, as psql says it in a trial, repeats what the others say, or where in PostgreSQL's source it
-/// comes from.
-fn is_detail(line: &str) -> bool {
-    let details =
-        ["SCHEMA NAME:", "TABLE NAME:", "COLUMN NAME:", "DATATYPE NAME:", "CONSTRAINT NAME:", "LOCATION:"];
-    details.iter().any(|detail| line.starts_with(detail))
 }
 
 fn random_key() -> Result<String, RestoreError> {

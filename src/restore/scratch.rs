@@ -1,8 +1,8 @@
 //! The scratch database that a backup is loaded into.
 
 use super::RestoreError;
-use super::journal::{Journal, MARK};
-use super::properties::Properties;
+use super::journal::Journal;
+use super::making::Making;
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::postgres::Client;
 use crate::postgres::quote::{identifier, literal};
@@ -18,8 +18,8 @@ pub struct Scratch<'a> {
 }
 
 impl<'a> Scratch<'a> {
-    /// Creates an empty database like `like`, or with the server's defaults. Everything that is done for it
-    /// is done in sessions that carry its name.
+    /// Creates an empty database that will become the target. Everything that is done for it is done in sessions that
+    /// carry its name.
     ///
     /// # Errors
     /// When the journal cannot be written or the database cannot be created.
@@ -27,20 +27,44 @@ impl<'a> Scratch<'a> {
         directory: &'a BackupDirectory,
         client: &Client,
         target: &DatabaseName,
-        like: Option<&Properties>,
+        making: &Making,
     ) -> Result<Self, RestoreError> {
-        let journal = Journal::begin(directory, client.server().address())?;
+        let journal = Journal::begin(directory, client.server().address(), None)?;
+        Self::create_under(journal, directory, client, target, making.clauses())
+    }
+
+    /// Creates an empty database that nobody but superusers may connect to, as we must be. It takes the target's name
+    /// before it is loaded.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_shut(
+        directory: &'a BackupDirectory,
+        client: &Client,
+        target: &DatabaseName,
+        making: &Making,
+    ) -> Result<Self, RestoreError> {
+        let journal = Journal::begin(directory, client.server().address(), Some(target))?;
+        let clauses = making.clauses() + " CONNECTION LIMIT 0";
+        Self::create_under(journal, directory, client, target, clauses)
+    }
+
+    fn create_under(
+        journal: Journal,
+        directory: &'a BackupDirectory,
+        client: &Client,
+        target: &DatabaseName,
+        clauses: String,
+    ) -> Result<Self, RestoreError> {
         let name = journal.scratch();
         let client = client.signed(name.as_str());
         let mut scratch = Self { directory, client, journal, name, oid: 0 };
-        let clauses = like.map(Properties::create_clauses).unwrap_or_default();
-        let comment =
-            literal(&format!("{MARK}loads a backup of {target} into this; it will be renamed or dropped"));
+        let comment = literal(&scratch.journal.mark(target));
         let name = identifier(scratch.name.as_str());
         let sql = format!(
             "CREATE DATABASE {name} TEMPLATE template0 {clauses};\nCOMMENT ON DATABASE {name} IS {comment};"
         );
-        scratch.client.execute(&sql, &[])?;
+        scratch.client.execute(&sql, &[]).map_err(RestoreError::Create)?;
         let oid = "SELECT oid::bigint FROM pg_database WHERE datname = :'database';";
         scratch.oid = scratch.client.ask(oid, &[("database", scratch.name.as_str())])?;
         Ok(scratch)
@@ -64,6 +88,11 @@ impl<'a> Scratch<'a> {
     /// A client of it, whose sessions carry its name, too.
     pub fn inside(&self) -> Client {
         self.client.of_database(&self.name)
+    }
+
+    /// A client of the database that it is loaded into, under the target's name.
+    pub fn inside_target(&self, target: &DatabaseName) -> Client {
+        self.client.of_database(target)
     }
 
     /// The note that it was made by.

@@ -43,6 +43,16 @@ pub trait Editor {
     /// # Errors
     /// When the whole dump cannot be taken.
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal>;
+
+    /// The same, for an editor that must see `ready`, which is what stands in front of the statement and has not been
+    /// read from [`Edited`] yet. It may take that away.
+    ///
+    /// # Errors
+    /// As [`Self::edit`].
+    fn edit_behind(&mut self, ready: &mut Vec<u8>, head: &[u8]) -> Result<Edit, Refusal> {
+        let _ = ready;
+        self.edit(head)
+    }
 }
 
 impl<F: FnMut(&[u8]) -> Result<Edit, Refusal>> Editor for F {
@@ -154,7 +164,7 @@ impl<R: Read, E: Editor> Edited<R, E> {
     fn decide(&mut self) -> io::Result<()> {
         let Place::Head(head) = &mut self.place else { return Ok(()) };
         let head = std::mem::take(head);
-        let edit = self.editor.edit(&head).map_err(io::Error::other)?;
+        let edit = self.editor.edit_behind(&mut self.ready, &head).map_err(io::Error::other)?;
         self.place = Place::Rest { stays: edit != Edit::Drop };
         match edit {
             Edit::Keep => self.ready.extend_from_slice(&head),

@@ -1,5 +1,8 @@
 //! POST /backup, /restore and /verify, and the jobs that come of them.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,6 +14,7 @@ use crate::http::error::ApiError;
 use crate::http::json::parse_object;
 use crate::http::message::{Request, Response};
 use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
+use crate::restore::{Options, PropertyChoice, SearchPath};
 use crate::settings::{Reader, Subject};
 use crate::telegram::Chat;
 
@@ -49,6 +53,68 @@ struct RestoreBody {
     confirm: bool,
     #[serde(default)]
     keep_previous: bool,
+    #[serde(default)]
+    drop_replication: bool,
+    #[serde(default)]
+    keep_going: bool,
+    #[serde(default)]
+    ignore_manifest: bool,
+    #[serde(default, deserialize_with = "not_null")]
+    properties: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    search_path: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    before: Option<String>,
+    #[serde(default, deserialize_with = "not_null")]
+    after: Option<String>,
+}
+
+impl RestoreBody {
+    /// What is asked for besides the file and the target. Of files of SQL there are the names only.
+    fn options(&self) -> Result<Options, ApiError> {
+        let properties = match self.properties.as_deref() {
+            None => PropertyChoice::default(),
+            Some(word) => PropertyChoice::of_word(word)
+                .ok_or_else(|| ApiError::bad_request("properties must be all, encoding or none"))?,
+        };
+        let search_path = self.search_path.as_deref().map(|list| {
+            SearchPath::parse(list).ok_or_else(|| ApiError::bad_request("search_path must be a list of schemas"))
+        });
+        Ok(Options {
+            keep_previous: self.keep_previous,
+            drop_replication: self.drop_replication,
+            keep_going: self.keep_going,
+            ignore_manifest: self.ignore_manifest,
+            properties,
+            search_path: search_path.transpose()?,
+            before: self.before.as_deref().map(|name| script_name("before", name)).transpose()?,
+            after: self.after.as_deref().map(|name| script_name("after", name)).transpose()?,
+        })
+    }
+}
+
+/// The name of a file in `HOOKS_DIR/restore`.
+fn script_name(field: &str, name: &str) -> Result<PathBuf, ApiError> {
+    match BackupName::parse(name) {
+        Ok(_) => Ok(name.into()),
+        Err(_) => Err(ApiError::bad_request(format!("{field} must be the name of a file in HOOKS_DIR/restore"))),
+    }
+}
+
+/// The path of a file in `HOOKS_DIR/restore`. Links within that directory are followed, as Kubernetes makes them for a
+/// ConfigMap, and no others.
+fn script(app: &App, field: &str, name: &Path) -> Result<PathBuf, ApiError> {
+    let missing = || {
+        ApiError::not_found(format!("{field}: there is no file {} in HOOKS_DIR/restore", name.display()))
+    };
+    let hooks = Reader::resolve(&app.settings.environment(), |reader| reader.text("HOOKS_DIR"));
+    let place = hooks.map_err(|_| missing())?;
+    let place = fs::canonicalize(Path::new(&place).join("restore")).map_err(|_| missing())?;
+    let path = fs::canonicalize(place.join(name)).map_err(|_| missing())?;
+    match path.starts_with(&place) && path.is_file() {
+        true => Ok(path),
+        false => Err(missing()),
+    }
 }
 
 #[derive(Deserialize)]
@@ -90,14 +156,21 @@ pub fn asked_backup(body: &[u8]) -> Result<Vec<DatabaseName>, ApiError> {
 
 /// Asks for a restore.
 pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let task = asked_restore(&request.body)?;
+    let mut task = asked_restore(&request.body)?;
     if let Task::Restore { slot, name, .. } = &task {
         app.directory.open(*slot, name).map_err(refusal)?;
+    }
+    if let Task::Restore { options, .. } | Task::RestoreFromTelegram { options, .. } = &mut task {
+        for (field, file) in [("before", &mut options.before), ("after", &mut options.after)] {
+            if let Some(name) = file {
+                *name = script(app, field, name)?;
+            }
+        }
     }
     submit(app, task)
 }
 
-/// The restore that a body asks for; whether there is such a backup is not looked at.
+/// The restore that a body asks for; whether there is such a backup, and such files of SQL, is not looked at.
 ///
 /// # Errors
 /// 400 when the body is not of that form or not confirmed, 404 when there is no such slot.
@@ -110,7 +183,7 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
     if !body.confirm {
         return Err(ApiError::bad_request("confirm must be true: a restore replaces the target database"));
     }
-    let keep_previous = body.keep_previous;
+    let options = body.options()?;
     let chat = body.telegram_chat_id.map(|chat| {
         let refused =
             || ApiError::bad_request("telegram_chat_id must be the number or @name of a chat, in quotes");
@@ -119,7 +192,7 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
     let chat = chat.transpose()?;
     if let Some(message) = body.telegram_message_id {
         return match message > 0 {
-            true => Ok(Task::RestoreFromTelegram { message, chat, target, keep_previous }),
+            true => Ok(Task::RestoreFromTelegram { message, chat, target, options }),
             false => Err(ApiError::bad_request("telegram_message_id must be the number of a message")),
         };
     }
@@ -127,7 +200,7 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
         return Err(ApiError::bad_request("telegram_chat_id goes with telegram_message_id"));
     }
     let (slot, name) = backup_named(&body.file.unwrap_or_default())?;
-    Ok(Task::Restore { slot, name, target, keep_previous })
+    Ok(Task::Restore { slot, name, target, options })
 }
 
 /// Asks for a try of the settings for Telegram.

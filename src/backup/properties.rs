@@ -1,0 +1,36 @@
+//! What a manifest says of a database besides its contents.
+
+use super::BackupError;
+use super::recipe::Item;
+use crate::catalog::{Origin, Properties, Recorded, Scope, SealedSettings, Settings};
+use crate::gpg::Gpg;
+use crate::postgres::{Client, Version, setting_statements};
+
+/// Asks the server for the properties of an item's database; nothing of what is not one database, or of one that is not
+/// there. With a `gpg` the settings, whose values can be secrets, are encrypted.
+///
+/// # Errors
+/// When the server cannot be asked, or gpg fails.
+pub fn record(
+    client: &Client,
+    server: &Version,
+    item: &Item,
+    gpg: Option<&Gpg>,
+) -> Result<Option<(Origin, Recorded)>, BackupError> {
+    if item.scope != Scope::Database {
+        return Ok(None);
+    }
+    let Some(mut properties) = Properties::of(client, &item.name)? else { return Ok(None) };
+    let name = item.name.as_str();
+    if let (Some(gpg), Settings::Clear(settings)) = (gpg, &properties.settings)
+        && !settings.is_empty()
+    {
+        let sql = setting_statements(settings, name).join("\n") + "\n";
+        let sealed = SealedSettings { settings: settings.clone(), sql };
+        let text = serde_json::to_vec(&sealed).map_err(|error| BackupError::Seal(error.into()))?;
+        properties.settings = Settings::Sealed(gpg.encrypt_text(&text).map_err(BackupError::Seal)?);
+    }
+    let origin = Origin::from(&properties);
+    let sql = properties.script(name, server.major);
+    Ok(Some((origin, Recorded { properties, sql })))
+}

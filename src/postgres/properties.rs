@@ -1,0 +1,342 @@
+//! The properties of a database: asked of a server, and as the statements that make a database like it.
+
+use serde::Deserialize;
+
+use super::quote::{identifier, literal, one_line_literal};
+use super::{Client, DatabaseError};
+use crate::catalog::{DatabaseName, Grant, Label, Locale, Properties, Provider, Setting, Settings};
+
+/// What the server answers.
+#[derive(Debug, Deserialize)]
+struct Row {
+    /// Its row in `pg_database`, whose columns differ between versions of PostgreSQL.
+    row: Columns,
+    owner: String,
+    encoding: String,
+    tablespace: String,
+    comment: Option<String>,
+    labels: Vec<Label>,
+    settings: Vec<Setting>,
+    grants: Option<Vec<Grant>>,
+    size: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Columns {
+    datcollate: String,
+    datctype: String,
+    datconnlimit: i64,
+    datistemplate: bool,
+    datallowconn: bool,
+    /// Since PostgreSQL 15.
+    datlocprovider: Option<String>,
+    /// PostgreSQL 15 and 16.
+    daticulocale: Option<String>,
+    /// Since PostgreSQL 17.
+    datlocale: Option<String>,
+    /// Since PostgreSQL 16.
+    daticurules: Option<String>,
+}
+
+/// Variables whose value is a list of quoted names; PostgreSQL allows no extension to add one.
+const NAME_LISTS: [&str; 6] = [
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+const QUERY: &str = "
+    SELECT json_build_object(
+        'row', to_jsonb(d) - 'datacl',
+        'owner', pg_get_userbyid(d.datdba),
+        'encoding', pg_encoding_to_char(d.encoding),
+        'tablespace', (SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace),
+        'comment', shobj_description(d.oid, 'pg_database'),
+        'labels', (SELECT coalesce(json_agg(json_build_object('provider', l.provider, 'label', l.label)
+                                            ORDER BY l.provider), '[]')
+            FROM pg_shseclabel l WHERE l.objoid = d.oid AND l.classoid = 'pg_database'::regclass),
+        'size', CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) END,
+        'settings', (SELECT coalesce(json_agg(json_build_object(
+                'role', CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END,
+                'assignment', c.assignment) ORDER BY s.setrole, c.position), '[]')
+            FROM pg_db_role_setting s, unnest(s.setconfig) WITH ORDINALITY c(assignment, position)
+            WHERE s.setdatabase = d.oid),
+        'grants', CASE WHEN d.datacl IS NOT NULL THEN (SELECT coalesce(json_agg(json_build_object(
+                'grantor', pg_get_userbyid(a.grantor),
+                'grantee', CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END,
+                'privilege', a.privilege_type,
+                'grantable', a.is_grantable)), '[]')
+            FROM aclexplode(d.datacl) a) END)
+    FROM pg_database d WHERE d.datname = :'database';
+";
+
+impl Properties {
+    /// The properties of a database; `None` when there is no such database.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn of(client: &Client, database: &DatabaseName) -> Result<Option<Self>, DatabaseError> {
+        let row: Option<Row> = client.ask(QUERY, &[("database", database.as_str())])?;
+        Ok(row.map(Self::from))
+    }
+
+    /// Whether an interrupted DROP DATABASE has left it unusable (`DATCONNLIMIT_INVALID_DB` in PostgreSQL).
+    pub fn is_invalid(&self) -> bool {
+        self.connection_limit == -2
+    }
+
+    /// Whether it lies where databases lie unless told otherwise.
+    pub fn is_in_default_tablespace(&self) -> bool {
+        self.tablespace == "pg_default"
+    }
+
+    /// What follows `CREATE DATABASE name TEMPLATE template0` for a database like this one, on a server of that major
+    /// version.
+    pub fn create_clauses(&self, major: u32) -> String {
+        let mut clauses = format!("OWNER {} {}", identifier(&self.owner), self.encoding_clauses(major));
+        // Only superusers and those who were granted it may name a tablespace, the default one too.
+        if !self.is_in_default_tablespace() {
+            clauses.push_str(&format!(" TABLESPACE {}", identifier(&self.tablespace)));
+        }
+        clauses
+    }
+
+    /// The same for the encoding and the locale only.
+    pub fn encoding_clauses(&self, major: u32) -> String {
+        let Locale { provider, collate, ctype, name, rules } = &self.locale;
+        let (encoding, collate, ctype) = (literal(&self.encoding), literal(collate), literal(ctype));
+        let mut clauses = format!("ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}");
+        // An older server has libc's only. A newer one is always told, as template0 may have another.
+        if major >= 15 || *provider != Provider::Libc {
+            clauses.push_str(&format!(" LOCALE_PROVIDER {}", provider.word()));
+        }
+        if let Some(name) = name {
+            let option = if *provider == Provider::Builtin { "BUILTIN_LOCALE" } else { "ICU_LOCALE" };
+            clauses.push_str(&format!(" {option} {}", literal(name)));
+        }
+        if let Some(rules) = rules {
+            clauses.push_str(&format!(" ICU_RULES {}", literal(rules)));
+        }
+        clauses
+    }
+
+    /// The statements that give `database`, made by [`Self::create_clauses`] and loaded, the rest but for the comment.
+    /// They come after the load, which a setting such as `default_transaction_read_only` would break. Sealed settings
+    /// are not among them.
+    pub fn statements(&self, database: &str) -> String {
+        let name = identifier(database);
+        let mut statements = match &self.settings {
+            Settings::Clear(settings) => setting_statements(settings, database),
+            Settings::Sealed(_) => Vec::new(),
+        };
+        statements.extend(self.labels.iter().map(|Label { provider, label }| {
+            let (provider, label) = (identifier(provider), one_line_literal(label));
+            format!("SECURITY LABEL FOR {provider} ON DATABASE {name} IS {label};")
+        }));
+        statements.extend(self.grant_statements(&name));
+        statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT {};", self.connection_limit));
+        if self.is_template {
+            statements.push(format!("ALTER DATABASE {name} IS_TEMPLATE true;"));
+        }
+        if !self.allows_connections {
+            statements.push(format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false;"));
+        }
+        statements.join("\n")
+    }
+
+    /// The statement that gives `database` this one's comment.
+    pub fn comment_statement(&self, database: &str) -> String {
+        let comment = self.comment.as_deref().map_or("NULL".to_owned(), one_line_literal);
+        format!("COMMENT ON DATABASE {} IS {comment};", identifier(database))
+    }
+
+    /// Everything that makes an empty `database` like this one, one statement a line, for psql on a server of that
+    /// major version.
+    pub fn script(&self, database: &str, major: u32) -> String {
+        let create = format!(
+            "CREATE DATABASE {} TEMPLATE template0 {};",
+            identifier(database),
+            self.create_clauses(major)
+        );
+        let mut lines = vec![create, self.statements(database)];
+        if self.comment.is_some() {
+            lines.push(self.comment_statement(database));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn grant_statements(&self, name: &str) -> Vec<String> {
+        let Some(grants) = &self.grants else { return Vec::new() };
+        let owner = identifier(&self.owner);
+        let mut statements = vec![format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC, {owner};")];
+        // The owner's own grants first: whoever passes a privilege on must have it by then.
+        let (own, passed_on): (Vec<_>, Vec<_>) = grants.iter().partition(|grant| grant.grantor == self.owner);
+        for grant in own.into_iter().chain(passed_on) {
+            let grantee = grant.grantee.as_deref().map_or("PUBLIC".to_owned(), identifier);
+            let option = if grant.grantable { " WITH GRANT OPTION" } else { "" };
+            let statement = format!("GRANT {} ON DATABASE {name} TO {grantee}{option};", grant.privilege);
+            match grant.grantor == self.owner {
+                true => statements.push(statement),
+                false => statements
+                    .push(format!("SET ROLE {}; {statement} RESET ROLE;", identifier(&grant.grantor))),
+            }
+        }
+        statements
+    }
+}
+
+impl From<Row> for Properties {
+    fn from(row: Row) -> Self {
+        let Columns { datcollate, datctype, datconnlimit, datistemplate, datallowconn, .. } = row.row;
+        let locale = Locale {
+            provider: match row.row.datlocprovider.as_deref() {
+                Some("i") => Provider::Icu,
+                Some("b") => Provider::Builtin,
+                _ => Provider::Libc,
+            },
+            collate: datcollate,
+            ctype: datctype,
+            name: row.row.datlocale.or(row.row.daticulocale),
+            rules: row.row.daticurules,
+        };
+        Self {
+            owner: row.owner,
+            encoding: row.encoding,
+            locale,
+            tablespace: row.tablespace,
+            connection_limit: datconnlimit,
+            allows_connections: datallowconn,
+            is_template: datistemplate,
+            comment: row.comment,
+            labels: row.labels,
+            grants: row.grants,
+            settings: Settings::Clear(row.settings),
+            size: row.size,
+        }
+    }
+}
+
+/// The statements that make settings in `database`, one a line.
+pub fn setting_statements(settings: &[Setting], database: &str) -> Vec<String> {
+    let name = identifier(database);
+    let statement = |setting: &Setting| {
+        let whom = match &setting.role {
+            Some(role) => format!("ROLE {} IN DATABASE {name}", identifier(role)),
+            None => format!("DATABASE {name}"),
+        };
+        let (variable, value) = setting.parts();
+        format!("ALTER {whom} SET {} TO {};", identifier(variable), value_of(variable, value))
+    };
+    settings.iter().map(statement).collect()
+}
+
+fn value_of(variable: &str, value: &str) -> String {
+    if !NAME_LISTS.contains(&variable.to_ascii_lowercase().as_str()) {
+        return one_line_literal(value);
+    }
+    let names: Vec<String> = split_names(value).iter().map(|name| one_line_literal(name)).collect();
+    if names.is_empty() { literal("") } else { names.join(", ") }
+}
+
+/// Splits a list of names at its commas; a name in double quotes may hold any character.
+fn split_names(list: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    let (mut quoted, mut any) = (false, false);
+    let mut characters = list.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => {
+                characters.next();
+                name.push('"');
+            }
+            '"' => (quoted, any) = (!quoted, true),
+            ',' if !quoted => {
+                names.push(std::mem::take(&mut name));
+                any = true;
+            }
+            c if c.is_whitespace() && !quoted => {}
+            c => {
+                name.push(c);
+                any = true;
+            }
+        }
+    }
+    if any {
+        names.push(name);
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(extra: &str) -> Properties {
+        let text = format!(
+            r#"{{"row":{{"datcollate":"C","datctype":"de_DE.UTF-8","datconnlimit":-1,"datistemplate":false,
+            "datallowconn":true{extra}}},"owner":"o\"wner","encoding":"UTF8","tablespace":"pg_default",
+            "comment":"it's","size":1,"labels":[{{"provider":"p","label":"l'"}}],
+            "settings":[{{"role":null,"assignment":"search_path=\"$user\", \"my schema\", public"}},
+                        {{"role":"r","assignment":"app.x=a=b\nc"}}],
+            "grants":[{{"grantor":"other","grantee":null,"privilege":"CONNECT","grantable":false}},
+                      {{"grantor":"o\"wner","grantee":"other","privilege":"CONNECT","grantable":true}}]}}"#
+        );
+        serde_json::from_str::<Row>(&text).unwrap().into()
+    }
+
+    #[test]
+    fn the_locale_is_written_as_its_provider_wants_it() {
+        let common = r#"OWNER "o""wner" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'de_DE.UTF-8'"#;
+        for (major, extra, expected) in [
+            (14, "", String::new()),
+            (15, "", " LOCALE_PROVIDER libc".into()),
+            (15, r#","datlocprovider":"c","datlocale":null"#, " LOCALE_PROVIDER libc".into()),
+            (15, r#","datlocprovider":"i","daticulocale":"de""#, " LOCALE_PROVIDER icu ICU_LOCALE 'de'".into()),
+            (
+                18,
+                r#","datlocprovider":"i","datlocale":"de","daticurules":"&a<b""#,
+                " LOCALE_PROVIDER icu ICU_LOCALE 'de' ICU_RULES '&a<b'".into(),
+            ),
+            (
+                18,
+                r#","datlocprovider":"b","datlocale":"C.UTF-8""#,
+                " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'".into(),
+            ),
+        ] {
+            assert_eq!(properties(extra).create_clauses(major), format!("{common}{expected}"));
+        }
+    }
+
+    #[test]
+    fn settings_labels_and_grants_become_statements_of_one_line() {
+        let expected = r#"ALTER DATABASE "s" SET "search_path" TO '$user', 'my schema', 'public';
+ALTER ROLE "r" IN DATABASE "s" SET "app.x" TO  E'a=b\nc';
+SECURITY LABEL FOR "p" ON DATABASE "s" IS 'l''';
+REVOKE ALL ON DATABASE "s" FROM PUBLIC, "o""wner";
+GRANT CONNECT ON DATABASE "s" TO "other" WITH GRANT OPTION;
+SET ROLE "other"; GRANT CONNECT ON DATABASE "s" TO PUBLIC; RESET ROLE;
+ALTER DATABASE "s" CONNECTION LIMIT -1;"#;
+        assert_eq!(properties("").statements("s"), expected);
+        assert_eq!(properties("").comment_statement("s"), r#"COMMENT ON DATABASE "s" IS 'it''s';"#);
+        assert_eq!(properties("").roles(), ["o\"wner", "other", "r"]);
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_again() {
+        let properties = Properties { size: None, ..properties("") };
+        let text = serde_json::to_string(&properties).unwrap();
+        assert_eq!(serde_json::from_str::<Properties>(&text).unwrap(), properties);
+    }
+
+    #[test]
+    fn lists_of_names_are_split_outside_quotes() {
+        assert_eq!(split_names(r#""a,b" , c"d"#), ["a,b", "cd"]);
+        assert_eq!(split_names(r#""a""b", """#), [r#"a"b"#, ""]);
+        assert_eq!(split_names(""), Vec::<String>::new());
+        assert_eq!(value_of("search_path", r#""""#), "''");
+    }
+}

@@ -1,0 +1,144 @@
+//! What the database that a backup is loaded into is made like: the target, the database that was backed up, or nothing
+//! in particular.
+
+use super::RestoreError;
+use super::options::PropertyChoice;
+use super::source::Checked;
+use crate::catalog::{Locale, Properties, Provider, SealedSettings, Settings};
+use crate::content::Keys;
+use crate::gpg::Gpg;
+use crate::postgres::quote::identifier;
+
+/// What a database is made like.
+#[derive(Debug, Clone)]
+pub struct Making {
+    basis: Basis,
+    /// The server's major version.
+    major: u32,
+}
+
+#[derive(Debug, Clone)]
+enum Basis {
+    /// The target, which is there and keeps what it has.
+    Target(Box<Properties>),
+    /// The database that was backed up.
+    Backup(Box<Properties>),
+    /// The encoding and the locale of that.
+    Encoding(Box<Properties>),
+    /// The server's defaults.
+    Defaults,
+}
+
+/// What nobody has written down about a backup that has only the encoding of its database.
+const UNKNOWN: &str = "its owner, locale provider, tablespace, connection limit, grants, settings, comment and labels";
+
+impl Making {
+    /// Chooses by whether there is a target, and by what is known of the backup.
+    ///
+    /// # Errors
+    /// When the settings in the manifest cannot be decrypted.
+    pub fn choose(
+        existing: Option<&Properties>,
+        backup: &Checked,
+        choice: PropertyChoice,
+        keys: &Keys,
+        major: u32,
+    ) -> Result<Self, RestoreError> {
+        let basis = match (existing, choice) {
+            (Some(properties), _) => Basis::Target(Box::new(properties.clone())),
+            (None, PropertyChoice::None) => Basis::Defaults,
+            (None, choice) => Self::of_backup(backup, choice, keys)?,
+        };
+        Ok(Self { basis, major })
+    }
+
+    fn of_backup(backup: &Checked, choice: PropertyChoice, keys: &Keys) -> Result<Basis, RestoreError> {
+        if let Some(properties) = backup.properties() {
+            return match choice {
+                PropertyChoice::Encoding => Ok(Basis::Encoding(Box::new(properties.clone()))),
+                _ => Ok(Basis::Backup(Box::new(opened(backup, properties, keys)?))),
+            };
+        }
+        let label = backup.label();
+        let Some(origin) = backup.origin() else {
+            log::warn!("{label} does not say what its database was like: the new one is made by the server's defaults");
+            return Ok(Basis::Defaults);
+        };
+        if choice == PropertyChoice::All {
+            log::warn!("{label} says only the encoding and the locale of its database; not known are {UNKNOWN}");
+        }
+        let (collate, ctype) = (origin.collate.clone(), origin.ctype.clone());
+        let locale = Locale { provider: Provider::Libc, collate, ctype, name: None, rules: None };
+        Ok(Basis::Encoding(Box::new(Properties {
+            owner: String::new(),
+            encoding: origin.encoding.clone(),
+            locale,
+            tablespace: "pg_default".into(),
+            connection_limit: -1,
+            allows_connections: true,
+            is_template: false,
+            comment: None,
+            labels: Vec::new(),
+            grants: None,
+            settings: Settings::Clear(Vec::new()),
+            size: origin.size,
+        })))
+    }
+
+    /// Whether it is made like a database that is there.
+    pub fn is_of_target(&self) -> bool {
+        matches!(self.basis, Basis::Target(_))
+    }
+
+    /// All properties that it will have; none when it is made by defaults, or like another in its encoding only.
+    pub fn properties(&self) -> Option<&Properties> {
+        match &self.basis {
+            Basis::Target(properties) | Basis::Backup(properties) => Some(properties),
+            Basis::Encoding(_) | Basis::Defaults => None,
+        }
+    }
+
+    /// The properties whose encoding and locale it will have.
+    pub fn encoding(&self) -> Option<&Properties> {
+        match &self.basis {
+            Basis::Target(properties) | Basis::Backup(properties) | Basis::Encoding(properties) => Some(properties),
+            Basis::Defaults => None,
+        }
+    }
+
+    /// The rest of `CREATE DATABASE name TEMPLATE template0`.
+    pub fn clauses(&self) -> String {
+        match (self.properties(), self.encoding()) {
+            (Some(properties), _) => properties.create_clauses(self.major),
+            (None, Some(properties)) => properties.encoding_clauses(self.major),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The statements that give a loaded database the rest.
+    pub fn statements(&self, database: &str) -> String {
+        match self.properties() {
+            Some(properties) => properties.statements(database),
+            None => format!("ALTER DATABASE {} CONNECTION LIMIT -1;", identifier(database)),
+        }
+    }
+
+    /// The statement that gives a database its comment.
+    pub fn comment_statement(&self, database: &str) -> String {
+        match self.properties() {
+            Some(properties) => properties.comment_statement(database),
+            None => format!("COMMENT ON DATABASE {} IS NULL;", identifier(database)),
+        }
+    }
+}
+
+/// Properties with their settings in clear.
+fn opened(backup: &Checked, properties: &Properties, keys: &Keys) -> Result<Properties, RestoreError> {
+    let Settings::Sealed(sealed) = &properties.settings else { return Ok(properties.clone()) };
+    let failed = |error: std::io::Error| RestoreError::Sealed(backup.label().to_owned(), error);
+    let missing = || failed(std::io::Error::other("BACKUP_ENCRYPTION_KEY must be set"));
+    let passphrase = keys.passphrase.clone().ok_or_else(missing)?;
+    let text = Gpg::new(passphrase, keys.runner.clone()).decrypt_text(sealed).map_err(failed)?;
+    let sealed: SealedSettings = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
+    Ok(Properties { settings: Settings::Clear(sealed.settings), ..properties.clone() })
+}
