@@ -40,6 +40,8 @@ pub struct Verifier<'a> {
     known: HashMap<Identity, Reading>,
     /// Files that have been proven.
     proven: HashSet<Identity>,
+    /// How many jobs restore at once.
+    jobs: usize,
 }
 
 /// Tells a file, as it is now, from all others.
@@ -72,9 +74,9 @@ enum Finding {
 }
 
 impl<'a> Verifier<'a> {
-    /// A verifier of the backups of a directory.
-    pub fn new(directory: &'a BackupDirectory, keys: Keys) -> Self {
-        Self { directory, keys, known: HashMap::new(), proven: HashSet::new() }
+    /// A verifier of the backups of a directory. It restores with so many jobs.
+    pub fn new(directory: &'a BackupDirectory, keys: Keys, jobs: usize) -> Self {
+        Self { directory, keys, known: HashMap::new(), proven: HashSet::new(), jobs }
     }
 
     /// Proves a backup by restoring it, once whatever further names it has, and writes down what came of it. Only the
@@ -92,7 +94,7 @@ impl<'a> Verifier<'a> {
         if identity.is_some_and(|identity| self.proven.contains(&identity)) {
             return Ok(Verdict { slot, name, error: None, is_broken: false });
         }
-        let proof = proof::prove(self.directory, slot, &name, &self.keys);
+        let proof = proof::prove(self.directory, slot, &name, &self.keys, self.jobs);
         if let Some(interrupted) = proof.as_ref().err().and_then(|error| error.interrupted()) {
             return Err(interrupted);
         }

@@ -35,6 +35,8 @@ pub enum BackupError {
     Database(DatabaseError),
     /// pg_dump is older than the server.
     ClientTooOld(Versions),
+    /// The database was left invalid by an interrupted DROP DATABASE.
+    Invalid(DatabaseName),
     /// There is nothing to back up.
     NoDatabases,
     /// The backups of that name are of something else.
@@ -54,6 +56,8 @@ pub enum BackupError {
     Write(StreamError),
     /// pg_dump ended well, but its output has no end.
     Incomplete,
+    /// A restore that was killed has left the database unfinished.
+    Unfinished,
     /// The settings of the database cannot be encrypted for the manifest.
     Seal(io::Error),
     /// The pre-backup hook refused.
@@ -88,6 +92,9 @@ impl fmt::Display for BackupError {
                 "pg_dump {} is older than the server {}: use an image for PostgreSQL {} or newer",
                 versions.tool, versions.server, versions.server.major
             ),
+            Self::Invalid(name) => {
+                write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
+            }
             Self::NoDatabases => f.write_str("there is no database to back up"),
             Self::NameTaken { name, of, wanted } => write!(
                 f,
@@ -100,6 +107,7 @@ impl fmt::Display for BackupError {
             }
             Self::Program(error) => error.fmt(f),
             Self::Write(error) => error.fmt(f),
+            Self::Unfinished => f.write_str("a restore was loading this database and was killed: backupgram sweep puts the one before back"),
             Self::Seal(error) => write!(f, "cannot encrypt the settings of the database: {error}"),
             Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
             Self::Unproven(_, _, error) => write!(f, "the backup is published, but not proven: {error}"),

@@ -94,9 +94,10 @@ impl Backup<'_> {
             || preflight::sees_role_passwords(&client, self.subject)?;
         for item in items {
             let begun = Instant::now();
-            let recipe = Recipe::new(self.server, self.subject, &item, self.gpg().is_some(), passwords);
-            let backed_up = self.back_up(directory, &client, &versions, &item, recipe);
-            if let Err(BackupError::Program(ProgramError::Interrupted(_))) = &backed_up {
+            let recipe = Recipe::new(&client, self.subject, &item, self.gpg().is_some(), passwords);
+            let backed_up = preflight::refuse_invalid(&client, &item)
+                .and_then(|()| self.back_up(directory, &client, &versions, &item, recipe));
+            if backed_up.as_ref().is_err_and(|error| error.interrupted().is_some()) {
                 return backed_up.map(drop);
             }
             reports.push(database_report(&item.name, backed_up, begun));
@@ -178,7 +179,7 @@ impl Backup<'_> {
     /// The verdict on a backup that is not proven.
     fn prove(&self, directory: &BackupDirectory, name: &BackupName) -> Result<Option<Verdict>, BackupError> {
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
-        let verdict = Verifier::new(directory, keys).prove(Slot::Last, name);
+        let verdict = Verifier::new(directory, keys, self.storage.restore_jobs).prove(Slot::Last, name);
         let verdict = verdict.map_err(ProgramError::Interrupted)?;
         Ok(Some(verdict).filter(|verdict| verdict.error.is_some()))
     }

@@ -1,12 +1,13 @@
 //! What must hold before the first dump: a server that answers, a client new enough for it, room on disk.
 
 use nix::sys::statvfs::statvfs;
+use serde::Deserialize;
 
 use super::BackupError;
 use super::recipe::Item;
 use crate::catalog::{BackupDirectory, DatabaseName, Scope, Slot};
-use crate::postgres::{Client, DatabaseError, Server, Version};
-use crate::process::{ProgramError, Runner};
+use crate::postgres::{Client, Server, Version};
+use crate::process::Runner;
 use crate::settings::{Databases, Storage, Subject};
 
 /// The versions on both sides.
@@ -16,6 +17,13 @@ pub struct Versions {
     pub server: Version,
     /// pg_dump's.
     pub tool: Version,
+}
+
+/// A database that discovery has found.
+#[derive(Debug, Deserialize)]
+struct Found {
+    name: DatabaseName,
+    is_invalid: bool,
 }
 
 /// Free and total bytes of the filesystem of the backup directory, as an unprivileged user sees them.
@@ -72,8 +80,8 @@ pub fn check_space(
     }
 }
 
-/// Waits for the server and compares its version with pg_dump's. Answers a client of the maintenance
-/// database or, where the role may not use that, of `other`.
+/// Waits for the server and compares its version with pg_dump's. Answers a client of a database that the role may use:
+/// the maintenance database or, where it may not use that, `other` or `template1`.
 ///
 /// # Errors
 /// When it does not answer in time, or pg_dump is missing or older than it.
@@ -82,17 +90,11 @@ pub fn check_server(
     other: Option<&DatabaseName>,
     runner: &Runner,
 ) -> Result<(Client, Versions), BackupError> {
-    let client_of = |database: &DatabaseName| Client::new(server.clone(), database.clone(), runner.clone());
-    let mut client = client_of(&DatabaseName::maintenance());
-    client.wait_until_ready()?;
-    let mut server_version = client.server_version();
-    if let (Err(DatabaseError::Program(ProgramError::Failed(..))), Some(other)) = (&server_version, other) {
-        let second = client_of(other);
-        if let Ok(version) = second.server_version() {
-            (client, server_version) = (second, Ok(version));
-        }
-    }
-    let versions = Versions { server: server_version?, tool: client.program_version("pg_dump")? };
+    let [postgres, template1] = DatabaseName::of_every_server();
+    // The template last: nobody can make a database from it meanwhile.
+    let places: Vec<_> = [Some(postgres), other.cloned(), Some(template1)].into_iter().flatten().collect();
+    let client = Client::connect(server, &places, runner)?;
+    let versions = Versions { server: client.server_version()?, tool: client.program_version("pg_dump")? };
     match versions.tool.major < versions.server.major {
         true => Err(BackupError::ClientTooOld(versions)),
         false => Ok((client, versions)),
@@ -146,8 +148,28 @@ pub fn sees_role_passwords(client: &Client, subject: &Subject) -> Result<bool, B
 
 fn discover(client: &Client, except: &[DatabaseName]) -> Result<Vec<DatabaseName>, BackupError> {
     // What a restore is loading, or has just replaced, is nobody's database.
-    let sql = r"SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database
+    let sql = r"SELECT coalesce(json_agg(json_build_object('name', datname, 'is_invalid', datconnlimit = -2)
+                                         ORDER BY datname), '[]') FROM pg_database
         WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' AND datname NOT LIKE '\_backupgram\_%'";
-    let names: Vec<DatabaseName> = client.ask(sql, &[])?;
-    Ok(names.into_iter().filter(|name| !except.contains(name)).collect())
+    let mut found: Vec<Found> = client.ask(sql, &[])?;
+    found.retain(|database| !except.contains(&database.name));
+    for Found { name, .. } in found.iter().filter(|database| database.is_invalid) {
+        log::warn!(
+            "an interrupted DROP DATABASE has left database {name} invalid: it is not backed up, drop it"
+        );
+    }
+    Ok(found.into_iter().filter(|database| !database.is_invalid).map(|database| database.name).collect())
+}
+
+/// Sees that an item's database can be connected to.
+///
+/// # Errors
+/// When an interrupted DROP DATABASE has left it invalid (`DATCONNLIMIT_INVALID_DB` in PostgreSQL).
+pub fn refuse_invalid(client: &Client, item: &Item) -> Result<(), BackupError> {
+    let sql =
+        "SELECT to_json(count(*) > 0) FROM pg_database WHERE datname = :'database' AND datconnlimit = -2";
+    if item.scope == Scope::Database && client.ask(sql, &[("database", item.name.as_str())])? {
+        return Err(BackupError::Invalid(item.name.clone()));
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use super::recipe::Item;
 use crate::catalog::{Origin, Properties, Recorded, Scope, SealedSettings, Settings};
 use crate::gpg::Gpg;
 use crate::postgres::{Client, Version, setting_statements};
+use crate::restore;
 
 /// Asks the server for the properties of an item's database; nothing of what is not one database, or of one that is not
 /// there. With a `gpg` the settings, whose values can be secrets, are encrypted.
@@ -21,6 +22,9 @@ pub fn record(
         return Ok(None);
     }
     let Some(mut properties) = Properties::of(client, &item.name)? else { return Ok(None) };
+    if properties.comment.as_deref().is_some_and(restore::is_unfinished) {
+        return Err(BackupError::Unfinished);
+    }
     let name = item.name.as_str();
     if let (Some(gpg), Settings::Clear(settings)) = (gpg, &properties.settings)
         && !settings.is_empty()

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::options::DumpFormat;
 use crate::catalog::{DatabaseName, Format, Scope};
 use crate::compress::Compression;
-use crate::postgres::Server;
+use crate::postgres::Client;
 use crate::settings::Subject;
 
 /// Something to back up.
@@ -43,17 +43,18 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe for an item. One that is to be `encrypted` never is a directory or a tar archive: pg_dump
+    /// The recipe for an item, with what `client` knows of the server. One that is to be `encrypted` never is a directory or a tar archive: pg_dump
     /// would write both in clear, the one as it is, the other through nameless files in `/tmp`.
-    pub fn new(server: &Server, subject: &Subject, item: &Item, encrypted: bool, passwords: bool) -> Self {
+    pub fn new(client: &Client, subject: &Subject, item: &Item, encrypted: bool, passwords: bool) -> Self {
         match item.scope {
-            Scope::Database => Self::of_database(server, subject, &item.name, encrypted),
-            scope => Self::of_server(server, subject, scope, passwords),
+            Scope::Database => Self::of_database(client, subject, &item.name, encrypted),
+            scope => Self::of_server(client, subject, scope, passwords),
         }
     }
 
-    fn of_database(server: &Server, subject: &Subject, name: &DatabaseName, encrypted: bool) -> Self {
+    fn of_database(client: &Client, subject: &Subject, name: &DatabaseName, encrypted: bool) -> Self {
         let options = &subject.options;
+        let server = client.server();
         let mut command = server.command("pg_dump", name);
         command.arg("--no-password");
         let archive_compression =
@@ -69,7 +70,9 @@ impl Recipe {
             }
             DumpFormat::Directory if !encrypted => {
                 command.arg("--format=directory").args(archive_compression);
-                command.args(options.jobs.iter().map(|jobs| format!("--jobs={jobs}")));
+                // Each job has a session of its own, and what a pooler makes of several is its affair.
+                let jobs = options.jobs.iter().filter(|_| server.takes_options);
+                command.args(jobs.map(|jobs| format!("--jobs={jobs}")));
                 (Compression::None, Format::Directory)
             }
             asked => {
@@ -87,9 +90,9 @@ impl Recipe {
         Self { what: name.to_string(), command, compression, format }
     }
 
-    fn of_server(server: &Server, subject: &Subject, scope: Scope, passwords: bool) -> Self {
-        let mut command = server.command("pg_dumpall", &DatabaseName::maintenance());
-        command.arg("--no-password");
+    fn of_server(client: &Client, subject: &Subject, scope: Scope, passwords: bool) -> Self {
+        let mut command = client.server().command("pg_dumpall", client.database());
+        command.arg("--no-password").arg(format!("--database={}", connection_string(client.database())));
         if !passwords {
             command.arg("--no-role-passwords");
         }
@@ -100,6 +103,11 @@ impl Recipe {
         let compression = subject.options.text_compression();
         Self { what: scope.name().into(), command, compression, format: text_format(compression) }
     }
+}
+
+/// What leads to a database where a name could be taken for a connection string.
+fn connection_string(database: &DatabaseName) -> String {
+    format!("dbname='{}'", database.as_str().replace('\\', r"\\").replace('\'', r"\'"))
 }
 
 fn text_format(compression: Compression) -> Format {

@@ -97,6 +97,12 @@ impl DatabaseName {
         Self("postgres".into())
     }
 
+    /// The databases that servers come with and that let sessions in, in the order in which PostgreSQL's own tools try
+    /// them.
+    pub fn of_every_server() -> [Self; 2] {
+        [Self::maintenance(), Self("template1".into())]
+    }
+
     /// What stands for a database's name in the backups of something else.
     pub fn of_scope(scope: Scope) -> Self {
         Self(scope.name().into())

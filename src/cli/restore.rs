@@ -12,7 +12,7 @@ use crate::lock::LockError;
 use crate::postgres::Server;
 use crate::process::Interrupted;
 use crate::restore::{Options, Place, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath};
-use crate::settings::{self, Reader, Storage};
+use crate::settings::{Reader, Storage};
 use crate::telegram::{Chat, TelegramSettings};
 
 pub(super) const HELP: &str = "\
@@ -82,7 +82,6 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let server = Reader::resolve(&environment, Server::read)?;
-    let jobs = Reader::resolve(&environment, settings::restore_jobs)?;
     let telegram = match call.message {
         Some(_) => Reader::resolve(&environment, TelegramSettings::read)?,
         None => None,
@@ -99,7 +98,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let (options, ignore_space, dry_run) = (call.options, call.ignore_space, call.dry_run);
     let request = Request { backup, target, options, ignore_space, dry_run };
     let restore =
-        Restore { storage: &storage, server: &server, jobs, runner: &runner, telegram: telegram.as_ref() };
+        Restore { storage: &storage, server: &server, runner: &runner, telegram: telegram.as_ref() };
     let confirm = |plan: &Plan| if is_asked { confirm(plan, &questions) } else { Ok(true) };
     restore.run(&request, confirm).map_err(|error| match error {
         RestoreError::Locked(error @ LockError::Held(_)) => Failure::busy(error),

@@ -55,9 +55,9 @@ fn sweep_files(directory: &BackupDirectory, runner: &Runner) -> Outcome {
 
 fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runner: Runner) -> Outcome {
     let server = Reader::resolve(environment, Server::read)?;
-    let client = Client::new(server, DatabaseName::maintenance(), runner.clone());
     // Before the lock: a server that starts as slowly as it likes must not hold up a run that would say so.
-    client.wait_until_ready().map_err(|error| match error {
+    let client = Client::connect(&server, &DatabaseName::of_every_server(), &runner);
+    let client = client.map_err(|error| match error {
         DatabaseError::Program(ProgramError::Interrupted(interrupted)) => Failure::interrupted(interrupted),
         error => {
             log::warn!("what a killed restore left on the server stays until the next run: {error}");

@@ -28,7 +28,8 @@ and the dump itself, an archive by pg_restore. What came of it is remembered bes
                and count what comes out; this needs room for the database on the backup volume
   --json       for programs
 
-environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what opens them.
+environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what opens them;
+RESTORE_JOBS how many load at once with --restore.
 
 exit status: 0 all are whole; 1 one is not, or could not be checked, and each is named; 2 wrong call;
 75 another backup or restore is running, and --restore cannot; 128 + N stopped by signal N.";
@@ -48,7 +49,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     if restores {
         directory.prepare().and_then(|()| directory.sweep_partial()).map_err(Failure::new)?;
     }
-    let mut verifier = Verifier::new(&directory, Keys { passphrase: storage.passphrase, runner });
+    let mut verifier = Verifier::new(&directory, Keys { passphrase: storage.passphrase, runner }, storage.restore_jobs);
     let mut verdicts = Vec::new();
     for (slot, name) in chosen {
         let verdict = if restores { verifier.prove(slot, &name) } else { verifier.verify(slot, &name) };

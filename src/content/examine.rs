@@ -36,6 +36,19 @@ impl Examination {
     }
 }
 
+/// Sees what goes by while a file is read, with everything taken off that is wrapped around the dump.
+pub trait Watcher {
+    /// Takes the next bytes of a dump that holds this.
+    fn watch(&mut self, content: Content, bytes: &[u8]);
+}
+
+/// One that is not interested.
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn watch(&mut self, _: Content, _: &[u8]) {}
+}
+
 /// Reads the backup `opened`, which lies at `path`.
 ///
 /// # Errors
@@ -46,9 +59,23 @@ pub fn examine(
     keys: &Keys,
     progress: &Progress,
 ) -> Result<Examination, ContentError> {
+    examine_watched(opened, path, keys, progress, &mut Nobody)
+}
+
+/// The same, while `watcher` sees all that goes by. It sees nothing of a directory.
+///
+/// # Errors
+/// As for [`examine`].
+pub fn examine_watched(
+    opened: File,
+    path: &Path,
+    keys: &Keys,
+    progress: &Progress,
+    watcher: &mut dyn Watcher,
+) -> Result<Examination, ContentError> {
     let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
         true => examine_directory(path, keys, progress)?,
-        false => examine_file(opened, keys, progress)?,
+        false => examine_file(opened, keys, progress, watcher)?,
     };
     keys.runner.check()?;
     Ok(examination)
@@ -83,28 +110,49 @@ fn examine_directory(path: &Path, keys: &Keys, progress: &Progress) -> Result<Ex
     Ok(Examination { sha256: listing.sha256, is_bare: false, findings })
 }
 
-fn examine_file(opened: File, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
+fn examine_file(
+    opened: File,
+    keys: &Keys,
+    progress: &Progress,
+    watcher: &mut dyn Watcher,
+) -> Result<Examination, ContentError> {
     let (mut dump, failure) = Unpacked::open(opened, keys)?;
     let findings = match failure {
         Some(error) => Err(error),
-        None => inspect(&mut dump, keys, progress),
+        None => inspect(&mut dump, keys, progress, watcher),
     };
     let is_bare = dump.wrappings.is_empty();
     // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
     Ok(Examination { sha256: dump.finish()?, is_bare, findings })
 }
 
-fn inspect(dump: &mut Unpacked, keys: &Keys, progress: &Progress) -> Result<Findings, ContentError> {
+fn inspect(
+    dump: &mut Unpacked,
+    keys: &Keys,
+    progress: &Progress,
+    watcher: &mut dyn Watcher,
+) -> Result<Findings, ContentError> {
     let mut inspector = Inspector::new(keys.runner.clone());
     let (mut chunk, mut counted) = (vec![0; CHUNK], 0);
+    // What has gone by before it was told what it is.
+    let mut unseen = Vec::new();
     loop {
         match dump.read(&mut chunk) {
-            Ok(0) => return inspector.finish(),
+            Ok(0) => {
+                let findings = inspector.finish()?;
+                watcher.watch(findings.content, &unseen);
+                return Ok(findings);
+            }
             Ok(length) => {
                 let read = dump.bytes_of_file();
                 progress.add(read - counted);
                 counted = read;
                 inspector.take(&chunk[..length])?;
+                unseen.extend_from_slice(&chunk[..length]);
+                if let Some(content) = inspector.content() {
+                    watcher.watch(content, &unseen);
+                    unseen.clear();
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(dump.failure(error)),

@@ -19,6 +19,23 @@ pub fn is_contents(head: &[u8]) -> bool {
     head.starts_with(MAGIC) && head.get(FORMAT_AT) == Some(&TAR_FORMAT)
 }
 
+/// The first minor version of the header in which the compression is a byte.
+const COMPRESSION_IS_BYTE: u8 = 15;
+/// Where the minor version of the header stands.
+const MINOR_AT: usize = 6;
+
+/// The same table of contents, but that it says nothing is compressed.
+#[must_use]
+pub fn without_compression(mut contents: Vec<u8>) -> Vec<u8> {
+    let integer = usize::from(contents.get(INTEGER_AT).copied().unwrap_or_default());
+    let is_byte = contents.get(MINOR_AT).is_some_and(|minor| *minor >= COMPRESSION_IS_BYTE);
+    let length = if is_byte { 1 } else { 1 + integer };
+    if let Some(compression) = contents.get_mut(FORMAT_AT + 1..FORMAT_AT + 1 + length) {
+        compression.fill(0);
+    }
+    contents
+}
+
 /// The version of the pg_dump by which an archive that begins so is.
 pub fn dump_version(head: &[u8]) -> Option<Version> {
     let integer = usize::from(*head.get(INTEGER_AT)?);
@@ -73,6 +90,13 @@ mod tests {
             head.extend(text.as_bytes());
         }
         head
+    }
+
+    #[test]
+    fn the_compression_is_taken_out_whatever_the_version_of_the_header() {
+        assert_eq!(without_compression(header(14, &[0, 6, 0, 0, 0], "15.18")), header(14, &[0; 5], "15.18"));
+        assert_eq!(without_compression(header(16, &[3], "18.6")), header(16, &[0], "18.6"));
+        assert_eq!(without_compression(MAGIC.to_vec()), MAGIC);
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Inspector {
         Ok(())
     }
 
+    /// What it is, once that is told.
+    pub fn content(&self) -> Option<Content> {
+        self.content
+    }
+
     fn decide(&mut self) -> Result<(), ContentError> {
         let content = recognise(&self.head[..self.head.len().min(HEAD)]).ok_or(ContentError::Foreign)?;
         if matches!(content, Content::Custom | Content::Tar) {

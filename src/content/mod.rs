@@ -19,8 +19,11 @@ use crate::postgres::Version;
 use crate::process::{Interrupted, ProgramError};
 use header::is_contents;
 
+pub(crate) use header::without_compression;
+pub(crate) use tar_walk::TarWalk;
+
 pub use directory::{Listing, inspect_directory};
-pub use examine::{Examination, bytes_to_examine, examine, peek};
+pub use examine::{Examination, Watcher, bytes_to_examine, examine, examine_watched, peek};
 pub use inspector::{Findings, Inspector};
 pub use snapshot::Snapshot;
 pub use unpacked::{Keys, Unpacked};
@@ -150,7 +153,7 @@ impl ContentError {
 }
 
 /// What the table of contents is called in a tar archive and in a directory.
-const CONTENTS_NAME: &str = "toc.dat";
+pub(crate) const CONTENTS_NAME: &str = "toc.dat";
 /// Where in a tar archive by pg_dump that begins.
 const CONTENTS_AT: usize = 512;
 

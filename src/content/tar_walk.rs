@@ -9,6 +9,9 @@ const BLOCK: usize = 512;
 /// Bytes of a member's beginning that are looked at.
 const PEEK: usize = 16;
 
+/// No table of contents is kept that is larger, which would take millions of objects.
+const LARGEST: usize = 256 * 1024 * 1024;
+
 /// How far a tar archive has gone by.
 #[derive(Debug, Default)]
 pub struct TarWalk {
@@ -18,12 +21,25 @@ pub struct TarWalk {
     to_come: u64,
     /// The first bytes of a member that is called as a directory dump's table of contents.
     contents: Option<Vec<u8>>,
+    /// Whether all of that is kept.
+    keeps_contents: bool,
+    kept: Option<Vec<u8>>,
     empty_blocks: u32,
     is_broken: bool,
     holds_directory: bool,
 }
 
 impl TarWalk {
+    /// One that keeps the table of contents of a dump in directory format.
+    pub fn keeping_contents() -> Self {
+        Self { keeps_contents: true, ..Self::default() }
+    }
+
+    /// The table of contents of a dump in directory format, if it was kept.
+    pub fn into_contents(self) -> Option<Vec<u8>> {
+        self.kept
+    }
+
     /// Takes the next bytes.
     pub fn take(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.is_broken {
@@ -69,10 +85,15 @@ impl TarWalk {
     fn take_body(&mut self, part: &[u8]) {
         self.to_come -= part.len() as u64;
         if let Some(contents) = &mut self.contents {
-            contents.extend_from_slice(&part[..part.len().min(PEEK - contents.len())]);
-            if contents.len() == PEEK || self.to_come == 0 {
-                self.holds_directory |= is_contents(contents);
-                self.contents = None;
+            let limit = if self.keeps_contents { LARGEST } else { PEEK };
+            contents.extend_from_slice(&part[..part.len().min(limit - contents.len())]);
+            if contents.len() == limit || self.to_come == 0 {
+                let is_one = is_contents(contents);
+                self.holds_directory |= is_one;
+                let contents = self.contents.take();
+                if self.keeps_contents && is_one && self.to_come == 0 {
+                    self.kept = contents;
+                }
             }
         }
     }
@@ -117,6 +138,9 @@ mod tests {
         for step in [1, 7, 511, 512, 513, 100_000] {
             let walk = walk(&bytes, step);
             assert!(walk.is_complete() && walk.holds_directory(), "{step}");
+            let mut walk = TarWalk::keeping_contents();
+            bytes.chunks(step).for_each(|chunk| walk.take(chunk));
+            assert!(walk.into_contents().is_some_and(|kept| kept.starts_with(&contents)), "{step}");
         }
         for length in 0..bytes.len() {
             assert!(!walk(&bytes[..length], 4096).is_complete(), "{length}");

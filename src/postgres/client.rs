@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
-use super::server::Server;
+use super::server::{Server, Setting};
 use crate::catalog::DatabaseName;
 use crate::process::{Interrupted, Output, ProgramError, Runner};
 use crate::settings::remove_secrets;
@@ -16,6 +16,8 @@ use crate::settings::remove_secrets;
 pub enum DatabaseError {
     /// It did not answer in time; the address, the seconds and what was heard last.
     Unreachable(String, u32, String),
+    /// It cannot be connected to, and waiting is of no help; the address and what was heard.
+    Refused(String, String),
     /// psql or another program failed.
     Program(ProgramError),
     /// What it answered cannot be understood.
@@ -28,6 +30,7 @@ impl fmt::Display for DatabaseError {
             Self::Unreachable(address, seconds, heard) => {
                 write!(f, "the server {address} did not accept connections within {seconds} s: {heard}")
             }
+            Self::Refused(address, heard) => write!(f, "cannot connect to the server {address}: {heard}"),
             Self::Program(error) => error.fmt(f),
             Self::Answer(what) => write!(f, "cannot understand what the server answered: {what}"),
         }
@@ -49,7 +52,8 @@ impl From<Interrupted> for DatabaseError {
 }
 
 /// Whatever is the default of the role, the database or the server: orders change something, and take their time.
-pub(crate) const WRITES: &str = "-c default_transaction_read_only=off -c statement_timeout=0";
+pub(crate) const WRITES: [Setting; 2] =
+    [("default_transaction_read_only", "off"), ("statement_timeout", "0")];
 
 /// A version of PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,38 +176,6 @@ impl Client {
         }
     }
 
-    /// Waits until the server accepts connections, asking again after 0.1 s, then ever longer up to 2 s.
-    ///
-    /// # Errors
-    /// When it does not within the server's connect timeout, or a stop signal comes.
-    pub fn wait_until_ready(&self) -> Result<(), DatabaseError> {
-        let limit = self.server.connect_timeout;
-        let deadline = Instant::now() + Duration::from_secs(limit.into());
-        let mut pause = Duration::from_millis(100);
-        let mut told = false;
-        loop {
-            let error = match self.runner.run(self.command("pg_isready").arg("-t").arg("3"), b"") {
-                Ok(_) => return Ok(()),
-                Err(ProgramError::Failed(_, exit, said)) => match exit.code() {
-                    1 => "it is starting up or shutting down".to_owned(),
-                    2 if said.is_empty() => "no response".to_owned(),
-                    _ => said,
-                },
-                Err(error) => return Err(error.into()),
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(DatabaseError::Unreachable(self.server.address(), limit, error));
-            }
-            if !told {
-                log::info!("waiting up to {limit} s for the server {}: {error}", self.server.address());
-                told = true;
-            }
-            self.runner.sleep(pause.min(left))?;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
     /// The server's version.
     ///
     /// # Errors
@@ -250,7 +222,8 @@ impl Client {
         sql: impl AsRef<[u8]>,
         variables: &[(&str, &str)],
     ) -> Result<Output, DatabaseError> {
-        Ok(self.runner.run(&mut self.psql(variables), sql.as_ref())?)
+        let (mut psql, sql) = self.psql(variables, sql.as_ref());
+        Ok(self.runner.run(&mut psql, &sql)?)
     }
 
     /// Gives orders that must be carried out even after a stop signal, unless there is a deadline.
@@ -258,11 +231,11 @@ impl Client {
     /// # Errors
     /// When psql fails, or at the deadline.
     pub fn clean_up(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
-        let (mut psql, sql) = (self.psql(variables), sql.as_bytes());
-        let Some(deadline) = self.deadline else { return Ok(self.runner.run_regardless(&mut psql, sql)?) };
+        let (mut psql, sql) = self.psql(variables, sql.as_bytes());
+        let Some(deadline) = self.deadline else { return Ok(self.runner.run_regardless(&mut psql, &sql)?) };
         self.runner.check()?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let output = self.runner.run_briefly(&mut psql, sql, left, |_| true)?;
+        let output = self.runner.run_briefly(&mut psql, &sql, left, |_| true)?;
         match output.exit.success() {
             true => Ok(output),
             false => Err(self.runner.failure(psql.get_program(), output.exit, &output.stderr).into()),
@@ -288,15 +261,22 @@ impl Client {
         command
     }
 
-    fn psql(&self, variables: &[(&str, &str)]) -> Command {
-        let mut command = self.command("psql");
-        command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
-        command.args(["--set", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
-        command.env("PGOPTIONS", WRITES);
+    /// A psql for statements, and what it is fed.
+    fn psql(&self, variables: &[(&str, &str)], sql: &[u8]) -> (Command, Vec<u8>) {
+        let mut command = self.bare_psql();
+        let set_up = self.server.set_up(&mut command, &WRITES);
         for (name, value) in variables {
             command.arg("--set").arg(format!("{name}={value}"));
         }
         command.args(["--file", "-"]);
+        (command, [set_up.as_bytes(), sql].concat())
+    }
+
+    /// A psql that prints nothing but values, and stops at the first error.
+    pub(super) fn bare_psql(&self) -> Command {
+        let mut command = self.command("psql");
+        command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
+        command.args(["--set", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
         command
     }
 }

@@ -1,6 +1,7 @@
 //! The PostgreSQL server: how to reach it, what it says, and its programs.
 
 mod client;
+mod connect;
 mod properties;
 pub mod quote;
 mod server;
@@ -8,4 +9,4 @@ mod server;
 pub(crate) use client::WRITES;
 pub use client::{Client, DatabaseError, Version};
 pub use properties::setting_statements;
-pub use server::{Login, Server};
+pub use server::{Login, Server, Setting};

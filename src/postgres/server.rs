@@ -20,6 +20,24 @@ pub struct Server {
     pub login: Login,
     /// Seconds to wait for the server to answer.
     pub connect_timeout: u32,
+    /// Whether it takes options in the startup packet (`PGOPTIONS`), as PostgreSQL does and many poolers do not. Where it
+    /// does not, sessions are set up by SET.
+    pub takes_options: bool,
+    /// Whether it is a server of our own, for which libpq's variables in our environment are not meant.
+    pub is_private: bool,
+}
+
+/// A setting of a session: its name and value.
+pub type Setting = (&'static str, &'static str);
+
+/// Settings as a value of `PGOPTIONS`.
+fn as_options(settings: &[Setting]) -> String {
+    settings.iter().map(|(name, value)| format!("-c {name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Settings as SQL on one line, without an end of line: the numbers of the lines that follow stay right.
+fn as_sql(settings: &[Setting]) -> String {
+    settings.iter().map(|(name, value)| format!("SET {name} = {value}; ")).collect()
 }
 
 /// Where the password comes from.
@@ -57,6 +75,8 @@ impl Server {
             user: user?,
             login: password.or(file).unwrap_or(Login::None),
             connect_timeout: connect_timeout?,
+            takes_options: true,
+            is_private: false,
         })
     }
 
@@ -65,6 +85,12 @@ impl Server {
     /// connection string.
     pub fn command(&self, program: &str, database: &DatabaseName) -> Command {
         let mut command = Command::new(program);
+        if self.is_private {
+            let variables = env::vars_os().map(|(name, _)| name);
+            variables.filter(|name| name.as_encoded_bytes().starts_with(b"PG")).for_each(|name| {
+                command.env_remove(name);
+            });
+        }
         command
             .env("PGHOST", &self.host)
             .env("PGPORT", self.port.to_string())
@@ -81,13 +107,27 @@ impl Server {
             Login::PasswordFile(path) => command.env("PGPASSFILE", path),
             Login::None => &mut command,
         };
-        // pg_dump takes such a limit of the role or the database away, but not before its first statement.
-        if env::var_os("PGOPTIONS").is_none() {
-            command.env("PGOPTIONS", "-c statement_timeout=0");
+        if !self.takes_options {
+            command.env_remove("PGOPTIONS");
+        } else if self.is_private || env::var_os("PGOPTIONS").is_none() {
+            // pg_dump takes such a limit of the role or the database away, but not before its first statement.
+            command.env("PGOPTIONS", as_options(&[("statement_timeout", "0")]));
         }
         // Nor do PostgreSQL's programs see our other secrets.
         remove_secrets(&mut command);
         command
+    }
+
+    /// Has the sessions of a command begin with these settings. Answers the SQL that does it where the server takes no
+    /// options: it must be the first that the command is given.
+    pub fn set_up(&self, command: &mut Command, settings: &[Setting]) -> String {
+        match self.takes_options {
+            true => {
+                command.env("PGOPTIONS", as_options(settings));
+                String::new()
+            }
+            false => as_sql(settings),
+        }
     }
 
     /// Where the server is, for messages.
@@ -101,4 +141,39 @@ fn linked(reader: &mut Reader) -> (Option<String>, Option<u16>) {
     let host = reader.text("POSTGRES_PORT_5432_TCP_ADDR");
     let port = reader.server_port("POSTGRES_PORT_5432_TCP_PORT");
     (host, port.or_else(|| reader.server_port("POSTGRES_PORT")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_set_up_by_options_or_by_sql_on_one_line() {
+        let mut server = Server {
+            host: "h".into(),
+            port: 1,
+            user: "u".into(),
+            login: Login::None,
+            connect_timeout: 1,
+            takes_options: true,
+            is_private: false,
+        };
+        let settings = [("statement_timeout", "0"), ("synchronous_commit", "off")];
+        let option = |command: &Command| {
+            command
+                .get_envs()
+                .find(|(name, _)| *name == "PGOPTIONS")
+                .map(|(_, value)| value.map(ToOwned::to_owned))
+        };
+        let postgres = DatabaseName::maintenance();
+        let mut command = server.command("psql", &postgres);
+        assert_eq!(server.set_up(&mut command, &settings), "");
+        let expected = "-c statement_timeout=0 -c synchronous_commit=off";
+        assert_eq!(option(&command), Some(Some(expected.into())));
+        server.takes_options = false;
+        let mut command = server.command("psql", &postgres);
+        let sql = "SET statement_timeout = 0; SET synchronous_commit = off; ";
+        assert_eq!(server.set_up(&mut command, &settings), sql);
+        assert_eq!(option(&command), Some(None), "what the environment has is taken away");
+    }
 }

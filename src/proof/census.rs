@@ -24,6 +24,13 @@ struct Row {
 const OWN: &str = "relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
                                         'pg_toast'::regnamespace)";
 
+/// Has names come and go as the server has them. In a database in SQL_ASCII they need not be UTF-8, and in others not
+/// every one can be converted.
+const AS_THEY_ARE: &str = r"
+    SELECT pg_catalog.getdatabaseencoding() AS encoding \gset
+    SET client_encoding = :'encoding';
+";
+
 /// Counts what a database holds.
 ///
 /// # Errors
@@ -37,7 +44,7 @@ pub fn count(client: &Client) -> Result<Counts, DatabaseError> {
     );
     let Row { tables, indexes, large_objects } = client.ask(&objects, &[])?;
     let rows = format!(
-        "SELECT format('SELECT count(*) FROM ONLY %s', oid::regclass) FROM pg_class
+        "{AS_THEY_ARE} SELECT format('SELECT count(*) FROM ONLY %s', oid::regclass) FROM pg_class
          WHERE relkind = 'r' AND {OWN}\n\\gexec\n"
     );
     let counted = client.execute(rows, &[])?;
@@ -66,14 +73,15 @@ pub fn check_files(
     for database in databases {
         let client = server.client(database);
         // One may forbid what makes the extension.
-        client.execute(SILENCE_TRIGGERS, &[])?;
+        client.execute(format!("{AS_THEY_ARE} {SILENCE_TRIGGERS}"), &[])?;
         let said = server.place().join(format!("amcheck.{database}"));
         let output = File::options().write(true).create_new(true).open(&said);
         let output = output.and_then(|file| Ok((file.try_clone()?, file)));
         let (output, errors) = output.map_err(ProofError::Report)?;
         let mut command = client.command("pg_amcheck");
         // The database by the environment, as a pattern would have to be escaped.
-        command.args(["--install-missing", "--no-password"]).env("PGOPTIONS", WRITES);
+        command.args(["--install-missing", "--no-password"]);
+        client.server().set_up(&mut command, &WRITES);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let exit = runner.spawn(&mut command).map_err(ProofError::from)?.wait();
         runner.check().map_err(ProgramError::Interrupted)?;

@@ -3,6 +3,7 @@
 mod census;
 mod ledger;
 mod server;
+mod statement_error;
 
 use std::fmt;
 use std::io;
@@ -15,6 +16,7 @@ use crate::process::{Interrupted, ProgramError};
 use crate::restore::{RestoreError, Source, Trial};
 use crate::units;
 use server::{PrivateServer, ServerError};
+use statement_error::StatementError;
 
 pub use ledger::{LastProof, Ledger, note, read};
 
@@ -23,8 +25,12 @@ pub use ledger::{LastProof, Ledger, note, read};
 pub enum ProofError {
     /// There is no server to restore it into.
     Server(ServerError),
-    /// It cannot be restored.
+    /// It cannot be restored here.
     Restore(RestoreError),
+    /// What is in it cannot be restored, here or elsewhere.
+    Broken(RestoreError),
+    /// It is of an older major version than the server, whose version comes first, and does not fit that.
+    OtherMajor(u32, RestoreError),
     /// The server ended while it was restored; what failed then.
     Lost(RestoreError),
     /// pg_amcheck has found something in the restored database.
@@ -41,7 +47,8 @@ impl fmt::Display for ProofError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(error) => error.fmt(f),
-            Self::Restore(error) if self.is_damage() => write!(f, "cannot be restored: {error}"),
+            Self::Broken(error) => write!(f, "cannot be restored: {error}"),
+            Self::OtherMajor(major, error) => write!(f, "cannot be proven by PostgreSQL {major}: {error}"),
             Self::Restore(error) => write!(f, "cannot be proven here: {error}"),
             Self::Lost(error) => write!(f, "cannot be proven, as the server for it has ended: {error}"),
             Self::Damaged(database, found) => {
@@ -77,18 +84,15 @@ impl From<ProgramError> for ProofError {
 impl ProofError {
     /// Whether the backup itself is at fault, and not what it was tried with.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged(..) => true,
-            Self::Restore(RestoreError::Content(_, error)) => error.is_damage(),
-            Self::Restore(RestoreError::Program(ProgramError::Failed(_, _, said))) => speaks_of_data(said),
-            _ => false,
-        }
+        matches!(self, Self::Damaged(..) | Self::Broken(_))
     }
 
     /// The stop signal behind the error, if that is what ended the proof.
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
-            Self::Restore(error) | Self::Lost(error) => error.interrupted(),
+            Self::Restore(error) | Self::Broken(error) | Self::OtherMajor(_, error) | Self::Lost(error) => {
+                error.interrupted()
+            }
             Self::Server(ServerError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Count(DatabaseError::Program(ProgramError::Interrupted(interrupted))) => {
                 Some(*interrupted)
@@ -98,19 +102,38 @@ impl ProofError {
     }
 }
 
-/// Whether psql's last error is one about what it was given, by its SQLSTATE: wrong data, a broken constraint, wrong
-/// syntax, or what the backup's own functions raise. Everything else, such as an extension, a library or a locale that is
-/// not here, or a server without memory, says nothing about the backup (PostgreSQL's documentation, appendix A).
-fn speaks_of_data(said: &str) -> bool {
-    let states = said.split("ERROR:").skip(1).filter_map(|rest| rest.trim_start().get(..5));
-    states.last().is_some_and(|state| match state {
-        // A parameter has a value that this server does not know.
-        "22023" => false,
-        state => matches!(state.get(..2), Some("22" | "23" | "P0")) || state == "42601",
-    })
+/// The programs that load.
+const LOADERS: [&str; 2] = ["psql", "pg_restore"];
+
+/// What says nothing about the restore, but perhaps about the backup's content.
+fn of_content(error: RestoreError) -> ProofError {
+    match &error {
+        RestoreError::Content(_, content) if content.is_damage() => ProofError::Broken(error),
+        _ => ProofError::Restore(error),
+    }
 }
 
-/// Restores a backup into a server of its own beneath `.partial`, looks at what came out, and does away with it. Only
+/// What a failed restore into a server of the major version `here` says about a backup of the version `of`: `refused` is
+/// the last error of a statement there. What psql and pg_restore say of it may be the end of its context only.
+fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: Option<u32>) -> ProofError {
+        RestoreError::Program(ProgramError::Failed(program, ..))
+        | RestoreError::Unresolved(ProgramError::Failed(program, ..)) => {
+            LOADERS.iter().any(|name| program == name)
+        }
+        _ => false,
+    };
+    let Some(refused) = refused.filter(|_| is_of_load) else { return of_content(error) };
+    match of {
+        _ if refused.is_of_data() => ProofError::Broken(error),
+        Some(of) if refused.is_of_statement() && of == here => ProofError::Broken(error),
+        Some(_) if refused.is_of_statement() => ProofError::OtherMajor(here, error),
+        // Nobody knows what it is of. The grammar is the same in every version for the most part.
+        None if refused.is_of_grammar() => ProofError::Broken(error),
+        _ => ProofError::Restore(error),
+    }
+}
+
+/// Restores a backup with so many jobs into a server of its own beneath `.partial`, looks at what came out, and does away with it. Only
 /// the holder of the directory's lock may call this.
 ///
 /// # Errors
@@ -120,15 +143,21 @@ pub fn prove(
     slot: Slot,
     name: &BackupName,
     keys: &Keys,
+    jobs: usize,
 ) -> Result<Proof, ProofError> {
     let begun = Instant::now();
-    let source = Source::open_published(directory, slot, name).map_err(ProofError::Restore)?;
-    let backup = source.check(keys).map_err(ProofError::Restore)?;
+    let source = Source::open_published(directory, slot, name).map_err(of_content)?;
+    let backup = source.check(keys).map_err(of_content)?;
     let server = PrivateServer::start(&directory.partial(), &keys.runner)?;
     let client = server.client(&DatabaseName::maintenance());
-    let trial = Trial { backup: &backup, client: &client, keys, workplace: directory.partial() };
+    let restart = |settings: &[String]| {
+        server.restart(settings).map_err(|error| RestoreError::Missing(error.to_string()))
+    };
+    let workplace = directory.partial();
+    let trial = Trial { backup: &backup, client: &client, keys, workplace, jobs, restart: &restart };
+    let here = client.server_version()?.major;
     let databases = trial.restore().map_err(|error| match server.is_running() {
-        true => ProofError::Restore(error),
+        true => judge(error, server.last_error().as_ref(), here, backup.server_major()),
         false => ProofError::Lost(error),
     })?;
     let mut counts = Counts::default();
@@ -151,26 +180,48 @@ pub fn prove(
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
+    use crate::process::Exit;
+
+    fn judged(state: &str, message: &str, of: Option<u32>) -> &'static str {
+        let said = format!("psql:<stdin>:5: ERROR:  {message}");
+        let error = RestoreError::Program(ProgramError::Failed(OsString::from("psql"), Exit::Code(3), said));
+        let refused = StatementError { state: state.into(), message: message.into() };
+        match judge(error, Some(&refused), 18, of) {
+            ProofError::Broken(_) => "broken",
+            ProofError::OtherMajor(18, _) => "other major",
+            ProofError::Restore(_) => "not here",
+            error => panic!("{error}"),
+        }
+    }
 
     #[test]
-    fn what_the_server_for_the_proof_lacks_is_told_from_what_is_wrong_with_the_backup() {
-        for wrong in [
-            "psql:<stdin>:5: ERROR:  23505: duplicate key value violates unique constraint | DETAIL:  Key (id)=(1)",
-            "psql:<stdin>:5: ERROR:  22P02: invalid input syntax for type integer: \"x\" | LOCATION:  pg_strtoint32",
-            "psql:<stdin>:5: ERROR:  42601: syntax error at or near \"x\"",
+    fn a_verdict_depends_on_the_error_and_on_the_major_version() {
+        for (state, message, same, older, unknown) in [
+            ("23505", "duplicate key", "broken", "broken", "broken"),
+            ("P0001", "no", "broken", "broken", "broken"),
+            ("42601", "syntax error at or near \"json\"", "broken", "other major", "broken"),
+            ("42P01", "relation \"x\" does not exist", "broken", "other major", "not here"),
+            ("42704", "role \"x\" does not exist", "not here", "not here", "not here"),
+            ("0A000", "extension \"x\" is not available", "not here", "not here", "not here"),
         ] {
-            assert!(speaks_of_data(wrong), "{wrong}");
+            for (of, expected) in [(Some(18), same), (Some(15), older), (None, unknown)] {
+                assert_eq!(judged(state, message, of), expected, "{state} of {of:?}");
+            }
         }
-        for lacking in [
-            "psql:<stdin>:5: ERROR:  0A000: extension \"postgis\" is not available | DETAIL:  Could not open",
-            "psql:<stdin>:5: ERROR:  53100: could not extend file: No space left on device",
-            "psql:<stdin>:5: ERROR:  22023: invalid value for parameter",
-            "psql:<stdin>:5: ERROR:  42704: role \"x\" does not exist",
-            "psql:<stdin>:5: ERROR:  é",
-            "",
-        ] {
-            assert!(!speaks_of_data(lacking), "{lacking}");
-        }
+    }
+
+    #[test]
+    fn what_the_server_has_logged_counts_only_for_programs_that_load() {
+        let failed = |program: &str| {
+            let context = "CONTEXT:  PL/pgSQL function public.f(integer) line 1 at RETURN".to_owned();
+            RestoreError::Program(ProgramError::Failed(program.into(), Exit::Code(1), context))
+        };
+        let refused = StatementError { state: "23505".into(), message: "duplicate key".into() };
+        let is_damage = |program, refused| judge(failed(program), refused, 18, Some(18)).is_damage();
+        assert!(is_damage("pg_restore", Some(&refused)) && is_damage("psql", Some(&refused)));
+        assert!(!is_damage("gpg", Some(&refused)) && !is_damage("psql", None));
     }
 }

@@ -1,5 +1,6 @@
 //! A PostgreSQL server of our own, for a while: nobody else reaches it, and it goes with everything that it holds.
 
+use std::cell::RefCell;
 use std::env;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Uid, User};
 use tempfile::TempDir;
 
+use super::statement_error::{LOG_LINE_PREFIX, StatementError};
 use crate::catalog::DatabaseName;
 use crate::postgres::{Client, Login, Server};
 use crate::process::{Child, Interrupted, ProgramError, Runner};
@@ -78,7 +80,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const LOG_LINES: usize = 5;
 
 /// Small, in nobody's way, and in no hurry to be safe: it is thrown away.
-const SETTINGS: [&str; 14] = [
+const SETTINGS: [&str; 16] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=off",
@@ -93,6 +95,9 @@ const SETTINGS: [&str; 14] = [
     "checkpoint_timeout=1h",
     "max_parallel_workers=0",
     "jit=off",
+    LOG_LINE_PREFIX,
+    // No data in its log.
+    "log_min_error_statement=panic",
 ];
 
 /// What the directories of our servers' sockets begin with, before the process id.
@@ -104,7 +109,7 @@ const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT 
 /// The server; dropped, it is stopped, and nothing of it is left.
 #[derive(Debug)]
 pub struct PrivateServer {
-    guard: Option<(Child, Option<ChildStdin>)>,
+    guard: RefCell<Option<(Child, Option<ChildStdin>)>>,
     place: PathBuf,
     socket: TempDir,
     runner: Runner,
@@ -133,10 +138,10 @@ impl PrivateServer {
         let socket = socket.tempdir().map_err(|error| ServerError::Place(env::temp_dir(), error))?;
         // Ours: what a dump has the server do must not be able to put anything there.
         DirBuilder::new().mode(0o711).create(&place).map_err(failed)?;
-        let mut server = Self { guard: None, place, socket, runner: runner.clone(), owner };
+        let server = Self { guard: RefCell::new(None), place, socket, runner: runner.clone(), owner };
         server.give_away()?;
         server.init()?;
-        server.run()?;
+        server.run(&[])?;
         Ok(server)
     }
 
@@ -148,6 +153,8 @@ impl PrivateServer {
             user: SUPERUSER.into(),
             login: Login::None,
             connect_timeout: 30,
+            takes_options: true,
+            is_private: true,
         };
         Client::new(server, database.clone(), self.runner.clone())
     }
@@ -159,7 +166,15 @@ impl PrivateServer {
 
     /// Whether it still runs. One that does not explains much.
     pub fn is_running(&self) -> bool {
-        self.guard.as_ref().is_some_and(|(guard, _)| guard.signaller().is_running())
+        self.guard.borrow().as_ref().is_some_and(|(guard, _)| guard.signaller().is_running())
+    }
+
+    /// The last error that a statement has ended with there, if there was one.
+    pub fn last_error(&self) -> Option<StatementError> {
+        StatementError::last_in(&self.log()).unwrap_or_else(|error| {
+            log::debug!("cannot read {}: {error}", self.log().display());
+            None
+        })
     }
 
     /// The bytes that it takes on the disk.
@@ -198,6 +213,10 @@ impl PrivateServer {
         }
     }
 
+    fn log(&self) -> PathBuf {
+        self.place.join("log")
+    }
+
     fn data(&self) -> PathBuf {
         self.place.join("data")
     }
@@ -221,8 +240,24 @@ impl PrivateServer {
         Ok(())
     }
 
-    fn run(&mut self) -> Result<(), ServerError> {
-        let log_path = self.place.join("log");
+    /// Starts it anew, with further settings, each `name=value`.
+    ///
+    /// # Errors
+    /// When it does not come up, or a stop signal comes.
+    pub fn restart(&self, settings: &[String]) -> Result<(), ServerError> {
+        self.stop();
+        self.run(settings)
+    }
+
+    fn stop(&self) {
+        if let Some((guard, stdin)) = self.guard.take() {
+            drop(stdin);
+            guard.wait();
+        }
+    }
+
+    fn run(&self, settings: &[String]) -> Result<(), ServerError> {
+        let log_path = self.log();
         let log = File::create(&log_path).map_err(|error| ServerError::Place(log_path.clone(), error))?;
         let errors = log.try_clone().map_err(|error| ServerError::Place(log_path.clone(), error))?;
         let mut command = self.command("sh");
@@ -232,10 +267,11 @@ impl PrivateServer {
             .arg("-k")
             .arg(self.socket.path());
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        command.args(settings.iter().flat_map(|setting| ["-c", setting]));
         command.stdin(Stdio::piped()).stdout(log).stderr(errors);
         let mut guard = self.runner.spawn(&mut command)?;
         let stdin = guard.stdin.take();
-        self.guard = Some((guard, stdin));
+        self.guard.replace(Some((guard, stdin)));
         let client = self.client(&DatabaseName::maintenance());
         let begun = Instant::now();
         while !client.is_ready()? {
@@ -250,10 +286,7 @@ impl PrivateServer {
 
 impl Drop for PrivateServer {
     fn drop(&mut self) {
-        if let Some((guard, stdin)) = self.guard.take() {
-            drop(stdin);
-            guard.wait();
-        }
+        self.stop();
         if let Err(error) = durable::remove_all_if_there(&self.place) {
             log::warn!("{} stays until the next run: {error}", self.place.display());
         }

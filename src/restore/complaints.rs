@@ -57,6 +57,9 @@ const REST: [&str; 8] = [
     "LINE ", "LOCATION:", "SCHEMA NAME:", "TABLE NAME:", "COLUMN NAME:", "DATATYPE NAME:", "CONSTRAINT NAME:", "QUERY:",
 ];
 
+/// The severities of what is no error.
+const NOTICES: [&str; 5] = ["WARNING", "NOTICE", "INFO", "LOG", "DEBUG"];
+
 /// Takes lines and makes complaints of them.
 struct Parser {
     places: Places,
@@ -144,8 +147,12 @@ impl Parser {
             Some((state, message)) => (Some(state.to_owned()), format!("{severity}: {message}")),
             None => (None, text.to_owned()),
         };
-        // Classes 00 and 01 are those of notices and warnings.
-        if state.as_ref().is_some_and(|state| state.starts_with("00") || state.starts_with("01")) {
+        // Classes 00 and 01 are those of notices and warnings, which may have others as well. Where the server speaks
+        // another language, they tell alone.
+        let is_notice = |state: &String| {
+            state.starts_with("00") || state.starts_with("01") || NOTICES.contains(&severity.trim_start())
+        };
+        if state.as_ref().is_some_and(is_notice) {
             log::info!("{error}");
             self.rest = Rest::Noise;
             return before;
@@ -341,6 +348,7 @@ mod tests {
     #[test]
     fn failures_of_psql_keep_their_line_detail_and_hint() {
         let text = "psql:<stdin>:3: NOTICE:  00000: it goes on\n\
+            psql:<stdin>:4: WARNING:  55000: wal_level is low\nHINT:  raise it\n\
             psql:<stdin>:12: ERROR:  42883: function f(integer) does not exist\n\
             LINE 1: SELECT f(1)\n               ^\n\
             HINT:  No function matches the given name.\n  You might need casts.\nLOCATION:  ParseFuncOrColumn, x.c:1\n\

@@ -73,6 +73,43 @@ impl Converter {
     }
 }
 
+/// What pg_restore reads an archive's definitions from.
+pub(super) enum Input<'a> {
+    /// Where it may go to and fro.
+    Archive(Archive<'a>),
+    /// From the beginning on.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// Hands the SQL of what an archive defines to `take`: everything but the rows of its tables. Of a stream no more is read
+/// than pg_restore wants, which is its table of contents.
+///
+/// # Errors
+/// When `take` fails, or pg_restore does.
+pub(super) fn hand_on_definitions(
+    input: Input,
+    runner: &Runner,
+    take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    let mut command = command();
+    command.args(["--create", "--section=pre-data", "--section=post-data"]);
+    let mut stream = match input {
+        Input::Archive(archive) => {
+            archive.add_to(&mut command);
+            return Converter::run(command, runner)?.hand_on(take);
+        }
+        Input::Stream(stream) => stream,
+    };
+    command.stdin(Stdio::piped());
+    let mut converter = Converter::run(command, runner)?;
+    let Some(mut input) = converter.child.stdin.take() else { return converter.hand_on(take) };
+    thread::scope(|scope| {
+        // However it ends, pg_restore says what came of it.
+        scope.spawn(move || feed_archive(&mut stream, &mut input));
+        converter.hand_on(take)
+    })
+}
+
 /// Hands the SQL of an archive that can only be read once, from its beginning to its end, to `take`.
 ///
 /// # Errors

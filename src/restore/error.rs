@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
+use super::complaints::{Complaint, Heard};
 use crate::catalog::{DatabaseName, DirectoryError, Scope};
 use crate::content::ContentError;
 use crate::lock::LockError;
@@ -37,6 +39,32 @@ pub enum RestoreError {
     Missing(String),
     /// The server lacks roles that it names.
     NoRoles(String, String),
+    /// The server lacks tablespaces that it names.
+    NoTablespaces(String, String),
+    /// The server lacks extensions that it makes.
+    NoExtensions(String, String),
+    /// The database cannot be made like the one that was backed up; why.
+    Unlike(DatabaseName, String),
+    /// The scratch database cannot be made.
+    Create(DatabaseError),
+    /// The settings in the manifest cannot be decrypted.
+    Sealed(String, io::Error),
+    /// The backup is in SQL_ASCII, and the target is not, but in this encoding.
+    Encoding(DatabaseName, String),
+    /// The server is a standby.
+    Standby(String),
+    /// The target has subscriptions or replication slots.
+    Replication(DatabaseName, String),
+    /// It was to keep going, and the target is there.
+    KeepsGoingOver(DatabaseName),
+    /// An option goes with one database only; its name.
+    OneDatabaseOnly(&'static str, Scope),
+    /// The user's SQL before or after the load failed.
+    Script(String, ProgramError),
+    /// It kept going, and so many statements have failed.
+    WithErrors(DatabaseName, u64),
+    /// The load failed at a name that is not found.
+    Unresolved(ProgramError),
     /// The target has prepared transactions, with which nobody can rename it.
     Prepared(DatabaseName, String),
     /// The target has sessions that the role may not end; its name comes first.
@@ -119,6 +147,55 @@ impl fmt::Display for RestoreError {
             Self::NoRoles(label, names) => {
                 write!(f, "{label} names roles that the server does not have: {names}; make them first")
             }
+            Self::NoTablespaces(label, names) => {
+                write!(f, "{label} names tablespaces that the server does not have: {names}; make them first")
+            }
+            Self::NoExtensions(label, names) => write!(
+                f,
+                "{label} needs extensions that the server does not have: {names}; install their packages there first"
+            ),
+            Self::Unlike(name, why) => write!(
+                f,
+                "database {name} cannot be made like the one that was backed up: {why}; --properties encoding makes \
+                 it like that in encoding and locale only, --properties none by the server's defaults"
+            ),
+            Self::Create(error) => write!(
+                f,
+                "cannot make the database: {error}; --properties encoding makes it like the one that was backed up in \
+                 encoding and locale only, --properties none by the server's defaults"
+            ),
+            Self::Sealed(label, error) => write!(
+                f,
+                "cannot decrypt the settings of {label}'s database: {error}; --properties encoding goes without them"
+            ),
+            Self::Encoding(name, encoding) => write!(
+                f,
+                "the backup is of a database in SQL_ASCII, whose bytes may be none of {encoding}, as {name} would have \
+                 it: restore into a name that is not there, with --properties encoding"
+            ),
+            Self::Standby(server) => {
+                write!(f, "the server {server} is a standby, into which nothing can be restored: name its primary")
+            }
+            Self::Replication(name, what) => write!(
+                f,
+                "database {name} has {what}, which would live on without it or go with it: --drop-replication drops \
+                 them"
+            ),
+            Self::KeepsGoingOver(name) => write!(
+                f,
+                "--keep-going loads only into a database that is not there, and {name} is: name another one"
+            ),
+            Self::OneDatabaseOnly(option, scope) => {
+                write!(f, "{option} goes with a backup of one database, and this is of {}", scope.described())
+            }
+            Self::Script(path, error) => write!(f, "the SQL of {path} failed: {error}"),
+            Self::WithErrors(name, 1) => write!(f, "restored into {name} with 1 error"),
+            Self::WithErrors(name, errors) => write!(f, "restored into {name} with {errors} errors"),
+            Self::Unresolved(error) => write!(
+                f,
+                "{error}; --search-path names schemas to be searched during the load, --keep-going loads all else into \
+                 a new database"
+            ),
             Self::Prepared(name, transactions) => write!(
                 f,
                 "database {name} cannot be replaced while it has prepared transactions: {transactions}"
@@ -190,6 +267,28 @@ impl From<ProgramError> for RestoreError {
 }
 
 impl RestoreError {
+    /// The failure of a program that loads, of which this was heard.
+    pub(super) fn of_load(error: ProgramError, heard: &Heard) -> Self {
+        let is_unresolved = heard.first.as_ref().is_some_and(Complaint::is_unresolved);
+        match error {
+            error @ ProgramError::Failed(..) if is_unresolved => Self::Unresolved(error),
+            error => Self::Program(error),
+        }
+    }
+
+    /// The failure of a program that runs the user's SQL.
+    pub(super) fn of_script(path: &Path, error: ProgramError) -> Self {
+        match error {
+            error @ ProgramError::Interrupted(_) => Self::Program(error),
+            error => Self::Script(path.display().to_string(), error),
+        }
+    }
+
+    /// Whether a program has failed at what it loaded.
+    pub(super) fn is_of_load(&self) -> bool {
+        matches!(self, Self::Unresolved(_) | Self::Program(ProgramError::Failed(..)))
+    }
+
     /// The same, with the name of the backup where it is the backup's fault.
     pub fn of_backup(self, label: &str) -> Self {
         match self {
@@ -207,6 +306,7 @@ impl RestoreError {
             Self::Content(_, error) => error.interrupted(),
             Self::Fetch(error) => error.interrupted(),
             Self::Program(ProgramError::Interrupted(interrupted))
+            | Self::Create(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
             _ => None,

@@ -355,6 +355,11 @@ pub fn is_anything_left(directory: &BackupDirectory) -> bool {
     !journals(directory).is_empty()
 }
 
+/// Whether a database, by its comment, is one that a restore has not completed.
+pub fn is_unfinished(comment: &str) -> bool {
+    comment.starts_with(MARK) && comment.contains("_backupgram_scratch_")
+}
+
 /// Drops what killed restores left on this server. Only the holder of the directory's lock may call this.
 /// What cannot be dropped is a warning, and is tried again next time.
 pub fn sweep(directory: &BackupDirectory, client: &Client) {

@@ -15,7 +15,7 @@ use super::complaints::{Entries, Heard, Listener, NamingEntries, OwnLines};
 use super::convert::{Converter, feed_archive, hand_on_streamed};
 use super::keep_going;
 use super::options::SearchPath;
-use super::psql::{Manner, Psql, session_options};
+use super::psql::{LOADS, Manner, Psql};
 use super::source::Checked;
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
@@ -74,7 +74,7 @@ impl Loading<'_> {
         self.keys.runner.check().map_err(ProgramError::Interrupted)?;
         let heard = loaded?;
         backup.check_unchanged()?;
-        Ok(heard.count)
+        Ok(if self.keep_going { heard.count } else { 0 })
     }
 
     /// Whether it loads a backup with several jobs.
@@ -90,7 +90,7 @@ impl Loading<'_> {
     /// Whether archives go by as SQL: it has something in it that must be changed on its way.
     fn is_converted(&self) -> bool {
         let is_too_new = self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout();
-        is_too_new || self.search_path.is_some()
+        is_too_new || self.search_path.is_some() || !self.into.server().takes_options
     }
 
     fn load_by_content(&self, backup: &Checked) -> Result<Heard, RestoreError> {
@@ -177,7 +177,8 @@ impl Loading<'_> {
     fn pg_restore(&self) -> Command {
         let mut command = self.into.command("pg_restore");
         command.args(["--no-password", "--dbname", self.into.database().as_str()]);
-        command.env("PGOPTIONS", session_options()).env("LC_ALL", "C");
+        self.into.server().set_up(&mut command, &LOADS);
+        command.env("LC_ALL", "C");
         if !self.keep_going {
             command.arg("--exit-on-error");
         }

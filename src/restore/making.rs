@@ -4,10 +4,12 @@
 use super::RestoreError;
 use super::options::PropertyChoice;
 use super::source::Checked;
-use crate::catalog::{Locale, Properties, Provider, SealedSettings, Settings};
+use crate::catalog::{DatabaseName, Locale, Properties, Provider, SealedSettings, Settings};
 use crate::content::Keys;
 use crate::gpg::Gpg;
 use crate::postgres::quote::identifier;
+use crate::postgres::{Client, DatabaseError};
+use crate::process::ProgramError;
 
 /// What a database is made like.
 #[derive(Debug, Clone)]
@@ -28,6 +30,10 @@ enum Basis {
     /// The server's defaults.
     Defaults,
 }
+
+/// The encoding of a database that is made by the server's defaults.
+const DEFAULT_ENCODING: &str =
+    "SELECT to_json(pg_encoding_to_char(encoding)) FROM pg_database WHERE datname = 'template0';";
 
 /// What nobody has written down about a backup that has only the encoding of its database.
 const UNKNOWN: &str = "its owner, locale provider, tablespace, connection limit, grants, settings, comment and labels";
@@ -104,6 +110,44 @@ impl Making {
             Basis::Target(properties) | Basis::Backup(properties) | Basis::Encoding(properties) => Some(properties),
             Basis::Defaults => None,
         }
+    }
+
+    /// Sees that a backup in SQL_ASCII, which may hold any bytes, does not become text of another encoding. Any other
+    /// pair is the server's conversion to judge.
+    ///
+    /// # Errors
+    /// When it would.
+    pub fn check_encoding(
+        &self,
+        backup: &Checked,
+        target: &DatabaseName,
+        client: &Client,
+    ) -> Result<(), RestoreError> {
+        let encoding = match backup.encoding() {
+            Some("SQL_ASCII") => match self.encoding() {
+                Some(properties) => properties.encoding.clone(),
+                None => client.ask(DEFAULT_ENCODING, &[])?,
+            },
+            _ => return Ok(()),
+        };
+        match encoding.as_str() {
+            "SQL_ASCII" => Ok(()),
+            _ => Err(RestoreError::Encoding(target.clone(), encoding)),
+        }
+    }
+
+    /// Gives an empty database what it is to be like after the load, and takes it back: what cannot be given fails
+    /// before the load.
+    ///
+    /// # Errors
+    /// When it cannot be given.
+    pub fn rehearse(&self, client: &Client, database: &DatabaseName) -> Result<(), RestoreError> {
+        let statements = self.statements(database.as_str());
+        let tried = client.execute(format!("BEGIN;\n{statements}\nROLLBACK;\n"), &[]);
+        tried.map(drop).map_err(|error| match error {
+            error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
+            error => RestoreError::Unlike(database.clone(), error.to_string()),
+        })
     }
 
     /// The rest of `CREATE DATABASE name TEMPLATE template0`.

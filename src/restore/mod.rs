@@ -2,44 +2,55 @@
 //! only when that is complete does the scratch database take the target's name.
 
 mod cluster;
+mod complaints;
 mod convert;
 mod error;
 mod journal;
+mod keep_going;
 mod load;
+mod making;
 mod named;
+mod needs;
+mod options;
+mod plan;
 mod preflight;
-mod properties;
-mod providing;
 mod psql;
 mod rename;
+mod replace;
+mod replication;
+mod requirements;
 mod scratch;
+mod script;
 mod source;
 mod swap;
+mod tied;
 mod trial;
 mod unpack;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use jiff::Zoned;
-
-use crate::catalog::{BackupDirectory, DatabaseName, Scope};
-use crate::content::{Content, Keys};
+use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::content::Keys;
 use crate::lock::Lock;
 use crate::postgres::{Client, Server, Version};
 use crate::process::{Interrupted, ProgramError, Runner};
 use crate::settings::Storage;
 use crate::telegram::{self, Chat, TelegramSettings};
 use crate::{durable, units};
-use cluster::{ClusterLoad, Made, OF_EVERY_SERVER};
+use cluster::{ClusterLoad, Made};
 use journal::Journal;
-use load::Loading;
+use making::Making;
 use preflight::Standing;
-use properties::Properties;
-use scratch::Scratch;
+use replace::{Replacement, usable};
+use replication::Replication;
+use requirements::Requirements;
+use tied::Tied;
 
 pub use error::RestoreError;
-pub use journal::{is_anything_left, sweep};
+pub use journal::{is_anything_left, is_unfinished, sweep};
+pub use options::{Options, PropertyChoice, SearchPath};
+pub use plan::{Goal, Plan};
 pub use source::{Checked, Source};
 pub use trial::Trial;
 
@@ -50,8 +61,8 @@ pub struct Request {
     pub backup: Place,
     /// The database to replace or make; without one, the database that the backup is of.
     pub target: Option<DatabaseName>,
-    /// Whether the replaced database stays under another name.
-    pub keep_previous: bool,
+    /// What else is asked for.
+    pub options: Options,
     /// Whether it is tried even where the server's disk seems too small.
     pub ignore_space: bool,
     /// Whether everything is checked and nothing done.
@@ -67,46 +78,12 @@ pub enum Place {
     Telegram(i64, Option<Chat>),
 }
 
-/// What is about to happen, for the question whether it may.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The backup.
-    pub file: String,
-    /// The server's address.
-    pub server: String,
-    /// What the backup goes into.
-    pub goal: Goal,
-    /// The size in bytes of the database that will be replaced, if there is one.
-    pub replaces: Option<u64>,
-}
-
-/// What a backup goes into.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Goal {
-    /// One database, which is replaced or made.
-    Database(DatabaseName),
-    /// The server as a whole, or its roles.
-    Server(Scope),
-}
-
-impl Goal {
-    /// What it is called.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Database(name) => name.as_str(),
-            Self::Server(scope) => scope.name(),
-        }
-    }
-}
-
 /// A restore with everything that it needs.
 pub struct Restore<'a> {
     /// Where the backups are.
     pub storage: &'a Storage,
     /// The server.
     pub server: &'a Server,
-    /// How many jobs pg_restore may do at once.
-    pub jobs: usize,
     /// Starts the programs.
     pub runner: &'a Runner,
     /// Where backups may be fetched from.
@@ -133,6 +110,9 @@ impl Restore<'_> {
         request: &Request,
         confirm: impl FnOnce(&Plan) -> Result<bool, Interrupted>,
     ) -> Result<(), RestoreError> {
+        for file in [&request.options.before, &request.options.after] {
+            script::check(file.as_deref())?;
+        }
         let directory = BackupDirectory::new(&self.storage.directory);
         directory.prepare()?;
         let (source, held) = match &request.backup {
@@ -146,12 +126,17 @@ impl Restore<'_> {
             }
         };
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
-        let goal = goal(&source, &keys, request.target.as_ref())?;
-        let client = Client::new(self.server.clone(), DatabaseName::maintenance(), self.runner.clone());
-        let run = Run { directory, client, keys, goal, request, jobs: self.jobs };
+        let goal = Goal::of(&source, &keys, request.target.as_ref())?;
+        // Nobody renames the database that he is in.
+        let mut places = DatabaseName::of_every_server().to_vec();
+        places.retain(|place| !matches!(&goal, Goal::Database(target) if target == place));
+        let client = Client::connect(self.server, &places, self.runner)?;
+        // A pooler may give each job another session, and each order.
+        let jobs = if client.server().takes_options { self.storage.restore_jobs } else { 1 };
+        let run = Run { directory, client, keys, goal, request, jobs };
         let plan = run.plan(&source)?;
         if request.dry_run {
-            return run.rehearse(source, &plan);
+            return run.rehearse(source, plan);
         }
         // Before the lock: somebody who went away from the question must not hold up every backup.
         if !confirm(&plan).map_err(ProgramError::Interrupted)? {
@@ -166,7 +151,7 @@ impl Restore<'_> {
             Goal::Database(target) => run.replace(&backup, target)?,
             Goal::Server(_) => run.load_server(&backup)?,
         }
-        log::info!("restore succeeded: {}, {:.1} s", described(&run.goal), begun.elapsed().as_secs_f64());
+        log::info!("restore succeeded: {}, {:.1} s", run.goal, begun.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -194,47 +179,30 @@ impl Drop for Fetched {
     }
 }
 
-/// What a backup goes into: told by its content, and for one database by its target.
-fn goal(source: &Source, keys: &Keys, target: Option<&DatabaseName>) -> Result<Goal, RestoreError> {
-    if source.peek(keys)? == Some(Content::Cluster) {
-        let scope = source.scope();
-        return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
-            true => Ok(Goal::Server(scope)),
-            false => Err(RestoreError::NotOneDatabase(source.label.clone(), scope)),
-        };
-    }
-    let target = target.cloned().or_else(|| source.database());
-    let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
-    match OF_EVERY_SERVER.contains(&target.as_str()) {
-        true => Err(RestoreError::Protected(target)),
-        false => Ok(Goal::Database(target)),
-    }
-}
-
-fn described(goal: &Goal) -> String {
-    match goal {
-        Goal::Database(name) => format!("database {name}"),
-        Goal::Server(scope) => scope.described().to_owned(),
-    }
-}
-
 impl Run<'_> {
     /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
     fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
-        self.client.wait_until_ready()?;
         let target = match &self.goal {
             Goal::Database(target) => target.clone(),
-            Goal::Server(scope) => DatabaseName::of_scope(*scope),
+            Goal::Server(scope) => {
+                self.request.options.check_server(*scope)?;
+                DatabaseName::of_scope(*scope)
+            }
         };
         let standing = Standing::of(&self.client, &target)?;
+        standing.check_primary(self.client.server().address())?;
         let mut replaces = None;
         match &self.goal {
             // The rest depends on what the dump makes.
             Goal::Server(_) => standing.check_database(&target)?,
             Goal::Database(target) => {
                 let existing = usable(&self.client, target)?;
+                if self.request.options.keep_going && existing.is_some() {
+                    return Err(RestoreError::KeepsGoingOver(target.clone()));
+                }
                 standing.check_database(target)?;
                 standing.check_prepared(target)?;
+                Replication::of(&self.client, target)?.check(self.request.options.drop_replication)?;
                 match standing.check_sessions(target) {
                     Err(error) if self.request.dry_run => return Err(error),
                     // Until all is loaded they may have gone.
@@ -244,69 +212,60 @@ impl Run<'_> {
                 if let (Some(needed), false) = (source.size_on_server(), self.request.ignore_space) {
                     standing.check_space(needed, existing.as_ref())?;
                 }
-                replaces = existing.map(|properties| properties.size);
+                replaces = existing.map(|properties| properties.size.unwrap_or(0));
             }
         }
         let server = self.client.server().address();
-        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces })
+        let tied_by = match &self.goal {
+            Goal::Database(_) => source.tied_by(&self.keys)?,
+            Goal::Server(_) => None,
+        };
+        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by })
     }
 
     /// Checks the backup, and says what a restore would do.
-    fn rehearse(&self, source: Source, plan: &Plan) -> Result<(), RestoreError> {
-        let said = plan.to_string();
+    fn rehearse(&self, source: Source, mut plan: Plan) -> Result<(), RestoreError> {
         let backup = source.check(&self.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
-        match self.goal {
+        match &self.goal {
             Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
-            Goal::Database(_) => named::check_roles(&backup, &self.keys, &self.client)?,
+            Goal::Database(target) => {
+                self.check_requirements(&backup, target)?;
+                plan.tied_by = Tied::of(backup.needs()).map(|tied| tied.extension);
+            }
         }
-        log::info!("dry run, nothing was changed: {said}");
+        log::info!("dry run, nothing was changed: {plan}");
         Ok(())
     }
 
     fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
-        let client = &self.client;
-        let (version, tool) = (client.server_version()?, client.program_version("pg_restore")?);
-        let existing = usable(client, target)?;
-        let scratch = Scratch::create(&self.directory, client, target, existing.as_ref())?;
-        log::info!("loading into scratch database {}", scratch.name());
-        let loading = Loading {
-            into: scratch.inside(),
-            server: &version,
-            tool: &tool,
-            jobs: self.jobs,
-            keys: &self.keys,
-            workplace: self.directory.partial(),
-            is_trial: false,
-        };
-        loading.load(backup)?;
-        // Asked again: loading may take hours, in which somebody may have changed a setting.
-        let existing = usable(client, target)?;
-        if let Some(properties) = &existing {
-            scratch.client().execute(properties.orders(scratch.name().as_str()), &[])?;
-        }
-        let keep_previous = self.request.keep_previous;
-        let kept_as = if keep_previous { previous_name(target) } else { scratch.journal().replaced() };
-        swap::swap(&scratch, target, existing.as_ref(), &kept_as)?;
-        match (existing, keep_previous) {
-            (None, _) => log::info!("database {target} is new"),
-            (Some(_), true) => {
-                log::info!("database {target} is restored; the previous one is kept as {kept_as}")
-            }
-            (Some(_), false) => log::info!("database {target} is restored; the previous one will be dropped"),
-        }
-        Ok(())
+        self.check_requirements(backup, target)?;
+        let (server, tool) = (self.client.server_version()?, self.client.program_version("pg_restore")?);
+        Replacement { run: self, backup, target, server, tool }.restore()
+    }
+
+    /// Sees that the server has what the backup needs, and lets the role make it.
+    fn check_requirements(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
+        let existing = usable(&self.client, target)?;
+        let (choice, major) = (self.request.options.properties, self.client.server_version()?.major);
+        let making = Making::choose(existing.as_ref(), backup, choice, &self.keys, major)?;
+        making.check_encoding(backup, target, &self.client)?;
+        let is_superuser = Standing::of(&self.client, target)?.is_superuser();
+        Requirements { backup, making: &making, target, client: &self.client, is_superuser }.check()
     }
 
     /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.
     fn load_server(&self, backup: &Checked) -> Result<(), RestoreError> {
         let version = self.client.server_version()?;
-        let journal = Journal::begin(&self.directory, self.client.server().address())?;
+        let survey = self.cluster_load(&version, None)?.survey(backup)?;
+        let tied = survey.tied().map(|(database, _)| database).filter(|name| survey.databases.contains(name));
+        let address = self.client.server().address();
+        let journal = Journal::begin(&self.directory, address, tied.as_ref())?;
         let mut made = Made::default();
         let signed = self.client.signed(journal.scratch().as_str());
         let mut load = self.cluster_load(&version, Some(&journal))?;
         load.client = &signed;
-        let loaded = load.load(backup, &mut made);
+        let loaded = load.load(backup, survey, &mut made);
         // Databases first: a role that owns one cannot be dropped.
         if let Err(error) = journal.end(&self.directory, &self.client) {
             log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
@@ -328,40 +287,4 @@ impl Run<'_> {
         let is_superuser = Standing::of(&self.client, &DatabaseName::maintenance())?.is_superuser();
         Ok(ClusterLoad { client: &self.client, server, keys: &self.keys, journal, is_superuser })
     }
-}
-
-impl std::fmt::Display for Plan {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { file, server, goal, replaces } = self;
-        match (goal, replaces) {
-            (Goal::Database(name), Some(size)) => {
-                write!(f, "database {name} on {server} ({}) will be replaced by {file}", units::bytes(*size))
-            }
-            (Goal::Database(name), None) => write!(f, "database {name} on {server} will be made from {file}"),
-            (Goal::Server(scope), _) => write!(
-                f,
-                "what {file} holds, which is {}, will be made on {server}; what is there stays as it is",
-                scope.described()
-            ),
-        }
-    }
-}
-
-/// The properties of the target, if there is one; it must be one that can be replaced.
-fn usable(client: &Client, target: &DatabaseName) -> Result<Option<Properties>, RestoreError> {
-    match Properties::of(client, target)? {
-        Some(properties) if properties.is_template() => Err(RestoreError::Template(target.clone())),
-        Some(properties) if properties.is_invalid() => Err(RestoreError::Invalid(target.clone())),
-        properties => Ok(properties),
-    }
-}
-
-/// `TARGET_before_YYYYMMDDHHMMSS`, the target cut where a database's name would be too long.
-fn previous_name(target: &DatabaseName) -> DatabaseName {
-    let stamp = Zoned::now().strftime("_before_%Y%m%d%H%M%S").to_string();
-    let mut end = target.as_str().len().min(63 - stamp.len());
-    while !target.as_str().is_char_boundary(end) {
-        end -= 1;
-    }
-    DatabaseName::parse(&format!("{}{stamp}", &target.as_str()[..end])).unwrap_or_else(|_| target.clone())
 }

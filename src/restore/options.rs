@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::RestoreError;
+use crate::catalog::Scope;
+
 /// Options of a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
@@ -80,6 +83,25 @@ impl fmt::Display for SearchPath {
 }
 
 impl Options {
+    /// Sees that nothing is asked for that a dump of a whole server, or of its roles, does not go with.
+    ///
+    /// # Errors
+    /// When there is; the error names it.
+    pub(super) fn check_server(&self, scope: Scope) -> Result<(), RestoreError> {
+        let asked = [
+            (self.keep_going, "--keep-going"),
+            (self.properties != PropertyChoice::All, "--properties"),
+            (self.search_path.is_some(), "--search-path"),
+            (self.before.is_some(), "--before"),
+            (self.after.is_some(), "--after"),
+            (self.drop_replication, "--drop-replication"),
+        ];
+        match asked.into_iter().find(|(is_asked, _)| *is_asked) {
+            Some((_, option)) => Err(RestoreError::OneDatabaseOnly(option, scope)),
+            None => Ok(()),
+        }
+    }
+
     /// The flags of `backupgram restore` that say the same.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Vec::new();

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::RestoreError;
-use super::cluster::OF_EVERY_SERVER;
 use super::source::Source;
 use crate::catalog::{DatabaseName, Scope};
 use crate::content::{Content, Keys};
@@ -33,6 +32,9 @@ pub enum Goal {
     Server(Scope),
 }
 
+/// What databases are made from.
+const TEMPLATES: [&str; 2] = ["template0", "template1"];
+
 impl Goal {
     /// What a backup goes into: told by its content, and for one database by its target.
     ///
@@ -48,7 +50,7 @@ impl Goal {
         }
         let target = target.cloned().or_else(|| source.database());
         let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
-        match OF_EVERY_SERVER.contains(&target.as_str()) {
+        match TEMPLATES.contains(&target.as_str()) {
             true => Err(RestoreError::Protected(target)),
             false => Ok(Self::Database(target)),
         }

@@ -9,9 +9,8 @@ use nix::sys::statvfs::statvfs;
 use serde::Deserialize;
 
 use super::RestoreError;
-use super::properties::Properties;
 use super::rename::MAY_END;
-use crate::catalog::DatabaseName;
+use crate::catalog::{DatabaseName, Properties};
 use crate::postgres::{Client, DatabaseError};
 use crate::units;
 
@@ -21,6 +20,8 @@ pub struct Standing {
     role: String,
     is_superuser: bool,
     makes_databases: bool,
+    /// Whether the server is a standby.
+    is_standby: bool,
     /// Of the target, if there is one.
     owner: Option<Owner>,
     /// The prepared transactions in the target.
@@ -46,6 +47,7 @@ fn query() -> String {
     format!(
         "SELECT json_build_object(
             'role', me.rolname, 'is_superuser', me.rolsuper, 'makes_databases', me.rolcreatedb,
+            'is_standby', pg_is_in_recovery(),
             'owner', (SELECT json_build_object(
                     'name', pg_get_userbyid(datdba), 'is_had', pg_has_role(datdba, 'USAGE'),
                     'may_be_given', CASE WHEN current_setting('server_version_num')::int < 160000
@@ -71,6 +73,17 @@ impl Standing {
     /// When it cannot be asked.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
         client.ask(&query(), &[("database", target.as_str())])
+    }
+
+    /// Sees that the server takes changes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_primary(&self, server: String) -> Result<(), RestoreError> {
+        match self.is_standby {
+            true => Err(RestoreError::Standby(server)),
+            false => Ok(()),
+        }
     }
 
     /// Sees that the role may make a database and put it in the target's place.

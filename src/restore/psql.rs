@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::RestoreError;
 use super::complaints::{Entries, Heard, Listener, OwnLines};
 use crate::backup::hexadecimal;
-use crate::postgres::{Client, Version, WRITES};
+use crate::postgres::{Client, Setting, Version, WRITES};
 use crate::process::{Child, Interrupted, ProgramError, Runner, for_each_line};
 
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
@@ -20,12 +20,10 @@ const PREAMBLE: usize = 8 * 1024;
 const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;\n";
 /// What else than [`WRITES`] holds for a session that loads. The renames at the end are flushed, and with them all that
 /// was written before.
-const IN_NO_HURRY: &str = "-c synchronous_commit=off";
+const IN_NO_HURRY: Setting = ("synchronous_commit", "off");
 
-/// The options of a session that loads.
-pub(super) fn session_options() -> String {
-    format!("{WRITES} {IN_NO_HURRY}")
-}
+/// The settings of a session that loads.
+pub(super) const LOADS: [Setting; 3] = [WRITES[0], WRITES[1], IN_NO_HURRY];
 
 /// What a dump of a recent pg_dump begins with.
 const RESTRICT: &[u8] = b"\\restrict ";
@@ -39,6 +37,8 @@ pub struct Psql {
     runner: Runner,
     /// By what it can be told to obey commands of its own again; none where it cannot be kept from it.
     key: Option<String>,
+    /// What comes before the first that it is fed.
+    set_up: String,
     answers: Option<Answers>,
     own_lines: OwnLines,
     outlasts_signals: bool,
@@ -96,7 +96,8 @@ impl Psql {
         if !manner.goes_on {
             command.args(["--set", "ON_ERROR_STOP=1"]);
         }
-        command.env("PGOPTIONS", session_options()).env("LC_ALL", "C");
+        let set_up = client.server().set_up(&mut command, &LOADS);
+        command.env("LC_ALL", "C");
         let stdout = if manner.answers { Stdio::piped() } else { Stdio::null() };
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
         let mut child = runner.spawn(&mut command)?;
@@ -104,7 +105,7 @@ impl Psql {
         let own_lines = OwnLines::default();
         let said = Listener::start(errors, own_lines.places(manner.entries), manner.goes_on);
         let answers = child.stdout.take().map(Answers::listen).transpose()?;
-        Ok(Self { child, stdin, said, runner: runner.clone(), key, answers, own_lines, outlasts_signals: false })
+        Ok(Self { child, stdin, said, runner: runner.clone(), key, set_up, answers, own_lines, outlasts_signals: false })
     }
 
     /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
@@ -162,7 +163,10 @@ impl Psql {
     /// # Errors
     /// When psql stops reading.
     pub fn order(&mut self, sql: impl AsRef<[u8]>) -> Result<(), RestoreError> {
-        self.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(sql.as_ref())).map_err(RestoreError::Feed)
+        let set_up = std::mem::take(&mut self.set_up);
+        let Some(stdin) = &mut self.stdin else { return Ok(()) };
+        let written = stdin.write_all(set_up.as_bytes()).and_then(|()| stdin.write_all(sql.as_ref()));
+        written.map_err(RestoreError::Feed)
     }
 
     /// Feeds it SQL of which nothing need be changed for this server.

@@ -9,11 +9,10 @@ use super::scratch::Scratch;
 use super::script;
 use super::swap::Swap;
 use super::tied::Tied;
-use super::{RestoreError, Run};
 use super::source::Checked;
+use super::{RestoreError, Run};
 use crate::catalog::{DatabaseName, Properties};
 use crate::postgres::{Client, Version};
-use crate::process::ProgramError;
 
 /// A restore of one database.
 pub struct Replacement<'a> {
@@ -119,7 +118,7 @@ impl Replacement<'_> {
         let Run { request, keys, .. } = self.run;
         let making =
             Making::choose(existing, self.backup, request.options.properties, keys, self.server.major)?;
-        making.check_encoding(self.backup, self.target)?;
+        making.check_encoding(self.backup, self.target, &self.run.client)?;
         Ok(making)
     }
 
@@ -140,7 +139,7 @@ impl Replacement<'_> {
         };
         let is_parallel = loading.is_parallel(self.backup)?;
         let errors = loading.load(self.backup).map_err(|error| Failure {
-            is_of_jobs: is_parallel && error.is_of_statements(),
+            is_of_jobs: is_parallel && error.is_of_load(),
             error,
         })?;
         script::run(&into, options.after.as_deref(), &keys.runner)?;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use super::RestoreError;
 use super::complaints::{Listener, OwnLines};
-use super::psql::session_options;
+use super::psql::LOADS;
 use crate::postgres::Client;
 use crate::process::{Runner, for_each_line};
 
@@ -27,8 +27,12 @@ pub fn run(into: &Client, file: Option<&Path>, runner: &Runner) -> Result<(), Re
     log::info!("running {}", path.display());
     let mut command = into.command("psql");
     command.args(["--no-psqlrc", "--quiet", "--no-password", "--set", "VERBOSITY=verbose"]);
-    command.args(["--set", "ON_ERROR_STOP=1", "--file", "-"]);
-    command.env("PGOPTIONS", session_options()).env("LC_ALL", "C");
+    command.args(["--set", "ON_ERROR_STOP=1"]);
+    let set_up = into.server().set_up(&mut command, &LOADS);
+    if !set_up.is_empty() {
+        command.args(["--command", &set_up]);
+    }
+    command.args(["--file", "-"]).env("LC_ALL", "C");
     command.stdin(open(path)?).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = runner.spawn(&mut command)?;
     let said = Listener::start(child.stderr.take(), OwnLines::default().places(None), false);

@@ -6,12 +6,17 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::RestoreError;
+use super::tied::Tied;
+use super::needs::{self, Needs, NeedsReader};
 use crate::catalog::{
-    BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Origin, Scope, Slot,
+    BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Origin, Properties, Scope, Slot,
 };
-use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, bytes_to_examine, examine, peek};
+use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, bytes_to_examine, examine_watched, peek};
 use crate::process::ProgramError;
 use crate::progress::Progress;
+
+/// Bytes of a dump in which its extensions are made, as far as the question needs to know whether to go on.
+const BEGINNING: u64 = 256 * 1024;
 
 /// An opened backup.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub struct Checked {
     pub findings: Findings,
     /// What it looked like before it was read.
     unchanged: Snapshot,
+    needs: Needs,
 }
 
 impl Source {
@@ -130,6 +136,20 @@ impl Source {
         self.manifest.as_ref()?.origin.as_ref()?.size
     }
 
+    /// The extension of the dump that can be created only in a database of a certain name, as far as its beginning tells:
+    /// pg_dump makes extensions first.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a stop signal comes.
+    pub fn tied_by(&self, keys: &Keys) -> Result<Option<&'static str>, RestoreError> {
+        let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
+        let Ok((dump, None)) = Unpacked::open(file, keys) else { return Ok(None) };
+        let mut beginning = Vec::new();
+        let read = dump.take(BEGINNING).read_to_end(&mut beginning);
+        keys.runner.check().map_err(ProgramError::Interrupted)?;
+        Ok(read.ok().and_then(|_| Tied::named_in(&beginning)).map(|tied| tied.extension))
+    }
+
     /// Reads all of it: its checksum against the manifest's, what is wrapped around it, and the dump.
     ///
     /// # Errors
@@ -142,7 +162,8 @@ impl Source {
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let unchanged =
             Snapshot::of(&self.path).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
-        let examination = examine(file, &self.path, keys, &progress).map_err(content)?;
+        let mut reader = NeedsReader::new();
+        let examination = examine_watched(file, &self.path, keys, &progress, &mut reader).map_err(content)?;
         let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare);
         let findings = examination.judge(expected).map_err(content)?;
         if findings.makes_database {
@@ -151,7 +172,13 @@ impl Source {
         if findings.content == Content::Directory && expected.is_none() {
             log::warn!("{}: without a manifest, only pg_restore vouches for its files", self.label);
         }
-        Ok(Checked { source: self, sha256, is_bare, findings, unchanged })
+        let (needs, packed) = reader.finish();
+        let mut checked = Checked { source: self, sha256, is_bare, findings, unchanged, needs };
+        if !matches!(findings.content, Content::Database | Content::Cluster) {
+            let needs = needs::of_archive(&checked, packed, keys);
+            checked.needs = needs.map_err(ProgramError::Interrupted)?;
+        }
+        Ok(checked)
     }
 }
 
@@ -175,10 +202,38 @@ impl Checked {
         self.source.manifest.as_ref()?.origin.as_ref()
     }
 
+    /// What its database was like besides its contents, where its manifest says that.
+    pub fn properties(&self) -> Option<&Properties> {
+        self.source.manifest.as_ref()?.properties.as_ref().map(|recorded| &recorded.properties)
+    }
+
+    /// The encoding of the database that it is of, or else that of its text.
+    pub fn encoding(&self) -> Option<&str> {
+        let origin = self.origin().map(|origin| origin.encoding.as_str());
+        origin.or(self.needs.encoding.as_deref())
+    }
+
     /// The major version of the server that it is of, where its manifest says that.
     pub fn server_major(&self) -> Option<u32> {
         let version = &self.source.manifest.as_ref()?.server_version;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
+    /// What it asks of the server that it is loaded into. Nothing is known here of a dump of a whole server, of which
+    /// the restore makes a survey of its own.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    /// The dump from its beginning, with everything taken off that is wrapped around it.
+    ///
+    /// # Errors
+    /// When it cannot be opened once more.
+    pub fn unpacked(&self, keys: &Keys) -> Result<Unpacked, RestoreError> {
+        let failed = |error| RestoreError::Content(self.source.label.clone(), error);
+        let file = self.source.file.try_clone().map_err(|error| self.open_error(error))?;
+        let (dump, failure) = Unpacked::open(file, keys).map_err(failed)?;
+        failure.map_or(Ok(dump), |error| Err(failed(error)))
     }
 
     /// What it holds.
@@ -223,9 +278,7 @@ impl Checked {
         take: impl FnOnce(&mut dyn Read) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = |error| RestoreError::Content(self.source.label.clone(), error);
-        let file = self.source.file.try_clone().map_err(|error| self.open_error(error))?;
-        let (mut dump, failure) = Unpacked::open(file, keys).map_err(failed)?;
-        failure.map_or(Ok(()), |error| Err(failed(error)))?;
+        let mut dump = self.unpacked(keys)?;
         take(&mut dump)?;
         match dump.finish().map_err(failed)? == self.sha256 {
             true => Ok(()),

@@ -1,5 +1,7 @@
 //! Extensions that can be created only in a database of a certain name, so that a scratch database can never have them.
 
+use memchr::memmem;
+
 use super::RestoreError;
 use super::needs::Needs;
 use crate::catalog::DatabaseName;
@@ -13,15 +15,30 @@ pub struct Tied {
     pub extension: &'static str,
     /// The setting.
     pub setting: &'static str,
+    /// The setting, `name=value`, by which the extension does nothing by itself.
+    pub silence: Option<&'static str>,
 }
 
 /// All that are known. pg_cron's `_PG_init` and its SQL script see to it.
-pub const TIED: [Tied; 1] = [Tied { extension: "pg_cron", setting: "cron.database_name" }];
+pub const TIED: [Tied; 1] = [Tied { extension: "pg_cron", setting: "cron.database_name", silence: Some("cron.launch_active_jobs=off") }];
 
 impl Tied {
     /// The one that a dump makes, if it makes any.
     pub fn of(needs: &Needs) -> Option<Self> {
-        TIED.into_iter().find(|tied| needs.extensions.iter().any(|extension| extension.name == tied.extension))
+        needs.extensions.iter().find_map(|extension| Self::named(&extension.name))
+    }
+
+    /// The one of this name.
+    pub fn named(extension: &str) -> Option<Self> {
+        TIED.into_iter().find(|tied| tied.extension == extension)
+    }
+
+    /// The one that a dump seems to make that begins like this: SQL, or an archive's table of contents.
+    pub fn named_in(beginning: &[u8]) -> Option<Self> {
+        TIED.into_iter().find(|tied| {
+            let create = format!("CREATE EXTENSION IF NOT EXISTS {} ", tied.extension);
+            memmem::find(beginning, create.as_bytes()).is_some()
+        })
     }
 
     /// The name of the extension's database on a server; none where its library is not preloaded.
@@ -37,7 +54,7 @@ impl Tied {
     /// # Errors
     /// When it cannot, or the server cannot be asked.
     pub fn check(self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
-        let Self { extension, setting } = self;
+        let Self { extension, setting, .. } = self;
         let problem = match self.database(client)? {
             None => format!(
                 "extension {extension} is in the dump, and can be created only on a server that has it in \

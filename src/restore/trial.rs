@@ -1,13 +1,20 @@
-//! A restore into a server that has nothing else and will be thrown away.
+//! A restore into a server that has nothing else and will be thrown away. It loads by the same code in the same order as
+//! any other, so that the one ends as the other does.
+
+use std::path::PathBuf;
 
 use super::RestoreError;
-use super::cluster::{ClusterLoad, Made};
+use super::cluster::{ClusterLoad, Made, in_place_tablespace};
 use super::load::Loading;
+use super::making::Making;
+use super::options::PropertyChoice;
 use super::source::Checked;
-use crate::catalog::{DatabaseName, Origin};
+use super::tied::TIED;
+use crate::catalog::DatabaseName;
 use crate::content::{Content, Keys};
-use crate::postgres::quote::literal;
-use crate::postgres::{Client, Version};
+use crate::postgres::quote::{identifier, literal};
+use crate::postgres::{Client, DatabaseError, Version};
+use crate::process::ProgramError;
 
 /// A backup and the server that it is tried on.
 pub struct Trial<'a> {
@@ -18,7 +25,11 @@ pub struct Trial<'a> {
     /// What encrypted backups are opened with.
     pub keys: &'a Keys,
     /// Where a directory is unpacked to.
-    pub workplace: std::path::PathBuf,
+    pub workplace: PathBuf,
+    /// How many jobs pg_restore may do at once.
+    pub jobs: usize,
+    /// Starts the server anew with these settings, each `name=value`.
+    pub restart: &'a dyn Fn(&[String]) -> Result<(), RestoreError>,
 }
 
 /// Nobody logs in there but us.
@@ -27,6 +38,9 @@ const NOBODY_LOGS_IN: &str = "
     WHERE rolcanlogin AND rolname <> current_user
     \\gexec
 ";
+
+/// Extensions that can be created only when a library of theirs is preloaded, which has the same name.
+const PRELOADED: [&str; 7] = ["pg_cron", "timescaledb", "citus", "pgaudit", "pglogical", "set_user", "pg_squeeze"];
 
 impl Trial<'_> {
     /// Restores the backup, with the roles and tablespaces that it names, and answers its databases.
@@ -47,34 +61,110 @@ impl Trial<'_> {
     fn restore_server(&self, server: &Version) -> Result<Vec<DatabaseName>, RestoreError> {
         let load =
             ClusterLoad { client: self.client, server, keys: self.keys, journal: None, is_superuser: true };
-        let databases = load.load(self.backup, &mut Made::default())?;
+        let survey = load.survey(self.backup)?;
+        let place = survey.tied().and_then(|(database, _)| load.place_of(&survey, &database));
+        let extensions: Vec<String> = survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
+        self.preload(&extensions, &place.unwrap_or_else(DatabaseName::maintenance))?;
+        let databases = load.load(self.backup, survey, &mut Made::default())?;
         self.client.execute(NOBODY_LOGS_IN, &[])?;
         Ok(databases)
     }
 
-    fn restore_database(self, server: &Version) -> Result<DatabaseName, RestoreError> {
+    fn restore_database(&self, server: &Version) -> Result<DatabaseName, RestoreError> {
         let name = DatabaseName::ours("proof", "0");
-        let utf8 = Origin {
-            size: None,
-            encoding: "UTF8".into(),
-            collate: "C.UTF-8".into(),
-            ctype: "C.UTF-8".into(),
+        let needs = self.backup.needs();
+        let extensions: Vec<String> = needs.extensions.iter().map(|extension| extension.name.clone()).collect();
+        self.preload(&extensions, &name)?;
+        self.provide()?;
+        let tool = self.client.program_version("pg_restore")?;
+        let attempt = |jobs| -> Result<_, RestoreError> {
+            self.create(&name, server)?;
+            let loading = Loading {
+                into: self.client.of_database(&name),
+                server,
+                tool: &tool,
+                jobs,
+                keys: self.keys,
+                workplace: self.workplace.clone(),
+                search_path: None,
+                keep_going: false,
+            };
+            let is_parallel = loading.is_parallel(self.backup)?;
+            Ok((is_parallel, loading.load(self.backup)))
         };
-        let origin = self.backup.origin().unwrap_or(&utf8);
-        let create = |collate: &str, ctype: &str| {
-            let (encoding, collate, ctype) = (literal(&origin.encoding), literal(collate), literal(ctype));
-            let clauses = format!("ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}");
+        match attempt(self.jobs)? {
+            (true, Err(error)) if error.is_of_load() => {
+                log::info!("loading with {} jobs failed: {error}; once more, with one", self.jobs);
+                self.client.execute(format!("DROP DATABASE {name} WITH (FORCE);"), &[])?;
+                attempt(1)?.1?;
+            }
+            (_, loaded) => {
+                loaded?;
+            }
+        }
+        Ok(name)
+    }
+
+    /// Makes the roles and tablespaces that the dump names.
+    fn provide(&self) -> Result<(), RestoreError> {
+        let needs = self.backup.needs();
+        let mut sql = String::new();
+        // Every server has those that begin so, and nobody can make one.
+        for name in needs.roles.iter().filter(|name| !name.starts_with("pg_") && *name != self.client.user()) {
+            let superuser = if needs.superusers.contains(name) { " SUPERUSER" } else { "" };
+            sql += &format!("CREATE ROLE {} NOLOGIN{superuser};\n", identifier(name));
+        }
+        for name in needs.tablespaces.iter().filter(|name| *name != "pg_default") {
+            sql += &in_place_tablespace(name);
+        }
+        self.client.execute(sql, &[])?;
+        Ok(())
+    }
+
+    /// Makes the database like the one that was backed up in encoding and locale. Not every machine has every locale: in
+    /// C, text of any encoding is taken.
+    fn create(&self, name: &DatabaseName, server: &Version) -> Result<(), RestoreError> {
+        let making = Making::choose(None, self.backup, PropertyChoice::Encoding, self.keys, server.major)?;
+        let encoding = self.backup.encoding().unwrap_or("UTF8");
+        let anywhere = |locale: &str| {
+            let locale = literal(locale);
+            format!("ENCODING {} LC_COLLATE {locale} LC_CTYPE {locale}", literal(encoding))
+        };
+        let clauses = match making.encoding() {
+            Some(_) => making.clauses(),
+            None => anywhere(if encoding == "UTF8" { "C.UTF-8" } else { "C" }),
+        };
+        let create = |clauses: String| {
             self.client.execute(format!("CREATE DATABASE {name} TEMPLATE template0 {clauses};"), &[])
         };
-        // Not every machine has every locale. In C, text of any encoding is taken.
-        if let Err(error) = create(&origin.collate, &origin.ctype) {
-            log::info!("the proof takes the locale C: {error}");
-            create("C", "C")?;
+        match create(clauses) {
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
+                log::info!("the proof takes the locale C: {said}");
+                create(anywhere("C")).map(drop).map_err(RestoreError::from)
+            }
+            created => Ok(created.map(drop)?),
         }
-        let tool = self.client.program_version("pg_restore")?;
-        let (into, keys, workplace) = (self.client.of_database(&name), self.keys, self.workplace);
-        let loading = Loading { into, server, tool: &tool, jobs: 1, keys, workplace, is_trial: true };
-        loading.load(self.backup)?;
-        Ok(name)
+    }
+
+    /// Starts the server anew, if there are extensions among these that need that, and their libraries are here.
+    fn preload(&self, extensions: &[String], database: &DatabaseName) -> Result<(), RestoreError> {
+        let wanted: Vec<&String> = extensions.iter().filter(|name| PRELOADED.contains(&name.as_str())).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let available: Vec<String> =
+            self.client.ask("SELECT coalesce(json_agg(name), '[]') FROM pg_available_extensions", &[])?;
+        let wanted: Vec<&str> =
+            wanted.into_iter().filter(|name| available.contains(name)).map(String::as_str).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut settings = vec![format!("shared_preload_libraries={}", wanted.join(","))];
+        for tied in TIED.iter().filter(|tied| wanted.contains(&tied.extension)) {
+            settings.push(format!("{}={database}", tied.setting));
+            // Nothing in a backup is run but what its restore runs.
+            settings.extend(tied.silence.map(String::from));
+        }
+        (self.restart)(&settings)
     }
 }

@@ -47,6 +47,8 @@ pub struct Storage {
     pub passphrase: Option<Secret>,
     /// How many seconds after the last restore proof of a database its new backup is proven, if ever.
     pub proof_interval: Option<u64>,
+    /// How many jobs restore at once.
+    pub restore_jobs: usize,
 }
 
 /// What to dump, and how.
@@ -167,7 +169,7 @@ pub(crate) fn remove_secrets(command: &mut Command) {
 }
 
 /// How many jobs pg_restore may do at once: as many as there are processors, unless `RESTORE_JOBS` says.
-pub fn restore_jobs(reader: &mut Reader) -> Option<usize> {
+fn restore_jobs(reader: &mut Reader) -> Option<usize> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     match reader.whole("RESTORE_JOBS")? {
         0 => Some(processors()),
@@ -184,6 +186,7 @@ impl Storage {
         let policy = Policy::read(reader);
         let lock_wait = reader.whole("BACKUP_LOCK_WAIT");
         let passphrase = reader.secret("BACKUP_ENCRYPTION_KEY");
+        let restore_jobs = restore_jobs(reader);
         let (verify, interval) = (reader.word("BACKUP_VERIFY"), reader.span("BACKUP_VERIFY_EVERY"));
         Some(Self {
             directory: reader.text("BACKUP_DIR")?.into(),
@@ -194,6 +197,7 @@ impl Storage {
             lock_wait: lock_wait?,
             passphrase,
             proof_interval: interval.filter(|_| verify == Some("restore")),
+            restore_jobs: restore_jobs?,
         })
     }
 

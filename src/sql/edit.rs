@@ -119,7 +119,7 @@ impl<R: Read, E: Editor> Edited<R, E> {
         let mut chunk = std::mem::take(&mut self.chunk);
         let filled = match self.dump.read(&mut chunk) {
             Ok(0) => self.finish().map(|()| false),
-            Ok(length) => self.take(&chunk[..length]).map(|()| true),
+            Ok(length) => self.follow(&chunk[..length]).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
             Err(error) => Err(error),
         };
@@ -127,7 +127,7 @@ impl<R: Read, E: Editor> Edited<R, E> {
         filled
     }
 
-    fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    fn follow(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         loop {
             let (length, edge) = self.scanner.scan(bytes);
             let (part, rest) = bytes.split_at(length);
@@ -185,6 +185,30 @@ impl<R: Read, E: Editor> Edited<R, E> {
 
 fn strange() -> io::Error {
     io::Error::other(Refusal("is not SQL as pg_dump writes it".into()))
+}
+
+/// A dump that goes by an editor piece by piece. What the editor makes of it is left aside.
+pub struct Surveyed<E>(Edited<io::Empty, E>);
+
+impl<E: Editor> Surveyed<E> {
+    /// Before the first piece.
+    pub fn new(editor: E) -> Self {
+        Self(Edited::new(io::empty(), editor))
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// When it is no SQL as pg_dump writes it, or the editor refuses it.
+    pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.ready.clear();
+        self.0.follow(bytes)
+    }
+
+    /// The editor.
+    pub fn into_editor(self) -> E {
+        self.0.editor
+    }
 }
 
 impl<R: Read, E: Editor> Read for Edited<R, E> {

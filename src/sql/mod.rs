@@ -1,11 +1,16 @@
 //! The text of a dump: how it ends, whether it leads elsewhere, its statements, and other ones in their place.
 
+mod cursor;
 mod edit;
+mod mentions;
+mod removal;
 mod scanner;
 mod tokens;
 mod words;
 
-pub use edit::{Edit, Edited, Editor, HEAD, Refusal};
+pub use edit::{Edit, Edited, Editor, HEAD, Refusal, Surveyed};
+pub use mentions::{Extension, Mentions};
+pub use removal::{drops_public_schema, makes_public_schema, removes};
 pub use scanner::{Edge, Scanner};
 pub use tokens::{Kind, Token, tokens};
 

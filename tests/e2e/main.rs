@@ -17,6 +17,8 @@ mod cleanup;
 /// A restore gives exactly the backup, or leaves everything as it was.
 mod restore;
 
+/// Where we connect, and what is said where we cannot.
+mod connections;
 /// One wrong bit.
 mod damage;
 /// Dumps of more than one file.

@@ -501,7 +501,7 @@ fn a_target_that_no_restore_may_replace_is_refused() {
     let file = backed_up(&server, &store, &database);
     let own = || ["template1", "postgres"].map(|name| server.dump(name));
     let before = own();
-    for target in ["template0", "template1", "postgres"] {
+    for target in ["template0", "template1"] {
         let outcome = Cli::restore(&server, &store, &file).args([target]).run().exited_with(1);
         outcome.saying(&format!("database {target} belongs to the server"));
     }

@@ -6,7 +6,7 @@ use super::editors::Own;
 use crate::catalog::DatabaseName;
 use crate::process::{Interrupted, ProgramError};
 use crate::restore::RestoreError;
-use crate::restore::psql::Psql;
+use crate::restore::psql::{Manner, Psql};
 use crate::restore::source::Checked;
 
 /// How many locks the transaction has that let nobody connect to its database, as the making of an event trigger on
@@ -41,7 +41,7 @@ impl Contents {
     pub fn load(load: &ClusterLoad, backup: &Checked, database: &DatabaseName) -> Result<Self, RestoreError> {
         log::info!("loading what the dump holds for database {database}");
         let client = load.client.of_database(database);
-        let mut psql = Psql::start_answering(&client, load.is_trial(), &load.keys.runner)?;
+        let mut psql = Psql::start(&client, Manner { answers: true, ..Manner::default() }, &load.keys.runner)?;
         let editor = Own::new(database, load.server.knows_transaction_timeout());
         let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
         let fed = fed.and_then(|()| load.feed(backup, &mut psql, editor));
@@ -86,7 +86,7 @@ impl Contents {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Held(mut psql) => {
                 let fed = psql.order(COMMIT);
-                psql.finish(fed)
+                psql.finish(fed).map(drop)
             }
             State::Committed | State::Done => Ok(()),
         }

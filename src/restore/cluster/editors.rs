@@ -2,7 +2,7 @@
 //! it holds for those that every server has.
 
 use super::order::Order;
-use super::survey::Section;
+use super::survey::{Section, limits_sessions};
 use crate::catalog::DatabaseName;
 use crate::postgres::quote::{identifier, literal};
 use crate::sql::{Edit, Editor, Refusal};
@@ -53,7 +53,12 @@ impl Editor for Databases<'_> {
             Order::CreateDatabase(name, at) => match (renamed(&name, at), self.staged(&name)) {
                 (Some(mut text), Some(staged)) => {
                     let mark = literal(self.mark);
-                    let comment = format!("\nCOMMENT ON DATABASE {} IS {mark};", identifier(staged.as_str()));
+                    let quoted = identifier(staged.as_str());
+                    let mut comment = format!("\nCOMMENT ON DATABASE {quoted} IS {mark};");
+                    if staged.as_str() == name {
+                        // It has its name already, and is not for everybody yet.
+                        comment += &format!("\nALTER DATABASE {quoted} CONNECTION LIMIT 0;");
+                    }
                     text.extend_from_slice(comment.as_bytes());
                     Edit::Replace(text)
                 }
@@ -63,6 +68,12 @@ impl Editor for Databases<'_> {
                 Some(staged) => Edit::Replace((self.unrestricted)(&connect(staged)).into_bytes()),
                 None => Edit::Drop,
             },
+            Order::Database(ref name, _)
+                if limits_sessions(&order, head)
+                    && self.staged(name).is_some_and(|staged| staged.as_str() == name) =>
+            {
+                Edit::Drop
+            }
             Order::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
             Order::CommentOnDatabase(..) | Order::Destroy | Order::Command => Edit::Drop,
             _ => Edit::Keep,

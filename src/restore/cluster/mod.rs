@@ -11,7 +11,7 @@ use std::fmt::{self, Write as _};
 
 use super::RestoreError;
 use super::journal::{Journal, MARK};
-use super::psql::Psql;
+use super::psql::{Manner, Psql};
 use super::rename::Renaming;
 use super::source::Checked;
 use crate::catalog::DatabaseName;
@@ -27,7 +27,7 @@ use editors::Databases;
 use membership::Memberships;
 use survey::{Comment, Subject, Survey};
 
-pub use survey::OF_EVERY_SERVER;
+pub use order::Order;
 
 /// A dump of a server on its way into one.
 pub struct ClusterLoad<'a> {
@@ -110,16 +110,16 @@ impl ClusterLoad<'_> {
     ///
     /// # Errors
     /// When a database of the dump is there already, anything cannot be loaded, or a stop signal comes.
-    pub fn load(&self, backup: &Checked, made: &mut Made) -> Result<Vec<DatabaseName>, RestoreError> {
-        let survey = self.survey(backup)?;
-        self.refuse_existing(backup, &survey.databases)?;
+    pub fn load(
+        &self,
+        backup: &Checked,
+        survey: Survey,
+        made: &mut Made,
+    ) -> Result<Vec<DatabaseName>, RestoreError> {
+        self.check(backup, &survey)?;
         self.make_globals(backup, &survey, made)?;
-        let staged_as = |at: usize| match self.journal {
-            Some(journal) => journal.staged(at),
-            None => DatabaseName::ours("proof", &at.to_string()),
-        };
-        let staged: Vec<(DatabaseName, DatabaseName)> =
-            survey.databases.iter().enumerate().map(|(at, name)| (name.clone(), staged_as(at))).collect();
+        let place = |name: &DatabaseName| Some((name.clone(), self.place_of(&survey, name)?));
+        let staged: Vec<(DatabaseName, DatabaseName)> = survey.databases.iter().filter_map(place).collect();
         self.load_databases(backup, &staged)?;
         let contents = survey.of_every_server.iter().map(|database| Contents::load(self, backup, database));
         let mut contents = contents.collect::<Result<Vec<_>, _>>()?;
@@ -150,13 +150,35 @@ impl ClusterLoad<'_> {
         if staged.is_empty() {
             return Ok(());
         }
-        let mark =
-            format!("{MARK}loads the dump {} into this; it will be renamed or dropped", backup.label());
-        let mut psql = Psql::start(self.client, self.is_trial(), &self.keys.runner)?;
+        let ours = self.journal.map(|journal| journal.scratch().to_string()).unwrap_or_default();
+        let label = backup.label();
+        let mark = format!("{MARK}loads the dump {label} into this, {ours}; it will be renamed or dropped");
+        let mut psql = Psql::start(self.client, Manner::default(), &self.keys.runner)?;
         let unrestricted = psql.unrestricted();
         let editor = Databases::new(staged, &mark, self.server.knows_transaction_timeout(), &unrestricted);
         let fed = psql.restrict().and_then(|()| self.feed(backup, &mut psql, editor));
-        psql.finish(fed)
+        psql.finish(fed).map(drop)
+    }
+
+    /// What a database of the dump is called while it is loaded: a name of ours, unless it must have its own.
+    pub fn place_of(&self, survey: &Survey, database: &DatabaseName) -> Option<DatabaseName> {
+        let at = survey.databases.iter().position(|name| name == database);
+        match (self.journal, at) {
+            // Every server has it.
+            (_, None) => Some(database.clone()),
+            (Some(_), Some(_)) if survey.tied().is_some_and(|(tied, _)| tied == *database) => Some(database.clone()),
+            (Some(journal), Some(at)) => Some(journal.staged(at)),
+            (None, Some(at)) => Some(DatabaseName::ours("proof", &at.to_string())),
+        }
+    }
+
+    /// Sees that nothing is there that the dump would make, and that its extensions can be created.
+    fn check(&self, backup: &Checked, survey: &Survey) -> Result<(), RestoreError> {
+        self.refuse_existing(backup, &survey.databases)?;
+        match survey.tied().filter(|_| !self.is_trial()) {
+            Some((database, tied)) => tied.check(self.client, &database),
+            None => Ok(()),
+        }
     }
 
     /// Says what loading a dump would make.
@@ -166,7 +188,7 @@ impl ClusterLoad<'_> {
     /// read.
     pub fn announce(&self, backup: &Checked) -> Result<(), RestoreError> {
         let survey = self.survey(backup)?;
-        self.refuse_existing(backup, &survey.databases)?;
+        self.check(backup, &survey)?;
         let [_, roles, tablespaces] = self.globals(backup, &survey)?;
         survey.named.check(backup, &survey.roles, self.client)?;
         for (what, names) in [
@@ -181,7 +203,11 @@ impl ClusterLoad<'_> {
         Ok(())
     }
 
-    fn survey(&self, backup: &Checked) -> Result<Survey, RestoreError> {
+    /// Reads what a dump would make.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not of the form that pg_dumpall gives it.
+    pub fn survey(&self, backup: &Checked) -> Result<Survey, RestoreError> {
         let mut surveyed = None;
         backup.load(self.keys, |sql| {
             let survey = Edited::new(sql, Survey::default()).survey();
@@ -295,9 +321,17 @@ impl ClusterLoad<'_> {
             return Ok(());
         }
         let mut orders = b"BEGIN;\n".to_vec();
-        for (name, staged) in staged {
-            let (database, staged) = (identifier(name.as_str()), identifier(staged.as_str()));
-            orders.extend(format!("ALTER DATABASE {staged} RENAME TO {database};\n").bytes());
+        for (name, renamed) in staged {
+            let (database, staged) = (identifier(name.as_str()), identifier(renamed.as_str()));
+            match name == renamed {
+                true => {
+                    let limit = survey.limits.iter().find(|(of, _)| of == name).map(|(_, limit)| limit.clone());
+                    let unlimited = || format!("ALTER DATABASE {database} CONNECTION LIMIT -1;").into_bytes();
+                    orders.extend(limit.unwrap_or_else(unlimited));
+                    orders.push(b'\n');
+                }
+                false => orders.extend(format!("ALTER DATABASE {staged} RENAME TO {database};\n").bytes()),
+            }
             let none = Comment { encoding: Vec::new(), text: b" IS NULL;".to_vec() };
             let comment =
                 survey.comments.iter().find(|(of, _)| of == name).map_or(&none, |(_, comment)| comment);
@@ -312,7 +346,7 @@ impl ClusterLoad<'_> {
         orders.extend(b"COMMIT;\n");
         let databases = staged.iter().map(|(_, staged)| staged).collect();
         let renaming = Renaming { client: self.client, journal, databases, orders: &orders };
-        renaming.run(|client| are_named(client, staged)).map_err(|error| match error {
+        renaming.run(|client| are_named(client, staged, journal)).map_err(|error| match error {
             error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
             error => RestoreError::Names(error.to_string()),
         })
@@ -325,9 +359,19 @@ fn commit_late(contents: Contents) -> Result<(), RestoreError> {
     contents.commit().map_err(|error| RestoreError::Late(database, error.to_string()))
 }
 
-/// Whether no database has its staged name any more, asked even after a stop signal.
-fn are_named(client: &Client, staged: &[(DatabaseName, DatabaseName)]) -> Result<bool, DatabaseError> {
+/// Whether no database has its staged name any more, or our comment, asked even after a stop signal.
+fn are_named(
+    client: &Client,
+    staged: &[(DatabaseName, DatabaseName)],
+    journal: &Journal,
+) -> Result<bool, DatabaseError> {
     let names: Vec<String> = staged.iter().map(|(_, staged)| literal(staged.as_str())).collect();
-    let sql = format!("SELECT count(*) FROM pg_database WHERE datname IN ({});", names.join(", "));
-    Ok(client.ask_regardless::<u64>(&sql, &[])? == 0)
+    let sql = format!(
+        "SELECT coalesce(json_agg(shobj_description(oid, 'pg_database')), '[]') FROM pg_database
+         WHERE datname IN ({});",
+        names.join(", ")
+    );
+    let comments: Vec<Option<String>> = client.ask_regardless(&sql, &[])?;
+    let is_ours = |comment: &Option<String>| comment.as_deref().is_some_and(|comment| journal.is_mark(comment));
+    Ok(!comments.iter().any(is_ours))
 }

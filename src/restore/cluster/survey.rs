@@ -2,8 +2,9 @@
 
 use super::order::Order;
 use crate::catalog::DatabaseName;
-use crate::restore::providing::NamedRoles;
-use crate::sql::{Edit, Editor, HEAD, Refusal};
+use crate::restore::named::NamedRoles;
+use crate::restore::tied::Tied;
+use crate::sql::{Edit, Editor, HEAD, Mentions, Refusal};
 
 /// Databases that every server comes with: what a dump holds for them goes into those that are there.
 pub const OF_EVERY_SERVER: [&str; 3] = ["postgres", "template1", "template0"];
@@ -75,6 +76,10 @@ pub struct Survey {
     pub of_every_server: Vec<DatabaseName>,
     /// The roles that databases and what they hold belong to, or are granted to.
     pub named: NamedRoles,
+    /// The extensions that it makes, each with its database.
+    pub extensions: Vec<(DatabaseName, String)>,
+    /// The statements that limit the sessions of databases.
+    pub limits: Vec<(DatabaseName, Vec<u8>)>,
 }
 
 impl Editor for Survey {
@@ -86,23 +91,31 @@ impl Editor for Survey {
         }
         match &self.section {
             Section::Globals => self.note_global(order, head)?,
-            Section::Database(database) => match order {
-                Order::CreateDatabase(name, _) => self.databases.push(database_name(&name)?),
-                Order::Database(..) | Order::Contents => self.named.note(head),
-                Order::Connect(name) if !self.databases.iter().any(|known| known.as_str() == name) => {
+            Section::Database(database) => match &order {
+                Order::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
+                Order::Database(..) | Order::Contents => {
+                    let database = database_name(database)?;
+                    self.named.note(head);
+                    if limits_sessions(&order, head) {
+                        self.limits.push((database.clone(), whole(head)?.to_vec()));
+                    }
+                    self.note_extension(database, head);
+                }
+                Order::Connect(name) if !self.databases.iter().any(|known| known.as_str() == name.as_str()) => {
                     let what = format!("fills database {name}, which it does not make: load it with psql");
                     return Err(Refusal(what));
                 }
-                Order::CommentOnDatabase(name, at) if name == *database => {
+                Order::CommentOnDatabase(name, at) if name == database => {
                     let text = whole(head)?[at.end..].to_vec();
                     let comment = Comment { encoding: self.encoding.clone(), text };
-                    self.comments.push((database_name(&name)?, comment));
+                    self.comments.push((database_name(name)?, comment));
                 }
                 _ => {}
             },
             Section::OfEveryServer(name, true) if matches!(order, Order::Contents) => {
                 self.named.note(head);
                 let name = database_name(name)?;
+                self.note_extension(name.clone(), head);
                 if !self.of_every_server.contains(&name) {
                     self.of_every_server.push(name);
                 }
@@ -114,6 +127,15 @@ impl Editor for Survey {
 }
 
 impl Survey {
+    /// The database with an extension that can be created only in a database of a certain name, and the extension.
+    pub fn tied(&self) -> Option<(DatabaseName, Tied)> {
+        self.extensions.iter().find_map(|(database, extension)| Some((database.clone(), Tied::named(extension)?)))
+    }
+
+    fn note_extension(&mut self, database: DatabaseName, head: &[u8]) {
+        self.extensions.extend(Mentions::of(head).extension.map(|extension| (database, extension.name)));
+    }
+
     /// The statements before the first database that are about `wanted` subjects.
     pub fn statements(&self, wanted: impl Fn(&Subject) -> bool) -> impl Iterator<Item = &[u8]> {
         self.globals.iter().filter(move |(subject, _)| wanted(subject)).map(|(_, text)| text.as_slice())
@@ -147,6 +169,11 @@ impl Survey {
         self.globals.push((subject, whole(head)?.to_vec()));
         Ok(())
     }
+}
+
+/// Whether a statement says how many sessions a database takes.
+pub fn limits_sessions(order: &Order, head: &[u8]) -> bool {
+    matches!(order, Order::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
 }
 
 fn whole(head: &[u8]) -> Result<&[u8], Refusal> {

@@ -262,6 +262,11 @@ impl Cluster {
         Session::start(self, database, &[])
     }
 
+    /// The same, as whom the variables say.
+    pub fn session_as(&self, database: &str, login: &[(&str, &str)]) -> Session {
+        Session::start(self, database, login)
+    }
+
     /// Somebody who connects to a database again and again until the value is dropped, as whom the variables say.
     pub fn insist(&self, database: &str, login: &[(&str, &str)]) -> Insistent {
         let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));

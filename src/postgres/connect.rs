@@ -1,0 +1,264 @@
+//! Getting hold of a server: waiting for it, telling what waiting cannot mend, and finding out which database lets us in
+//! and whether the server takes options.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::client::{Client, DatabaseError};
+use super::server::Server;
+use crate::catalog::DatabaseName;
+use crate::process::{Exit, Output, ProgramError, Runner};
+
+/// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
+/// options, others ignore them.
+const OPTION: &str = "-c backupgram.options=on";
+const HAS_OPTION: &str = "SELECT coalesce(current_setting('backupgram.options', true), '') = 'on'";
+
+/// Seconds that pg_isready may take, and psql where that has heard nothing.
+const PATIENCE: u32 = 3;
+
+/// What libpq says that no waiting mends, whatever the server.
+const NOT_MENDED: [&str; 8] = [
+    "certificate",
+    "private key",
+    "SSL error",
+    "SSL was required",
+    "encryption required",
+    "channel binding",
+    "authentication failed",
+    "no password supplied",
+];
+
+/// What is said by a server that answers, or of one that has just gone, that passes.
+const PASSES: [&str; 13] = [
+    "the database system is ",
+    "too many ",
+    "remaining connection slots",
+    "no more connections allowed",
+    "cannot connect to server",
+    "login has been failing",
+    "session is ",
+    "hot standby mode",
+    "Connection refused",
+    "Connection reset",
+    "closed the connection",
+    "could not translate host name",
+    "timeout expired",
+];
+
+/// What came of an attempt to connect.
+enum Attempt {
+    /// It is connected to.
+    Answers,
+    /// It would be, without options.
+    TakesNoOptions,
+    /// It is not yet there.
+    Waits(String),
+    /// It does not let us into this database; another one may.
+    Closed(String),
+    /// It does not let us in at all.
+    Refused(String),
+}
+
+impl Client {
+    /// Waits until the server lets us into one of `databases`, of which the first is the best, asking again after 0.1 s,
+    /// then ever longer up to 2 s. Answers a client of that database, which knows whether the server takes options.
+    ///
+    /// # Errors
+    /// At once when it refuses what stays as it is, such as the password; when it does not accept connections within its
+    /// connect timeout; or when a stop signal comes.
+    pub fn connect(
+        server: &Server,
+        databases: &[DatabaseName],
+        runner: &Runner,
+    ) -> Result<Self, DatabaseError> {
+        let (address, limit) = (server.address(), server.connect_timeout);
+        let deadline = Instant::now() + Duration::from_secs(limit.into());
+        let mut pause = Duration::from_millis(100);
+        let mut told = false;
+        loop {
+            let heard = match try_all(server, databases, runner)? {
+                Ok(client) => return Ok(client),
+                Err(Attempt::Waits(heard)) => heard,
+                Err(Attempt::Closed(heard) | Attempt::Refused(heard)) => {
+                    return Err(DatabaseError::Refused(address, heard));
+                }
+                Err(Attempt::Answers | Attempt::TakesNoOptions) => continue,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(DatabaseError::Unreachable(address, limit, heard));
+            }
+            if !told {
+                log::info!("waiting up to {limit} s for the server {address}: {heard}");
+                told = true;
+            }
+            runner.sleep(pause.min(left))?;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+}
+
+/// Tries one database after the other.
+fn try_all(
+    server: &Server,
+    databases: &[DatabaseName],
+    runner: &Runner,
+) -> Result<Result<Client, Attempt>, ProgramError> {
+    let mut first = None;
+    for database in databases {
+        let mut client = Client::new(server.clone(), database.clone(), runner.clone());
+        let mut attempt = try_one(&client, runner)?;
+        if matches!(attempt, Attempt::TakesNoOptions) {
+            let server = Server { takes_options: false, ..server.clone() };
+            client = Client::new(server, database.clone(), runner.clone());
+            attempt = try_one(&client, runner)?;
+        }
+        match attempt {
+            Attempt::Answers => {
+                if !client.server().takes_options {
+                    log::info!(
+                        "the server {} takes no options, as a pooler may not: SET stands in for them, with one job",
+                        server.address()
+                    );
+                }
+                return Ok(Ok(client));
+            }
+            Attempt::Closed(heard) => {
+                log::debug!("cannot use database {database}: {heard}");
+                first.get_or_insert(Attempt::Closed(heard));
+            }
+            // The others would say the same, or this one, which is better, may be there soon.
+            attempt => return Ok(Err(attempt)),
+        }
+    }
+    Ok(Err(first.unwrap_or_else(|| Attempt::Refused("there is no database to connect to".into()))))
+}
+
+/// Asks pg_isready, which needs no password, and then psql, whatever that has said: it alone tells causes.
+fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
+    let ping = match runner.run(client.command("pg_isready").args(["-t", &PATIENCE.to_string()]), b"") {
+        Ok(_) => 0,
+        Err(ProgramError::Failed(_, exit, _)) => exit.code(),
+        Err(error) => return Err(error),
+    };
+    let mut psql = client.bare_psql();
+    // What libpq says is compared with what it says in English.
+    psql.env("LC_ALL", "C").args(["--command", HAS_OPTION]);
+    if ping != 0 {
+        psql.env("PGCONNECT_TIMEOUT", PATIENCE.to_string());
+    }
+    if client.server().takes_options {
+        psql.env("PGOPTIONS", OPTION);
+    }
+    match run(runner, psql)? {
+        Ok(output) if client.server().takes_options && output.stdout.trim_ascii() != b"t" => {
+            Ok(Attempt::TakesNoOptions)
+        }
+        Ok(_) => Ok(Attempt::Answers),
+        Err(said) => Ok(judge(client.server(), ping, shortened(&said))),
+    }
+}
+
+/// pg_isready's status for a server that does not answer.
+const NO_RESPONSE: i32 = 2;
+
+fn run(runner: &Runner, mut psql: Command) -> Result<Result<Output, String>, ProgramError> {
+    match runner.run(&mut psql, b"") {
+        Ok(output) => Ok(Ok(output)),
+        Err(ProgramError::Failed(_, Exit::Code(_), said)) => Ok(Err(said)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What psql's failure means, of which pg_isready has said `ping`: 0 that the server takes connections, 1 that it does not
+/// yet, 2 that there is none, 3 that it could not even try.
+fn judge(server: &Server, ping: i32, heard: String) -> Attempt {
+    let says = |words: &[&str]| words.iter().any(|word| heard.contains(word));
+    match ping {
+        0 if server.takes_options && says(&["startup parameter", "option"]) => Attempt::TakesNoOptions,
+        0 if says(&PASSES) => Attempt::Waits(heard),
+        // It is the same for every database.
+        0 if says(&NOT_MENDED) => Attempt::Refused(heard),
+        0 => Attempt::Closed(heard),
+        NO_RESPONSE if server.host.starts_with('[') => {
+            Attempt::Refused(format!("{heard}; an IPv6 address is written without brackets"))
+        }
+        1 => Attempt::Waits(heard),
+        NO_RESPONSE if !says(&NOT_MENDED) => Attempt::Waits(heard),
+        _ => Attempt::Refused(heard),
+    }
+}
+
+/// What psql has said, without its name and what libpq asks back.
+fn shortened(said: &str) -> String {
+    let lines = said.split(" | ").filter(|line| !line.starts_with("Is the server running"));
+    lines.map(|line| line.strip_prefix("psql: error: ").unwrap_or(line)).collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::Login;
+
+    fn judged(host: &str, ping: i32, heard: &str) -> &'static str {
+        let server = Server {
+            host: host.into(),
+            port: 1,
+            user: "u".into(),
+            login: Login::None,
+            connect_timeout: 1,
+            takes_options: true,
+            is_private: false,
+        };
+        match judge(&server, ping, heard.to_owned()) {
+            Attempt::Answers => "answers",
+            Attempt::TakesNoOptions => "no options",
+            Attempt::Waits(_) => "waits",
+            Attempt::Closed(_) => "closed",
+            Attempt::Refused(_) => "refused",
+        }
+    }
+
+    #[test]
+    fn what_waiting_may_mend_is_told_from_what_it_does_not() {
+        for (ping, heard, expected) in [
+            (0, "FATAL:  sorry, too many clients already", "waits"),
+            (0, "FATAL:  too many connections for role \"u\"", "waits"),
+            (0, "server is not in hot standby mode", "waits"),
+            (1, "FATAL:  the database system is starting up", "waits"),
+            (1, "FATAL:  das Datenbanksystem startet", "waits"),
+            (2, "could not translate host name \"db\" to address: Name or service not known", "waits"),
+            (
+                2,
+                "connection to server on socket \"/x/.s.PGSQL.1\" failed: No such file or directory",
+                "waits",
+            ),
+            (2, "connection to server at \"::1\", port 1 failed: timeout expired", "waits"),
+            (0, "FATAL:  unsupported startup parameter: options", "no options"),
+            (0, "FATAL:  unsupported startup parameter in options: backupgram.options", "no options"),
+            (0, "FATAL:  RDS Proxy currently doesn't support command-line options.", "no options"),
+            (0, "FATAL:  permission denied for database \"postgres\"", "closed"),
+            (0, "FATAL:  no pg_hba.conf entry for host \"::1\", user \"u\", database \"x\"", "closed"),
+            (0, "FATAL:  Rolle »u« existiert nicht", "closed"),
+            (0, "FATAL:  password authentication failed for user \"u\"", "refused"),
+            (0, "fe_sendauth: no password supplied", "refused"),
+            (2, "root certificate file \"/x\" does not exist", "refused"),
+            (2, "SSL error: tlsv1 alert unknown ca", "refused"),
+            (2, "server does not support SSL, but SSL was required", "refused"),
+            (3, "invalid sslmode value: \"x\"", "refused"),
+        ] {
+            assert_eq!(judged("db", ping, heard), expected, "{heard}");
+        }
+        let unknown = "could not translate host name \"[::1]\" to address: Name or service not known";
+        assert_eq!(judged("[::1]", 2, unknown), "refused");
+    }
+
+    #[test]
+    fn only_what_libpq_says_itself_is_handed_on() {
+        let said = "psql: error: connection to server at \"::1\" failed: Connection refused | Is the server running on \
+                    that host and accepting TCP/IP connections? | connection to server at \"db\" failed: x";
+        let heard = "connection to server at \"::1\" failed: Connection refused | connection to server at \"db\" failed: x";
+        assert_eq!(shortened(said), heard);
+    }
+}

@@ -1,0 +1,101 @@
+//! Where the SQL of a backup comes from that its needs are read from: a plain dump while it is checked, an archive's
+//! table of contents by pg_restore.
+
+use std::io::{self, Cursor};
+
+use tar::{Builder, Header};
+
+use super::Needs;
+use crate::content::{CONTENTS_NAME, Content, Keys, TarWalk, Watcher, without_compression};
+use crate::process::Interrupted;
+use crate::restore::RestoreError;
+use crate::restore::convert::{Input, hand_on_definitions};
+use crate::restore::load::Archive;
+use crate::restore::source::Checked;
+use crate::sql::{Edited, Surveyed};
+
+/// Watches a backup while it is checked from end to end.
+pub struct NeedsReader {
+    sql: Surveyed<Needs>,
+    /// Why no more of the SQL is read.
+    failure: Option<String>,
+    /// For the table of contents of a directory in a tar archive.
+    tar: TarWalk,
+}
+
+impl NeedsReader {
+    /// One that has seen nothing yet.
+    pub fn new() -> Self {
+        Self { sql: Surveyed::new(Needs::default()), failure: None, tar: TarWalk::keeping_contents() }
+    }
+
+    /// What was read, and the table of contents of a directory in a tar archive.
+    pub fn finish(self) -> (Needs, Option<Vec<u8>>) {
+        let mut needs = self.sql.into_editor();
+        if let Some(why) = self.failure {
+            needs.note_unknown(&why);
+        }
+        (needs, self.tar.into_contents())
+    }
+}
+
+impl Watcher for NeedsReader {
+    fn watch(&mut self, content: Content, bytes: &[u8]) {
+        match content {
+            Content::Database if self.failure.is_none() => {
+                self.failure = self.sql.take(bytes).err().map(|error| error.to_string());
+            }
+            Content::PackedDirectory => self.tar.take(bytes),
+            _ => {}
+        }
+    }
+}
+
+/// Has pg_restore say what an archive asks for; of a directory in a tar archive `packed` is the table of contents. No
+/// rows are read. What goes wrong is in the answer, and for the load to judge.
+///
+/// # Errors
+/// When a stop signal comes.
+pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Needs, Interrupted> {
+    let mut needs = Needs::default();
+    let read = input(backup, packed, keys).and_then(|input| {
+        hand_on_definitions(input, &keys.runner, |sql| {
+            needs = Edited::new(sql, Needs::default()).survey().map_err(RestoreError::Read)?;
+            Ok(())
+        })
+    });
+    keys.runner.check()?;
+    if let Err(error) = read {
+        log::debug!("what {} asks for is not known: {error}", backup.label());
+        needs.note_unknown(&error.to_string());
+    }
+    Ok(needs)
+}
+
+fn input<'a>(backup: &'a Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Input<'a>, RestoreError> {
+    Ok(match (backup.content(), backup.bare_file()?) {
+        (Content::Directory, _) => Input::Archive(Archive::Directory(backup.path())),
+        (Content::Custom, Some(file)) => Input::Archive(Archive::File(file)),
+        (Content::PackedDirectory, _) => {
+            let archive = packed.and_then(|contents| archive_of_contents(contents).ok());
+            let too_large = || RestoreError::Read(io::Error::other("its table of contents is too large"));
+            Input::Stream(Box::new(Cursor::new(archive.ok_or_else(too_large)?)))
+        }
+        _ => Input::Stream(Box::new(backup.unpacked(keys)?)),
+    })
+}
+
+/// A tar archive as pg_dump makes it, with nothing in it but the table of contents of a directory: the two have the same
+/// form (`InitArchiveFmt_Directory` writes the one as the other), but that pg_restore takes no tar archive that says it
+/// is compressed.
+fn archive_of_contents(contents: Vec<u8>) -> io::Result<Vec<u8>> {
+    let contents = without_compression(contents);
+    let mut header = Header::new_ustar();
+    header.set_path(CONTENTS_NAME)?;
+    header.set_mode(0o600);
+    header.set_size(contents.len() as u64);
+    header.set_cksum();
+    let mut builder = Builder::new(Vec::with_capacity(contents.len() + 2048));
+    builder.append(&header, contents.as_slice())?;
+    builder.into_inner()
+}
