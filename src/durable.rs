@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 /// Replaces `target` with `contents`, whole or not at all, with permission bits `mode`.
@@ -22,9 +23,34 @@ pub fn replace_file(staging: &Path, target: &Path, contents: &[u8], mode: u32) -
     // A leftover of a killed writer may have other permissions than `mode`.
     remove_if_there(&temporary)?;
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    rename(&temporary, target)
+    let replaced =
+        file.write_all(contents).and_then(|()| file.sync_all()).and_then(|()| rename(&temporary, target));
+    if replaced.is_err() {
+        // On a full disk even an empty file takes room. Refused, it goes with the next sweep.
+        let _ = remove_if_there(&temporary);
+    }
+    replaced
+}
+
+/// Whether a write was refused for the place that it went to, where it might succeed elsewhere: a read-only file system,
+/// no permission, or no space or inodes left.
+pub fn is_unwritable(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EROFS | Errno::EACCES | Errno::EPERM | Errno::ENOSPC | Errno::EDQUOT))
+}
+
+/// Sees that a directory takes a small file.
+///
+/// # Errors
+/// When it does not.
+pub fn probe(directory: &Path) -> io::Result<()> {
+    let path = directory.join(format!(".probe.{}.tmp", std::process::id()));
+    let written = remove_if_there(&path).and_then(|_| {
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(&[0; 4096])?;
+        file.sync_all()
+    });
+    written.and(remove_if_there(&path).map(drop))
 }
 
 /// Renames a file and flushes the directory that it arrives in.
@@ -51,6 +77,14 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
         .mode(0o644)
         .custom_flags(flags)
         .open(path)
+}
+
+/// Opens such a file where it cannot be written on, only to be locked.
+///
+/// # Errors
+/// When it is not there or cannot be opened.
+pub fn open_to_lock(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
 }
 
 /// Flushes the directory that holds `path`, so that names made or removed in it survive a power cut.

@@ -8,6 +8,7 @@ pub mod content;
 mod curl;
 pub mod daemon;
 mod durable;
+mod fallback;
 mod gpg;
 pub mod history;
 pub mod http;

@@ -1,4 +1,8 @@
 //! The lock of a backup directory: one backup or restore at a time, whoever started it.
+//!
+//! A run that only reads backups can have it on a directory that cannot be written to: flock(2) works on a file that is
+//! only read, and where there is none, or it cannot be signed, a second one lies in the [`fallback`]. Everybody who
+//! finds a fallback takes both, in this order.
 
 use std::fmt;
 use std::fs::File;
@@ -12,12 +16,14 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
+use crate::fallback::{self, FallbackError};
 use crate::process::{Interrupted, Runner};
 
 /// Holds the lock until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: Flock<File>,
+    own: Option<Flock<File>>,
+    _fallback: Option<Flock<File>>,
 }
 
 /// Who holds the lock.
@@ -40,6 +46,8 @@ pub enum LockError {
     Interrupted(Interrupted),
     /// The lock file cannot be used.
     Io(PathBuf, io::Error),
+    /// Neither can the one that would stand in for it.
+    Fallback(FallbackError),
 }
 
 impl fmt::Display for LockError {
@@ -52,6 +60,7 @@ impl fmt::Display for LockError {
             Self::Held(None) => f.write_str("another backup or restore is running"),
             Self::Interrupted(interrupted) => interrupted.fmt(f),
             Self::Io(path, error) => write!(f, "cannot lock {}: {error}", path.display()),
+            Self::Fallback(error) => error.fmt(f),
         }
     }
 }
@@ -66,6 +75,19 @@ pub const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 /// How often a waiting run asks again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The name of the file, in a backup directory and in its fallback.
+pub const LOCK_NAME: &str = ".lock";
+
+/// What could be had of the file in the backup directory.
+enum Own {
+    /// Locked, and it names us.
+    Signed(Flock<File>),
+    /// Locked, but nothing could be written into it.
+    Unsigned(Flock<File>),
+    /// It is not there or cannot be locked, for want of a right to write.
+    Unavailable(io::Error),
+}
+
 impl Lock {
     /// Takes the lock of `directory` for `task`, waiting up to `patience` for another run to end. A sweep, which
     /// nobody has asked for, is waited for all the same.
@@ -78,10 +100,37 @@ impl Lock {
         patience: Duration,
         runner: &Runner,
     ) -> Result<Self, LockError> {
+        Self::wait(patience, runner, || Self::try_take(directory, task, false))
+    }
+
+    /// The same for a run that only reads the directory: where that cannot be written to, the lock in the
+    /// [`fallback`] counts.
+    ///
+    /// # Errors
+    /// When it is still held after that, a signal came, or neither file can be used.
+    pub fn take_to_read(
+        directory: &Path,
+        task: &str,
+        patience: Duration,
+        runner: &Runner,
+    ) -> Result<Self, LockError> {
+        Self::wait(patience, runner, || Self::try_take(directory, task, true))
+    }
+
+    /// Whether the file in the directory itself is locked, so that nobody is at work there, from wherever.
+    pub fn covers_directory(&self) -> bool {
+        self.own.is_some()
+    }
+
+    fn wait(
+        patience: Duration,
+        runner: &Runner,
+        take: impl Fn() -> Result<Self, LockError>,
+    ) -> Result<Self, LockError> {
         let begun = Instant::now();
         let mut told = false;
         loop {
-            match Self::try_take(directory, task) {
+            match take() {
                 Err(LockError::Held(holder)) if begun.elapsed() < patience.max(least_patience(&holder)) => {
                     if !told && begun.elapsed() >= PAUSE {
                         log::info!("waiting: {}", LockError::Held(holder));
@@ -94,25 +143,98 @@ impl Lock {
         }
     }
 
-    fn try_take(directory: &Path, task: &str) -> Result<Self, LockError> {
-        let path = directory.join(".lock");
-        let failed = |error: io::Error| LockError::Io(path.clone(), error);
-        // Only ever opened, never replaced: a lock on a file that lost its name would protect nothing.
-        let file = durable::open_or_create(&path).map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => Self::sign(locked, task).map_err(failed),
-            Err((mut file, Errno::EWOULDBLOCK)) => Err(LockError::Held(read_holder(&mut file))),
-            Err((_, error)) => Err(failed(error.into())),
-        }
+    fn try_take(directory: &Path, task: &str, reads_only: bool) -> Result<Self, LockError> {
+        let path = directory.join(LOCK_NAME);
+        let own = match lock_own(&path, task) {
+            Err(LockError::Held(holder)) => {
+                return Err(LockError::Held(fallback_holder(directory).or(holder)));
+            }
+            Ok(Own::Unavailable(error)) if !reads_only => return Err(LockError::Io(path, error)),
+            own => own?,
+        };
+        let place = match (&own, fallback::open(directory)) {
+            (_, Ok(Some(place))) => Some(place),
+            (Own::Signed(_), _) => None,
+            (Own::Unsigned(_), _) if !reads_only => None,
+            (Own::Unsigned(_), Err(_)) => None,
+            (Own::Unsigned(_), Ok(None)) => fallback::create(directory).ok(),
+            (Own::Unavailable(_), _) => Some(fallback::create(directory).map_err(LockError::Fallback)?),
+        };
+        let fallback = match place.map(|place| lock_fallback(&place, task)).transpose() {
+            Err(LockError::Io(..)) if !matches!(own, Own::Unavailable(_)) => None,
+            locked => locked?,
+        };
+        let own = match own {
+            Own::Signed(file) | Own::Unsigned(file) => Some(file),
+            Own::Unavailable(_) => None,
+        };
+        Ok(Self { own, _fallback: fallback })
     }
+}
 
-    fn sign(mut file: Flock<File>, task: &str) -> io::Result<Self> {
-        let holder =
-            Holder { pid: std::process::id(), started: Timestamp::now().as_second(), task: task.to_owned() };
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(&serde_json::to_vec(&holder)?)?;
-        Ok(Self { _file: file })
+/// Locks the file in the backup directory. Only ever opened, never replaced: a lock on a file that lost its name would
+/// protect nothing.
+fn lock_own(path: &Path, task: &str) -> Result<Own, LockError> {
+    let failed = |error: io::Error| LockError::Io(path.to_path_buf(), error);
+    match durable::open_or_create(path) {
+        Ok(file) => {
+            let mut file = try_flock(file, path)?;
+            match sign(&mut file, task) {
+                Ok(()) => Ok(Own::Signed(file)),
+                Err(error) if durable::is_unwritable(&error) => Ok(Own::Unsigned(file)),
+                Err(error) => Err(failed(error)),
+            }
+        }
+        // A directory that is not there cannot be made either, or else it would be.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Own::Unavailable(error)),
+        Err(error) if durable::is_unwritable(&error) => {
+            match durable::open_to_lock(path).map(|file| try_flock(file, path)) {
+                Ok(Ok(file)) => Ok(Own::Unsigned(file)),
+                Ok(Err(held @ LockError::Held(_))) => Err(held),
+                // Some network filesystems lock only what may be written to.
+                _ => Ok(Own::Unavailable(error)),
+            }
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn lock_fallback(place: &Path, task: &str) -> Result<Flock<File>, LockError> {
+    let path = place.join(LOCK_NAME);
+    let failed = |error: io::Error| LockError::Io(path.clone(), error);
+    let mut file = try_flock(durable::open_or_create(&path).map_err(failed)?, &path)?;
+    // Who holds it is only told.
+    let _ = sign(&mut file, task);
+    Ok(file)
+}
+
+fn try_flock(file: File, path: &Path) -> Result<Flock<File>, LockError> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, error)| match error {
+        Errno::EWOULDBLOCK => LockError::Held(read_holder(&mut file)),
+        error => LockError::Io(path.to_path_buf(), error.into()),
+    })
+}
+
+fn sign(file: &mut Flock<File>, task: &str) -> io::Result<()> {
+    let holder =
+        Holder { pid: std::process::id(), started: Timestamp::now().as_second(), task: task.to_owned() };
+    let text = serde_json::to_vec(&holder)?;
+    // Over what is there: on a full disk nothing takes the place of bytes that are given up first.
+    file.rewind()?;
+    let written = file.write_all(&text).and_then(|()| file.set_len(text.len() as u64));
+    if written.is_err() {
+        // Better nobody's name than half of one.
+        let _ = file.set_len(0);
+    }
+    written
+}
+
+/// Who holds the lock in the fallback, if somebody does: it names those who could not sign the other one.
+fn fallback_holder(directory: &Path) -> Option<Holder> {
+    let path = fallback::open(directory).ok()??.join(LOCK_NAME);
+    match try_flock(durable::open_to_lock(&path).ok()?, &path) {
+        Err(LockError::Held(holder)) => holder,
+        _ => None,
     }
 }
 

@@ -2,12 +2,17 @@
 //! a database, or restored into a server of its own.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Opened, Slot, Verification};
+use crate::catalog::{
+    Appearance, BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Opened, Slot,
+    Verification,
+};
 use crate::content::{ContentError, Keys, Snapshot, bytes_to_examine, examine};
+use crate::durable;
 use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::proof::{self, LastProof};
@@ -26,9 +31,36 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn unopened(slot: Slot, name: &BackupName, error: &DirectoryError) -> Self {
+    fn unopened(slot: Slot, name: &BackupName, error: &OpenError) -> Self {
         let error = Some(format!("cannot be verified: {error}"));
         Self { slot, name: name.clone(), error, is_broken: false }
+    }
+}
+
+/// Why a backup is not looked into.
+#[derive(Debug)]
+enum OpenError {
+    /// It is not there, or cannot be opened.
+    Directory(DirectoryError),
+    /// Its name and its manifest are of two databases. A restore refuses that, too.
+    OtherDatabase(DatabaseName, DatabaseName),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(error) => error.fmt(f),
+            Self::OtherDatabase(named, described) => write!(
+                f,
+                "it is of database {named} by its name and of {described} by its manifest: remove what is wrong"
+            ),
+        }
+    }
+}
+
+impl From<DirectoryError> for OpenError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(error)
     }
 }
 
@@ -36,6 +68,8 @@ impl Verdict {
 pub struct Verifier<'a> {
     directory: &'a BackupDirectory,
     keys: Keys,
+    /// Whether it has been said that the directory takes no results.
+    is_unwritable: bool,
     /// What was read of files that may have further names.
     known: HashMap<Identity, Reading>,
     /// Files that have been proven.
@@ -73,10 +107,20 @@ enum Finding {
     Unknown(String),
 }
 
+/// An opened backup, and what lies beside it.
+struct Found {
+    opened: Opened,
+    manifest: Option<Manifest>,
+    appearance: Appearance,
+    /// Whether it looks as if it had been replaced since its manifest was written; its checksum will tell.
+    is_replaced: bool,
+}
+
 impl<'a> Verifier<'a> {
     /// A verifier of the backups of a directory. It restores with so many jobs.
     pub fn new(directory: &'a BackupDirectory, keys: Keys, jobs: usize) -> Self {
-        Self { directory, keys, known: HashMap::new(), proven: HashSet::new(), jobs }
+        let (known, proven) = (HashMap::new(), HashSet::new());
+        Self { directory, keys, is_unwritable: false, known, proven, jobs }
     }
 
     /// Proves a backup by restoring it, once whatever further names it has, and writes down what came of it. Only the
@@ -85,14 +129,17 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// Only when a stop signal comes. Whatever else goes wrong is in the verdict.
     pub fn prove(&mut self, slot: Slot, name: &BackupName) -> Result<Verdict, Interrupted> {
-        let (opened, manifest) = match self.open(slot, name) {
+        let mut found = match self.open(slot, name) {
             Ok(found) => found,
             Err(error) => return Ok(Verdict::unopened(slot, name, &error)),
         };
-        let name = opened.name.clone();
-        let identity = identity(&opened);
+        let name = found.opened.name.clone();
+        let identity = identity(&found.opened);
         if identity.is_some_and(|identity| self.proven.contains(&identity)) {
             return Ok(Verdict { slot, name, error: None, is_broken: false });
+        }
+        if found.is_replaced {
+            self.settle_before_proof(slot, &mut found)?;
         }
         let proof = proof::prove(self.directory, slot, &name, &self.keys, self.jobs);
         if let Some(interrupted) = proof.as_ref().err().and_then(|error| error.interrupted()) {
@@ -103,15 +150,38 @@ impl<'a> Verifier<'a> {
         if error.is_none() || is_broken {
             self.proven.extend(identity.filter(|_| error.is_none()));
             let verification = Verification::by_restore(now(), proof.map_err(|error| error.to_string()));
-            if let Some(manifest) = manifest {
-                self.note_proof(slot, &opened, &manifest, &verification);
+            match &found.manifest {
+                Some(manifest) => self.note_proof(slot, &found.opened, manifest, &verification),
+                None if found.is_replaced => {
+                    log::info!(
+                        "{slot}/{name}: the proof is not written down: its manifest is of another file"
+                    );
+                }
+                None => {}
             }
         }
         Ok(Verdict { slot, name, error, is_broken })
     }
 
+    /// Reads what looks replaced for its checksum. A manifest that is its own after all gets to know the new time, and
+    /// that of another file is forgotten, so that no proof is written into it.
+    fn settle_before_proof(&mut self, slot: Slot, found: &mut Found) -> Result<(), Interrupted> {
+        let sha256 = match self.reading(slot, &found.opened) {
+            Ok(reading) => Some(reading.sha256),
+            Err(error) => error.interrupted().map_or(Ok(None), Err)?,
+        };
+        let own = found.manifest.take().filter(|manifest| sha256.as_ref() == Some(&manifest.sha256));
+        if let Some(before) = own {
+            let after = before.clone().of(found.appearance);
+            let written = self.directory.replace_manifest(slot, &found.opened.name, &before, &after);
+            written.unwrap_or_else(|error| self.tell_unwritten(slot, &found.opened.name, &error));
+            found.manifest = Some(after);
+        }
+        Ok(())
+    }
+
     /// Writes a proof down for every name of the same file, and for the directories that hold the same files.
-    fn note_proof(&self, slot: Slot, opened: &Opened, manifest: &Manifest, verification: &Verification) {
+    fn note_proof(&mut self, slot: Slot, opened: &Opened, manifest: &Manifest, verification: &Verification) {
         let own = self.directory.path(slot, &opened.name);
         let entries = self.directory.list_all().unwrap_or_default();
         for entry in entries.iter().filter(|entry| entry.alias_of.is_none()) {
@@ -121,14 +191,18 @@ impl<'a> Verifier<'a> {
                 let mut after = before.clone();
                 after.note(verification.clone());
                 let written = self.directory.replace_manifest(entry.slot, &entry.name, before, &after);
-                written.unwrap_or_else(|error| log::warn!("the proof is not written down: {error}"));
+                written.unwrap_or_else(|error| self.tell_unwritten(entry.slot, &entry.name, &error));
             }
         }
         if verification.error.is_none() {
             let proof =
                 LastProof { file: format!("{slot}/{}", opened.name), verification: verification.clone() };
             let noted = proof::note(self.directory, manifest.database.clone(), proof);
-            noted.unwrap_or_else(|error| log::warn!("the proof is not written down: {error}"));
+            if let Err(error) = noted
+                && !(self.is_unwritable && durable::is_unwritable(&error))
+            {
+                log::warn!("the proof is not written down: {error}");
+            }
         }
     }
 
@@ -137,60 +211,49 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// Only when a stop signal comes. Whatever else goes wrong is in the verdict.
     pub fn verify(&mut self, slot: Slot, name: &BackupName) -> Result<Verdict, Interrupted> {
-        let (opened, manifest) = match self.open(slot, name) {
+        let found = match self.open(slot, name) {
             Ok(found) => found,
             Err(error) => return Ok(Verdict::unopened(slot, name, &error)),
         };
-        let finding = self.find(slot, &opened, manifest.as_ref())?;
-        if let Some(manifest) = manifest
-            && let Err(error) = self.record(slot, &opened, manifest, &finding)
-        {
-            log::warn!("{slot}/{}: the result is not written down: {error}", opened.name);
-        }
+        let finding = match self.reading(slot, &found.opened) {
+            Ok(reading) => self.judge(slot, &found, &reading),
+            Err(error) => error.interrupted().map_or(Ok(Finding::Unknown(error.to_string())), Err)?,
+        };
         let (error, is_broken) = match finding {
             Finding::Whole => (None, false),
             Finding::Broken(error) => (Some(error), true),
             Finding::Unknown(error) => (Some(error), false),
         };
-        Ok(Verdict { slot, name: opened.name, error, is_broken })
+        Ok(Verdict { slot, name: found.opened.name, error, is_broken })
     }
 
     /// The file and its manifest, while nobody can replace the one without the other.
-    fn open(&self, slot: Slot, name: &BackupName) -> Result<(Opened, Option<Manifest>), DirectoryError> {
-        let _lock = self.directory.lock_names()?;
+    fn open(&self, slot: Slot, name: &BackupName) -> Result<Found, OpenError> {
+        let _lock = self.directory.lock_names_to_read()?;
         let opened = self.directory.open(slot, name)?;
-        let manifest = self.directory.manifest(slot, &opened.name)?;
-        Ok((opened, manifest))
+        let described = self.directory.described(slot, &opened.name)?;
+        let appearance = Appearance::of(&opened.status, &self.directory.path(slot, &opened.name));
+        let Some(described) = described else {
+            return Ok(Found { opened, manifest: None, appearance, is_replaced: false });
+        };
+        let is_replaced = !described.is_of(appearance);
+        match described.contradiction(&opened.name, Some(slot)) {
+            Some(named) => Err(OpenError::OtherDatabase(named, described.manifest.database)),
+            None => Ok(Found { opened, manifest: Some(described.manifest), appearance, is_replaced }),
+        }
     }
 
-    fn find(
-        &mut self,
-        slot: Slot,
-        opened: &Opened,
-        manifest: Option<&Manifest>,
-    ) -> Result<Finding, Interrupted> {
+    /// What was read of a file, under this name or another of it.
+    fn reading(&mut self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
         let identity = identity(opened);
-        let reading = match identity.and_then(|identity| self.known.get(&identity)) {
-            Some(known) => known.clone(),
-            None => match self.read(slot, opened) {
-                Ok(reading) => reading,
-                Err(error) => {
-                    return error.interrupted().map_or(Ok(Finding::Unknown(error.to_string())), Err);
-                }
-            },
-        };
-        let expected = manifest.map_or(&reading.sha256, |manifest| &manifest.sha256);
-        let finding = match &reading.fault {
-            // Whatever was in the way of more, this tells damage.
-            _ if *expected != reading.sha256 => Finding::Broken(ContentError::Checksum.to_string()),
-            Some(Fault { said, is_damage: true }) => Finding::Broken(said.clone()),
-            Some(Fault { said, is_damage: false }) => Finding::Unknown(said.clone()),
-            None => Finding::Whole,
-        };
-        if reading.fault.as_ref().is_none_or(|fault| fault.is_damage) {
-            self.known.extend(identity.map(|identity| (identity, reading)));
+        if let Some(known) = identity.and_then(|identity| self.known.get(&identity)) {
+            return Ok(known.clone());
         }
-        Ok(finding)
+        let reading = self.read(slot, opened)?;
+        if reading.fault.as_ref().is_none_or(|fault| fault.is_damage) {
+            self.known.extend(identity.map(|identity| (identity, reading.clone())));
+        }
+        Ok(reading)
     }
 
     fn read(&self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
@@ -205,12 +268,42 @@ impl<'a> Verifier<'a> {
         Ok(Reading { sha256, fault })
     }
 
+    /// Judges by what was read, and writes down what was found in a manifest of this very file.
+    fn judge(&mut self, slot: Slot, found: &Found, reading: &Reading) -> Finding {
+        let manifest = found.manifest.as_ref();
+        let is_its = manifest.is_some_and(|manifest| manifest.sha256 == reading.sha256);
+        let name = &found.opened.name;
+        let finding = match &reading.fault {
+            // Whatever was in the way of more, this tells damage.
+            _ if manifest.is_some() && !is_its && !found.is_replaced => {
+                Finding::Broken(ContentError::Checksum.to_string())
+            }
+            Some(Fault { said, is_damage: true }) => Finding::Broken(said.clone()),
+            Some(Fault { said, is_damage: false }) => Finding::Unknown(said.clone()),
+            None => Finding::Whole,
+        };
+        match manifest {
+            Some(_) if found.is_replaced && !is_its => log::warn!(
+                "{slot}/{name} was replaced after its manifest was written: it is judged by its content alone, \
+                 and the result is not written down"
+            ),
+            Some(manifest) => {
+                let now = if is_its { manifest.clone().of(found.appearance) } else { manifest.clone() };
+                let recorded = self.record(slot, name, manifest, now, &finding);
+                recorded.unwrap_or_else(|error| self.tell_unwritten(slot, name, &error));
+            }
+            None => {}
+        }
+        finding
+    }
+
     /// Writes down what was found, unless another backup has taken the name meanwhile.
     fn record(
         &self,
         slot: Slot,
-        opened: &Opened,
-        mut manifest: Manifest,
+        name: &BackupName,
+        before: &Manifest,
+        mut now_known: Manifest,
         finding: &Finding,
     ) -> Result<(), DirectoryError> {
         let error = match finding {
@@ -218,9 +311,20 @@ impl<'a> Verifier<'a> {
             Finding::Broken(error) => Some(error.clone()),
             Finding::Unknown(_) => return Ok(()),
         };
-        let before = manifest.clone();
-        manifest.note(Verification::by_checksum(now(), error));
-        self.directory.replace_manifest(slot, &opened.name, &before, &manifest)
+        now_known.note(Verification::by_checksum(now(), error));
+        self.directory.replace_manifest(slot, name, before, &now_known)
+    }
+
+    /// Says that a result could not be written down; once when none can be.
+    fn tell_unwritten(&mut self, slot: Slot, name: &BackupName, error: &DirectoryError) {
+        match error.is_unwritable() {
+            true if self.is_unwritable => {}
+            true => {
+                self.is_unwritable = true;
+                log::warn!("no result is written down: {error}");
+            }
+            false => log::warn!("{slot}/{name}: the result is not written down: {error}"),
+        }
     }
 }
 

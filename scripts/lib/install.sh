@@ -59,6 +59,13 @@ install_with_apt() {
     no_cluster=/etc/postgresql-common/createcluster.d/backupgram-no-cluster.conf
     mkdir -p "${no_cluster%/*}"
     echo 'create_main_cluster = false' >"$no_cluster"
+    # Nor is the service of another package started, by Debian's own rule (policy-rc.d(8)).
+    policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+        policy=''
+    else
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
+    fi
     export DEBIAN_FRONTEND=noninteractive
     status=0
     # shellcheck disable=SC2086 # a list of words
@@ -66,7 +73,7 @@ install_with_apt() {
         apt-get -o DPkg::Lock::Timeout=120 update &&
             apt-get -o DPkg::Lock::Timeout=120 install --yes --no-install-recommends $apt_wanted
     } || status=$?
-    rm -f "$no_cluster"
+    rm -f "$no_cluster" ${policy:+"$policy"}
     rmdir "${no_cluster%/*}" 2>/dev/null || :
     return "$status"
 }

@@ -20,6 +20,8 @@ install_programs() {
     have curl || want curl curl
     have gpg || want gnupg gnupg
     have jq || want jq jq
+    have openssl || want openssl openssl
+    [ -x /usr/sbin/pgbouncer ] || have pgbouncer || want pgbouncer pgbouncer
     have ps || want procps procps
     have rclone || want rclone rclone
     have run-parts || want debianutils run-parts

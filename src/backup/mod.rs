@@ -60,13 +60,13 @@ impl Backup<'_> {
         let directory = BackupDirectory::new(&self.storage.directory);
         directory.prepare()?;
         let patience = Duration::from_secs(self.storage.lock_wait.into());
-        let _lock =
+        let lock =
             Lock::take(directory.root(), "backup", patience, self.runner).map_err(BackupError::Locked)?;
         let mut databases = Vec::new();
         let ended = directory
-            .sweep_partial()
+            .sweep_leftovers()
             .map_err(BackupError::from)
-            .and_then(|_| self.back_up_all(&directory, only, &mut databases));
+            .and_then(|_| self.back_up_all(&directory, &lock, only, &mut databases));
         let error = ended.err().map(|error| error.to_string());
         Ok(Report::of_run(begun, databases, &self.subject.databases.names(only), error))
     }
@@ -74,6 +74,7 @@ impl Backup<'_> {
     fn back_up_all(
         &self,
         directory: &BackupDirectory,
+        lock: &Lock,
         only: &[DatabaseName],
         reports: &mut Vec<DatabaseReport>,
     ) -> Result<(), BackupError> {
@@ -85,7 +86,7 @@ impl Backup<'_> {
             Databases::Discovered { .. } | Databases::Cluster => only,
         };
         let (client, versions) = preflight::check_server(self.server, named.first(), self.runner)?;
-        restore::sweep(directory, &client);
+        restore::sweep(directory, lock, &client);
         for remark in &self.subject.options.remarks {
             log::warn!("POSTGRES_EXTRA_OPTS {remark}");
         }
@@ -130,6 +131,7 @@ impl Backup<'_> {
         let manifest = Manifest {
             sha256: partial.written.sha256.clone(),
             size: partial.written.size,
+            modified: None,
             database: name.clone(),
             format,
             encrypted: self.storage.passphrase.is_some(),

@@ -49,8 +49,8 @@ pub fn last_size(directory: &BackupDirectory, item: &Item) -> Result<Option<u64>
         {
             continue;
         }
-        if let Some(manifest) = entry.manifest.as_ref().filter(|manifest| manifest.scope != item.scope) {
-            strange.get_or_insert(manifest.scope);
+        if let Some(scope) = entry.scope().filter(|scope| *scope != item.scope) {
+            strange.get_or_insert(scope);
         }
         if entry.slot == Slot::Last {
             newest.get_or_insert(entry.size);

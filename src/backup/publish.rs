@@ -36,7 +36,7 @@ pub fn publish(
                 directory.link_as(slot, &name, |temporary| link_or_copy(&first, temporary))?;
             }
         }
-        directory.write_manifest(slot, &name, manifest)?;
+        directory.describe(slot, &name, manifest)?;
         published.names.push((slot, name));
     }
     Ok(published)

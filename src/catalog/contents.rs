@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::stat::{FileStat, fstat};
 
+use super::described::Appearance;
 use super::directory::{BackupDirectory, DirectoryError, Inode};
 use super::manifest::Manifest;
 use super::name::{BackupName, DatabaseName};
@@ -32,10 +33,20 @@ pub(super) struct Known {
     pub target: Option<BackupName>,
     /// Whether the name is that of a pointer, which may be a hard link instead.
     pub is_latest: bool,
-    /// The database, from the manifest or the name.
-    pub database: Option<DatabaseName>,
-    /// What was written down about it.
+    /// The database that the name speaks of; not known where the manifest says the same.
+    pub named: Option<DatabaseName>,
+    /// What was written down about it, or about another that lay there.
     pub manifest: Option<Arc<Manifest>>,
+    /// When that was written, in nanoseconds since 1970.
+    pub written: i64,
+}
+
+impl Known {
+    /// The manifest, if it is of the backup that lies there now, and looks so.
+    pub fn manifest_for(&self, now: Appearance) -> Option<&Arc<Manifest>> {
+        // A database is named beside a manifest only where that one says another.
+        self.manifest.as_ref().filter(|manifest| self.named.is_none() && manifest.fits(self.written, now))
+    }
 }
 
 /// What was last read of each slot.
@@ -118,18 +129,22 @@ impl BackupDirectory {
 
     fn know(&self, slot: Slot, name: BackupName, target: Option<BackupName>) -> Known {
         let backup = target.as_ref().unwrap_or(&name);
-        let mut manifest = self.manifest(slot, backup).unwrap_or_else(|error| {
+        let mut described = self.described(slot, backup).unwrap_or_else(|error| {
             log::warn!("{error}");
             None
         });
-        if let Some(manifest) = &mut manifest {
+        if let Some(described) = &mut described {
             // Only a restore asks for them, and thousands would take memory.
-            manifest.properties = None;
+            described.manifest.properties = None;
         }
-        let named = || backup.parts(slot).or_else(|| backup.latest_parts()).map(|parts| parts.database);
-        let database = manifest.as_ref().map(|manifest| manifest.database.clone()).or_else(named);
         let is_latest = name.latest_parts().is_some();
-        Known { manifest: manifest.map(Arc::new), database, target, is_latest, name }
+        let named = match &described {
+            Some(described) => described.contradiction(backup, Some(slot)),
+            None => backup.database(slot),
+        };
+        let written = described.as_ref().map_or(0, |described| described.written);
+        let manifest = described.map(|described| Arc::new(described.manifest));
+        Known { manifest, written, named, target, is_latest, name }
     }
 }
 
@@ -179,6 +194,7 @@ mod tests {
         let manifest = Manifest {
             sha256: "0".repeat(64),
             size: 1,
+            modified: None,
             database: DatabaseName::parse("shop").unwrap(),
             format: Format::Plain,
             encrypted: false,

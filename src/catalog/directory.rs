@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
@@ -19,6 +19,7 @@ use super::discard::Hold;
 use super::name::BackupName;
 use super::slot::Slot;
 use crate::durable;
+use crate::fallback::FallbackError;
 
 /// Why the backup directory could not be used.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub enum DirectoryError {
     NotWritable(PathBuf),
     /// A slot is something else than a directory.
     NotASlot(PathBuf),
+    /// Neither the directory, for this cause, nor what would stand in for it can be written to.
+    NoFallback(PathBuf, String, FallbackError),
     /// Any other failure, with what was being done.
     Io(String, io::Error),
 }
@@ -45,12 +48,26 @@ impl fmt::Display for DirectoryError {
                 write!(f, "user id {uid} may not write to {path}; run `chown -R {uid} {path}` on the volume")
             }
             Self::NotASlot(path) => write!(f, "{} is not a directory", path.display()),
+            Self::NoFallback(path, cause, error) => {
+                write!(f, "{} cannot be written to ({cause}), and in its place: {error}", path.display())
+            }
             Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
         }
     }
 }
 
 impl std::error::Error for DirectoryError {}
+
+impl DirectoryError {
+    /// Whether it is for want of a right to write or of space.
+    pub fn is_unwritable(&self) -> bool {
+        match self {
+            Self::NotWritable(_) => true,
+            Self::Io(_, error) => durable::is_unwritable(error),
+            _ => false,
+        }
+    }
+}
 
 /// An opened backup.
 #[derive(Debug)]
@@ -90,12 +107,14 @@ pub(super) fn kind(status: &FileStat) -> SFlag {
 pub struct BackupDirectory {
     root: PathBuf,
     pub(super) contents: Arc<Contents>,
+    /// What takes the files that cannot be written here, once that has come up.
+    pub(super) fallback: Arc<OnceLock<PathBuf>>,
 }
 
 impl BackupDirectory {
     /// The directory at this path, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), contents: Arc::default() }
+        Self { root: root.into(), contents: Arc::default(), fallback: Arc::default() }
     }
 
     /// Its path.

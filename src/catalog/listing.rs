@@ -1,8 +1,6 @@
 //! What is in the backup directory.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -13,8 +11,9 @@ use nix::sys::stat::{FileStat, SFlag, fstatat};
 use serde::Serialize;
 
 use super::contents::Known;
+use super::described::Appearance;
 use super::directory::{BackupDirectory, DirectoryError, Inode, kind};
-use super::manifest::{Format, Manifest, Verification};
+use super::manifest::{Format, Manifest, Scope, Verification};
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
 
@@ -37,6 +36,8 @@ pub struct Entry {
     pub alias_of: Option<BackupName>,
     /// What was written down about it.
     pub manifest: Option<Arc<Manifest>>,
+    /// What was written down under its name about another file, which it has replaced.
+    pub former: Option<Arc<Manifest>>,
     /// Its inode, by which hard links to one file are told.
     pub inode: u64,
 }
@@ -45,6 +46,11 @@ impl Entry {
     /// Whether it is a pointer and no backup itself, also one whose backup is gone.
     pub fn is_pointer(&self) -> bool {
         self.alias_of.is_some() || self.name.latest_parts().is_some()
+    }
+
+    /// What it is of, as far as that was ever written down under its name.
+    pub fn scope(&self) -> Option<Scope> {
+        self.manifest.as_ref().or(self.former.as_ref()).map(|manifest| manifest.scope)
     }
 }
 
@@ -149,19 +155,22 @@ impl BackupDirectory {
     }
 
     fn entry(&self, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {
-        let is_directory = kind(status) == SFlag::S_IFDIR;
+        let now = Appearance::of(status, &self.path(slot, backup));
+        let manifest = known.manifest_for(now).cloned();
+        let database = match &manifest {
+            Some(manifest) => Some(manifest.database.clone()),
+            None => known.named.clone().or_else(|| backup.database(slot)),
+        };
         Entry {
             slot,
             name: known.name.clone(),
-            database: known.database.clone(),
-            size: match is_directory {
-                true => directory_size(&self.path(slot, backup)),
-                false => status.st_size.cast_unsigned(),
-            },
+            database,
+            size: now.size,
             mtime: status.st_mtime,
-            is_directory,
+            is_directory: kind(status) == SFlag::S_IFDIR,
             alias_of: known.target.clone(),
-            manifest: known.manifest.clone(),
+            former: known.manifest.clone().filter(|_| manifest.is_none()),
+            manifest,
             inode: status.st_ino,
         }
     }
@@ -212,19 +221,20 @@ fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
         let target = targets[&entries[at].inode].map(|target| &entries[target]);
         let alias_of = target.map(|target| target.name.clone());
         let manifest = target.and_then(|target| target.manifest.clone());
-        (entries[at].alias_of, entries[at].manifest) = (alias_of, manifest);
+        let former = target.and_then(|target| target.former.clone());
+        (entries[at].alias_of, entries[at].manifest, entries[at].former) = (alias_of, manifest, former);
     }
 }
 
 /// The bytes of the files in a directory.
 pub(crate) fn directory_size(path: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(path) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.size()).sum()
+    Appearance::of_directory(path).size
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn thousands_of_names_are_all_listed_and_each_with_its_own_size() {

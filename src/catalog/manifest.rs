@@ -1,10 +1,9 @@
 //! The hidden file beside a backup that says what it is.
 
-use std::fs;
-
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
+use super::described::{Appearance, Described};
 use super::directory::{BackupDirectory, DirectoryError, Inode, Opened};
 use super::name::{BackupName, DatabaseName};
 use super::properties::{Properties, Recorded};
@@ -163,6 +162,10 @@ pub struct Manifest {
     pub sha256: String,
     /// The file's length in bytes, or the sum of a directory's files.
     pub size: u64,
+    /// When the file was last written, in nanoseconds since 1970; of a directory, the last of its files. Each slot has
+    /// its own, as a copy on another device may have another. Unknown in manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<i64>,
     /// The database that was dumped.
     pub database: DatabaseName,
     /// How it is stored.
@@ -224,30 +227,29 @@ fn checksum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
 }
 
 impl BackupDirectory {
-    /// What was written down about a backup; `None` for one of an older image.
+    /// What was written down about a backup; `None` for one of an older image. Whether it is still of the file that
+    /// has the name, [`Described`] tells.
     ///
     /// # Errors
     /// When there is a manifest that cannot be read.
-    pub fn manifest(&self, slot: Slot, name: &BackupName) -> Result<Option<Manifest>, DirectoryError> {
-        let path = self.manifest_path(slot, name);
+    pub fn described(&self, slot: Slot, name: &BackupName) -> Result<Option<Described>, DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("read the manifest of {slot}/{name}"), error);
-        match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
+        Described::read(&self.manifest_path(slot, name)).map_err(failed)
     }
 
-    /// What was written down about an opened backup; `None` also when another has its name by now, as the manifest
-    /// may be that one's.
+    /// What is known of an opened backup; `None` also when it has been replaced since that was written down, or another
+    /// has its name by now, as the manifest may be that one's.
     ///
     /// # Errors
-    /// As [`Self::manifest`].
+    /// When there is a manifest that cannot be read.
     pub fn manifest_of(&self, slot: Slot, opened: &Opened) -> Result<Option<Manifest>, DirectoryError> {
-        let manifest = self.manifest(slot, &opened.name)?;
+        let Some(described) = self.described(slot, &opened.name)? else { return Ok(None) };
         let now = self.look(&self.open_slot(slot)?, slot, &opened.name);
         let is_it = matches!(now, Ok(Inode::Backup(now)) if now.st_ino == opened.status.st_ino);
-        Ok(manifest.filter(|_| is_it))
+        let appearance = Appearance::of(&opened.status, &self.path(slot, &opened.name));
+        let is_of_it =
+            described.is_of(appearance) && described.contradiction(&opened.name, Some(slot)).is_none();
+        Ok(Some(described.manifest).filter(|_| is_it && is_of_it))
     }
 
     /// Writes down more of a backup of which `before` was known, with or without its properties. Does nothing when
@@ -263,7 +265,7 @@ impl BackupDirectory {
         manifest: &Manifest,
     ) -> Result<(), DirectoryError> {
         let _lock = self.lock_names()?;
-        let Some(mut present) = self.manifest(slot, name)? else { return Ok(()) };
+        let Some(Described { manifest: mut present, .. }) = self.described(slot, name)? else { return Ok(()) };
         let properties = if before.properties.is_some() { None } else { present.properties.take() };
         match present == *before {
             true if properties.is_some() => {
@@ -272,6 +274,17 @@ impl BackupDirectory {
             true => self.write_manifest(slot, name, manifest),
             false => Ok(()),
         }
+    }
+
+    /// Writes down what is known of a backup that has just got its name, with the time of the file that lies there.
+    ///
+    /// # Errors
+    /// When it cannot be looked at or written.
+    pub fn describe(&self, slot: Slot, name: &BackupName, manifest: &Manifest) -> Result<(), DirectoryError> {
+        let failed = |error| DirectoryError::Io(format!("describe {slot}/{name}"), error);
+        let appearance = Appearance::at(&self.path(slot, name)).map_err(failed)?;
+        let manifest = Manifest { modified: Some(appearance.modified), ..manifest.clone() };
+        self.write_manifest(slot, name, &manifest)
     }
 
     /// Writes down what is known of a backup, in place of what was.

@@ -2,6 +2,7 @@
 
 mod archive;
 mod contents;
+mod described;
 mod directory;
 mod discard;
 mod link;
@@ -11,8 +12,10 @@ mod name;
 mod pointer;
 mod properties;
 mod slot;
+mod workplace;
 
 pub use archive::{Archive, END};
+pub use described::{Appearance, Described};
 pub use directory::{BackupDirectory, DirectoryError, Opened};
 pub(crate) use link::link_or_copy;
 pub(crate) use listing::directory_size;
@@ -24,3 +27,5 @@ pub use properties::{
     Grant, Label, Locale, Properties, Provider, Recorded, SealedSettings, Setting, Settings,
 };
 pub use slot::Slot;
+pub use workplace::NOTE_PREFIX;
+pub(crate) use workplace::free_space;

@@ -14,6 +14,8 @@ use super::name::{BackupName, DatabaseName, LATEST};
 use super::slot::Slot;
 use crate::durable;
 
+const POINTERS_LOCK: &str = ".pointers.lock";
+
 /// What a `-latest` name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latest {
@@ -133,7 +135,20 @@ impl BackupDirectory {
     /// pointers and manifests. Held for moments only, unlike the lock of a whole run.
     pub(crate) fn lock_names(&self) -> Result<Flock<File>, DirectoryError> {
         let failed = |error| DirectoryError::Io("lock the names".into(), error);
-        let file = durable::open_or_create(&self.root().join(".pointers.lock")).map_err(failed)?;
+        let file = durable::open_or_create(&self.root().join(POINTERS_LOCK)).map_err(failed)?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))
+    }
+
+    /// The same for somebody who only reads; `None` where nobody can be kept out, as on a volume that cannot be written
+    /// to and has no such lock yet.
+    pub(crate) fn lock_names_to_read(&self) -> Result<Option<Flock<File>>, DirectoryError> {
+        match self.lock_names() {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.is_unwritable() => {
+                let file = durable::open_to_lock(&self.root().join(POINTERS_LOCK)).ok();
+                Ok(file.and_then(|file| Flock::lock(file, FlockArg::LockExclusive).ok()))
+            }
+            Err(error) => Err(error),
+        }
     }
 }

@@ -63,8 +63,7 @@ fn databases(subject: &Subject, entries: &[Entry]) -> Vec<DatabaseName> {
         Databases::Discovered { except } => {
             log::info!("POSTGRES_DB_AUTODISCOVER: every database with backups is taken to be on the server");
             let of_databases = entries.iter().filter(|entry| {
-                let scope = entry.manifest.as_ref().map_or(Scope::Database, |manifest| manifest.scope);
-                entry.alias_of.is_none() && scope == Scope::Database
+                entry.alias_of.is_none() && entry.scope().is_none_or(|scope| scope == Scope::Database)
             });
             let mut names: Vec<DatabaseName> =
                 of_databases.filter_map(|entry| Some(entry.name.parts(entry.slot)?.database)).collect();

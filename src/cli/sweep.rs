@@ -9,8 +9,8 @@ use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::lock::{Lock, LockError, SWEEP, SWEEP_LIMIT};
 use crate::postgres::{Client, DatabaseError, Server};
 use crate::process::{ProgramError, Runner};
-use crate::restore;
 use crate::settings::{Environment, Reader, Storage};
+use crate::{proof, restore};
 
 pub(super) const HELP: &str = "\
 backupgram sweep
@@ -36,17 +36,31 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let directory = BackupDirectory::new(storage.directory);
-    directory.prepare().map_err(Failure::new)?;
-    sweep_files(&directory, &runner)?;
-    match restore::is_anything_left(&directory) {
-        true => sweep_databases(&directory, &environment, runner),
-        false => Ok(()),
+    proof::sweep();
+    let refusal = match directory.prepare() {
+        Err(error) if error.is_unwritable() => Some(error),
+        prepared => {
+            prepared.map_err(Failure::new)?;
+            None
+        }
+    };
+    // On a volume that cannot be written to there may be a note, and in its stead what was left elsewhere.
+    if refusal.is_none() || directory.has_fallback() || restore::is_anything_left(&directory) {
+        sweep_files(&directory, &runner)?;
+        if restore::is_anything_left(&directory) {
+            sweep_databases(&directory, &environment, runner)?;
+        }
+    }
+    match refusal {
+        // One that is mounted to be read is nobody's mistake.
+        Some(error) if !directory.is_read_only() => Err(Failure::new(error)),
+        _ => Ok(()),
     }
 }
 
 fn sweep_files(directory: &BackupDirectory, runner: &Runner) -> Outcome {
     let _lock = lock(directory, runner)?;
-    let count = directory.sweep_partial().map_err(Failure::new)?;
+    let count = directory.sweep_leftovers().map_err(Failure::new)?;
     if count > 0 {
         log::info!("removed {count} unfinished files of killed runs");
     }
@@ -64,8 +78,8 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
             Failure::silent(1)
         }
     })?;
-    let _lock = lock(directory, &runner)?;
-    restore::sweep(directory, &client.until(Instant::now() + SWEEP_LIMIT));
+    let lock = lock(directory, &runner)?;
+    restore::sweep(directory, &lock, &client.until(Instant::now() + SWEEP_LIMIT));
     runner.check().map_err(Failure::interrupted)?;
     match restore::is_anything_left(directory) {
         true => Err(Failure::silent(1)),
@@ -75,7 +89,7 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
 
 /// Takes the lock, unless a run has it: that has begun with a sweep of its own.
 fn lock(directory: &BackupDirectory, runner: &Runner) -> Result<Lock, Failure> {
-    Lock::take(directory.root(), SWEEP, Duration::ZERO, runner).map_err(|error| match error {
+    Lock::take_to_read(directory.root(), SWEEP, Duration::ZERO, runner).map_err(|error| match error {
         LockError::Held(_) => {
             log::info!("{error}; nothing is swept");
             Failure::silent(BUSY)

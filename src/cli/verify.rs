@@ -25,7 +25,7 @@ and the dump itself, an archive by pg_restore. What came of it is remembered bes
   SLOT/NAME    these backups; without any, all of them
   --all        all of them
   --restore    also restore each into a PostgreSQL server that is made for it here and thrown away,
-               and count what comes out; this needs room for the database on the backup volume
+               and count what comes out; this needs room for the database on the backup volume, or in TMPDIR
   --json       for programs
 
 environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what opens them;
@@ -43,13 +43,17 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let chosen = if chosen.is_empty() { all(&directory)? } else { chosen };
     let patience = Duration::from_secs(storage.lock_wait.into());
     let _lock = match restores {
-        true => Some(Lock::take(directory.root(), "restore proof", patience, &runner).map_err(locked)?),
+        true => {
+            directory.prepare_to_read().map_err(Failure::new)?;
+            let lock = Lock::take_to_read(directory.root(), "restore proof", patience, &runner);
+            let lock = lock.map_err(locked)?;
+            directory.sweep_leftovers().map_err(Failure::new)?;
+            Some(lock)
+        }
         false => None,
     };
-    if restores {
-        directory.prepare().and_then(|()| directory.sweep_partial()).map_err(Failure::new)?;
-    }
-    let mut verifier = Verifier::new(&directory, Keys { passphrase: storage.passphrase, runner }, storage.restore_jobs);
+    let keys = Keys { passphrase: storage.passphrase, runner };
+    let mut verifier = Verifier::new(&directory, keys, storage.restore_jobs);
     let mut verdicts = Vec::new();
     for (slot, name) in chosen {
         let verdict = if restores { verifier.prove(slot, &name) } else { verifier.verify(slot, &name) };

@@ -4,6 +4,7 @@ mod census;
 mod ledger;
 mod server;
 mod statement_error;
+mod workplace;
 
 use std::fmt;
 use std::io;
@@ -17,8 +18,10 @@ use crate::restore::{RestoreError, Source, Trial};
 use crate::units;
 use server::{PrivateServer, ServerError};
 use statement_error::StatementError;
+use workplace::Workplace;
 
 pub use ledger::{LastProof, Ledger, note, read};
+pub use server::sweep;
 
 /// Why a backup is not proven.
 #[derive(Debug)]
@@ -116,6 +119,7 @@ fn of_content(error: RestoreError) -> ProofError {
 /// What a failed restore into a server of the major version `here` says about a backup of the version `of`: `refused` is
 /// the last error of a statement there. What psql and pg_restore say of it may be the end of its context only.
 fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: Option<u32>) -> ProofError {
+    let is_of_load = match &error {
         RestoreError::Program(ProgramError::Failed(program, ..))
         | RestoreError::Unresolved(ProgramError::Failed(program, ..)) => {
             LOADERS.iter().any(|name| program == name)
@@ -133,7 +137,7 @@ fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: O
     }
 }
 
-/// Restores a backup with so many jobs into a server of its own beneath `.partial`, looks at what came out, and does away with it. Only
+/// Restores a backup with so many jobs into a server of its own, looks at what came out, and does away with it. Only
 /// the holder of the directory's lock may call this.
 ///
 /// # Errors
@@ -146,15 +150,17 @@ pub fn prove(
     jobs: usize,
 ) -> Result<Proof, ProofError> {
     let begun = Instant::now();
-    let source = Source::open_published(directory, slot, name).map_err(of_content)?;
+    let source = Source::open_published(directory, slot, name, false).map_err(of_content)?;
     let backup = source.check(keys).map_err(of_content)?;
-    let server = PrivateServer::start(&directory.partial(), &keys.runner)?;
+    let size = backup.origin().and_then(|origin| origin.size).unwrap_or(backup.findings.bytes);
+    let workplace = Workplace::choose(directory, size)?;
+    let server = PrivateServer::start(workplace.path(), &keys.runner)?;
     let client = server.client(&DatabaseName::maintenance());
     let restart = |settings: &[String]| {
         server.restart(settings).map_err(|error| RestoreError::Missing(error.to_string()))
     };
-    let workplace = directory.partial();
-    let trial = Trial { backup: &backup, client: &client, keys, workplace, jobs, restart: &restart };
+    let place = workplace.path().to_path_buf();
+    let trial = Trial { backup: &backup, client: &client, keys, workplace: place, jobs, restart: &restart };
     let here = client.server_version()?.major;
     let databases = trial.restore().map_err(|error| match server.is_running() {
         true => judge(error, server.last_error().as_ref(), here, backup.server_major()),

@@ -100,8 +100,14 @@ const SETTINGS: [&str; 16] = [
     "log_min_error_statement=panic",
 ];
 
-/// What the directories of our servers' sockets begin with, before the process id.
-const SOCKET_PREFIX: &str = "backupgram-proof-";
+/// What the temporary directories of our servers begin with, before the process id: those of their sockets, and those
+/// of servers for which the backup volume has no room.
+pub(super) const TEMPORARY_PREFIX: &str = "backupgram-proof-";
+
+/// Removes the temporary directories of proofs that were killed. What cannot be removed stays.
+pub fn sweep() {
+    leftovers::sweep(&env::temp_dir(), TEMPORARY_PREFIX, |_| true);
+}
 
 /// Runs a server until its standard input ends, as it does however we end.
 const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT $!; wait $!"#;
@@ -131,9 +137,9 @@ impl PrivateServer {
         };
         let place = workplace.join(format!("proof.{}", std::process::id()));
         let failed = |error| ServerError::Place(place.clone(), error);
-        leftovers::sweep(&env::temp_dir(), SOCKET_PREFIX, |_| true);
+        sweep();
         let mut socket = tempfile::Builder::new();
-        let prefix = format!("{SOCKET_PREFIX}{}-", std::process::id());
+        let prefix = format!("{TEMPORARY_PREFIX}{}-", std::process::id());
         socket.prefix(&prefix).permissions(Permissions::from_mode(0o700));
         let socket = socket.tempdir().map_err(|error| ServerError::Place(env::temp_dir(), error))?;
         // Ours: what a dump has the server do must not be able to put anything there.

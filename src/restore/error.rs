@@ -84,6 +84,8 @@ pub enum RestoreError {
     Connects(String),
     /// It changed between being checked and being loaded.
     Changed(String),
+    /// Its name says that it is of one database, and its manifest that it is of another.
+    OtherDatabase(String, DatabaseName, DatabaseName),
     /// No target was named, and the backup does not say which database it is of.
     NoTarget(String),
     /// The target is one that must not be replaced.
@@ -219,6 +221,11 @@ impl fmt::Display for RestoreError {
                 "{label} was made with --create and would connect to a database of its own choice; load it with psql"
             ),
             Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
+            Self::OtherDatabase(label, named, described) => write!(
+                f,
+                "{label} is of database {named} by its name and of {described} by its manifest: \
+                 --ignore-manifest goes by the file alone"
+            ),
             Self::NoTarget(label) => {
                 write!(f, "{label} does not say which database it is of: name the target")
             }

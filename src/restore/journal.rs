@@ -1,5 +1,5 @@
-//! What a restore has on the server that belongs to nobody else, written down in the backup directory, so
-//! that a later run finds it when this one is killed.
+//! What a restore has on the server that belongs to nobody else, written down in the backup directory, or in the one
+//! that stands in for it, so that a later run finds it when this one is killed.
 
 use std::fs;
 use std::io;
@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::RestoreError;
 use super::replication;
 use crate::backup::hexadecimal;
-use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::catalog::{BackupDirectory, DatabaseName, NOTE_PREFIX};
 use crate::durable;
+use crate::lock::Lock;
 use crate::postgres::quote::identifier;
 use crate::postgres::{Client, DatabaseError};
 
@@ -29,6 +30,9 @@ pub struct Journal {
     /// The subscriptions of the target that are stopped for the time being.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stopped: Option<Stopped>,
+    /// The directory that it is written down in, where that is not the backup directory.
+    #[serde(skip)]
+    place: Option<PathBuf>,
 }
 
 /// Subscriptions that are stopped.
@@ -38,7 +42,6 @@ struct Stopped {
     oids: Vec<u32>,
 }
 
-const PREFIX: &str = ".restore-";
 /// What a comment of ours on a database begins with.
 pub(super) const MARK: &str = "backupgram ";
 /// How long the server may take to end what a killed psql was doing.
@@ -136,14 +139,18 @@ impl Journal {
     ) -> Result<Self, RestoreError> {
         let mut random = [0; 6];
         getrandom::fill(&mut random).map_err(|error| RestoreError::Random(error.to_string()))?;
-        let journal = Self { server, tag: hexadecimal(&random), target: target.cloned(), stopped: None };
-        journal.write(directory)?;
+        let (tag, target) = (hexadecimal(&random), target.cloned());
+        let mut journal = Self { server, tag, target, stopped: None, place: None };
+        let text = serde_json::to_vec(&journal).map_err(|error| RestoreError::Journal(error.into()))?;
+        let path = directory.write_note(&journal.file_name(), &text).map_err(RestoreError::Journal)?;
+        journal.place = path.parent().map(Path::to_path_buf);
         Ok(journal)
     }
 
     fn write(&self, directory: &BackupDirectory) -> Result<(), RestoreError> {
         let text = serde_json::to_vec(self).map_err(|error| RestoreError::Journal(error.into()))?;
-        durable::replace_file(directory.root(), &self.path(directory), &text, 0o600)
+        let path = self.path(directory);
+        durable::replace_file(path.parent().unwrap_or(directory.root()), &path, &text, 0o600)
             .map_err(RestoreError::Journal)
     }
 
@@ -192,8 +199,12 @@ impl Journal {
         DatabaseName::ours(role, &self.tag)
     }
 
+    fn file_name(&self) -> String {
+        format!("{NOTE_PREFIX}{}.json", self.tag)
+    }
+
     fn path(&self, directory: &BackupDirectory) -> PathBuf {
-        directory.root().join(format!("{PREFIX}{}.json", self.tag))
+        self.place.as_deref().unwrap_or(directory.root()).join(self.file_name())
     }
 
     /// What a session that renames its databases is called. All others carry the scratch database's name.
@@ -290,7 +301,8 @@ impl Journal {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let journal: Self = serde_json::from_slice(&fs::read(path)?)?;
+        let mut journal: Self = serde_json::from_slice(&fs::read(path)?)?;
+        journal.place = path.parent().map(Path::to_path_buf);
         let hexadecimal = journal.tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match hexadecimal && journal.tag.len() == 12 {
             true => Ok(journal),
@@ -340,19 +352,10 @@ fn drop_database(client: &Client, left: &Left, with_subscriptions: bool) -> Resu
         .map(drop)
 }
 
-/// The notes of restores that are at work, or were killed.
-fn journals(directory: &BackupDirectory) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory.root()) else { return Vec::new() };
-    let is_journal = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(PREFIX) && name.ends_with(".json")
-    };
-    entries.flatten().map(|entry| entry.path()).filter(is_journal).collect()
-}
-
 /// Whether a restore has databases on a server that belong to nobody else: one that is at work, or was killed.
 pub fn is_anything_left(directory: &BackupDirectory) -> bool {
-    !journals(directory).is_empty()
+    let (own, fallback) = directory.notes();
+    !own.is_empty() || !fallback.is_empty()
 }
 
 /// Whether a database, by its comment, is one that a restore has not completed.
@@ -360,10 +363,12 @@ pub fn is_unfinished(comment: &str) -> bool {
     comment.starts_with(MARK) && comment.contains("_backupgram_scratch_")
 }
 
-/// Drops what killed restores left on this server. Only the holder of the directory's lock may call this.
-/// What cannot be dropped is a warning, and is tried again next time.
-pub fn sweep(directory: &BackupDirectory, client: &Client) {
-    for path in journals(directory) {
+/// Drops what killed restores left on this server. Notes in a directory that the lock does not cover may be of a restore
+/// that is at work there, and are left alone. What cannot be dropped is a warning, and is tried again next time.
+pub fn sweep(directory: &BackupDirectory, lock: &Lock, client: &Client) {
+    let (own, fallback) = directory.notes();
+    let own = own.into_iter().filter(|_| lock.covers_directory());
+    for path in own.chain(fallback) {
         match Journal::read(&path) {
             Ok(journal) if journal.server != client.server().address() => {
                 log::warn!(

@@ -146,9 +146,9 @@ impl Loading<'_> {
         archive.add_to(&mut command);
         let (child, said) = self.start(&mut command)?;
         let progress = self.progress(backup);
-        progress.follow(&child, backup.findings.bytes, || child.wait());
+        let exit = progress.follow(&child, backup.findings.bytes, || child.wait());
         progress.finish();
-        self.finish(&child, said)
+        self.judge(exit, said)
     }
 
     /// Has one pg_restore load an archive while it streams by.
@@ -169,7 +169,7 @@ impl Loading<'_> {
             // Not by the end of its input, after which it may read on for ever.
             child.signaller().signal(Signal::SIGKILL);
         }
-        let finished = self.finish(&child, said);
+        let finished = self.judge(child.wait(), said);
         fed.and(finished)
     }
 
@@ -192,9 +192,8 @@ impl Loading<'_> {
         Ok((child, said))
     }
 
-    /// Waits for the end of a pg_restore.
-    fn finish(&self, child: &Child, said: Listener) -> Result<Heard, RestoreError> {
-        let exit = child.wait();
+    /// What the end of a pg_restore means.
+    fn judge(&self, exit: Exit, said: Listener) -> Result<Heard, RestoreError> {
         let said = said.finish();
         match exit {
             exit if exit.success() => Ok(said),

@@ -114,15 +114,16 @@ impl Restore<'_> {
             script::check(file.as_deref())?;
         }
         let directory = BackupDirectory::new(&self.storage.directory);
-        directory.prepare()?;
+        directory.prepare_to_read()?;
+        let ignore_manifest = request.options.ignore_manifest;
         let (source, held) = match &request.backup {
-            Place::File(file) => (Source::open(&directory, file)?, None),
+            Place::File(file) => (Source::open(&directory, file, ignore_manifest)?, None),
             Place::Telegram(id, chat) => {
                 let lock = self.lock(&directory)?;
-                let held = Fetched { place: directory.partial().join("telegram"), _lock: lock };
+                let held = Fetched { place: directory.place_for(0)?.join("telegram"), lock };
                 let fetched = telegram::fetch(self.telegram, chat.as_ref(), *id, &held.place, self.runner);
                 let path = fetched.map_err(RestoreError::Fetch)?;
-                (Source::open(&directory, &path.to_string_lossy())?, Some(held))
+                (Source::open(&directory, &path.to_string_lossy(), ignore_manifest)?, Some(held))
             }
         };
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
@@ -142,9 +143,11 @@ impl Restore<'_> {
         if !confirm(&plan).map_err(ProgramError::Interrupted)? {
             return Err(RestoreError::Declined);
         }
-        let _lock = if held.is_some() { None } else { Some(self.lock(&run.directory)?) };
+        let own = if held.is_some() { None } else { Some(self.lock(&run.directory)?) };
         let begun = Instant::now();
-        sweep(&run.directory, &run.client);
+        if let Some(lock) = own.as_ref().or(held.as_ref().map(|held| &held.lock)) {
+            sweep(&run.directory, lock, &run.client);
+        }
         let backup = source.check(&run.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
         match &run.goal {
@@ -158,9 +161,9 @@ impl Restore<'_> {
     /// Takes the lock, and clears away what killed runs have left.
     fn lock(&self, directory: &BackupDirectory) -> Result<Lock, RestoreError> {
         let patience = Duration::from_secs(self.storage.lock_wait.into());
-        let lock = Lock::take(directory.root(), "restore", patience, self.runner);
+        let lock = Lock::take_to_read(directory.root(), "restore", patience, self.runner);
         let lock = lock.map_err(RestoreError::Locked)?;
-        directory.sweep_partial()?;
+        directory.sweep_leftovers()?;
         Ok(lock)
     }
 }
@@ -168,7 +171,7 @@ impl Restore<'_> {
 /// The place of a backup that is fetched, under the lock that it needs. Dropped, it is gone.
 struct Fetched {
     place: PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Drop for Fetched {

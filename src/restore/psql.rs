@@ -25,6 +25,17 @@ const IN_NO_HURRY: Setting = ("synchronous_commit", "off");
 /// The settings of a session that loads.
 pub(super) const LOADS: [Setting; 3] = [WRITES[0], WRITES[1], IN_NO_HURRY];
 
+/// Marks a session behind a pooler, and fails in one that is not marked. One that has not begun with the dump lacks its
+/// settings, such as where tables go and who owns them, and nobody would notice.
+const MARK_SESSION: &str = "SET backupgram.session = on; ";
+const CHECK_SESSION: &str = "
+DO $$ BEGIN
+    IF pg_catalog.current_setting('backupgram.session', true) IS DISTINCT FROM 'on' THEN
+        RAISE EXCEPTION 'the pooler has changed the session within the load: restore past it, or let it pool sessions';
+    END IF;
+END $$;
+";
+
 /// What a dump of a recent pg_dump begins with.
 const RESTRICT: &[u8] = b"\\restrict ";
 
@@ -39,6 +50,8 @@ pub struct Psql {
     key: Option<String>,
     /// What comes before the first that it is fed.
     set_up: String,
+    /// Whether another session may answer from one statement to the next.
+    is_pooled: bool,
     answers: Option<Answers>,
     own_lines: OwnLines,
     outlasts_signals: bool,
@@ -96,7 +109,11 @@ impl Psql {
         if !manner.goes_on {
             command.args(["--set", "ON_ERROR_STOP=1"]);
         }
-        let set_up = client.server().set_up(&mut command, &LOADS);
+        let mut set_up = client.server().set_up(&mut command, &LOADS);
+        let is_pooled = !set_up.is_empty();
+        if is_pooled {
+            set_up.push_str(MARK_SESSION);
+        }
         command.env("LC_ALL", "C");
         let stdout = if manner.answers { Stdio::piped() } else { Stdio::null() };
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped());
@@ -105,7 +122,18 @@ impl Psql {
         let own_lines = OwnLines::default();
         let said = Listener::start(errors, own_lines.places(manner.entries), manner.goes_on);
         let answers = child.stdout.take().map(Answers::listen).transpose()?;
-        Ok(Self { child, stdin, said, runner: runner.clone(), key, set_up, answers, own_lines, outlasts_signals: false })
+        Ok(Self {
+            child,
+            stdin,
+            said,
+            runner: runner.clone(),
+            key,
+            set_up,
+            is_pooled,
+            answers,
+            own_lines,
+            outlasts_signals: false,
+        })
     }
 
     /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
@@ -115,7 +143,8 @@ impl Psql {
     pub fn feed(&mut self, sql: &mut dyn Read, server: &Version) -> Result<(), RestoreError> {
         let preamble = self.prepare(sql, server)?;
         self.order(&preamble)?;
-        self.feed_as_it_is(sql)
+        self.feed_as_it_is(sql)?;
+        self.order(if self.is_pooled { CHECK_SESSION } else { "" })
     }
 
     /// Takes the beginning off a dump, and answers what is to be fed in its place.

@@ -133,7 +133,7 @@ impl Replacement<'_> {
             tool: &self.tool,
             jobs,
             keys,
-            workplace: self.run.directory.partial(),
+            workplace: self.backup.workplace(&self.run.directory)?,
             search_path: options.search_path.as_ref(),
             keep_going: options.keep_going,
         };

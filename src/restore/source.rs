@@ -9,7 +9,8 @@ use super::RestoreError;
 use super::tied::Tied;
 use super::needs::{self, Needs, NeedsReader};
 use crate::catalog::{
-    BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Origin, Properties, Scope, Slot,
+    Appearance, BackupDirectory, BackupName, DatabaseName, Described, DirectoryError, Manifest, Origin,
+    Properties, Scope, Slot,
 };
 use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, bytes_to_examine, examine_watched, peek};
 use crate::process::ProgramError;
@@ -30,6 +31,8 @@ pub struct Source {
     file: File,
     path: PathBuf,
     manifest: Option<Manifest>,
+    /// Whether the file looks as if it had been replaced since its manifest was written; its checksum will tell.
+    is_replaced: bool,
 }
 
 /// A backup that has been read from end to end and found whole.
@@ -46,40 +49,58 @@ pub struct Checked {
 }
 
 impl Source {
-    /// Opens `SLOT/NAME` of the backup directory, or else the file or directory at a path.
+    /// Opens `SLOT/NAME` of the backup directory, or else the file or directory at a path. With `ignore_manifest` it
+    /// is as if none lay beside it.
     ///
     /// # Errors
-    /// When it cannot be opened or is neither.
-    pub fn open(directory: &BackupDirectory, label: &str) -> Result<Self, RestoreError> {
+    /// When it cannot be opened, is neither, or its manifest is of another database than its name.
+    pub fn open(
+        directory: &BackupDirectory,
+        label: &str,
+        ignore_manifest: bool,
+    ) -> Result<Self, RestoreError> {
         let in_slot = label
             .split_once('/')
             .and_then(|(slot, name)| Some((Slot::named(slot)?, BackupName::parse(name).ok()?)));
         if let Some((slot, name)) = in_slot {
-            match Self::open_published(directory, slot, &name) {
+            match Self::open_published(directory, slot, &name, ignore_manifest) {
                 Err(RestoreError::Directory(DirectoryError::NotFound(..))) if Path::new(label).exists() => {}
                 opened => return opened,
             }
         }
-        Self::open_path(label)
+        Self::open_path(label, ignore_manifest)
     }
 
-    /// Opens a published backup.
+    /// Opens a published backup, as [`Self::open`] does.
     ///
     /// # Errors
-    /// When it is not there or cannot be opened.
+    /// When it is not there, cannot be opened, or its manifest is of another database than its name.
     pub fn open_published(
         directory: &BackupDirectory,
         slot: Slot,
         name: &BackupName,
+        ignore_manifest: bool,
     ) -> Result<Self, RestoreError> {
         let opened = directory.open(slot, name)?;
-        let label = format!("{slot}/{}", opened.name);
-        let manifest = directory.manifest(slot, &opened.name)?;
-        let path = directory.path(slot, &opened.name);
-        Ok(Self { label, name: Some(opened.name), slot: Some(slot), file: opened.file, path, manifest })
+        let source = Self {
+            label: format!("{slot}/{}", opened.name),
+            path: directory.path(slot, &opened.name),
+            name: Some(opened.name),
+            slot: Some(slot),
+            file: opened.file,
+            manifest: None,
+            is_replaced: false,
+        };
+        match (ignore_manifest, &source.name) {
+            (false, Some(name)) => {
+                let described = directory.described(slot, name)?;
+                source.described_by(described)
+            }
+            _ => Ok(source),
+        }
     }
 
-    fn open_path(label: &str) -> Result<Self, RestoreError> {
+    fn open_path(label: &str, ignore_manifest: bool) -> Result<Self, RestoreError> {
         let failed = |error| RestoreError::Open(label.to_owned(), error);
         // A pointer's own name says nothing of its target's manifest.
         let path: PathBuf = std::fs::canonicalize(label).map_err(failed)?;
@@ -90,28 +111,43 @@ impl Source {
         }
         let name =
             path.file_name().and_then(|name| name.to_str()).and_then(|name| BackupName::parse(name).ok());
-        let manifest = match (&name, path.parent()) {
-            (Some(name), Some(parent)) => read_manifest(&parent.join(name.manifest()))?,
+        let described = match (&name, path.parent()) {
+            (Some(name), Some(parent)) if !ignore_manifest => {
+                let manifest = parent.join(name.manifest());
+                let failed = |error| RestoreError::Open(manifest.display().to_string(), error);
+                Described::read(&manifest).map_err(failed)?
+            }
             _ => None,
         };
         let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
         let slot = parent.and_then(Slot::named);
-        Ok(Self { label: label.to_owned(), name, slot, file, path, manifest })
+        let label = label.to_owned();
+        Self { label, name, slot, file, path, manifest: None, is_replaced: false }.described_by(described)
+    }
+
+    /// Takes over what lies beside it.
+    fn described_by(mut self, described: Option<Described>) -> Result<Self, RestoreError> {
+        let Some(described) = described else { return Ok(self) };
+        let named = self.name.as_ref().and_then(|name| described.contradiction(name, self.slot));
+        if let Some(named) = named {
+            return Err(RestoreError::OtherDatabase(self.label, named, described.manifest.database));
+        }
+        let now =
+            Appearance::at(&self.path).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
+        self.is_replaced = !described.is_of(now);
+        self.manifest = Some(described.manifest);
+        Ok(self)
+    }
+
+    /// The manifest, if the file looks as it did when that was written.
+    fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref().filter(|_| !self.is_replaced)
     }
 
     /// The database that the backup is of: the manifest says it, or a name of the form that this tool gives.
     pub fn database(&self) -> Option<DatabaseName> {
-        if let Some(manifest) = &self.manifest {
-            return Some(manifest.database.clone());
-        }
-        let name = self.name.as_ref()?;
-        // Outside of a slot the longest stamp counts. In one, `app-20240101-202611` of `monthly` must not be
-        // taken for a backup of `app` at 20:26:11.
-        let by_slot = match self.slot {
-            Some(slot) => name.parts(slot),
-            None => Slot::ALL.into_iter().find_map(|slot| name.parts(slot)),
-        };
-        by_slot.or_else(|| name.latest_parts()).map(|parts| parts.database)
+        let named = || self.name.as_ref()?.readings(self.slot).next().map(|parts| parts.database);
+        self.manifest().map(|manifest| manifest.database.clone()).or_else(named)
     }
 
     /// What it holds, by its beginning; nothing when it is no dump, or cannot be opened.
@@ -133,7 +169,7 @@ impl Source {
 
     /// The bytes that the database took on its server when it was backed up, where that is known.
     pub fn size_on_server(&self) -> Option<u64> {
-        self.manifest.as_ref()?.origin.as_ref()?.size
+        self.manifest()?.origin.as_ref()?.size
     }
 
     /// The extension of the dump that can be created only in a database of a certain name, as far as its beginning tells:
@@ -154,17 +190,19 @@ impl Source {
     ///
     /// # Errors
     /// When anything is not as it should be, or a stop signal comes.
-    pub fn check(self, keys: &Keys) -> Result<Checked, RestoreError> {
+    pub fn check(mut self, keys: &Keys) -> Result<Checked, RestoreError> {
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
         let total = bytes_to_examine(&file, &self.path);
         let progress = Progress::start(format!("checking {}", self.label), total);
-        let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let unchanged =
             Snapshot::of(&self.path).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
         let mut reader = NeedsReader::new();
         let examination = examine_watched(file, &self.path, keys, &progress, &mut reader).map_err(content)?;
         let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare);
+        self.settle_manifest(&sha256);
+        let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());
+        let content = |error| RestoreError::Content(self.label.clone(), error);
         let findings = examination.judge(expected).map_err(content)?;
         if findings.makes_database {
             return Err(RestoreError::Connects(self.label));
@@ -180,14 +218,18 @@ impl Source {
         }
         Ok(checked)
     }
-}
 
-fn read_manifest(path: &Path) -> Result<Option<Manifest>, RestoreError> {
-    let failed = |error| RestoreError::Open(path.display().to_string(), error);
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
+    /// Once the checksum is known: keeps the manifest of what only looked replaced, and forgets that of another file.
+    fn settle_manifest(&mut self, sha256: &str) {
+        let is_its = self.manifest.as_ref().is_some_and(|manifest| manifest.sha256 == sha256);
+        if self.is_replaced && !is_its {
+            log::warn!(
+                "{} was replaced after its manifest was written: it is judged by its content alone",
+                self.label
+            );
+            self.manifest = None;
+        }
+        self.is_replaced = false;
     }
 }
 
@@ -239,6 +281,15 @@ impl Checked {
     /// What it holds.
     pub fn content(&self) -> Content {
         self.findings.content
+    }
+
+    /// Where what must be unpacked of it is unpacked to.
+    ///
+    /// # Errors
+    /// When neither the backup directory nor its fallback can be written to.
+    pub fn workplace(&self, directory: &BackupDirectory) -> Result<PathBuf, RestoreError> {
+        let is_packed = self.content() == Content::PackedDirectory;
+        Ok(directory.place_for(if is_packed { self.findings.bytes } else { 0 })?)
     }
 
     /// Where it lies.

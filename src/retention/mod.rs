@@ -84,7 +84,7 @@ pub fn expired<'a>(
 fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
     let plain = suffix.strip_suffix(".gpg").unwrap_or(suffix);
     let is_given = |suffix| suffix == configured.as_str() || suffix == ".sql.gz";
-    entry.manifest.is_some() || is_given(suffix) || is_given(plain)
+    entry.manifest.is_some() || entry.former.is_some() || is_given(suffix) || is_given(plain)
 }
 
 #[cfg(test)]
@@ -104,6 +104,7 @@ mod tests {
             is_directory: false,
             alias_of: None,
             manifest: None,
+            former: None,
             inode: 0,
         }
     }

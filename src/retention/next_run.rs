@@ -102,6 +102,7 @@ fn new_backup(slot: Slot, name: BackupName, database: &DatabaseName, now: i64) -
         is_directory: false,
         alias_of: None,
         manifest: None,
+        former: None,
         inode: 0,
     }
 }

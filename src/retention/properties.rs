@@ -47,6 +47,7 @@ fn bare(slot: Slot, name: BackupName, mtime: i64) -> Entry {
         is_directory: false,
         alias_of: None,
         manifest: None,
+        former: None,
         inode: 0,
     }
 }

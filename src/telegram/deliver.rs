@@ -156,7 +156,7 @@ impl<'a> Courier<'a> {
                 return Ok(None);
             }
         };
-        let manifest = self.directory.manifest(slot, &opened.name).map_err(failed)?;
+        let manifest = self.directory.manifest_of(slot, &opened).map_err(failed)?;
         let is_file = !opened.is_directory();
         let package = Package::of(opened).map_err(BotError::Io)?;
         let sha256 = match &manifest {

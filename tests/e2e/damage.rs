@@ -42,9 +42,9 @@ fn with_a_wrong_bit(backup: &Path, places: &mut Places, look: impl FnOnce(&str))
     let (at, bit) = places.within(good.len() as u64);
     let mut bad = good.clone();
     bad[usize::try_from(at).unwrap()] ^= bit;
-    fs::write(file, bad).unwrap();
+    corrupt(file, bad);
     look(&format!("{} at {at} of {}, bit {bit:#04x}", file.display(), good.len()));
-    fs::write(file, good).unwrap();
+    corrupt(file, good);
 }
 
 /// What becomes of a wrong bit in a file of which nothing is known.

@@ -100,7 +100,7 @@ fn a_tar_archive_that_pg_restore_does_not_read_to_its_end_comes_back() {
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.len() - 100_000;
     bytes[at] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    corrupt(&path, bytes);
     Cli::restore(server, &store, &file).args([&target]).run().exited_with(1).saying("its checksum");
 }
 

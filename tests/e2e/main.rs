@@ -14,6 +14,8 @@ mod seed_examples;
 mod backup;
 /// What a preview of the clean-up says is what happens.
 mod cleanup;
+/// Through pgbouncer it is as without.
+mod pooler;
 /// A restore gives exactly the backup, or leaves everything as it was.
 mod restore;
 
@@ -31,10 +33,14 @@ mod faults;
 mod formats;
 /// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
 mod restore_faults;
+/// Whose manifest it is that lies beside a file.
+mod replaced;
 /// What a role may restore that is no superuser.
 mod restore_rights;
 /// Dumps of a whole server, and of its roles.
 mod server_dumps;
+/// A restore from a volume that is read-only or full.
+mod volume;
 /// A whole server, or its roles, comes back where it is missing, or nothing of it does.
 mod server_restores;
 

@@ -224,8 +224,9 @@ fn a_broken_file_changes_nothing(server: &'static Cluster) {
     for (what, bytes) in broken_files(&good, &sql) {
         // Once in place of the good one, beside its manifest, and once as a file that nothing is known about.
         let stranger = store.root().join("stranger.sql.gz");
+        fs::write(&stranger, &bytes).unwrap();
         for path in [store.path().join(&file), stranger] {
-            fs::write(&path, &bytes).unwrap();
+            corrupt(&path, &bytes);
             let outcome = Cli::restore(server, &store, &path).args([&database.name]).run().failed();
             assert!(!outcome.stderr.is_empty(), "{what}\n{outcome}");
             assert_eq!(database.dump(), before, "{what}: {}", path.display());
@@ -250,7 +251,7 @@ fn a_file_that_is_broken_beside_its_manifest_fails_the_job() {
     let file = backed_up(server, &store, &database);
     let before = database.dump();
     let good = fs::read(store.path().join(&file)).unwrap();
-    fs::write(store.path().join(&file), &good[..good.len() / 2]).unwrap();
+    corrupt(&store.path().join(&file), &good[..good.len() / 2]);
     let daemon = Plan::new(server, &store).database(&database.name).start();
     let job = daemon.failed(&daemon.start_restore(&file, &database.name));
     assert_eq!(job["type"], "restore");

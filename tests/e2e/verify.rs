@@ -52,7 +52,7 @@ fn damage(store: &Store, backup: &str) {
     let mut bytes = fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
-    fs::write(&path, bytes).unwrap();
+    corrupt(&path, bytes);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn an_archive_that_is_newer_than_pg_restore_is_called_so_and_not_broken() {
     let path = store.path().join(file);
     let mut bytes = fs::read(&path).unwrap();
     bytes[6] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    corrupt(&path, bytes);
     let checksum = "is damaged: its checksum is not the one in its manifest";
     assert!(older(&["verify", file]).exited_with(1).stderr.contains(checksum));
     assert_eq!(manifest(file)["verified"]["error"], checksum);

@@ -550,7 +550,7 @@ pub fn program_directory(major: u32) -> PathBuf {
 }
 
 /// The user that servers run as, who must not be root.
-fn server_user() -> (Uid, Gid) {
+pub fn server_user() -> (Uid, Gid) {
     if !Uid::effective().is_root() {
         return (Uid::effective(), Gid::effective());
     }

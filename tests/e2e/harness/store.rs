@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
@@ -164,6 +165,23 @@ impl Store {
             }
         }
     }
+}
+
+/// Changes the bytes of a file as a failing disk does: when it was written stays the same.
+#[track_caller]
+pub fn corrupt(path: &Path, bytes: impl AsRef<[u8]>) {
+    let look = || fs::metadata(path).expect("look at a file");
+    let before = look();
+    fs::write(path, bytes).expect("write to a file");
+    set_modified(path, before.modified().expect("a time"));
+    assert_eq!(look().modified().expect("a time"), before.modified().expect("a time"));
+}
+
+/// Sets when a file was last written.
+#[track_caller]
+pub fn set_modified(path: &Path, time: SystemTime) {
+    let file = fs::File::options().write(true).open(path).expect("open a file");
+    file.set_modified(time).expect("set the time of a file");
 }
 
 /// Writes an executable file.

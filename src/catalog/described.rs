@@ -1,0 +1,149 @@
+//! Whether a manifest is of the file that it lies beside: somebody may have put another there since, by a copy, another
+//! tool or an editor. Bytes that go bad on a disk change neither length nor time.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::sys::stat::{FileStat, SFlag};
+
+use super::directory::kind;
+use super::manifest::Manifest;
+use super::name::{BackupName, DatabaseName, NameParts};
+use super::slot::Slot;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// A manifest as it lies beside a backup.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// What it says.
+    pub manifest: Manifest,
+    /// When it was written, in nanoseconds since 1970.
+    pub(super) written: i64,
+}
+
+impl Described {
+    /// Reads a manifest; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let status = file.metadata()?;
+        let mut text = Vec::with_capacity(usize::try_from(status.len()).unwrap_or_default() + 1);
+        file.take(u64::MAX).read_to_end(&mut text)?;
+        let written = nanoseconds(status.mtime(), status.mtime_nsec());
+        Ok(Some(Self { manifest: serde_json::from_slice(&text)?, written }))
+    }
+
+    /// Whether it can be of a file that looks so. Its checksum alone tells for sure.
+    pub fn is_of(&self, now: Appearance) -> bool {
+        self.manifest.fits(self.written, now)
+    }
+
+    /// The database that the file's name speaks of, if that is another than the manifest's.
+    pub fn contradiction(&self, name: &BackupName, slot: Option<Slot>) -> Option<DatabaseName> {
+        self.manifest.contradiction(name, slot)
+    }
+}
+
+impl Manifest {
+    /// [`Described::is_of`] of a manifest that was written at that time. An older version has not recorded when the file
+    /// was written, but did write it before its manifest.
+    pub(super) fn fits(&self, written: i64, now: Appearance) -> bool {
+        let is_as_then = match self.modified {
+            Some(then) => is_same_time(then, now.modified),
+            None => now.modified <= written,
+        };
+        self.size == now.size && is_as_then
+    }
+
+    /// The same manifest, of a file with the same bytes that looks so.
+    pub fn of(self, now: Appearance) -> Self {
+        Self { size: now.size, modified: Some(now.modified), ..self }
+    }
+
+    /// [`Described::contradiction`].
+    pub(super) fn contradiction(&self, name: &BackupName, slot: Option<Slot>) -> Option<DatabaseName> {
+        let mut readings = name.readings(slot);
+        let named = readings.next()?.database;
+        let is_named = named == self.database || readings.any(|parts| parts.database == self.database);
+        (!is_named).then_some(named)
+    }
+}
+
+/// Whether a time is the one that was recorded, as far as it has been kept: archives and some filesystems cut it off.
+fn is_same_time(then: i64, now: i64) -> bool {
+    let mut unit = 1;
+    while unit < SECOND && now % (unit * 10) == 0 {
+        unit *= 10;
+    }
+    then.div_euclid(unit) == now.div_euclid(unit)
+}
+
+impl BackupName {
+    /// What the name can be taken for: by its slot, or, outside of all of them, by each, that with the longest stamp
+    /// first; or else as a pointer. In a slot `app-20240101-202611` of `monthly` is no backup of `app` at 20:26:11.
+    pub fn readings(&self, slot: Option<Slot>) -> impl Iterator<Item = NameParts> {
+        let slots = Slot::ALL.into_iter().filter(move |one| slot.is_none_or(|slot| slot == *one));
+        slots.filter_map(|slot| self.parts(slot)).chain(self.latest_parts())
+    }
+
+    /// The database that the name speaks of in a slot.
+    pub fn database(&self, slot: Slot) -> Option<DatabaseName> {
+        self.readings(Some(slot)).next().map(|parts| parts.database)
+    }
+}
+
+/// What a file or directory looks like from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appearance {
+    /// Its bytes; the sum of a directory's files.
+    pub size: u64,
+    /// When it was last written, in nanoseconds since 1970; the last of a directory's files.
+    pub modified: i64,
+}
+
+impl Appearance {
+    /// Of a file or directory of this status that lies at `path`.
+    pub fn of(status: &FileStat, path: &Path) -> Self {
+        match kind(status) {
+            SFlag::S_IFDIR => Self::of_directory(path),
+            _ => Self {
+                size: status.st_size.cast_unsigned(),
+                modified: nanoseconds(status.st_mtime, status.st_mtime_nsec),
+            },
+        }
+    }
+
+    /// Of what lies at a path.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let status = fs::symlink_metadata(path)?;
+        Ok(match status.is_dir() {
+            true => Self::of_directory(path),
+            false => Self { size: status.len(), modified: nanoseconds(status.mtime(), status.mtime_nsec()) },
+        })
+    }
+
+    /// Of the files in a directory, as far as they can be looked at.
+    pub(super) fn of_directory(path: &Path) -> Self {
+        let files = fs::read_dir(path).into_iter().flatten().flatten();
+        let statuses = files.filter_map(|entry| entry.metadata().ok());
+        statuses.fold(Self { size: 0, modified: 0 }, |sum, file| Self {
+            size: sum.size.saturating_add(file.len()),
+            modified: sum.modified.max(nanoseconds(file.mtime(), file.mtime_nsec())),
+        })
+    }
+}
+
+fn nanoseconds(seconds: i64, more: i64) -> i64 {
+    seconds.saturating_mul(SECOND).saturating_add(more)
+}
