@@ -147,3 +147,89 @@ impl Appearance {
 fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(SECOND).saturating_add(more)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(database: &str, size: u64, modified: Option<i64>) -> Manifest {
+        let json = serde_json::json!({
+            "sha256": "0".repeat(64), "size": size, "modified": modified, "database": database, "format": "gzip",
+            "encrypted": false, "server_version": "17.2", "tool_version": "17.2", "created_at": 0,
+            "duration_seconds": 1.5,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_told_from_another_by_its_length_and_time() {
+        let time = 1_776_349_800_123_456_789;
+        for (now, is_its) in [
+            ((5, time), true),
+            ((6, time), false),
+            ((5, time + 1), false),
+            ((5, time - 1), false),
+            // Cut off to what a filesystem or an archive keeps.
+            ((5, time - 89), true),
+            ((5, time - 789), true),
+            ((5, time - 123_456_789), true),
+            ((5, time - 123_456_789 + SECOND), false),
+            ((5, time - 123_456_789 - SECOND), false),
+            ((5, 0), false),
+        ] {
+            let now = Appearance { size: now.0, modified: now.1 };
+            assert_eq!(manifest("app", 5, Some(time)).fits(0, now), is_its, "{now:?}");
+        }
+        for (size, modified, is_its) in [(5, 9, true), (5, 10, true), (5, 11, false), (4, 9, false)] {
+            let now = Appearance { size, modified };
+            assert_eq!(manifest("app", 5, None).fits(10, now), is_its, "an older manifest, {now:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_contradicts_a_manifest_only_if_it_cannot_be_read_otherwise() {
+        let (last, weekly) = (Some(Slot::Last), Some(Slot::Weekly));
+        for (database, name, slot, contradicts) in [
+            ("app", "app-20260416-143000.sql.gz", last, None),
+            ("shop", "app-20260416-143000.sql.gz", last, Some("app")),
+            ("shop", "app-20260416-143000.sql.gz", None, Some("app")),
+            ("shop", "app-latest.sql.gz", last, Some("app")),
+            ("app", "app-latest.sql.gz", None, None),
+            ("app-latest", "app-latest-20260416-143000.dump", last, None),
+            ("a/b", "a%2Fb-20260416-143000.sql.gz", last, None),
+            ("a%2Fb", "a%252Fb-20260416-143000.sql.gz", last, None),
+            ("a%2Fb", "a%2Fb-20260416-143000.sql.gz", last, Some("a/b")),
+            ("50% off", "50%25 off-20260416-143000.sql.gz", last, None),
+            (".hidden", "%2Ehidden-20260416-143000.sql.gz", last, None),
+            ("app-20260416", "app-20260416-202616.sql.gz", weekly, None),
+            ("app", "app-20260416-202616.sql.gz", weekly, Some("app-20260416")),
+            // Outside of a slot both may be meant.
+            ("app", "app-20260416-202616.sql.gz", None, None),
+            ("app-20260416", "app-20260416-202616.sql.gz", None, None),
+            ("shop", "app-20260416-202616.sql.gz", None, Some("app")),
+            // Names that this tool does not give in that slot say nothing.
+            ("shop", "before-the-move.sql.gz", None, None),
+            ("shop", "app.sql.gz", last, None),
+            ("shop", "app-20260416.sql.gz", last, None),
+            ("shop", "app-20260416.sql.gz", None, Some("app")),
+            ("cluster", "cluster-20260416-143000.sql.gz", last, None),
+        ] {
+            let named = manifest(database, 5, None).contradiction(&BackupName::parse(name).unwrap(), slot);
+            let named = named.as_ref().map(DatabaseName::as_str);
+            assert_eq!(named, contradicts, "{name} of {slot:?} beside a manifest of {database}");
+        }
+    }
+
+    #[test]
+    fn a_directory_looks_like_its_files_together() {
+        let root = tempfile::tempdir().unwrap();
+        let time = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        for (name, length, seconds) in [("toc.dat", 3, 20), ("1.dat", 4, 30), ("2.dat", 5, 10)] {
+            let path = root.path().join(name);
+            fs::write(&path, vec![0; length]).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(time(seconds)).unwrap();
+        }
+        let now = Appearance::at(root.path()).unwrap();
+        assert_eq!(now, Appearance { size: 12, modified: 30 * SECOND });
+    }
+}

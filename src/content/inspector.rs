@@ -2,7 +2,7 @@
 
 use super::reading::Reading;
 use super::tar_walk::TarWalk;
-use super::{CONTENTS_AT, Content, ContentError, HEAD, recognise};
+use super::{CONTENTS_AT, Content, ContentError, HEAD, foreign, recognise};
 use crate::process::Runner;
 use crate::sql::{self, PREAMBLE, Trailer};
 
@@ -71,7 +71,8 @@ impl Inspector {
     }
 
     fn decide(&mut self) -> Result<(), ContentError> {
-        let content = recognise(&self.head[..self.head.len().min(HEAD)]).ok_or(ContentError::Foreign)?;
+        let head = &self.head[..self.head.len().min(HEAD)];
+        let content = recognise(head).ok_or_else(|| foreign(head))?;
         if matches!(content, Content::Custom | Content::Tar) {
             self.reading = Some(Reading::start(&self.runner).map_err(ContentError::Program)?);
         }

@@ -85,6 +85,10 @@ pub enum ContentError {
     NoKey,
     /// It is no dump at all.
     Foreign,
+    /// It is a dump in UTF-16, which this name of iconv's says more of.
+    Utf16(&'static str),
+    /// It is an archive that was written as text in UTF-16.
+    GarbledArchive,
     /// It has no end.
     Truncated,
     /// It is another file than the one that its manifest speaks of.
@@ -113,6 +117,13 @@ impl fmt::Display for ContentError {
             }
             Self::NoKey => f.write_str("is encrypted: BACKUP_ENCRYPTION_KEY must be set"),
             Self::Foreign => f.write_str("is not a dump by pg_dump"),
+            Self::Utf16(encoding) => write!(
+                f,
+                "is in UTF-16, as PowerShell's > writes it: convert it with iconv -f {encoding} -t UTF-8"
+            ),
+            Self::GarbledArchive => f.write_str(
+                "is an archive that PowerShell's > has written as UTF-16 text, and is lost: dump with pg_dump --file",
+            ),
             Self::Truncated => f.write_str("is cut off: the dump in it has no end"),
             Self::Checksum => f.write_str("is damaged: its checksum is not the one in its manifest"),
             Self::Archive(error) => write!(f, "is damaged: {error}"),
@@ -173,11 +184,32 @@ fn recognise(head: &[u8]) -> Option<Content> {
         () if head.starts_with(header::MAGIC) => Some(Content::Custom),
         () if is_tar && is_pg_dumps_tar(head) => Some(Content::Tar),
         () if is_tar => Some(Content::PackedDirectory),
-        () if memmem::find(head, b"-- PostgreSQL database cluster dump\n").is_some() => {
-            Some(Content::Cluster)
-        }
-        () if memmem::find(head, b"-- PostgreSQL database dump\n").is_some() => Some(Content::Database),
+        () if has_line(head, b"-- PostgreSQL database cluster dump") => Some(Content::Cluster),
+        () if has_line(head, b"-- PostgreSQL database dump") => Some(Content::Database),
         () => None,
+    }
+}
+
+/// Whether a line is this one. A terminal in between ends lines with CR and LF.
+fn has_line(head: &[u8], line: &[u8]) -> bool {
+    memmem::find_iter(head, line)
+        .any(|at| matches!(&head[at + line.len()..], [b'\n', ..] | [b'\r', b'\n', ..]))
+}
+
+/// What something is that is no dump as it is, by its first [`HEAD`] bytes.
+fn foreign(head: &[u8]) -> ContentError {
+    let encoding = match head {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+        [1..=255, 0, 1..=255, 0, ..] => "UTF-16LE",
+        [0, 1..=255, 0, 1..=255, ..] => "UTF-16BE",
+        _ => return ContentError::Foreign,
+    };
+    let text: Vec<u8> = head.iter().copied().filter(|byte| *byte != 0).collect();
+    let text = text.strip_prefix(b"\xff\xfe").or(text.strip_prefix(b"\xfe\xff")).unwrap_or(&text);
+    match recognise(text) {
+        Some(Content::Database | Content::Cluster) => ContentError::Utf16(encoding),
+        Some(_) => ContentError::GarbledArchive,
+        None => ContentError::Foreign,
     }
 }
 
@@ -189,6 +221,7 @@ mod tests {
     fn kinds_are_told_by_their_first_bytes() {
         assert_eq!(recognise(b"--\n-- PostgreSQL database dump\n--\n"), Some(Content::Database));
         assert_eq!(recognise(b"--\n-- PostgreSQL database cluster dump\n--\n"), Some(Content::Cluster));
+        assert_eq!(recognise(b"--\r\n-- PostgreSQL database dump\r\n--\r\n"), Some(Content::Database));
         assert_eq!(recognise(b"PGDMP\x01\x0e\x00\x04\x08\x01"), Some(Content::Custom));
         let mut tar = vec![0; 1024];
         tar[257..262].copy_from_slice(b"ustar");
@@ -200,6 +233,29 @@ mod tests {
         assert_eq!(recognise(&tar), Some(Content::Tar));
         for foreign in [&b""[..], b"-- MySQL dump", b"PGDM", b"hello"] {
             assert_eq!(recognise(foreign), None);
+        }
+    }
+
+    #[test]
+    fn what_a_windows_shell_has_made_of_a_dump_is_told() {
+        let wide = |text: &str, mark: bool, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let mark = mark.then_some('\u{feff}').into_iter();
+            let text: String = mark.chain(text.chars()).collect();
+            text.encode_utf16().flat_map(order).collect()
+        };
+        let dump = "--\r\n-- PostgreSQL database dump\r\n--\r\n";
+        for (head, expected) in [
+            (wide(dump, true, u16::to_le_bytes), "iconv -f UTF-16 -t"),
+            (wide(dump, true, u16::to_be_bytes), "iconv -f UTF-16 -t"),
+            (wide(dump, false, u16::to_le_bytes), "iconv -f UTF-16LE -t"),
+            (wide(dump, false, u16::to_be_bytes), "iconv -f UTF-16BE -t"),
+            (wide("PGDMP\u{1}\u{e}", true, u16::to_le_bytes), "and is lost"),
+            (wide("hello, world", true, u16::to_le_bytes), "is not a dump"),
+            (b"\xff\xfe".to_vec(), "is not a dump"),
+        ] {
+            assert_eq!(recognise(&head), None);
+            let said = foreign(&head).to_string();
+            assert!(said.contains(expected), "{said}");
         }
     }
 

@@ -18,6 +18,8 @@ use crate::settings::Secret;
 const CHUNK: usize = 64 * 1024;
 /// Wrappings that may lie one in another. There is no use in more than two.
 const DEPTH: usize = 4;
+/// What an editor may have put in front of SQL to say that it is UTF-8: no SQL, and psql passes over it, too.
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is needed to open a backup.
 #[derive(Debug, Clone)]
@@ -56,11 +58,17 @@ impl Unpacked {
             let read = self.reader.by_ref().take(HEAD as u64).read_to_end(&mut head);
             read.map_err(|error| self.failure(error))?;
             let wrapping = Wrapping::of(&head).filter(|_| self.wrappings.len() < DEPTH);
+            let is_marked = head.starts_with(UTF8_MARK);
             let inner: Box<dyn Read + Send> = std::mem::replace(&mut self.reader, Box::new(io::empty()));
             let whole = Cursor::new(head).chain(inner);
             self.reader = match wrapping {
                 None => {
                     self.reader = Box::new(whole);
+                    if is_marked {
+                        let marked =
+                            self.reader.by_ref().take(UTF8_MARK.len() as u64).read_exact(&mut [0; 3]);
+                        marked.map_err(ContentError::Read)?;
+                    }
                     return Ok(());
                 }
                 Some(Wrapping::Gpg) => {

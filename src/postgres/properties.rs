@@ -96,12 +96,16 @@ impl Properties {
     /// What follows `CREATE DATABASE name TEMPLATE template0` for a database like this one, on a server of that major
     /// version.
     pub fn create_clauses(&self, major: u32) -> String {
-        let mut clauses = format!("OWNER {} {}", identifier(&self.owner), self.encoding_clauses(major));
-        // Only superusers and those who were granted it may name a tablespace, the default one too.
-        if !self.is_in_default_tablespace() {
-            clauses.push_str(&format!(" TABLESPACE {}", identifier(&self.tablespace)));
+        let (owner, encoding) = (identifier(&self.owner), self.encoding_clauses(major));
+        format!("OWNER {owner} {encoding}{}", self.tablespace_clause())
+    }
+
+    /// The same for the tablespace. Only superusers and those who were granted it may name one, the default one too.
+    pub fn tablespace_clause(&self) -> String {
+        match self.is_in_default_tablespace() {
+            true => String::new(),
+            false => format!(" TABLESPACE {}", identifier(&self.tablespace)),
         }
-        clauses
     }
 
     /// The same for the encoding and the locale only.

@@ -33,6 +33,17 @@ impl Converter {
         Self::run(command, runner)
     }
 
+    /// Lists what is in an archive.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(super) fn list(archive: Archive, runner: &Runner) -> Result<Self, ProgramError> {
+        let mut command = command();
+        command.arg("--list");
+        archive.add_to(&mut command);
+        Self::run(command, runner)
+    }
+
     fn run(mut command: Command, runner: &Runner) -> Result<Self, ProgramError> {
         let mut child = runner.spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let said = Listener::start(child.stderr.take());

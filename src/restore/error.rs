@@ -80,8 +80,8 @@ pub enum RestoreError {
     Foreign(String),
     /// The directory in it cannot be unpacked.
     Unpack(String, io::Error),
-    /// The dump in it would be loaded into a database of its own choice.
-    Connects(String),
+    /// The dump in it is of several databases, by these names.
+    Connects(String, String),
     /// It changed between being checked and being loaded.
     Changed(String),
     /// Its name says that it is of one database, and its manifest that it is of another.
@@ -216,10 +216,9 @@ impl fmt::Display for RestoreError {
                 units::bytes(*needed)
             ),
             Self::Foreign(label) => write!(f, "{label} is not a dump by pg_dump"),
-            Self::Connects(label) => write!(
-                f,
-                "{label} was made with --create and would connect to a database of its own choice; load it with psql"
-            ),
+            Self::Connects(label, names) => {
+                write!(f, "{label} is of several databases, {names}: divide it, or load it with psql")
+            }
             Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
             Self::OtherDatabase(label, named, described) => write!(
                 f,

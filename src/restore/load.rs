@@ -4,18 +4,20 @@
 //! archive, else with one that reads the archive while it streams by, so that it need not lie anywhere decrypted.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
+use super::adapt::hand_on_adapted;
 use super::complaints::{Entries, Heard, Listener, NamingEntries, OwnLines};
 use super::convert::{Converter, feed_archive, hand_on_streamed};
 use super::keep_going;
 use super::options::SearchPath;
 use super::psql::{LOADS, Manner, Psql};
+use super::selection::Selection;
 use super::source::Checked;
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
@@ -54,6 +56,17 @@ pub(super) enum Archive<'a> {
 }
 
 impl Archive<'_> {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub(super) fn share(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::File(file) => Self::File(file.try_clone()?),
+            Self::Directory(path) => Self::Directory(path),
+        })
+    }
+
     /// Gives it to pg_restore.
     pub(super) fn add_to(self, command: &mut Command) {
         match self {
@@ -63,6 +76,9 @@ impl Archive<'_> {
         };
     }
 }
+
+/// Takes SQL that is to be loaded.
+type Take<'t> = &'t mut dyn FnMut(&mut dyn Read) -> Result<(), RestoreError>;
 
 impl Loading<'_> {
     /// Loads the backup, and answers how many statements have failed, which none may unless it keeps going.
@@ -115,7 +131,7 @@ impl Loading<'_> {
     fn load_sql(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let mut psql = self.psql(None)?;
         let progress = self.progress(backup);
-        let fed = backup.load(self.keys, |sql| self.feed(&mut psql, &mut progress.reader(sql)));
+        let fed = backup.load(self.keys, |sql| self.feed(backup, &mut psql, &mut progress.reader(sql)));
         psql.finish(fed)
     }
 
@@ -125,24 +141,36 @@ impl Loading<'_> {
     }
 
     /// Hands SQL to psql.
-    fn feed(&self, psql: &mut Psql, sql: &mut dyn Read) -> Result<(), RestoreError> {
+    fn feed(&self, backup: &Checked, psql: &mut Psql, sql: &mut dyn Read) -> Result<(), RestoreError> {
         let editor = LoadEditor { search_path: self.search_path };
-        match (self.keep_going, self.search_path) {
+        hand_on_adapted(backup.needs(), sql, |sql| match (self.keep_going, self.search_path) {
             (true, _) => keep_going::feed(psql, sql, editor, self.server),
             (false, Some(_)) => psql.feed(&mut Edited::new(sql, editor), self.server),
             (false, None) => psql.feed(sql, self.server),
-        }
+        })
     }
 
     fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<Heard, RestoreError> {
+        let runner = &self.keys.runner;
         if self.is_converted() {
             // Nobody knows how long the SQL of a compressed archive will be.
             let progress = Progress::start(format!("loading {}", backup.label()), None);
-            let converter = Converter::start(archive, &self.keys.runner)?;
-            return self.load_converted(|take| converter.hand_on(|sql| take(&mut progress.reader(sql))));
+            let converter = Converter::start(archive, runner)?;
+            let hand_on = |take: Take| converter.hand_on(|sql| take(&mut progress.reader(sql)));
+            return self.load_converted(backup, hand_on);
         }
         let mut command = self.pg_restore();
         command.arg(format!("--jobs={}", self.jobs));
+        let selection = match backup.needs().makes_public_schema {
+            true => {
+                let archive = archive.share().map_err(RestoreError::Convert)?;
+                Some(Selection::without_public_schema(archive, runner)?)
+            }
+            false => None,
+        };
+        if let Some(selection) = &selection {
+            selection.add_to(&mut command);
+        }
         archive.add_to(&mut command);
         let (child, said) = self.start(&mut command)?;
         let progress = self.progress(backup);
@@ -154,8 +182,10 @@ impl Loading<'_> {
     /// Has one pg_restore load an archive while it streams by.
     fn load_stream(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let progress = self.progress(backup);
-        if self.is_converted() {
-            return self.load_converted(|take| hand_on_streamed(backup, self.keys, &progress, take));
+        // Of what streams by nothing can be left out.
+        if self.is_converted() || backup.needs().makes_public_schema {
+            let hand_on = |take: Take| hand_on_streamed(backup, self.keys, &progress, take);
+            return self.load_converted(backup, hand_on);
         }
         let mut command = self.pg_restore();
         command.stdin(Stdio::piped());
@@ -209,11 +239,12 @@ impl Loading<'_> {
     /// Has psql load the SQL of an archive; `hand_on` hands that on.
     fn load_converted(
         &self,
-        hand_on: impl FnOnce(&mut dyn FnMut(&mut dyn Read) -> Result<(), RestoreError>) -> Result<(), RestoreError>,
+        backup: &Checked,
+        hand_on: impl FnOnce(Take) -> Result<(), RestoreError>,
     ) -> Result<Heard, RestoreError> {
         let entries = Entries::default();
         let mut psql = self.psql(Some(entries.clone()))?;
-        let mut take = |sql: &mut dyn Read| self.feed(&mut psql, &mut NamingEntries::new(sql, entries.clone()));
+        let mut take = |sql: &mut dyn Read| self.feed(backup, &mut psql, &mut NamingEntries::new(sql, entries.clone()));
         let fed = hand_on(&mut take);
         psql.finish(fed)
     }

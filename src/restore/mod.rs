@@ -1,6 +1,7 @@
 //! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
 //! only when that is complete does the scratch database take the target's name.
 
+mod adapt;
 mod cluster;
 mod complaints;
 mod convert;
@@ -21,6 +22,7 @@ mod replication;
 mod requirements;
 mod scratch;
 mod script;
+mod selection;
 mod source;
 mod swap;
 mod tied;

@@ -17,7 +17,7 @@ use crate::process::{Child, Interrupted, ProgramError, Runner, for_each_line};
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
 const PREAMBLE: usize = 8 * 1024;
 /// A setting that pg_dump writes since version 17, whatever the server, and that older servers do not know.
-const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;\n";
+const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;";
 /// What else than [`WRITES`] holds for a session that loads. The renames at the end are flushed, and with them all that
 /// was written before.
 const IN_NO_HURRY: Setting = ("synchronous_commit", "off");
@@ -277,7 +277,7 @@ fn random_key() -> Result<String, RestoreError> {
 /// Turns a line into spaces, so that the numbers of the others stay right in psql's messages.
 fn blank(text: &mut [u8], line: &[u8]) {
     if let Some(at) = memmem::find(text, line) {
-        text[at + 1..at + line.len() - 1].fill(b' ');
+        text[at + 1..at + line.len()].fill(b' ');
     }
 }
 

@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::RestoreError;
-use super::making::Making;
+use super::making::{Making, MakingNeeds};
 use super::source::Checked;
 use super::tied::Tied;
-use crate::catalog::{DatabaseName, Properties, Provider, Settings};
+use crate::catalog::{DatabaseName, Properties, Provider};
 use crate::postgres::quote::literal;
 use crate::postgres::{Client, DatabaseError};
 use crate::process::ProgramError;
@@ -105,23 +105,12 @@ impl Requirements<'_> {
 
     fn ask(&self) -> Result<Answer, DatabaseError> {
         let needs = self.backup.needs();
-        let properties = self.making.properties();
-        let mut roles: Vec<&str> = needs.roles.iter().map(String::as_str).collect();
-        let mut owners: Vec<&str> = needs.owners.iter().map(String::as_str).collect();
-        let mut tablespaces: Vec<&str> = needs.tablespaces.iter().map(String::as_str).collect();
+        let MakingNeeds { mut roles, mut owners, tablespace, mut settings, mut set_roles } = self.making.needs();
+        roles.extend(needs.roles.iter().map(String::as_str));
+        owners.extend(needs.owners.iter().map(String::as_str));
+        let mut tablespaces: Vec<&str> = needs.tablespaces.iter().map(String::as_str).chain(tablespace).collect();
         let extensions = needs.extensions.iter().map(|extension| extension.name.as_str());
         let extensions: Vec<&str> = extensions.filter(|name| *name != "plpgsql").collect();
-        let (mut settings, mut set_roles) = (Vec::new(), Vec::new());
-        if let Some(properties) = properties {
-            roles.extend(properties.roles());
-            owners.push(&properties.owner);
-            owners.extend(properties.grants.iter().flatten().map(|grant| grant.grantor.as_str()));
-            tablespaces.push(&properties.tablespace);
-            if let Settings::Clear(all) = &properties.settings {
-                settings.extend(all.iter().map(|setting| setting.parts().0));
-                set_roles.extend(all.iter().filter_map(|setting| setting.role.as_deref()));
-            }
-        }
         for names in [&mut roles, &mut tablespaces, &mut settings, &mut set_roles] {
             names.sort_unstable();
             names.dedup();

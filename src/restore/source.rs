@@ -15,6 +15,8 @@ use crate::catalog::{
 use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, bytes_to_examine, examine_watched, peek};
 use crate::process::ProgramError;
 use crate::progress::Progress;
+use crate::sql::Refusal;
+use crate::units;
 
 /// Bytes of a dump in which its extensions are made, as far as the question needs to know whether to go on.
 const BEGINNING: u64 = 256 * 1024;
@@ -204,13 +206,17 @@ impl Source {
         let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let findings = examination.judge(expected).map_err(content)?;
-        if findings.makes_database {
-            return Err(RestoreError::Connects(self.label));
-        }
         if findings.content == Content::Directory && expected.is_none() {
             log::warn!("{}: without a manifest, only pg_restore vouches for its files", self.label);
         }
         let (needs, packed) = reader.finish();
+        if findings.makes_database && needs.unknown.is_some() {
+            let refusal = Refusal("is not SQL as pg_dump writes it".into());
+            return Err(RestoreError::Refused(self.label, refusal));
+        }
+        if needs.connects_to.len() > 1 {
+            return Err(RestoreError::Connects(self.label, units::list(&needs.connects_to)));
+        }
         let mut checked = Checked { source: self, sha256, is_bare, findings, unchanged, needs };
         if !matches!(findings.content, Content::Database | Content::Cluster) {
             let needs = needs::of_archive(&checked, packed, keys);
@@ -339,5 +345,43 @@ impl Checked {
 
     fn open_error(&self, error: io::Error) -> RestoreError {
         RestoreError::Open(self.source.label.clone(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_of_another_database_is_refused_unless_it_is_ignored() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path().join("backups"));
+        directory.prepare().unwrap();
+        let name = "app-20260416-143000.sql";
+        let manifest = serde_json::json!({
+            "sha256": "0".repeat(64), "size": 4, "database": "shop", "format": "plain", "encrypted": false,
+            "server_version": "17.2", "tool_version": "17.2", "created_at": 0, "duration_seconds": 1.5,
+        });
+        let outside = root.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        for place in [directory.slot_path(Slot::Last), outside.clone()] {
+            std::fs::write(place.join(name), "dump").unwrap();
+            std::fs::write(place.join(format!(".{name}.json")), manifest.to_string()).unwrap();
+        }
+        std::os::unix::fs::symlink(name, outside.join("app-latest.sql")).unwrap();
+        let labels = [
+            format!("last/{name}"),
+            directory.slot_path(Slot::Last).join(name).display().to_string(),
+            outside.join(name).display().to_string(),
+            outside.join("app-latest.sql").display().to_string(),
+        ];
+        for label in labels {
+            let error = Source::open(&directory, &label, false).unwrap_err().to_string();
+            let said = "is of database app by its name and of shop by its manifest: --ignore-manifest";
+            assert!(error.contains(said), "{error}");
+            let source = Source::open(&directory, &label, true).unwrap();
+            assert_eq!(source.database().unwrap().as_str(), "app", "{label}");
+            assert!(source.manifest.is_none() && source.size_on_server().is_none(), "{label}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use super::routine::{makes_routine, quoted_for_psql};
 use super::scanner::{Edge, Scanner};
 
 /// What becomes of a statement.
@@ -38,7 +39,7 @@ impl Refusal {
 /// Decides what becomes of each statement.
 pub trait Editor {
     /// Decides on a statement or command of psql that begins with `head`, which is all of it unless it is longer than
-    /// [`HEAD`].
+    /// [`HEAD`]. Of a function or procedure it may be more.
     ///
     /// # Errors
     /// When the whole dump cannot be taken.
@@ -63,10 +64,12 @@ impl<F: FnMut(&[u8]) -> Result<Edit, Refusal>> Editor for F {
 
 /// So much of a statement is shown to an editor. What tells where a statement belongs stands in its first words.
 pub const HEAD: usize = 16 * 1024;
+/// So much of a function or procedure, to find names in its body that psql must not take for a part of it.
+const ROUTINE: usize = 1024 * 1024;
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// A dump as an editor leaves it.
+/// A dump as an editor leaves it, as psql can take it.
 pub struct Edited<R, E> {
     dump: R,
     editor: E,
@@ -149,10 +152,13 @@ impl<R: Read, E: Editor> Edited<R, E> {
         match &mut self.place {
             Place::Between | Place::Rest { stays: true } => self.ready.extend_from_slice(part),
             Place::Head(head) => {
-                let (beginning, rest) = part.split_at(part.len().min(HEAD - head.len()));
+                let limit = if head.len() >= HEAD { ROUTINE } else { HEAD };
+                let (beginning, rest) = part.split_at(part.len().min(limit - head.len()));
                 head.extend_from_slice(beginning);
-                if head.len() == HEAD {
+                if head.len() == ROUTINE || head.len() == HEAD && !makes_routine(head) {
                     self.decide()?;
+                }
+                if !rest.is_empty() {
                     return self.pass(rest);
                 }
             }
@@ -167,7 +173,10 @@ impl<R: Read, E: Editor> Edited<R, E> {
         let edit = self.editor.edit_behind(&mut self.ready, &head).map_err(io::Error::other)?;
         self.place = Place::Rest { stays: edit != Edit::Drop };
         match edit {
-            Edit::Keep => self.ready.extend_from_slice(&head),
+            Edit::Keep => match quoted_for_psql(&head) {
+                Some(quoted) => self.ready.extend_from_slice(&quoted),
+                None => self.ready.extend_from_slice(&head),
+            },
             Edit::Replace(text) => self.ready.extend_from_slice(&text),
             Edit::Drop => {}
         }
@@ -203,6 +212,11 @@ impl<E: Editor> Surveyed<E> {
     pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.ready.clear();
         self.0.follow(bytes)
+    }
+
+    /// The editor, between two pieces.
+    pub fn editor_mut(&mut self) -> &mut E {
+        &mut self.0.editor
     }
 
     /// The editor.
@@ -267,6 +281,13 @@ mod tests {
         assert_eq!(with(Edit::Drop).unwrap(), "\nSELECT 2;\n");
         let replaced = with(Edit::Replace(b"SELECT '".to_vec())).unwrap();
         assert!(replaced.len() == text.len() - HEAD + 8 && replaced.ends_with("x';\nSELECT 2;\n"));
+    }
+
+    #[test]
+    fn names_in_a_long_function_get_quotes_for_psql() {
+        let filler = "SELECT 1;\n".repeat(HEAD / 5);
+        let text = format!("CREATE FUNCTION f() BEGIN ATOMIC {filler} SELECT begin; END;\nSELECT 2;\n");
+        assert_eq!(edited(&text, |_: &[u8]| Ok(Edit::Keep)).unwrap(), text.replace("T begin", "T \"begin\""));
     }
 
     #[test]

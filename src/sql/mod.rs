@@ -4,6 +4,7 @@ mod cursor;
 mod edit;
 mod mentions;
 mod removal;
+mod routine;
 mod scanner;
 mod tokens;
 mod words;
@@ -11,6 +12,7 @@ mod words;
 pub use edit::{Edit, Edited, Editor, HEAD, Refusal, Surveyed};
 pub use mentions::{Extension, Mentions};
 pub use removal::{drops_public_schema, makes_public_schema, removes};
+pub use routine::quoted_for_psql;
 pub use scanner::{Edge, Scanner};
 pub use tokens::{Kind, Token, tokens};
 
@@ -49,8 +51,10 @@ impl Trailer {
     }
 
     fn ends_with(&self, comment: &[u8]) -> bool {
-        let Some(at) = memmem::rfind(&self.tail, comment) else { return false };
-        let after = &self.tail[at + comment.len()..];
+        // A terminal in between ends lines with CR and LF.
+        let tail: Vec<u8> = self.tail.iter().copied().filter(|byte| *byte != b'\r').collect();
+        let Some(at) = memmem::rfind(&tail, comment) else { return false };
+        let after = &tail[at + comment.len()..];
         let harmless = |line: &[u8]| line.is_empty() || line.starts_with(b"\\unrestrict ");
         after.split(|byte| *byte == b'\n').all(harmless)
     }
@@ -83,6 +87,7 @@ mod tests {
         for chunk in [1, 7, 100, 10_000] {
             assert!(complete(&format!("{body}{trailer}"), chunk));
             assert!(complete(&format!("{body}{trailer}\\unrestrict abc\n\n"), chunk));
+            assert!(complete(&format!("{body}{trailer}\\unrestrict abc\n\n").replace('\n', "\r\n"), chunk));
             assert!(!complete(&format!("{body}{trailer}SELECT 1;\n"), chunk));
             assert!(!complete(&format!("{body}{}", &trailer[..30]), chunk));
             assert!(!complete("", chunk));

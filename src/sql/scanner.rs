@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::words::{Words, is_of_word};
+use super::words::{Block, Words, is_of_word};
 
 /// Where something begins or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,8 @@ enum State {
     Row(Option<usize>),
 }
 
-/// The line that ends the rows of a COPY.
-const END_OF_ROWS: &[u8] = b"\\.\n";
+/// The line that ends the rows of a COPY, but for the end of the line, which may be CR and LF.
+const END_OF_ROWS: &[u8] = b"\\.\r";
 
 impl Scanner {
     /// Follows `bytes` up to the next edge: how many there are before it, and the edge if there is one.
@@ -81,6 +81,16 @@ impl Scanner {
             }
         }
         (at, None)
+    }
+
+    /// The word of a function's or procedure's code that has ended with the last byte, and whether it is a name.
+    pub(super) fn ended_word(&self) -> Option<(Block, bool)> {
+        self.words.ended
+    }
+
+    /// How many blocks of a function body without quotes are open.
+    pub(super) fn blocks(&self) -> u32 {
+        self.words.blocks
     }
 
     fn take(&mut self, byte: u8) -> Option<Edge> {
@@ -121,12 +131,8 @@ impl Scanner {
             }
             State::Command if byte == b'\n' => return Some(self.end()),
             State::BeforeRows if byte == b'\n' => self.state = State::Row(Some(0)),
-            State::Row(Some(seen)) if END_OF_ROWS[*seen] == byte => {
-                *seen += 1;
-                if *seen == END_OF_ROWS.len() {
-                    return Some(self.end());
-                }
-            }
+            State::Row(Some(2..)) if byte == b'\n' => return Some(self.end()),
+            State::Row(Some(seen)) if END_OF_ROWS.get(*seen) == Some(&byte) => *seen += 1,
             State::Row(seen) => *seen = if byte == b'\n' { Some(0) } else { None },
             _ => {}
         }
@@ -308,9 +314,38 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_no_block_whatever_it_is_called() {
+        check(&[
+            "CREATE FUNCTION public.begin(begin integer) RETURNS integer LANGUAGE sql\n    BEGIN ATOMIC\n SELECT \
+             begin AS begin;\nEND;",
+            "CREATE FUNCTION begin.f() RETURNS SETOF public.begin LANGUAGE plpgsql AS $$ begin end $$;",
+            "CREATE FUNCTION f() RETURNS begin.atomic LANGUAGE sql BEGIN ATOMIC SELECT b.begin, b.atomic FROM begin b \
+             WHERE CASE WHEN b.case = 1 THEN b.end END; SELECT 1 AS case; SELECT 2 AS end;\nEND;",
+            "CREATE PROCEDURE public.atomic() LANGUAGE sql AS $$select 1$$;",
+            "CREATE FUNCTION g() RETURNS integer LANGUAGE sql RETURN 1;",
+            "SELECT 1;",
+        ]);
+    }
+
+    #[test]
     fn backslashes_escape_where_the_dump_says_so() {
         check(&["SET standard_conforming_strings = off;", "SELECT 'it\\'s;', 'x\\\\';", "SELECT 1;"]);
         check(&["SELECT 'x\\';", "SELECT 1;"]);
+    }
+
+    #[test]
+    fn lines_may_end_with_cr_and_lf() {
+        check(&[
+            "--\n-- PostgreSQL database dump\r\n--\r\n\r\n",
+            "\\restrict aB1\r\n",
+            "SET a = 0;",
+            "\r\n",
+            "COPY t (a) FROM stdin;\r\n1\r\n\\.x\r\n\\.\rx\r\n\\.\r\n",
+            "\r\n",
+            "COPY t (a) FROM stdin;\r\n\\.\r\n",
+            "CREATE FUNCTION f() BEGIN\r\nATOMIC\r\n SELECT 1;\r\nEND;",
+            "\r\n",
+        ]);
     }
 
     #[test]

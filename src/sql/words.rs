@@ -16,8 +16,23 @@ pub(super) struct Words {
     last: [Vec<u8>; 2],
     /// Whether the string that ended last knew escapes.
     pub string_escapes: bool,
-    /// Open BEGIN and CASE of a function body without quotes.
+    /// Open BEGIN ATOMIC and CASE of a function body without quotes.
     pub blocks: u32,
+    /// The last sign, if no word has ended since.
+    sign: u8,
+    /// The word that has ended with the byte that was taken last, and whether it can only be a name.
+    pub ended: Option<(Block, bool)>,
+}
+
+/// A word that psql takes for the beginning or the end of a block in a function body without quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Block {
+    Begin,
+    Atomic,
+    Case,
+    End,
+    /// Any other word.
+    None,
 }
 
 /// No longer word matters.
@@ -29,6 +44,7 @@ impl Words {
     /// Takes a byte that is none of a quote or a comment, within so many parentheses, and answers whether it belongs to
     /// a word.
     pub fn take(&mut self, byte: u8, parentheses: u32) -> bool {
+        self.ended = None;
         let begins_none = self.word.is_empty() && (byte.is_ascii_digit() || byte == b'$');
         if is_of_word(byte) && !begins_none {
             if self.word.len() <= LONGEST {
@@ -40,6 +56,9 @@ impl Words {
         if !self.word.is_empty() && byte != b'\'' {
             self.finish(parentheses);
         }
+        if !byte.is_ascii_whitespace() {
+            self.sign = byte;
+        }
         false
     }
 
@@ -50,20 +69,38 @@ impl Words {
 
     fn finish(&mut self, parentheses: u32) {
         let word = std::mem::take(&mut self.word);
-        // A parameter may be called `begin`.
         if parentheses == 0 && self.makes_routine() {
-            match word.as_slice() {
-                b"begin" => self.blocks += 1,
-                b"case" if self.blocks > 0 => self.blocks += 1,
-                b"end" => self.blocks = self.blocks.saturating_sub(1),
-                _ => {}
-            }
+            self.finish_word_of_routine(&word);
         }
+        self.sign = 0;
         if self.first.len() < TELLING {
             self.first.push(word.clone());
         }
         self.last.rotate_left(1);
         self.last[1] = word;
+    }
+
+    /// As the server's grammar has it, a body without quotes begins with BEGIN ATOMIC. Any other `begin` is a name, as is
+    /// what follows a dot or AS.
+    fn finish_word_of_routine(&mut self, word: &[u8]) {
+        let is_name = self.sign == b'.' || self.sign == 0 && self.last[1] == b"as";
+        let block = match word {
+            b"begin" => Block::Begin,
+            b"atomic" => Block::Atomic,
+            b"case" => Block::Case,
+            b"end" => Block::End,
+            _ => Block::None,
+        };
+        match block {
+            _ if is_name => {}
+            Block::Atomic if self.blocks == 0 && self.sign == 0 && self.last[1] == b"begin" => {
+                self.blocks = 1
+            }
+            Block::Case if self.blocks > 0 => self.blocks += 1,
+            Block::End => self.blocks = self.blocks.saturating_sub(1),
+            _ => {}
+        }
+        self.ended = Some((block, is_name));
     }
 
     fn makes_routine(&self) -> bool {

@@ -31,18 +31,18 @@ mod encryption;
 mod faults;
 /// Every format comes back from a backup as it was, by whatever way it went.
 mod formats;
-/// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
-mod restore_faults;
 /// Whose manifest it is that lies beside a file.
 mod replaced;
+/// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
+mod restore_faults;
 /// What a role may restore that is no superuser.
 mod restore_rights;
 /// Dumps of a whole server, and of its roles.
 mod server_dumps;
-/// A restore from a volume that is read-only or full.
-mod volume;
 /// A whole server, or its roles, comes back where it is missing, or nothing of it does.
 mod server_restores;
+/// A restore from a volume that is read-only or full.
+mod volume;
 
 /// The API as its document and its client know it.
 mod contract;

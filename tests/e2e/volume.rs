@@ -326,7 +326,9 @@ fn what_a_killed_restore_has_left_elsewhere_is_swept() {
         let unpacked = scene.fallback(uid).join(format!("unpacked.{}", "*"));
         let holds_unpacked = || {
             let names = fs::read_dir(unpacked.parent().unwrap()).unwrap();
-            names.into_iter().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("unpacked."))
+            names
+                .into_iter()
+                .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("unpacked."))
         };
         assert!(is_there() && holds_unpacked());
         let swept = match by_backup {

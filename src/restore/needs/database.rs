@@ -55,7 +55,7 @@ pub enum DatabaseStatementKind {
 
 impl DatabaseStatement {
     /// The statement that does this, if it is one about a database, run with the rights of `authorization`.
-    pub(super) fn of(head: &[u8], order: &Order, authorization: Option<&String>) -> Option<Self> {
+    pub(in crate::restore) fn of(head: &[u8], order: &Order, authorization: Option<&String>) -> Option<Self> {
         let (kind, name, name_at) = match order {
             Order::CreateDatabase(name, at) => (DatabaseStatementKind::Create, name.clone(), at.clone()),
             Order::CommentOnDatabase(name, at) => (DatabaseStatementKind::Comment, name.clone(), at.clone()),

@@ -7,8 +7,10 @@ mod read;
 
 use std::collections::BTreeSet;
 
+use memchr::memmem;
+
 use super::cluster::Order;
-use crate::sql::{Edit, Editor, Extension, Mentions, Refusal, makes_public_schema, removes};
+use crate::sql::{Edit, Editor, Extension, Mentions, Refusal, makes_public_schema, quoted_for_psql, removes};
 
 pub use database::{DatabaseStatement, DatabaseStatementKind};
 pub(super) use read::{NeedsReader, of_archive};
@@ -28,7 +30,7 @@ pub struct Needs {
     pub tablespaces: BTreeSet<String>,
     /// The extensions that it makes, in their order.
     pub extensions: Vec<Extension>,
-    /// Whether it makes the schema `public`, which every new database has.
+    /// Whether it makes the schema `public`, which every new database has, as with `--schema=public`.
     pub makes_public_schema: bool,
     /// Whether it begins with statements that remove, as with `--clean`.
     pub drops_first: bool,
@@ -41,7 +43,13 @@ pub struct Needs {
     pub encoding: Option<String>,
     /// Why not all of this is known, if it is not.
     pub unknown: Option<String>,
-    /// Whether nothing but settings and removing statements has gone by.
+    /// Whether it has functions that psql takes only with quotes around some of their names.
+    pub quotes_names: bool,
+    /// The major version of the pg_dump that has written the SQL, where it says so.
+    dumped_by: Option<u32>,
+    /// Whether it is an archive, of which pg_restore leaves out what is about the database itself.
+    is_archive: bool,
+    /// Whether anything else than settings and removing statements has gone by.
     is_begun: bool,
     /// Whose rights the statements have that come next, where it is not the role that restores.
     authorization: Option<String>,
@@ -74,6 +82,27 @@ impl Needs {
         }
     }
 
+    /// Whether psql cannot be given the SQL as it is.
+    pub(super) fn must_be_adapted(&self) -> bool {
+        let is_about_more = self.drops_first || !self.database.is_empty() || !self.connects_to.is_empty();
+        self.makes_public_schema || self.quotes_names || !self.is_archive && is_about_more
+    }
+
+    /// Whether the schema `public` is removed and made anew where the SQL does so. Since PostgreSQL 15 pg_dump writes only
+    /// in what its grants differ from those of a new database, which would be lost.
+    pub(super) fn replaces_public_schema(&self) -> bool {
+        self.dumped_by.is_none_or(|major| major < 15)
+    }
+
+    /// Takes the beginning of the SQL, in whose comments it says who has written it.
+    fn note_beginning(&mut self, head: &[u8]) {
+        const BY: &[u8] = b"\n-- Dumped by pg_dump version ";
+        let version = memmem::find(head, BY).map(|at| &head[at + BY.len()..]);
+        let digits = version.map(|version| version.iter().take_while(|byte| byte.is_ascii_digit()));
+        self.dumped_by =
+            digits.and_then(|digits| String::from_utf8(digits.copied().collect()).ok()?.parse().ok());
+    }
+
     fn note_contents(&mut self, head: &[u8]) {
         if !self.is_begun && removes(head) {
             // Those of the database itself say nothing of what is in it.
@@ -83,6 +112,7 @@ impl Needs {
         self.is_begun = true;
         self.roles.extend(self.authorization.clone().filter(|role| is_readable(role)));
         self.makes_public_schema |= makes_public_schema(head);
+        self.quotes_names |= quoted_for_psql(head).is_some();
         self.note_mentions(Mentions::of(head));
     }
 

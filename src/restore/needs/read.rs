@@ -17,6 +17,7 @@ use crate::sql::{Edited, Surveyed};
 /// Watches a backup while it is checked from end to end.
 pub struct NeedsReader {
     sql: Surveyed<Needs>,
+    has_begun: bool,
     /// Why no more of the SQL is read.
     failure: Option<String>,
     /// For the table of contents of a directory in a tar archive.
@@ -26,7 +27,12 @@ pub struct NeedsReader {
 impl NeedsReader {
     /// One that has seen nothing yet.
     pub fn new() -> Self {
-        Self { sql: Surveyed::new(Needs::default()), failure: None, tar: TarWalk::keeping_contents() }
+        Self {
+            sql: Surveyed::new(Needs::default()),
+            has_begun: false,
+            failure: None,
+            tar: TarWalk::keeping_contents(),
+        }
     }
 
     /// What was read, and the table of contents of a directory in a tar archive.
@@ -43,6 +49,9 @@ impl Watcher for NeedsReader {
     fn watch(&mut self, content: Content, bytes: &[u8]) {
         match content {
             Content::Database if self.failure.is_none() => {
+                if !std::mem::replace(&mut self.has_begun, true) {
+                    self.sql.editor_mut().note_beginning(bytes);
+                }
                 self.failure = self.sql.take(bytes).err().map(|error| error.to_string());
             }
             Content::PackedDirectory => self.tar.take(bytes),
@@ -64,6 +73,7 @@ pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Res
             Ok(())
         })
     });
+    needs.is_archive = true;
     keys.runner.check()?;
     if let Err(error) = read {
         log::debug!("what {} asks for is not known: {error}", backup.label());

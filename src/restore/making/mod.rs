@@ -1,6 +1,8 @@
 //! What the database that a backup is loaded into is made like: the target, the database that was backed up, or nothing
 //! in particular.
 
+mod dump;
+
 use super::RestoreError;
 use super::options::PropertyChoice;
 use super::source::Checked;
@@ -10,6 +12,7 @@ use crate::gpg::Gpg;
 use crate::postgres::quote::identifier;
 use crate::postgres::{Client, DatabaseError};
 use crate::process::ProgramError;
+use dump::Described;
 
 /// What a database is made like.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ enum Basis {
     Target(Box<Properties>),
     /// The database that was backed up.
     Backup(Box<Properties>),
+    /// The same, as the dump says it.
+    Dump(Box<Described>),
     /// The encoding and the locale of that.
     Encoding(Box<Properties>),
     /// The server's defaults.
@@ -34,6 +39,21 @@ enum Basis {
 /// The encoding of a database that is made by the server's defaults.
 const DEFAULT_ENCODING: &str =
     "SELECT to_json(pg_encoding_to_char(encoding)) FROM pg_database WHERE datname = 'template0';";
+
+/// What a new database asks of its server.
+#[derive(Debug, Default)]
+pub struct MakingNeeds<'a> {
+    /// Roles that must be there.
+    pub roles: Vec<&'a str>,
+    /// Those of them that the role must be a member of.
+    pub owners: Vec<&'a str>,
+    /// The tablespace that must be there.
+    pub tablespace: Option<&'a str>,
+    /// Settings that the role must be allowed to set.
+    pub settings: Vec<&'a str>,
+    /// Roles that get settings of their own.
+    pub set_roles: Vec<&'a str>,
+}
 
 /// What nobody has written down about a backup that has only the encoding of its database.
 const UNKNOWN: &str = "its owner, locale provider, tablespace, connection limit, grants, settings, comment and labels";
@@ -64,6 +84,12 @@ impl Making {
                 PropertyChoice::Encoding => Ok(Basis::Encoding(Box::new(properties.clone()))),
                 _ => Ok(Basis::Backup(Box::new(opened(backup, properties, keys)?))),
             };
+        }
+        if let Some(described) = Described::of(backup.needs()) {
+            return Ok(match choice {
+                PropertyChoice::Encoding => Basis::Encoding(Box::new(described.properties)),
+                _ => Basis::Dump(Box::new(described)),
+            });
         }
         let label = backup.label();
         let Some(origin) = backup.origin() else {
@@ -96,11 +122,11 @@ impl Making {
         matches!(self.basis, Basis::Target(_))
     }
 
-    /// All properties that it will have; none when it is made by defaults, or like another in its encoding only.
-    pub fn properties(&self) -> Option<&Properties> {
+    /// All properties that it will have; none where they are not known, or not wanted.
+    fn properties(&self) -> Option<&Properties> {
         match &self.basis {
             Basis::Target(properties) | Basis::Backup(properties) => Some(properties),
-            Basis::Encoding(_) | Basis::Defaults => None,
+            Basis::Dump(_) | Basis::Encoding(_) | Basis::Defaults => None,
         }
     }
 
@@ -108,8 +134,29 @@ impl Making {
     pub fn encoding(&self) -> Option<&Properties> {
         match &self.basis {
             Basis::Target(properties) | Basis::Backup(properties) | Basis::Encoding(properties) => Some(properties),
+            Basis::Dump(described) => Some(&described.properties),
             Basis::Defaults => None,
         }
+    }
+
+    /// What it asks of the server: roles, those of them that the role must be a member of, a tablespace, settings.
+    pub fn needs(&self) -> MakingNeeds<'_> {
+        let mut needs = MakingNeeds::default();
+        if let Basis::Dump(described) = &self.basis {
+            needs.roles.extend(described.roles());
+            needs.owners.extend(described.owners());
+            needs.tablespace = Some(&described.properties.tablespace);
+        }
+        let Some(properties) = self.properties() else { return needs };
+        needs.roles = properties.roles();
+        needs.owners.push(&properties.owner);
+        needs.owners.extend(properties.grants.iter().flatten().map(|grant| grant.grantor.as_str()));
+        needs.tablespace = Some(&properties.tablespace);
+        if let Settings::Clear(settings) = &properties.settings {
+            needs.settings.extend(settings.iter().map(|setting| setting.parts().0));
+            needs.set_roles.extend(settings.iter().filter_map(|setting| setting.role.as_deref()));
+        }
+        needs
     }
 
     /// Sees that a backup in SQL_ASCII, which may hold any bytes, does not become text of another encoding. Any other
@@ -152,26 +199,33 @@ impl Making {
 
     /// The rest of `CREATE DATABASE name TEMPLATE template0`.
     pub fn clauses(&self) -> String {
-        match (self.properties(), self.encoding()) {
-            (Some(properties), _) => properties.create_clauses(self.major),
-            (None, Some(properties)) => properties.encoding_clauses(self.major),
-            (None, None) => String::new(),
+        match &self.basis {
+            Basis::Target(properties) | Basis::Backup(properties) => properties.create_clauses(self.major),
+            Basis::Encoding(properties) => properties.encoding_clauses(self.major),
+            Basis::Dump(described) => {
+                let encoding = described.properties.encoding_clauses(self.major);
+                encoding + &described.properties.tablespace_clause()
+            }
+            Basis::Defaults => String::new(),
         }
     }
 
     /// The statements that give a loaded database the rest.
     pub fn statements(&self, database: &str) -> String {
-        match self.properties() {
-            Some(properties) => properties.statements(database),
-            None => format!("ALTER DATABASE {} CONNECTION LIMIT -1;", identifier(database)),
+        match (self.properties(), &self.basis) {
+            (Some(properties), _) => properties.statements(database),
+            (None, Basis::Dump(described)) => described.statements(database),
+            (None, _) => format!("ALTER DATABASE {} CONNECTION LIMIT -1;", identifier(database)),
         }
     }
 
     /// The statement that gives a database its comment.
     pub fn comment_statement(&self, database: &str) -> String {
-        match self.properties() {
-            Some(properties) => properties.comment_statement(database),
-            None => format!("COMMENT ON DATABASE {} IS NULL;", identifier(database)),
+        let none = || format!("COMMENT ON DATABASE {} IS NULL;", identifier(database));
+        match (self.properties(), &self.basis) {
+            (Some(properties), _) => properties.comment_statement(database),
+            (None, Basis::Dump(described)) => described.comment(database).unwrap_or_else(none),
+            (None, _) => none(),
         }
     }
 }
