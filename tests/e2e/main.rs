@@ -37,6 +37,8 @@ mod replaced;
 mod restore_faults;
 /// What a role may restore that is no superuser.
 mod restore_rights;
+/// The database that comes back is the one that was backed up, whatever it is like.
+mod round_trips;
 /// Dumps of a whole server, and of its roles.
 mod server_dumps;
 /// A whole server, or its roles, comes back where it is missing, or nothing of it does.

@@ -47,13 +47,21 @@ impl Cluster {
 
     /// A server for the caller alone.
     pub fn start(major: u32) -> Self {
-        let cluster = Self::prepare(major);
+        Self::start_with(major, &[], "")
+    }
+
+    /// The same with more arguments for initdb, and lines at the end of `postgresql.conf`.
+    pub fn start_with(major: u32, initdb: &[&str], settings: &str) -> Self {
+        let cluster = Self::prepare(major, initdb);
+        let path = cluster.data.join("postgresql.conf");
+        let mut file = File::options().append(true).open(path).expect("open postgresql.conf");
+        writeln!(file, "{settings}").expect("write postgresql.conf");
         cluster.run();
         cluster
     }
 
     /// A server that does not run yet.
-    fn prepare(major: u32) -> Self {
+    fn prepare(major: u32, initdb: &[&str]) -> Self {
         let root = guardian::directory("server-");
         let data = root.path().join("data");
         fs::create_dir(&data).expect("make the data directory");
@@ -65,14 +73,14 @@ impl Cluster {
             data,
             postmaster: Mutex::new(None),
         };
-        cluster.init();
+        cluster.init(initdb);
         cluster
     }
 
     /// A server for the caller alone whose databases, and nothing else of it, lie on a disk of `mebibytes`;
     /// nothing, loudly, where that cannot be made.
     pub fn start_on_small_disk(major: u32, mebibytes: u32) -> Option<(Self, SmallDisk)> {
-        let cluster = Self::prepare(major);
+        let cluster = Self::prepare(major, &[]);
         let (base, away) = (cluster.data.join("base"), cluster.data.join("base.away"));
         fs::rename(&base, &away).expect("move the databases away");
         fs::create_dir(&base).expect("make a place for the disk");
@@ -83,7 +91,7 @@ impl Cluster {
         Some((cluster, disk))
     }
 
-    fn init(&self) {
+    fn init(&self, more: &[&str]) {
         let password_file = self.root.path().join("password");
         fs::write(&password_file, &self.password).expect("write the password file");
         let user = server_user();
@@ -97,6 +105,7 @@ impl Cluster {
             .arg(format!("--pgdata={}", self.data.display()))
             .arg(format!("--pwfile={}", password_file.display()))
             .arg(format!("--waldir={}", self.root.path().join("wal").display()))
+            .args(more)
             .output()
             .expect("start initdb");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));

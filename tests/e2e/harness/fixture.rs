@@ -8,7 +8,8 @@ pub fn fill_with_everything(database: &Database<'_>) {
     database.fill(2_000);
 }
 
-const EVERYTHING: &str = r#"
+/// The SQL of [`fill_with_everything`], without the rows of [`Database::fill`].
+pub const EVERYTHING: &str = r#"
 CREATE SCHEMA "the ""other"" schema";
 COMMENT ON SCHEMA "the ""other"" schema" IS E'it''s\nquoted';
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'it''s fine');

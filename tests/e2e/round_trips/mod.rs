@@ -1,0 +1,270 @@
+//! Databases that are hard to bring back, in every format and by every way: each comes back as it was, and as the stock
+//! tools bring it back.
+
+mod databases;
+mod state;
+
+use std::fs;
+use std::sync::Mutex;
+
+use crate::harness::*;
+use databases::{ROLES, SECRET, Subject};
+use state::{State, calmly, client};
+
+const KEY: &str = "k3y of ours";
+
+/// A name for people, the options of a dump, and whether it is encrypted.
+const FORMATS: [(&str, &str, bool); 7] = [
+    ("plain", "-Z1", false),
+    ("zstd", "-Z zstd:1", false),
+    ("-Fc", "-Fc", false),
+    ("-Ft", "-Ft", false),
+    ("-Fd -j2", "-Fd -j2", false),
+    ("encrypted plain", "-Z0", true),
+    ("encrypted -Fc", "-Fc", true),
+];
+
+/// All servers take tablespaces that lie within their own directories.
+const SERVER_SETTINGS: &str = "allow_in_place_tablespaces = on\nwal_level = logical";
+
+/// One that differs from what the databases and the other servers are like, where the version has a choice.
+fn initdb_options(major: u32) -> &'static [&'static str] {
+    if major < 17 {
+        &["--locale-provider=icu", "--icu-locale=en-US"]
+    } else {
+        &["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    }
+}
+
+/// Backups of all databases in one format.
+struct Backups {
+    label: &'static str,
+    store: Store,
+}
+
+impl Backups {
+    fn take(server: &Cluster, subjects: &[(Subject, State)], format: &(&'static str, &str, bool)) -> Self {
+        let (label, options, encrypted) = *format;
+        let store = Store::new();
+        let names = subjects.iter().filter(|(subject, _)| subject.is_in(label));
+        let names: Vec<String> = names.map(|(subject, _)| quoted(subject.name)).collect();
+        let backup = Cli::backup(server, &store, &names.join(",")).env("POSTGRES_EXTRA_OPTS", options);
+        let backup = backup
+            .env("BACKUP_GLOBALS", "TRUE")
+            .env("BACKUP_ENCRYPTION_KEY", if encrypted { KEY } else { "" });
+        backup.run().succeeded();
+        if encrypted {
+            for (path, _) in store.everything() {
+                let bytes = fs::read(&path).unwrap_or_default();
+                let found = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+                assert!(!found, "{label}: {} holds the value of a setting in clear", path.display());
+            }
+        }
+        Self { label, store }
+    }
+
+    /// The backup of a database, as a restore is told.
+    fn file_of(&self, database: &str) -> String {
+        let files = self.store.dated("last");
+        let is_it = |file: &&String| self.store.manifest("last", file)["database"] == database;
+        let file = files.iter().find(is_it).unwrap_or_else(|| panic!("{}: no {database:?}", self.label));
+        format!("last/{file}")
+    }
+
+    fn restore(&self, server: &Cluster, database: &str) -> Cli {
+        let restore = Cli::restore(server, &self.store, self.file_of(database));
+        restore.env("BACKUP_ENCRYPTION_KEY", KEY).env("BACKUP_LOCK_WAIT", "100")
+    }
+}
+
+/// Servers, databases, and what was found wrong.
+struct Scene {
+    major: u32,
+    server: Cluster,
+    subjects: Vec<(Subject, State)>,
+    backups: Vec<Backups>,
+    /// Files of this test that are no backups.
+    store: Store,
+    failures: Mutex<Vec<String>>,
+}
+
+impl Scene {
+    fn new(major: u32) -> Self {
+        let server = Cluster::start_with(major, initdb_options(major), SERVER_SETTINGS);
+        server.sql("postgres", ROLES);
+        let store = Store::new();
+        let subjects: Vec<(Subject, State)> = databases::of(major)
+            .into_iter()
+            .map(|subject| {
+                subject.make(&server);
+                let state = State::of(&server, &store, subject.name);
+                (subject, state)
+            })
+            .collect();
+        let backups = FORMATS.iter().map(|format| Backups::take(&server, &subjects, format)).collect();
+        Self { major, server, subjects, backups, store, failures: Mutex::default() }
+    }
+
+    /// Remembers it when a restore has failed or the result is another.
+    fn judge(&self, cell: &str, subject: &Subject, restored: Result<State, String>, expected: &State) {
+        let wrong = match restored {
+            Ok(state) => state.difference(expected),
+            Err(text) => Some(format!("\n{text}")),
+        };
+        if let Some(wrong) = wrong {
+            let text = format!("PostgreSQL {}, database {:?}, {cell}:{wrong}\n", self.major, subject.name);
+            println!("{text}");
+            self.failures.lock().unwrap().push(text);
+        }
+    }
+
+    /// Restores, and answers what has come of it.
+    fn restored(
+        &self,
+        backups: &Backups,
+        server: &Cluster,
+        subject: &Subject,
+        target: &str,
+    ) -> Result<State, String> {
+        let outcome = backups.restore(server, subject.name).args([target]).run();
+        if outcome.status.is_some_and(|status| status.success()) {
+            Ok(State::of(server, &backups.store, target))
+        } else {
+            Err(outcome.to_string())
+        }
+    }
+
+    /// Those that are backed up in a format.
+    fn subjects_of(&self, backups: &Backups) -> impl Iterator<Item = &(Subject, State)> {
+        self.subjects.iter().filter(|(subject, _)| subject.is_in(backups.label))
+    }
+
+    /// In place after changes, under another name, and where it was dropped.
+    fn on_the_same_server(&self) {
+        for (number, backups) in self.backups.iter().enumerate() {
+            for (subject, original) in self.subjects_of(backups) {
+                let cell = |way: &str| format!("{}, {way}", backups.label);
+                self.change(subject.name);
+                let changed = State::of(&self.server, &self.store, subject.name);
+                assert_ne!(changed.dump, original.dump);
+                let expected = original.with_properties_of(&changed);
+                let restored = self.restored(backups, &self.server, subject, subject.name);
+                self.judge(&cell("in place"), subject, restored, &expected);
+
+                let other = format!("Copy {number} \"of\" one");
+                let restored = self.restored(backups, &self.server, subject, &other);
+                self.judge(&cell("under another name"), subject, restored, original);
+                drop_database(&self.server, &other);
+
+                drop_database(&self.server, subject.name);
+                let restored = self.restored(backups, &self.server, subject, subject.name);
+                let is_back = restored.is_ok();
+                self.judge(&cell("after DROP DATABASE"), subject, restored, original);
+                if !is_back {
+                    drop_database(&self.server, subject.name);
+                    subject.make(&self.server);
+                }
+            }
+        }
+    }
+
+    /// Makes another database of it: contents, and properties, which a target keeps.
+    fn change(&self, database: &str) {
+        calmly(&self.server, &self.store, database, CHANGE);
+        let name = quoted(database);
+        let sql = format!(
+            "ALTER DATABASE {name} SET \"app.changed\" = 'yes'; ALTER DATABASE {name} CONNECTION LIMIT 19;
+             COMMENT ON DATABASE {name} IS 'changed'; ALTER ROLE app_root IN DATABASE {name} SET work_mem = '9MB';
+             GRANT TEMPORARY ON DATABASE {name} TO app_root WITH GRANT OPTION; REVOKE CONNECT ON DATABASE {name} FROM PUBLIC"
+        );
+        self.server.sql("postgres", &sql);
+    }
+
+    /// On a second server, once its roles and tablespaces have come back.
+    fn on_an_empty_server(&self) {
+        let empty = Cluster::start_with(self.major, &[], SERVER_SETTINGS);
+        // Older ones write tablespaces within the server down in a way that none of them takes.
+        let before = if self.major < 16 { TABLESPACES } else { "" };
+        for (number, backups) in self.backups.iter().enumerate().rev() {
+            empty.sql("postgres", before);
+            backups.restore(&empty, "globals").run().succeeded();
+            for (subject, original) in self.subjects_of(backups) {
+                let restored = self.restored(backups, &empty, subject, subject.name);
+                self.judge(&format!("{}, on an empty server", backups.label), subject, restored, original);
+                drop_database(&empty, subject.name);
+            }
+            empty.sql("postgres", TAKE_AWAY);
+        }
+    }
+
+    /// What the stock tools make of the same databases on a server like that, plain and from an archive.
+    fn by_stock_tools(&self) {
+        let stock = Cluster::start_with(self.major, &[], SERVER_SETTINGS);
+        stock.sql("postgres", ROLES);
+        let path = self.store.root().join("stock");
+        for (subject, original) in &self.subjects {
+            for (options, loader) in [
+                (&["--create", "-f"][..], &["psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-f"][..]),
+                (&["-Fc", "-f"], &["pg_restore", "--create", "--exit-on-error", "-d", "postgres"]),
+            ] {
+                let dump = client(&self.server, &self.store, "pg_dump").env("PGDATABASE", subject.name);
+                dump.args(options).args([&path]).run().succeeded();
+                let load = client(&stock, &self.store, loader[0]).env("PGDATABASE", "postgres");
+                let outcome = load.args(&loader[1..]).args([&path]).run();
+                let loaded = if outcome.status.is_some_and(|status| status.success()) {
+                    Ok(State::of(&stock, &self.store, subject.name))
+                } else {
+                    Err(outcome.to_string())
+                };
+                self.judge(&format!("by stock {}", loader[0]), subject, loaded, original);
+                drop_database(&stock, subject.name);
+            }
+        }
+    }
+}
+
+const CHANGE: &str =
+    "SET \"app.may\" = 'yes'; CREATE SCHEMA added; CREATE TABLE added.later AS SELECT 1 AS one;
+    SELECT lo_create(4711); COMMENT ON SCHEMA public IS 'changed';
+    DO $$ DECLARE victim regclass; BEGIN
+        SELECT c.oid INTO victim FROM pg_class c WHERE relkind IN ('r', 'p') AND NOT relispartition
+            AND relnamespace::regnamespace::text !~ '^(pg_|information_schema|added)' ORDER BY c.oid LIMIT 1;
+        EXECUTE format('DROP TABLE %s CASCADE', victim);
+    END $$";
+
+const TABLESPACES: &str = "CREATE TABLESPACE fast LOCATION ''; CREATE TABLESPACE \"Spâce 'two'\" LOCATION ''";
+
+/// Drops what `globals` have made.
+const TAKE_AWAY: &str = "DROP TABLESPACE fast; DROP TABLESPACE \"Spâce 'two'\";
+    DROP ROLE app_reader, app_root, \"Röle 'q' \"\"dq\"\" \\ $1; %s --\", app_owner,
+        \"zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz\"";
+
+/// Whether it is there or not, and a template or not.
+fn drop_database(server: &Cluster, name: &str) {
+    let name = quoted(name);
+    let _ = server.try_sql("postgres", &format!("ALTER DATABASE {name} IS_TEMPLATE false"));
+    server.sql("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+}
+
+fn databases_come_back_as_they_were(major: u32) {
+    let scene = Scene::new(major);
+    // The stock tools before anything changes what they read.
+    scene.by_stock_tools();
+    std::thread::scope(|scope| {
+        scope.spawn(|| scene.on_an_empty_server());
+        scene.on_the_same_server();
+    });
+    scene.server.assert_no_scratch_database_is_left();
+    let failures = scene.failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} round trips went wrong:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn databases_of_postgresql_15_come_back_as_they_were() {
+    databases_come_back_as_they_were(15);
+}
+
+#[test]
+fn databases_of_postgresql_18_come_back_as_they_were() {
+    databases_come_back_as_they_were(18);
+}
