@@ -265,7 +265,9 @@ impl BackupDirectory {
         manifest: &Manifest,
     ) -> Result<(), DirectoryError> {
         let _lock = self.lock_names()?;
-        let Some(Described { manifest: mut present, .. }) = self.described(slot, name)? else { return Ok(()) };
+        let Some(Described { manifest: mut present, .. }) = self.described(slot, name)? else {
+            return Ok(());
+        };
         let properties = if before.properties.is_some() { None } else { present.properties.take() };
         match present == *before {
             true if properties.is_some() => {

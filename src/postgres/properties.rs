@@ -299,7 +299,11 @@ mod tests {
             (14, "", String::new()),
             (15, "", " LOCALE_PROVIDER libc".into()),
             (15, r#","datlocprovider":"c","datlocale":null"#, " LOCALE_PROVIDER libc".into()),
-            (15, r#","datlocprovider":"i","daticulocale":"de""#, " LOCALE_PROVIDER icu ICU_LOCALE 'de'".into()),
+            (
+                15,
+                r#","datlocprovider":"i","daticulocale":"de""#,
+                " LOCALE_PROVIDER icu ICU_LOCALE 'de'".into(),
+            ),
             (
                 18,
                 r#","datlocprovider":"i","datlocale":"de","daticurules":"&a<b""#,

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::Sender;
+
+use super::places::{Place, Places};
 use crate::process::{Tail, for_each_line};
 
 /// Characters of a detail, which may quote rows.
@@ -29,7 +31,25 @@ impl Complaint {
     pub fn is_unresolved(&self) -> bool {
         match self.state.as_deref() {
             Some(state) => matches!(state, "42P01" | "42883" | "42703" | "42704"),
-            None => self.error.contains("does not exist"),
+            // What a function has raised by itself may be called anything.
+            None if self.details.iter().any(|detail| detail.contains(" at RAISE")) => false,
+            None => names_something_unknown(&self.error),
+        }
+    }
+
+    /// Whether the connection was lost, with which all that follows fails: SQLSTATEs of the classes 08 and 57P, or what
+    /// libpq says in English.
+    fn is_of_connection(&self) -> bool {
+        const WORDS: [&str; 4] = [
+            "no connection to the server",
+            "server closed the connection unexpectedly",
+            "terminating connection",
+            "SSL connection has been closed",
+        ];
+        let is_lost = |state: &str| state.starts_with("08") || state.starts_with("57P0");
+        match self.state.as_deref() {
+            Some(state) => is_lost(state),
+            None => WORDS.iter().any(|words| self.error.contains(words)),
         }
     }
 }
@@ -47,14 +67,27 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// Says what stands in a line of the SQL that psql is fed.
-pub type Places = Arc<dyn Fn(u64) -> String + Send + Sync>;
+/// Whether an error in English is one of those SQLSTATEs: what else does not exist has others.
+fn names_something_unknown(error: &str) -> bool {
+    const OTHERS: [&str; 5] =
+        ["schema \"", "database \"", "prepared statement \"", "savepoint \"", "cursor \""];
+    let Some((_, message)) = error.split_once("ERROR: ") else { return false };
+    let is_other = OTHERS.iter().any(|words| message.starts_with(words));
+    message.contains("does not exist") && !is_other || message.contains("has no default operator class")
+}
 
 /// The names of psql's fields that are worth a word.
 const DETAILS: [&str; 3] = ["DETAIL:", "HINT:", "CONTEXT:"];
 /// The others.
 const REST: [&str; 8] = [
-    "LINE ", "LOCATION:", "SCHEMA NAME:", "TABLE NAME:", "COLUMN NAME:", "DATATYPE NAME:", "CONSTRAINT NAME:", "QUERY:",
+    "LINE ",
+    "LOCATION:",
+    "SCHEMA NAME:",
+    "TABLE NAME:",
+    "COLUMN NAME:",
+    "DATATYPE NAME:",
+    "CONSTRAINT NAME:",
+    "QUERY:",
 ];
 
 /// The severities of what is no error.
@@ -68,6 +101,20 @@ struct Parser {
     current: Option<Complaint>,
     /// Whether further lines without a name belong to the last detail, to nothing, or to the error.
     rest: Rest,
+    /// Whether a statement of our own has failed since the last mark.
+    own_has_failed: bool,
+    mark: Option<Mark>,
+    /// The errors after which pg_restore has gone on to its end.
+    ignored: Option<u64>,
+}
+
+/// What stands in the error of a statement that is there for that alone: all that failed before it has been heard by then.
+#[derive(Debug)]
+pub struct Mark {
+    /// No dump knows it.
+    pub text: String,
+    /// Is told whether a statement of our own has failed since the last time.
+    pub told: Sender<bool>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -75,28 +122,38 @@ enum Rest {
     OfError,
     OfDetail,
     Noise,
+    /// Of what does not count.
+    Nothing,
 }
 
 impl Parser {
-    fn new(places: Places) -> Self {
-        Self { places, entry: String::new(), current: None, rest: Rest::Noise }
+    fn new(places: Places, mark: Option<Mark>) -> Self {
+        Self {
+            places,
+            entry: String::new(),
+            current: None,
+            rest: Rest::Noise,
+            own_has_failed: false,
+            mark,
+            ignored: None,
+        }
     }
 
     /// Takes a line, and answers the complaint that has ended before it.
     fn take(&mut self, line: &str) -> Option<Complaint> {
         if let Some(rest) = line.strip_prefix("psql:<stdin>:") {
             let (number, rest) = rest.split_once(": ").unwrap_or(("", rest));
-            let place = number.parse().map_or_else(|_| String::new(), |number| (self.places)(number));
+            let place = number.parse().map_or_else(|_| Place::default(), |number| (self.places)(number));
             return self.begin(place, rest);
         }
         if let Some(rest) = line.strip_prefix("psql: ") {
-            return self.begin(String::new(), rest);
+            return self.begin(Place::default(), rest);
         }
         if let Some(rest) = line.strip_prefix("pg_restore: ") {
             return self.take_of_restore(rest);
         }
         let Some(current) = &mut self.current else {
-            if !line.trim().is_empty() {
+            if !line.trim().is_empty() && self.rest != Rest::Nothing {
                 log::info!("{line}");
             }
             return None;
@@ -124,22 +181,35 @@ impl Parser {
             self.entry = format!("entry {number}, {what}");
             return self.current.take();
         }
+        if rest.starts_with("while ") {
+            self.entry.clear();
+            return self.current.take();
+        }
         let Some(error) = rest.strip_prefix("error: ") else {
-            // "while PROCESSING TOC:", and how many errors there were.
-            if let Some(warning) = rest.strip_prefix("warning: ").filter(|text| !text.starts_with("errors ignored")) {
+            if let Some(count) = rest.strip_prefix("warning: errors ignored on restore: ") {
+                self.ignored = count.trim().parse().ok();
+            } else if let Some(warning) = rest.strip_prefix("warning: ") {
                 log::info!("pg_restore: {warning}");
             }
+            // All else is what it does.
+            self.rest = Rest::Nothing;
             return self.current.take();
         };
         let error = error.strip_prefix("could not execute query: ").unwrap_or(error);
-        let place = std::mem::take(&mut self.entry);
         self.rest = Rest::OfError;
+        // It names an entry once only, whatever fails in it.
+        let place = self.entry.clone();
         self.current.replace(Complaint { place, error: squeezed(error), ..Complaint::default() })
     }
 
     /// Begins a complaint, or logs what is none.
-    fn begin(&mut self, place: String, text: &str) -> Option<Complaint> {
+    fn begin(&mut self, place: Place, text: &str) -> Option<Complaint> {
         let before = self.current.take();
+        if let Some(mark) = self.mark.as_ref().filter(|mark| text.contains(&mark.text)) {
+            let _ = mark.told.send(std::mem::take(&mut self.own_has_failed));
+            self.rest = Rest::Nothing;
+            return before;
+        }
         let (severity, message) = text.split_once(": ").unwrap_or(("", text));
         let message = message.trim_start();
         let state = message.split_once(": ").filter(|(state, _)| is_state(state));
@@ -157,8 +227,15 @@ impl Parser {
             self.rest = Rest::Noise;
             return before;
         }
+        // The end of rows that nobody takes is a command that psql does not know.
+        if place.is_own && state.is_none() {
+            self.rest = Rest::Nothing;
+            return before;
+        }
+        self.own_has_failed |= place.is_own;
         self.rest = Rest::OfError;
-        self.current = Some(Complaint { place, state, error: squeezed(&error), details: Vec::new() });
+        self.current =
+            Some(Complaint { place: place.name, state, error: squeezed(&error), details: Vec::new() });
         before
     }
 }
@@ -183,18 +260,31 @@ pub struct Heard {
     pub first: Option<Complaint>,
     /// How many failed.
     pub count: u64,
+    /// The end of the connection, if it was lost.
+    lost: Option<Complaint>,
+    /// Whether pg_restore has gone on to its end after errors.
+    pub is_whole: bool,
 }
 
 impl Heard {
-    /// Whether it is a statement that has failed, and not the connection or the archive.
-    pub fn is_of_statements(&self) -> bool {
-        self.first.as_ref().is_some_and(|complaint| !complaint.place.is_empty())
+    fn note(&mut self, complaint: Complaint) {
+        self.count += 1;
+        if self.lost.is_none() && complaint.is_of_connection() {
+            self.lost = Some(complaint.clone());
+        }
+        self.first.get_or_insert(complaint);
     }
 
-    /// The first failure, as the end of what a program has said.
+    /// Whether pg_restore has gone on to its end, and only statements have failed, not the connection.
+    pub fn is_of_statements(&self) -> bool {
+        self.lost.is_none() && self.is_whole
+    }
+
+    /// What a program has failed at, as the end of what it has said: the first failure, or the end of the connection.
     pub fn tail(&self) -> Tail {
         let mut tail = Tail::new(1);
-        tail.push(self.first.as_ref().map(ToString::to_string).unwrap_or_default());
+        let cause = self.lost.as_ref().or(self.first.as_ref());
+        tail.push(cause.map(ToString::to_string).unwrap_or_default());
         tail
     }
 }
@@ -206,19 +296,30 @@ pub struct Listener(Option<JoinHandle<Heard>>);
 impl Listener {
     /// Listens to `errors`. With `lists` each failure is logged as well.
     pub fn start(errors: Option<impl Read + Send + 'static>, places: Places, lists: bool) -> Self {
+        Self::start_with_mark(errors, places, lists, None)
+    }
+
+    /// The same, for a psql that is asked by a mark.
+    pub fn start_with_mark(
+        errors: Option<impl Read + Send + 'static>,
+        places: Places,
+        lists: bool,
+        mark: Option<Mark>,
+    ) -> Self {
         let listen = |errors| {
             std::thread::spawn(move || {
-                let (mut parser, mut heard) = (Parser::new(places), Heard::default());
+                let (mut parser, mut heard) = (Parser::new(places, mark), Heard::default());
                 let mut note = |complaint: Option<Complaint>| {
                     let Some(complaint) = complaint else { return };
                     if lists {
                         log::warn!("failed: {complaint}");
                     }
-                    heard.count += 1;
-                    heard.first.get_or_insert(complaint);
+                    heard.note(complaint);
                 };
                 for_each_line(errors, |line| note(parser.take(line)));
                 note(parser.current.take());
+                heard.is_whole = parser.ignored.is_some();
+                heard.count = parser.ignored.unwrap_or(heard.count);
                 heard
             })
         };
@@ -231,115 +332,13 @@ impl Listener {
     }
 }
 
-/// The lines of our own among those that psql is fed, by their numbers there.
-#[derive(Debug, Clone, Default)]
-pub struct OwnLines(Arc<Mutex<Vec<u64>>>);
-
-impl OwnLines {
-    /// Notes one. They come in their order.
-    pub fn note(&self, line: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-    }
-
-    /// How many there are.
-    pub fn count(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    /// The number that a line of psql's input has in the dump; a line of our own stands for the one behind it.
-    fn in_dump(&self, line: u64) -> u64 {
-        let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = own.partition_point(|own| *own < line) as u64;
-        line - before.min(line)
-    }
-
-    /// Says what stands in a line: an entry of `entries`, if there are any, or the line in the dump.
-    pub fn places(&self, entries: Option<Entries>) -> Places {
-        let own = self.clone();
-        Arc::new(move |line| {
-            let line = own.in_dump(line);
-            let entry = entries.as_ref().and_then(|entries| entries.name(line));
-            entry.map_or_else(|| format!("line {line}"), |name| format!("entry {name}"))
-        })
-    }
-}
-
-/// The entries of an archive whose SQL goes by: the line in which each begins, and its name.
-#[derive(Debug, Clone, Default)]
-pub struct Entries(Arc<Mutex<Vec<(u64, String)>>>);
-
-impl Entries {
-    /// Notes that an entry begins in a line.
-    pub fn note(&self, line: u64, name: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((line, name));
-    }
-
-    /// The entry that a line belongs to; none before the first.
-    fn name(&self, line: u64) -> Option<String> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = entries.partition_point(|(begin, _)| *begin <= line);
-        entries.get(after.checked_sub(1)?).map(|(_, name)| name.clone())
-    }
-}
-
-/// What pg_restore writes in front of each entry.
-const NAME: &[u8] = b"-- Name: ";
-
-/// The SQL of an archive, of which the entries are noted while it goes by.
-pub struct NamingEntries<R> {
-    sql: R,
-    entries: Entries,
-    line: u64,
-    /// The beginning of the line that is going by.
-    head: Vec<u8>,
-}
-
-impl<R: Read> NamingEntries<R> {
-    /// At the beginning of the SQL.
-    pub fn new(sql: R, entries: Entries) -> Self {
-        Self { sql, entries, line: 1, head: Vec::new() }
-    }
-
-    fn end_line(&mut self) {
-        if self.head.starts_with(NAME) {
-            let text = String::from_utf8_lossy(&self.head[NAME.len()..]).into_owned();
-            // "t; Type: TABLE; Schema: public; Owner: postgres"
-            let mut parts = text.split("; ");
-            let name = parts.next().unwrap_or_default();
-            let field = |key: &str| text.split("; ").find_map(|part| part.strip_prefix(key)).unwrap_or("-");
-            let schema = match field("Schema: ") {
-                "-" => String::new(),
-                schema => format!("{schema}."),
-            };
-            self.entries.note(self.line, format!("{} {schema}{name}", field("Type: ")));
-        }
-        self.head.clear();
-        self.line += 1;
-    }
-}
-
-impl<R: Read> Read for NamingEntries<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.sql.read(buffer)?;
-        let mut rest = &buffer[..length];
-        while let Some(end) = memchr::memchr(b'\n', rest) {
-            self.head.extend_from_slice(&rest[..end.min(LONGEST)]);
-            self.end_line();
-            rest = &rest[end + 1..];
-        }
-        if self.head.len() < LONGEST {
-            self.head.extend_from_slice(&rest[..rest.len().min(LONGEST)]);
-        }
-        Ok(length)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::places::OwnLines;
     use super::*;
 
     fn complaints(text: &str) -> Vec<String> {
-        let mut parser = Parser::new(OwnLines::default().places(None));
+        let mut parser = Parser::new(OwnLines::default().places(None), None);
         let mut found: Vec<_> = text.lines().filter_map(|line| parser.take(line)).collect();
         found.extend(parser.current.take());
         found.iter().map(ToString::to_string).collect()
@@ -371,12 +370,15 @@ mod tests {
             LINE 2:     a x\n              ^\nHINT:  make it\nCommand was: CREATE TABLE public.t (\n    a x\n);\n\n\n\
             pg_restore: from TOC entry 3; 0 16386 TABLE DATA t postgres\n\
             pg_restore: error: COPY failed for table \"t\": ERROR:  bad\nCONTEXT:  COPY t, line 1: \"x\"\n\
+            pg_restore: error: could not execute query: ERROR:  again\n\
+            pg_restore: creating INDEX \"public.i\"\n\
             pg_restore: warning: errors ignored on restore: 2\n";
         assert_eq!(
             complaints(text),
             [
                 "entry 217, TABLE t postgres: ERROR: type \"x\" does not exist (HINT: make it)",
                 "entry 3, TABLE DATA t postgres: COPY failed for table \"t\": ERROR: bad (CONTEXT: COPY t, line 1: \"x\")",
+                "entry 3, TABLE DATA t postgres: ERROR: again",
             ]
         );
     }
@@ -388,20 +390,53 @@ mod tests {
             error: error.into(),
             ..Complaint::default()
         };
-        assert!(of(Some("42P01"), "x").is_unresolved() && of(None, "type x does not exist").is_unresolved());
-        assert!(!of(Some("23505"), "x does not exist").is_unresolved() && !of(None, "duplicate").is_unresolved());
+        for state in ["42P01", "42883", "42703", "42704"] {
+            assert!(of(Some(state), "x").is_unresolved());
+        }
+        assert!(!of(Some("23505"), "ERROR: x does not exist").is_unresolved());
+        for (error, is_unresolved) in [
+            ("ERROR: type x does not exist", true),
+            ("COPY failed for table \"t\": ERROR: function f(integer) does not exist", true),
+            ("ERROR: data type x has no default operator class for access method \"gist\"", true),
+            ("ERROR: schema \"x\" does not exist", false),
+            ("ERROR: database \"x\" does not exist", false),
+            ("ERROR: duplicate key", false),
+            ("could not open input file: it does not exist", false),
+        ] {
+            assert_eq!(of(None, error).is_unresolved(), is_unresolved, "{error}");
+        }
     }
 
     #[test]
-    fn lines_are_those_of_the_dump_and_those_of_an_archives_sql_its_entries() {
-        let (own, entries) = (OwnLines::default(), Entries::default());
-        own.note(1);
-        own.note(12);
-        entries.note(10, "TABLE public.t".into());
-        entries.note(20, "VIEW public.v".into());
-        let places = own.places(None);
-        assert_eq!([2, 11, 12, 13, 14].map(|line| places(line)), ["line 1", "line 10", "line 11", "line 11", "line 12"]);
-        let places = own.places(Some(entries));
-        assert_eq!([3, 11, 99].map(|line| places(line)), ["line 2", "entry TABLE public.t", "entry VIEW public.v"]);
+    fn what_fails_in_lines_of_our_own_is_told_with_the_mark() {
+        let (own, (told, failed)) = (OwnLines::default(), crossbeam_channel::unbounded());
+        [3, 4, 5, 7, 8, 9].into_iter().for_each(|line| own.note(line));
+        let mut parser = Parser::new(own.places(None), Some(Mark { text: "m4rk".into(), told }));
+        let text = "psql:<stdin>:2: ERROR:  42P01: a\npsql:<stdin>:3: ERROR:  42P01: b\n\
+            psql:<stdin>:4: error: invalid command \\.\nTry \\? for help.\n\
+            psql:<stdin>:5: ERROR:  22P02: invalid input syntax: \"m4rk\"\nLINE 1: SELECT 'm4rk'\n\
+            psql:<stdin>:9: ERROR:  22P02: invalid input syntax: \"m4rk\"\n";
+        let complaints: Vec<_> =
+            text.lines().filter_map(|line| parser.take(line)).map(|it| it.to_string()).collect();
+        assert_eq!(complaints, ["line 2: ERROR: a", "line 3: ERROR: b"]);
+        assert_eq!(failed.try_iter().collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn the_end_of_the_connection_is_the_cause_whatever_has_failed_before() {
+        let mut heard = Heard::default();
+        for error in [
+            "ERROR: duplicate key",
+            "server closed the connection unexpectedly",
+            "no connection to the server",
+        ] {
+            heard.note(Complaint { place: "entry 1".into(), error: error.into(), ..Complaint::default() });
+        }
+        heard.is_whole = true;
+        assert!(!heard.is_of_statements());
+        assert_eq!(
+            (heard.count, heard.tail().joined()),
+            (3, "entry 1: server closed the connection unexpectedly".into())
+        );
     }
 }

@@ -9,7 +9,7 @@ use crate::catalog::{DatabaseName, DirectoryError, Scope};
 use crate::content::ContentError;
 use crate::lock::LockError;
 use crate::postgres::DatabaseError;
-use crate::process::{Interrupted, ProgramError};
+use crate::process::{Exit, Interrupted, ProgramError};
 use crate::sql::Refusal;
 use crate::telegram::FetchError;
 use crate::units;
@@ -43,9 +43,13 @@ pub enum RestoreError {
     NoTablespaces(String, String),
     /// The server lacks extensions that it makes.
     NoExtensions(String, String),
+    /// The server lacks collations that it makes or uses.
+    NoCollations(String, String),
     /// The database cannot be made like the one that was backed up; why.
     Unlike(DatabaseName, String),
-    /// The scratch database cannot be made.
+    /// The target cannot be replaced by a database like it; why.
+    UnlikeTarget(DatabaseName, String),
+    /// The scratch database cannot be made like the one that was backed up.
     Create(DatabaseError),
     /// The settings in the manifest cannot be decrypted.
     Sealed(String, io::Error),
@@ -61,6 +65,8 @@ pub enum RestoreError {
     OneDatabaseOnly(&'static str, Scope),
     /// The user's SQL before or after the load failed.
     Script(String, ProgramError),
+    /// The user's SQL before or after the load left a transaction open.
+    OpenTransaction(String),
     /// It kept going, and so many statements have failed.
     WithErrors(DatabaseName, u64),
     /// The load failed at a name that is not found.
@@ -156,10 +162,19 @@ impl fmt::Display for RestoreError {
                 f,
                 "{label} needs extensions that the server does not have: {names}; install their packages there first"
             ),
+            Self::NoCollations(label, what) => write!(
+                f,
+                "{label} needs collations that the server does not have: {what}; install their locales there first"
+            ),
             Self::Unlike(name, why) => write!(
                 f,
                 "database {name} cannot be made like the one that was backed up: {why}; --properties encoding makes \
                  it like that in encoding and locale only, --properties none by the server's defaults"
+            ),
+            Self::UnlikeTarget(name, why) => write!(
+                f,
+                "database {name} cannot be replaced by one with its properties: {why}; let a superuser restore it, or \
+                 restore into a name that is not there"
             ),
             Self::Create(error) => write!(
                 f,
@@ -176,7 +191,10 @@ impl fmt::Display for RestoreError {
                  it: restore into a name that is not there, with --properties encoding"
             ),
             Self::Standby(server) => {
-                write!(f, "the server {server} is a standby, into which nothing can be restored: name its primary")
+                write!(
+                    f,
+                    "the server {server} is a standby, into which nothing can be restored: name its primary"
+                )
             }
             Self::Replication(name, what) => write!(
                 f,
@@ -191,6 +209,9 @@ impl fmt::Display for RestoreError {
                 write!(f, "{option} goes with a backup of one database, and this is of {}", scope.described())
             }
             Self::Script(path, error) => write!(f, "the SQL of {path} failed: {error}"),
+            Self::OpenTransaction(path) => {
+                write!(f, "the SQL of {path} leaves a transaction open: end it with COMMIT")
+            }
             Self::WithErrors(name, 1) => write!(f, "restored into {name} with 1 error"),
             Self::WithErrors(name, errors) => write!(f, "restored into {name} with {errors} errors"),
             Self::Unresolved(error) => write!(
@@ -282,11 +303,14 @@ impl RestoreError {
         }
     }
 
-    /// The failure of a program that runs the user's SQL.
-    pub(super) fn of_script(path: &Path, error: ProgramError) -> Self {
+    /// The failure of a program that runs the user's SQL, of which this was heard. Of a statement that fails it says
+    /// where that stands; only the one behind the last has no place.
+    pub(super) fn of_script(path: &Path, error: ProgramError, heard: &Heard) -> Self {
+        let path = path.display().to_string();
         match error {
             error @ ProgramError::Interrupted(_) => Self::Program(error),
-            error => Self::Script(path.display().to_string(), error),
+            ProgramError::Failed(_, Exit::Code(_), _) if heard.count == 0 => Self::OpenTransaction(path),
+            error => Self::Script(path, error),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::RestoreError;
-use super::replication;
+use super::replication::Noted;
 use crate::backup::hexadecimal;
 use crate::catalog::{BackupDirectory, DatabaseName, NOTE_PREFIX};
 use crate::durable;
@@ -27,19 +27,12 @@ pub struct Journal {
     /// The database that is loaded under its own name, while the one that had it is called as a replaced one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<DatabaseName>,
-    /// The subscriptions of the target that are stopped for the time being.
+    /// What there is of replication in the database that is being replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    stopped: Option<Stopped>,
+    replication: Option<Noted>,
     /// The directory that it is written down in, where that is not the backup directory.
     #[serde(skip)]
     place: Option<PathBuf>,
-}
-
-/// Subscriptions that are stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Stopped {
-    target: DatabaseName,
-    oids: Vec<u32>,
 }
 
 /// What a comment of ours on a database begins with.
@@ -140,7 +133,7 @@ impl Journal {
         let mut random = [0; 6];
         getrandom::fill(&mut random).map_err(|error| RestoreError::Random(error.to_string()))?;
         let (tag, target) = (hexadecimal(&random), target.cloned());
-        let mut journal = Self { server, tag, target, stopped: None, place: None };
+        let mut journal = Self { server, tag, target, replication: None, place: None };
         let text = serde_json::to_vec(&journal).map_err(|error| RestoreError::Journal(error.into()))?;
         let path = directory.write_note(&journal.file_name(), &text).map_err(RestoreError::Journal)?;
         journal.place = path.parent().map(Path::to_path_buf);
@@ -154,18 +147,12 @@ impl Journal {
             .map_err(RestoreError::Journal)
     }
 
-    /// Writes down that subscriptions of the target are about to be stopped.
+    /// Writes down what there is of replication in the database that is about to be replaced.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn note_stopped(
-        &self,
-        directory: &BackupDirectory,
-        target: &DatabaseName,
-        oids: Vec<u32>,
-    ) -> Result<(), RestoreError> {
-        let stopped = Some(Stopped { target: target.clone(), oids });
-        Self { stopped, ..self.clone() }.write(directory)
+    pub fn note_replication(&self, directory: &BackupDirectory, noted: &Noted) -> Result<(), RestoreError> {
+        Self { replication: Some(noted.clone()), ..self.clone() }.write(directory)
     }
 
     /// What is loaded into.
@@ -185,7 +172,10 @@ impl Journal {
 
     /// What the comment on a database says that is being loaded.
     pub fn mark(&self, target: &DatabaseName) -> String {
-        format!("{MARK}loads a backup of {target} into this, {}; it will be renamed or dropped", self.scratch())
+        format!(
+            "{MARK}loads a backup of {target} into this, {}; it will be renamed or dropped",
+            self.scratch()
+        )
     }
 
     /// Whether a comment is one of [`Self::mark`].
@@ -230,16 +220,16 @@ impl Journal {
         if let Some(target) = &self.target {
             self.put_back(target, client)?;
         }
-        if let Some(Stopped { target, oids }) = &self.stopped {
-            replication::resume(client, target, &self.replaced(), oids)?;
-        }
+        // The one in memory is as it was when the restore began.
+        let noted = Self::read(&self.path(directory)).ok().and_then(|journal| journal.replication);
+        let settled = noted.as_ref().map_or(Ok(()), |noted| noted.settle(client, &self.replaced()));
         let left: Vec<Left> = client.ask_regardless(LEFT, &[("tag", &self.tag)])?;
-        let mut failure = None;
+        let mut failure = settled.err();
         for left in &left {
             let dropped = is_ours(client, left).and_then(|is_ours| match is_ours {
                 true => {
                     let is_scratch = left.name.as_str().starts_with("_backupgram_scratch_");
-                    drop_database(client, left, is_scratch || self.stopped.is_some())
+                    drop_database(client, left, is_scratch || noted.is_some())
                 }
                 false => {
                     log::warn!(
@@ -263,8 +253,8 @@ impl Journal {
     /// Gives a database that was moved aside its name again, unless the new one is whole: as long as that is being
     /// loaded, it has our comment, which goes in the transaction that completes it.
     fn put_back(&self, target: &DatabaseName, client: &Client) -> Result<(), DatabaseError> {
-        let Aside { present, comment, moved, is_done } =
-            client.ask_regardless(ASIDE, &[("target", target.as_str()), ("replaced", self.replaced().as_str())])?;
+        let Aside { present, comment, moved, is_done } = client
+            .ask_regardless(ASIDE, &[("target", target.as_str()), ("replaced", self.replaced().as_str())])?;
         let is_unfinished = comment.is_some_and(|comment| self.is_mark(&comment));
         if present && is_unfinished {
             let left = Left { name: target.clone(), is_template: false, comment: None };

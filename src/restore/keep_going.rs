@@ -1,16 +1,16 @@
 //! Feeds SQL to a psql that goes on after statements that fail.
 //!
-//! When a COPY fails before its first row, psql takes the rows for SQL. So whether a table takes rows is asked first,
-//! and the rows are left out when it does not.
+//! When a COPY fails before its first row, psql takes the rows for SQL. So each COPY is tried without rows first, and
+//! they are left out when it fails. What psql's variables say of an error is not true of every COPY.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 
 use super::RestoreError;
-use super::complaints::OwnLines;
+use super::places::OwnLines;
 use super::psql::Psql;
 use crate::postgres::Version;
-use crate::sql::{Edit, Edited, Editor, Refusal, Token, tokens};
+use crate::sql::{Edit, Edited, Editor, Refusal, tokens};
 
 /// Feeds a psql that can be asked and goes on a whole dump, as `editor` leaves it.
 ///
@@ -58,13 +58,18 @@ impl Feeder<'_> {
         self.psql.order(bytes)
     }
 
-    /// Whether a query succeeds.
-    fn try_query(&mut self, query: &str) -> Result<bool, RestoreError> {
+    /// Whether a COPY, its head up to the semicolon, takes rows: tried without any. Where it does not, psql takes the end
+    /// of the rows for a command of its own, and that it does not know it is not worth a word.
+    fn try_copy(&mut self, copy: &[u8]) -> Result<bool, RestoreError> {
+        for line in 0..=memchr::memchr_iter(b'\n', copy).count() as u64 {
+            self.own_lines.note(self.line + 1 + line);
+        }
+        self.send(&[copy, b"\n"].concat())?;
         self.own_lines.note(self.line + 1);
-        self.send(format!("{query};\n").as_bytes())?;
+        self.send(b"\\.\n")?;
         self.own_lines.note(self.line + 1);
         self.line += 1;
-        Ok(self.psql.ask(":'ERROR'")? == "false")
+        Ok(!self.psql.own_lines_have_failed()?)
     }
 }
 
@@ -81,40 +86,30 @@ impl<E: Editor> Editor for Asking<'_, '_, E> {
 
     fn edit_behind(&mut self, ready: &mut Vec<u8>, head: &[u8]) -> Result<Edit, Refusal> {
         let edit = self.inner.edit_behind(ready, head)?;
-        let Some(query) = Some(head).filter(|_| edit == Edit::Keep).and_then(row_query) else { return Ok(edit) };
+        let Some(copy) = Some(head).filter(|_| edit == Edit::Keep).and_then(copy_of) else { return Ok(edit) };
         let mut feeder = self.feeder.borrow_mut();
         let taken = std::mem::take(ready);
-        let tried = feeder.send(&taken).and_then(|()| feeder.try_query(&query));
+        let tried = feeder.send(&taken).and_then(|()| feeder.try_copy(copy));
         match tried {
             Ok(true) => Ok(Edit::Keep),
-            Ok(false) => Ok(Edit::Drop),
+            Ok(false) => Ok(Edit::Blank),
             Err(error) => {
                 feeder.failure = Some(error);
-                Ok(Edit::Drop)
+                Ok(Edit::Blank)
             }
         }
     }
 }
 
-/// Bytes of a COPY in front of its rows; one that is longer is not tried beforehand.
-const LONGEST_COPY: usize = 8 * 1024;
-
-/// A query that fails where `COPY table (columns) FROM stdin` would, in one line.
-fn row_query(head: &[u8]) -> Option<String> {
+/// A COPY that takes rows, up to its semicolon.
+fn copy_of(head: &[u8]) -> Option<&[u8]> {
     if !head.starts_with(b"COPY ") {
         return None;
     }
-    let tokens = tokens(&head[..head.len().min(LONGEST_COPY)]);
-    let tokens = &tokens[..tokens.iter().position(|token| token.is_sign(b';'))?];
-    let from = tokens.iter().rposition(|token| token.is("from"))?;
-    let text = |tokens: &[Token]| {
-        let (first, last) = (tokens.first()?, tokens.last()?);
-        std::str::from_utf8(&head[first.at.start..last.at.end]).ok()
-    };
-    let open = tokens.iter().position(|token| token.is_sign(b'(')).filter(|open| *open < from);
-    let table = text(tokens.get(1..open.unwrap_or(from))?)?;
-    let columns = open.and_then(|open| text(tokens.get(open + 1..from.checked_sub(1)?)?)).unwrap_or_default();
-    Some(format!("SELECT {columns} FROM ONLY {table} LIMIT 0").replace('\n', " "))
+    let tokens = tokens(head);
+    let end = tokens.iter().position(|token| token.is_sign(b';'))?;
+    let is_fed = tokens[..end].iter().any(|token| token.is("stdin"));
+    is_fed.then(|| &head[..tokens[end].at.end])
 }
 
 #[cfg(test)]
@@ -122,13 +117,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_copy_would_fail_at_is_asked_beforehand() {
-        for (copy, query) in [
-            ("COPY public.t (a, \"b c\") FROM stdin;\n1\t2\n", "SELECT a, \"b c\" FROM ONLY public.t LIMIT 0"),
-            ("COPY public.\"from (x)\"  FROM stdin;\n", "SELECT  FROM ONLY public.\"from (x)\" LIMIT 0"),
+    fn a_copy_is_tried_without_its_rows() {
+        for (copy, tried) in [
+            (
+                "COPY public.t (a, \"b;c\") FROM stdin;\n1\t;2\n",
+                Some("COPY public.t (a, \"b;c\") FROM stdin;"),
+            ),
+            ("COPY public.\"from\n(x)\"  FROM stdin;\n", Some("COPY public.\"from\n(x)\"  FROM stdin;")),
+            ("COPY t (\"stdin\") TO '/x';", None),
+            ("CREATE TABLE copy (x int);", None),
         ] {
-            assert_eq!(row_query(copy.as_bytes()).as_deref(), Some(query), "{copy}");
+            assert_eq!(copy_of(copy.as_bytes()), tried.map(str::as_bytes), "{copy}");
         }
-        assert_eq!(row_query(b"CREATE TABLE copy (x int);"), None);
     }
 }

@@ -12,10 +12,11 @@ use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use super::adapt::hand_on_adapted;
-use super::complaints::{Entries, Heard, Listener, NamingEntries, OwnLines};
+use super::complaints::{Heard, Listener};
 use super::convert::{Converter, feed_archive, hand_on_streamed};
 use super::keep_going;
 use super::options::SearchPath;
+use super::places::{Entries, NamingEntries, OwnLines};
 use super::psql::{LOADS, Manner, Psql};
 use super::selection::Selection;
 use super::source::Checked;
@@ -136,7 +137,7 @@ impl Loading<'_> {
     }
 
     fn psql(&self, entries: Option<Entries>) -> Result<Psql, RestoreError> {
-        let manner = Manner { goes_on: self.keep_going, answers: self.keep_going, entries };
+        let manner = Manner { goes_on: self.keep_going, entries, ..Manner::default() };
         Psql::start(&self.into, manner, &self.keys.runner)
     }
 
@@ -206,7 +207,8 @@ impl Loading<'_> {
     /// pg_restore, told what it loads into.
     fn pg_restore(&self) -> Command {
         let mut command = self.into.command("pg_restore");
-        command.args(["--no-password", "--dbname", self.into.database().as_str()]);
+        // Without --verbose it does not say which entry has failed.
+        command.args(["--no-password", "--verbose", "--dbname", self.into.database().as_str()]);
         self.into.server().set_up(&mut command, &LOADS);
         command.env("LC_ALL", "C");
         if !self.keep_going {
@@ -244,7 +246,8 @@ impl Loading<'_> {
     ) -> Result<Heard, RestoreError> {
         let entries = Entries::default();
         let mut psql = self.psql(Some(entries.clone()))?;
-        let mut take = |sql: &mut dyn Read| self.feed(backup, &mut psql, &mut NamingEntries::new(sql, entries.clone()));
+        let mut take =
+            |sql: &mut dyn Read| self.feed(backup, &mut psql, &mut NamingEntries::new(sql, entries.clone()));
         let fed = hand_on(&mut take);
         psql.finish(fed)
     }
@@ -267,7 +270,9 @@ impl Editor for LoadEditor<'_> {
         Ok(match self.search_path {
             Some(list) if head == EMPTY_SEARCH_PATH => {
                 let list = literal(list.as_str());
-                Edit::Replace(format!("SELECT pg_catalog.set_config('search_path', {list}, false);").into_bytes())
+                Edit::Replace(
+                    format!("SELECT pg_catalog.set_config('search_path', {list}, false);").into_bytes(),
+                )
             }
             _ => Edit::Keep,
         })

@@ -13,6 +13,7 @@ mod making;
 mod named;
 mod needs;
 mod options;
+mod places;
 mod plan;
 mod preflight;
 mod psql;
@@ -47,6 +48,7 @@ use preflight::Standing;
 use replace::{Replacement, usable};
 use replication::Replication;
 use requirements::Requirements;
+use script::Scripts;
 use tied::Tied;
 
 pub use error::RestoreError;
@@ -99,6 +101,7 @@ struct Run<'a> {
     keys: Keys,
     goal: Goal,
     request: &'a Request,
+    scripts: Scripts,
     jobs: usize,
 }
 
@@ -112,9 +115,7 @@ impl Restore<'_> {
         request: &Request,
         confirm: impl FnOnce(&Plan) -> Result<bool, Interrupted>,
     ) -> Result<(), RestoreError> {
-        for file in [&request.options.before, &request.options.after] {
-            script::check(file.as_deref())?;
-        }
+        let scripts = Scripts::open(&request.options)?;
         let directory = BackupDirectory::new(&self.storage.directory);
         directory.prepare_to_read()?;
         let ignore_manifest = request.options.ignore_manifest;
@@ -134,9 +135,11 @@ impl Restore<'_> {
         let mut places = DatabaseName::of_every_server().to_vec();
         places.retain(|place| !matches!(&goal, Goal::Database(target) if target == place));
         let client = Client::connect(self.server, &places, self.runner)?;
-        // A pooler may give each job another session, and each order.
-        let jobs = if client.server().takes_options { self.storage.restore_jobs } else { 1 };
-        let run = Run { directory, client, keys, goal, request, jobs };
+        // A pooler may give each job another session, and each order. What several jobs run into, and one does not, is
+        // no error to go on after.
+        let is_parallel = client.server().takes_options && !request.options.keep_going;
+        let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
+        let run = Run { directory, client, keys, goal, request, scripts, jobs };
         let plan = run.plan(&source)?;
         if request.dry_run {
             return run.rehearse(source, plan);
@@ -196,18 +199,18 @@ impl Run<'_> {
         };
         let standing = Standing::of(&self.client, &target)?;
         standing.check_primary(self.client.server().address())?;
-        let mut replaces = None;
+        let (mut replaces, mut drops) = (None, None);
         match &self.goal {
             // The rest depends on what the dump makes.
             Goal::Server(_) => standing.check_database(&target)?,
             Goal::Database(target) => {
                 let existing = usable(&self.client, target)?;
-                if self.request.options.keep_going && existing.is_some() {
-                    return Err(RestoreError::KeepsGoingOver(target.clone()));
-                }
+                self.request.options.check_target(target, existing.is_some())?;
                 standing.check_database(target)?;
                 standing.check_prepared(target)?;
-                Replication::of(&self.client, target)?.check(self.request.options.drop_replication)?;
+                let replication = Replication::of(&self.client, target)?;
+                replication.check(self.request.options.drop_replication)?;
+                drops = replication.described();
                 match standing.check_sessions(target) {
                     Err(error) if self.request.dry_run => return Err(error),
                     // Until all is loaded they may have gone.
@@ -225,7 +228,7 @@ impl Run<'_> {
             Goal::Database(_) => source.tied_by(&self.keys)?,
             Goal::Server(_) => None,
         };
-        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by })
+        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by, drops })
     }
 
     /// Checks the backup, and says what a restore would do.
@@ -236,7 +239,7 @@ impl Run<'_> {
             Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
             Goal::Database(target) => {
                 self.check_requirements(&backup, target)?;
-                plan.tied_by = Tied::of(backup.needs()).map(|tied| tied.extension);
+                plan.tied_by = self.tied(&backup, target)?.map(|tied| tied.extension);
             }
         }
         log::info!("dry run, nothing was changed: {plan}");
@@ -256,7 +259,19 @@ impl Run<'_> {
         let making = Making::choose(existing.as_ref(), backup, choice, &self.keys, major)?;
         making.check_encoding(backup, target, &self.client)?;
         let is_superuser = Standing::of(&self.client, target)?.is_superuser();
-        Requirements { backup, making: &making, target, client: &self.client, is_superuser }.check()
+        let keep_going = self.request.options.keep_going;
+        Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }
+            .check()
+    }
+
+    /// The extension by which the backup must be loaded under the target's name, if it has one. Where it cannot be made
+    /// there, the load goes on without it if it is to.
+    fn tied(&self, backup: &Checked, target: &DatabaseName) -> Result<Option<Tied>, RestoreError> {
+        let Some(tied) = Tied::of(backup.needs()) else { return Ok(None) };
+        match tied.check(&self.client, target) {
+            Err(RestoreError::Missing(_)) if self.request.options.keep_going => Ok(None),
+            checked => checked.map(|()| Some(tied)),
+        }
     }
 
     /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.

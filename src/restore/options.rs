@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::RestoreError;
-use crate::catalog::Scope;
+use crate::catalog::{DatabaseName, Scope};
 
 /// Options of a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,6 +99,17 @@ impl Options {
         match asked.into_iter().find(|(is_asked, _)| *is_asked) {
             Some((_, option)) => Err(RestoreError::OneDatabaseOnly(option, scope)),
             None => Ok(()),
+        }
+    }
+
+    /// Sees that nothing is loaded with errors over a database that is there.
+    ///
+    /// # Errors
+    /// When it would.
+    pub(super) fn check_target(&self, target: &DatabaseName, is_there: bool) -> Result<(), RestoreError> {
+        match self.keep_going && is_there {
+            true => Err(RestoreError::KeepsGoingOver(target.clone())),
+            false => Ok(()),
         }
     }
 

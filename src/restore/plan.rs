@@ -21,6 +21,8 @@ pub struct Plan {
     pub replaces: Option<u64>,
     /// The extension by which the database must be loaded under its own name, if it has one.
     pub tied_by: Option<&'static str>,
+    /// The subscriptions and replication slots that are dropped with what is replaced, if there are any.
+    pub drops: Option<String>,
 }
 
 /// What a backup goes into.
@@ -40,7 +42,11 @@ impl Goal {
     ///
     /// # Errors
     /// When that is nothing that can be restored into, or the backup cannot be read.
-    pub(super) fn of(source: &Source, keys: &Keys, target: Option<&DatabaseName>) -> Result<Self, RestoreError> {
+    pub(super) fn of(
+        source: &Source,
+        keys: &Keys,
+        target: Option<&DatabaseName>,
+    ) -> Result<Self, RestoreError> {
         if source.peek(keys)? == Some(Content::Cluster) {
             let scope = source.scope();
             return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
@@ -76,17 +82,26 @@ impl fmt::Display for Goal {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, server, goal, replaces, tied_by } = self;
+        let Self { file, server, goal, replaces, tied_by, drops } = self;
         match (goal, replaces) {
             (Goal::Database(name), Some(size)) => {
-                write!(f, "database {name} on {server} ({}) will be replaced by {file}", units::bytes(*size))?;
+                write!(
+                    f,
+                    "database {name} on {server} ({}) will be replaced by {file}",
+                    units::bytes(*size)
+                )?;
             }
-            (Goal::Database(name), None) => write!(f, "database {name} on {server} will be made from {file}")?,
+            (Goal::Database(name), None) => {
+                write!(f, "database {name} on {server} will be made from {file}")?
+            }
             (Goal::Server(scope), _) => write!(
                 f,
                 "what {file} holds, which is {}, will be made on {server}; what is there stays as it is",
                 scope.described()
             )?,
+        }
+        if let Some(drops) = drops {
+            write!(f, "; its {drops} will be dropped")?;
         }
         match tied_by {
             Some(extension) => write!(

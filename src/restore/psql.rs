@@ -4,12 +4,13 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::{ChildStdin, Stdio};
 use std::thread;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
-use super::complaints::{Entries, Heard, Listener, OwnLines};
+use super::complaints::{Heard, Listener, Mark};
+use super::places::{Entries, OwnLines};
 use crate::backup::hexadecimal;
 use crate::postgres::{Client, Setting, Version, WRITES};
 use crate::process::{Child, Interrupted, ProgramError, Runner, for_each_line};
@@ -53,6 +54,7 @@ pub struct Psql {
     /// Whether another session may answer from one statement to the next.
     is_pooled: bool,
     answers: Option<Answers>,
+    marks: Option<Marks>,
     own_lines: OwnLines,
     outlasts_signals: bool,
 }
@@ -79,6 +81,13 @@ impl Answers {
         });
         Ok(Self { mark, lines })
     }
+}
+
+/// How a psql that goes on is asked what has failed: of what it says on standard error, where errors come in their order.
+#[derive(Debug)]
+struct Marks {
+    text: String,
+    failed: Receiver<bool>,
 }
 
 /// How a psql is to be started.
@@ -120,7 +129,14 @@ impl Psql {
         let mut child = runner.spawn(&mut command)?;
         let (stdin, errors) = (child.stdin.take(), child.stderr.take());
         let own_lines = OwnLines::default();
-        let said = Listener::start(errors, own_lines.places(manner.entries), manner.goes_on);
+        let (marks, mark) = match manner.goes_on {
+            true => {
+                let (text, (told, failed)) = (random_key()?, unbounded());
+                (Some(Marks { text: text.clone(), failed }), Some(Mark { text, told }))
+            }
+            false => (None, None),
+        };
+        let said = Listener::start_with_mark(errors, own_lines.places(manner.entries), manner.goes_on, mark);
         let answers = child.stdout.take().map(Answers::listen).transpose()?;
         Ok(Self {
             child,
@@ -131,6 +147,7 @@ impl Psql {
             set_up,
             is_pooled,
             answers,
+            marks,
             own_lines,
             outlasts_signals: false,
         })
@@ -224,6 +241,18 @@ impl Psql {
         self.order(format!("SELECT '{mark}' || ({query});\n"))?;
         let answer = self.answers.as_ref().and_then(|answers| answers.lines.recv().ok());
         answer.ok_or_else(ended)
+    }
+
+    /// Waits until a psql that goes on has carried out all that it was fed, and answers whether any of the lines of our own
+    /// has failed since the last time. One more line is one.
+    ///
+    /// # Errors
+    /// When it has ended; [`Self::finish`] says why.
+    pub fn own_lines_have_failed(&mut self) -> Result<bool, RestoreError> {
+        let ended = || RestoreError::Feed(ErrorKind::BrokenPipe.into());
+        let mark = self.marks.as_ref().map(|marks| marks.text.clone()).ok_or_else(ended)?;
+        self.order(format!("SELECT '{mark}'::pg_catalog.int4;\n"))?;
+        self.marks.as_ref().and_then(|marks| marks.failed.recv().ok()).ok_or_else(ended)
     }
 
     /// Has it run on when a stop signal comes.

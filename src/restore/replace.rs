@@ -6,10 +6,8 @@ use super::load::Loading;
 use super::making::Making;
 use super::replication::Replication;
 use super::scratch::Scratch;
-use super::script;
-use super::swap::Swap;
-use super::tied::Tied;
 use super::source::Checked;
+use super::swap::Swap;
 use super::{RestoreError, Run};
 use crate::catalog::{DatabaseName, Properties};
 use crate::postgres::{Client, Version};
@@ -47,7 +45,7 @@ impl Replacement<'_> {
     /// # Errors
     /// When anything fails; the target is then as it was. Also when statements have failed, and it was to keep going.
     pub fn restore(&self) -> Result<(), RestoreError> {
-        let tied = Tied::of(self.backup.needs());
+        let tied = self.run.tied(self.backup, self.target)?;
         let attempt = |jobs| match tied {
             Some(_) => self.attempt_in_place(jobs),
             None => self.attempt(jobs),
@@ -68,20 +66,21 @@ impl Replacement<'_> {
     /// Loads into a scratch database, which then takes the target's name. Answers how many statements have failed.
     fn attempt(&self, jobs: usize) -> Result<u64, Failure> {
         let client = &self.run.client;
-        let existing = usable(client, self.target)?;
+        let existing = self.existing()?;
         let making = self.making(existing.as_ref())?;
         let scratch = Scratch::create(&self.run.directory, client, self.target, &making)?;
-        making.rehearse(scratch.client(), scratch.name())?;
+        making.rehearse(scratch.client(), scratch.name(), self.target)?;
         log::info!("loading into scratch database {}", scratch.name());
         let errors = self.fill(scratch.inside(), jobs)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
-        let existing = usable(client, self.target)?;
+        let existing = self.existing()?;
         let making = if making.is_of_target() { self.making(existing.as_ref())? } else { making };
         scratch.client().execute(making.statements(scratch.name().as_str()), &[])?;
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
-        self.replication()?.during(scratch.journal(), &self.run.directory, || swap.exchange(&making))?;
+        self.replication()?
+            .during(scratch.journal(), &self.run.directory, &kept_as, || swap.exchange(&making))?;
         self.announce(existing.is_some(), &kept_as);
         Ok(errors)
     }
@@ -89,22 +88,32 @@ impl Replacement<'_> {
     /// Loads under the target's name, while that is called otherwise.
     fn attempt_in_place(&self, jobs: usize) -> Result<u64, Failure> {
         let client = &self.run.client;
-        let existing = usable(client, self.target)?;
+        let existing = self.existing()?;
         let making = self.making(existing.as_ref())?;
         let scratch = Scratch::create_shut(&self.run.directory, client, self.target, &making)?;
-        making.rehearse(scratch.client(), scratch.name())?;
+        making.rehearse(scratch.client(), scratch.name(), self.target)?;
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
-        let errors = self.replication()?.during(scratch.journal(), &self.run.directory, || {
+        let errors = self.replication()?.during(scratch.journal(), &self.run.directory, &kept_as, || {
             swap.move_aside()?;
-            log::info!("loading into {} itself; until that is done, nobody else can connect to it", self.target);
+            log::info!(
+                "loading into {} itself; until that is done, nobody else can connect to it",
+                self.target
+            );
             let errors = self.fill(scratch.inside_target(self.target), jobs)?;
             swap.complete(&making)?;
             Ok::<_, Failure>(errors)
         })?;
         self.announce(existing.is_some(), &kept_as);
         Ok(errors)
+    }
+
+    /// The properties of the target, if there is one; it must be one that may be replaced.
+    fn existing(&self) -> Result<Option<Properties>, RestoreError> {
+        let existing = usable(&self.run.client, self.target)?;
+        self.run.request.options.check_target(self.target, existing.is_some())?;
+        Ok(existing)
     }
 
     /// The target's replication now, which must be none, or may be dropped.
@@ -126,7 +135,9 @@ impl Replacement<'_> {
     fn fill(&self, into: Client, jobs: usize) -> Result<u64, Failure> {
         let Run { request, keys, .. } = self.run;
         let options = &request.options;
-        script::run(&into, options.before.as_deref(), &keys.runner)?;
+        if let Some(before) = &self.run.scripts.before {
+            before.run(&into, &keys.runner)?;
+        }
         let loading = Loading {
             into: into.clone(),
             server: &self.server,
@@ -138,11 +149,12 @@ impl Replacement<'_> {
             keep_going: options.keep_going,
         };
         let is_parallel = loading.is_parallel(self.backup)?;
-        let errors = loading.load(self.backup).map_err(|error| Failure {
-            is_of_jobs: is_parallel && error.is_of_load(),
-            error,
-        })?;
-        script::run(&into, options.after.as_deref(), &keys.runner)?;
+        let errors = loading
+            .load(self.backup)
+            .map_err(|error| Failure { is_of_jobs: is_parallel && error.is_of_load(), error })?;
+        if let Some(after) = &self.run.scripts.after {
+            after.run(&into, &keys.runner)?;
+        }
         Ok(errors)
     }
 

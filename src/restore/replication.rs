@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::RestoreError;
 use super::journal::Journal;
@@ -23,8 +23,13 @@ pub struct Replication {
 
 #[derive(Debug, Deserialize)]
 struct Found {
+    /// The database; none when it is not there.
+    oid: Option<u32>,
+    role: String,
     subscriptions: Vec<Subscription>,
     slots: Vec<String>,
+    /// Whether the role may drop slots.
+    may_drop_slots: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,22 +39,47 @@ struct Subscription {
     /// The slot at the publisher.
     slot: Option<String>,
     is_enabled: bool,
+    /// Whether the role may change and drop it.
+    may_be_dropped: bool,
 }
 
 const QUERY: &str = "
     SELECT json_build_object(
+        'oid', (SELECT oid::bigint FROM pg_database WHERE datname = :'database'),
+        'role', current_user,
         'subscriptions', (SELECT coalesce(json_agg(json_build_object('oid', s.oid::bigint, 'name', s.subname,
-                'slot', s.subslotname, 'is_enabled', s.subenabled) ORDER BY s.subname), '[]')
+                'slot', s.subslotname, 'is_enabled', s.subenabled,
+                'may_be_dropped', pg_has_role(s.subowner, 'USAGE')) ORDER BY s.subname), '[]')
             FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = :'database'),
         'slots', (SELECT coalesce(json_agg(slot_name ORDER BY slot_name), '[]') FROM pg_replication_slots
-            WHERE database = :'database' AND NOT temporary));
+            WHERE database = :'database' AND NOT temporary),
+        'may_drop_slots', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user));
 ";
 
-/// The database that a subscription is in, whatever it is called by now.
-const DATABASE_OF: &str = "
-    SELECT to_json(datname) FROM pg_database d JOIN pg_subscription s ON s.subdbid = d.oid
-    WHERE s.oid = :'oid'::oid;
+/// A database by its number: whatever it is called by now, and whether a restore has replaced it.
+const NOW: &str = "
+    SELECT json_build_object('name', datname, 'is_replaced',
+        coalesce(starts_with(shobj_description(oid, 'pg_database'), 'backupgram has replaced'), false))
+    FROM pg_database WHERE oid = :'oid'::oid;
 ";
+
+#[derive(Debug, Deserialize)]
+struct Now {
+    name: DatabaseName,
+    is_replaced: bool,
+}
+
+/// The replication of a database that is being replaced, written down before anything is changed. It goes by numbers, as
+/// names change meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// The database.
+    database: u32,
+    /// What it is called when it has been replaced, and kept.
+    kept_as: DatabaseName,
+    /// Its subscriptions that are stopped for the time being.
+    stopped: Vec<u32>,
+}
 
 /// How long a slot that is in use may take to come free when its sender is ended.
 const SLOT_LIMIT: Duration = Duration::from_secs(10);
@@ -64,12 +94,9 @@ impl Replication {
         Ok(Self { client: client.clone(), target: target.clone(), found })
     }
 
-    /// Sees that there is none, or that it `may_be_dropped`.
-    ///
-    /// # Errors
-    /// When there is, and may not; the error names all of it.
-    pub fn check(&self, may_be_dropped: bool) -> Result<(), RestoreError> {
-        let Found { subscriptions, slots } = &self.found;
+    /// What there is of it, for people; nothing when there is none.
+    pub fn described(&self) -> Option<String> {
+        let Found { subscriptions, slots, .. } = &self.found;
         let mut parts = Vec::new();
         if !subscriptions.is_empty() {
             let names = subscriptions.iter().map(|subscription| &subscription.name);
@@ -78,14 +105,38 @@ impl Replication {
         if !slots.is_empty() {
             parts.push(format!("replication slots {}", units::list(slots)));
         }
-        match parts.is_empty() || may_be_dropped {
-            true => Ok(()),
-            false => Err(RestoreError::Replication(self.target.clone(), parts.join(" and "))),
+        (!parts.is_empty()).then(|| parts.join(" and "))
+    }
+
+    /// Sees that there is none, or that it `may_be_dropped`, by the role as well.
+    ///
+    /// # Errors
+    /// When there is, and may not; the error names all of it.
+    pub fn check(&self, may_be_dropped: bool) -> Result<(), RestoreError> {
+        let Some(described) = self.described() else { return Ok(()) };
+        if !may_be_dropped {
+            return Err(RestoreError::Replication(self.target.clone(), described));
         }
+        let Found { role, subscriptions, slots, may_drop_slots, .. } = &self.found;
+        let foreign = subscriptions.iter().filter(|subscription| !subscription.may_be_dropped);
+        let foreign: Vec<_> = foreign.map(|subscription| &subscription.name).collect();
+        let missing = match () {
+            () if !foreign.is_empty() => {
+                let names = units::list(foreign);
+                format!("role {role} may not drop these subscriptions of database {}: {names}", self.target)
+            }
+            () if !slots.is_empty() && !may_drop_slots => format!(
+                "role {role} may not drop replication slots, as a restore over database {} must: ALTER ROLE {role} \
+                 REPLICATION",
+                self.target
+            ),
+            () => return Ok(()),
+        };
+        Err(RestoreError::Missing(missing))
     }
 
     /// Stops the subscriptions while `work` replaces the database, and drops them and the slots when it has. When it has
-    /// not, they go on. `journal` is told, so that they also do when we are killed.
+    /// not, they go on. `journal` is told, so that one or the other also happens when we are killed.
     ///
     /// # Errors
     /// When they cannot be stopped, or `work` fails.
@@ -93,38 +144,39 @@ impl Replication {
         &self,
         journal: &Journal,
         directory: &BackupDirectory,
+        kept_as: &DatabaseName,
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        let enabled: Vec<&Subscription> =
-            self.found.subscriptions.iter().filter(|subscription| subscription.is_enabled).collect();
-        if !enabled.is_empty() {
-            let oids = enabled.iter().map(|subscription| subscription.oid).collect();
-            journal.note_stopped(directory, &self.target, oids)?;
-            for subscription in &enabled {
-                let stopped = alter(&self.client, subscription, "DISABLE");
-                stopped.map_err(RestoreError::from)?;
-            }
-        }
-        let worked = work();
+        let (Some(database), Some(_)) = (self.found.oid, self.described()) else { return work() };
+        let enabled = self.found.subscriptions.iter().filter(|subscription| subscription.is_enabled);
+        let stopped: Vec<u32> = enabled.map(|subscription| subscription.oid).collect();
+        let noted = Noted { database, kept_as: kept_as.clone(), stopped };
+        journal.note_replication(directory, &noted)?;
+        let stopped = self.stop().map_err(RestoreError::from);
+        let worked = stopped.map_err(E::from).and_then(|()| work());
         match &worked {
             Ok(_) => self.drop_all(),
-            Err(_) => {
-                for subscription in enabled {
-                    if let Err(error) = alter(&self.client, subscription, "ENABLE") {
-                        log::error!("subscription {} is disabled and stays so: {error}", subscription.name);
-                    }
-                }
-            }
+            // What fails here is tried again with the rest of what the journal has.
+            Err(_) => drop(noted.resume(&self.client)),
         }
         worked
     }
 
+    fn stop(&self) -> Result<(), DatabaseError> {
+        let enabled = self.found.subscriptions.iter().filter(|subscription| subscription.is_enabled);
+        enabled
+            .map(|subscription| alter(&self.client, subscription.oid, &subscription.name, "DISABLE"))
+            .collect()
+    }
+
     fn drop_all(&self) {
-        for subscription in &self.found.subscriptions {
-            let Subscription { name, slot, .. } = subscription;
-            let dropped = alter(&self.client, subscription, "DISABLE")
-                .and_then(|()| alter(&self.client, subscription, "SET (slot_name = NONE)"))
-                .and_then(|()| drop_subscription(&self.client, subscription));
+        for Subscription { oid, name, slot, .. } in &self.found.subscriptions {
+            let dropped = alter(&self.client, *oid, name, "DISABLE")
+                .and_then(|()| alter(&self.client, *oid, name, "SET (slot_name = NONE)"))
+                .and_then(|()| {
+                    let drop = format!("DROP SUBSCRIPTION {};", identifier(name));
+                    in_database_of(&self.client, *oid, &drop)
+                });
             match (dropped, slot) {
                 (Err(error), _) => log::error!("subscription {name} of the replaced database stays: {error}"),
                 (Ok(()), Some(slot)) => log::warn!(
@@ -147,19 +199,68 @@ impl Replication {
     }
 }
 
-/// Changes a subscription, in whatever its database is called.
-fn alter(client: &Client, subscription: &Subscription, change: &str) -> Result<(), DatabaseError> {
-    let sql = format!("ALTER SUBSCRIPTION {} {change};", identifier(&subscription.name));
-    in_database_of(client, subscription.oid, &sql)
+impl Noted {
+    /// Does what is left to do when a restore has ended, or was killed: of a database that was replaced subscriptions and
+    /// slots are dropped, and of one that was not the subscriptions go on.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or one cannot be changed.
+    pub fn settle(&self, client: &Client, replaced: &DatabaseName) -> Result<(), DatabaseError> {
+        let now: Option<Now> = client.ask_regardless(NOW, &[("oid", &self.database.to_string())])?;
+        let Some(Now { name, is_replaced }) = now else { return Ok(()) };
+        match name == self.kept_as && (name != *replaced || is_replaced) {
+            true => {
+                let replication = Replication::of_regardless(client, &name)?;
+                replication.drop_all();
+                match Replication::of_regardless(client, &name)?.described() {
+                    Some(left) => Err(DatabaseError::Answer(format!("database {name} has {left} still"))),
+                    None => Ok(()),
+                }
+            }
+            false => self.resume(client),
+        }
+    }
+
+    fn resume(&self, client: &Client) -> Result<(), DatabaseError> {
+        let mut failure = None;
+        for oid in &self.stopped {
+            let resumed = resume(client, *oid);
+            failure = failure.or(resumed.err());
+        }
+        failure.map_or(Ok(()), Err)
+    }
 }
 
-fn drop_subscription(client: &Client, subscription: &Subscription) -> Result<(), DatabaseError> {
-    in_database_of(client, subscription.oid, &format!("DROP SUBSCRIPTION {};", identifier(&subscription.name)))
+impl Replication {
+    fn of_regardless(client: &Client, database: &DatabaseName) -> Result<Self, DatabaseError> {
+        let found = client.ask_regardless(QUERY, &[("database", database.as_str())])?;
+        Ok(Self { client: client.clone(), target: database.clone(), found })
+    }
+}
+
+/// Enables a subscription that was stopped, if it is there still.
+fn resume(client: &Client, oid: u32) -> Result<(), DatabaseError> {
+    let sql = "SELECT to_json(subname) FROM pg_subscription WHERE oid = :'oid'::oid AND NOT subenabled;";
+    let name: Option<String> = client.ask_regardless(sql, &[("oid", &oid.to_string())])?;
+    let Some(name) = name else { return Ok(()) };
+    let enabled = alter(client, oid, &name, "ENABLE");
+    match &enabled {
+        Ok(()) => log::info!("subscription {name} goes on"),
+        Err(error) => log::error!("subscription {name} is disabled still: {error}"),
+    }
+    enabled
+}
+
+/// Changes a subscription, in whatever its database is called.
+fn alter(client: &Client, oid: u32, name: &str, change: &str) -> Result<(), DatabaseError> {
+    in_database_of(client, oid, &format!("ALTER SUBSCRIPTION {} {change};", identifier(name)))
 }
 
 /// Gives orders in the database of a subscription; none when it is gone.
 fn in_database_of(client: &Client, oid: u32, sql: &str) -> Result<(), DatabaseError> {
-    let database: Option<DatabaseName> = client.ask_regardless(DATABASE_OF, &[("oid", &oid.to_string())])?;
+    let database = "SELECT to_json(datname) FROM pg_database d JOIN pg_subscription s ON s.subdbid = d.oid
+                    WHERE s.oid = :'oid'::oid;";
+    let database: Option<DatabaseName> = client.ask_regardless(database, &[("oid", &oid.to_string())])?;
     let Some(database) = database else { return Ok(()) };
     client.of_database(&database).clean_up(sql, &[]).map(drop)
 }
@@ -183,25 +284,4 @@ fn drop_slot(client: &Client, slot: &str) -> Result<(), DatabaseError> {
         }
         thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Has subscriptions go on that a restore had stopped that was killed, as long as their database is the target, or has
-/// only been moved aside.
-///
-/// # Errors
-/// When the server cannot be asked, or one cannot be enabled.
-pub fn resume(client: &Client, target: &DatabaseName, aside: &DatabaseName, oids: &[u32]) -> Result<(), DatabaseError> {
-    for oid in oids {
-        let sql = "SELECT to_json(subname) FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
-                   WHERE s.oid = :'oid'::oid AND (d.datname = :'target' OR d.datname = :'aside'
-                     AND NOT coalesce(starts_with(shobj_description(d.oid, 'pg_database'), 'backupgram has'), false));";
-        let (number, target, aside) = (oid.to_string(), target.as_str(), aside.as_str());
-        let name: Option<String> =
-            client.ask_regardless(sql, &[("oid", &number), ("target", target), ("aside", aside)])?;
-        if let Some(name) = name {
-            in_database_of(client, *oid, &format!("ALTER SUBSCRIPTION {} ENABLE;", identifier(&name)))?;
-            log::info!("subscription {name}, which a killed restore had stopped, goes on");
-        }
-    }
-    Ok(())
 }

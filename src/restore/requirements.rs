@@ -26,51 +26,66 @@ pub struct Requirements<'a> {
     pub client: &'a Client,
     /// Whether the role is a superuser.
     pub is_superuser: bool,
+    /// Whether the load goes on after what fails, so that what its statements lack is only told.
+    pub keep_going: bool,
 }
 
 /// What the server answers about the names it was asked for.
 #[derive(Debug, Deserialize)]
 struct Answer {
+    role: String,
     missing_roles: Vec<String>,
     missing_tablespaces: Vec<String>,
     missing_extensions: Vec<String>,
+    missing_collations: Vec<String>,
     /// Extensions that only a superuser may create.
     untrusted_extensions: Vec<String>,
     /// Roles to which the role may give nothing, as it is no member.
     foreign_roles: Vec<String>,
+    /// Tablespaces in which the role may make nothing.
+    foreign_tablespaces: Vec<String>,
     /// Roles whose settings the role may not change.
     foreign_settings: Vec<String>,
     /// Settings that only a superuser may set.
     protected_settings: Vec<String>,
 }
 
-/// Since PostgreSQL 15 parameters have privileges, and since 16 the membership in a role does not always allow SET ROLE.
+/// Since PostgreSQL 15 parameters have privileges. Since 16 the membership in a role does not always allow SET ROLE, and
+/// who changes the settings of another role must be its admin; of a superuser only a superuser may ever.
 const QUERY: &str = "
     WITH asked AS (SELECT :'names'::jsonb AS names),
-    me AS (SELECT * FROM pg_roles WHERE rolname = current_user),
+    me AS (SELECT *, current_setting('server_version_num')::int >= 160000 AS is_new
+           FROM pg_roles WHERE rolname = current_user),
     roles AS (SELECT value AS name, to_regrole(quote_ident(value))::oid AS oid
               FROM asked, jsonb_array_elements_text(names->'roles')),
+    tablespaces AS (SELECT value AS name, (SELECT oid FROM pg_tablespace WHERE spcname = value) AS oid
+                    FROM asked, jsonb_array_elements_text(names->'tablespaces')),
     settings AS (SELECT value AS name, (SELECT context FROM pg_settings s WHERE lower(s.name) = lower(value)) AS context
                  FROM asked, jsonb_array_elements_text(names->'settings')),
     extensions AS (SELECT value AS name FROM asked, jsonb_array_elements_text(names->'extensions'))
     SELECT json_build_object(
+        'role', (SELECT rolname FROM me),
         'missing_roles', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM roles WHERE oid IS NULL),
-        'missing_tablespaces', (SELECT coalesce(json_agg(value ORDER BY value), '[]')
-            FROM asked, jsonb_array_elements_text(names->'tablespaces')
-            WHERE NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = value)),
+        'missing_tablespaces', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM tablespaces WHERE oid IS NULL),
         'missing_extensions', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM extensions e
             WHERE NOT EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = e.name)),
+        'missing_collations', (SELECT coalesce(json_agg(value ORDER BY value), '[]')
+            FROM asked, jsonb_array_elements_text(names->'collations')
+            WHERE NOT EXISTS (SELECT FROM pg_collation
+                WHERE collname = value AND collnamespace = 'pg_catalog'::regnamespace)),
         'untrusted_extensions', (SELECT coalesce(json_agg(e.name ORDER BY e.name), '[]') FROM extensions e
             JOIN pg_available_extensions a ON a.name = e.name
             JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
             WHERE v.superuser AND NOT v.trusted),
-        'foreign_roles', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM roles
-            WHERE oid IS NOT NULL AND name IN (SELECT jsonb_array_elements_text(names->'owners') FROM asked)
-              AND NOT pg_has_role(oid, CASE WHEN current_setting('server_version_num')::int < 160000
-                                            THEN 'MEMBER' ELSE 'SET' END)),
-        'foreign_settings', (SELECT coalesce(json_agg(value ORDER BY value), '[]')
-            FROM asked, me, jsonb_array_elements_text(names->'set_roles')
-            WHERE value <> me.rolname AND NOT me.rolcreaterole),
+        'foreign_roles', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM roles, me
+            WHERE roles.oid IS NOT NULL AND name IN (SELECT jsonb_array_elements_text(names->'owners') FROM asked)
+              AND NOT pg_has_role(roles.oid, CASE WHEN is_new THEN 'SET' ELSE 'MEMBER' END)),
+        'foreign_tablespaces', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM tablespaces
+            WHERE oid IS NOT NULL AND name <> 'pg_default' AND NOT has_tablespace_privilege(oid, 'CREATE')),
+        'foreign_settings', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]')
+            FROM asked, me, jsonb_array_elements_text(names->'set_roles') name JOIN pg_roles r ON r.rolname = name
+            WHERE r.rolname <> me.rolname AND (r.rolsuper OR NOT me.rolcreaterole
+                OR me.is_new AND NOT pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION'))),
         'protected_settings', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM settings
             WHERE context IS DISTINCT FROM 'user' AND NOT :parameter_privilege));
 ";
@@ -90,105 +105,158 @@ impl Requirements<'_> {
             log::info!("not all that {} needs can be told beforehand: {why}", self.backup.label());
         }
         if let Some(tied) = Tied::of(needs) {
-            tied.check(self.client, self.target)?;
+            self.of_contents(tied.check(self.client, self.target))?;
         }
         let answer = self.ask()?;
-        self.check_missing(&answer)?;
-        if !self.is_superuser {
-            self.check_rights(&answer)?;
-        }
+        self.of_contents(self.check_contents(&answer))?;
+        self.check_making(&answer)?;
+        self.of_contents(self.check_collations())?;
         match self.making.encoding().filter(|_| !self.making.is_of_target()) {
             Some(properties) => self.check_locale(properties),
             None => Ok(()),
         }
     }
 
+    /// What the contents lack is no reason to refuse a load that goes on after errors.
+    fn of_contents(&self, checked: Result<(), RestoreError>) -> Result<(), RestoreError> {
+        match checked {
+            Err(error) if self.keep_going && !matches!(error, RestoreError::Database(_)) => {
+                log::warn!("it goes on all the same: {error}");
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
     fn ask(&self) -> Result<Answer, DatabaseError> {
         let needs = self.backup.needs();
-        let MakingNeeds { mut roles, mut owners, tablespace, mut settings, mut set_roles } = self.making.needs();
+        let MakingNeeds { mut roles, mut owners, tablespace, mut settings, mut set_roles } =
+            self.making.needs();
         roles.extend(needs.roles.iter().map(String::as_str));
         owners.extend(needs.owners.iter().map(String::as_str));
-        let mut tablespaces: Vec<&str> = needs.tablespaces.iter().map(String::as_str).chain(tablespace).collect();
+        let mut tablespaces: Vec<&str> =
+            needs.tablespaces.iter().map(String::as_str).chain(tablespace).collect();
         let extensions = needs.extensions.iter().map(|extension| extension.name.as_str());
         let extensions: Vec<&str> = extensions.filter(|name| *name != "plpgsql").collect();
-        for names in [&mut roles, &mut tablespaces, &mut settings, &mut set_roles] {
+        for names in [&mut roles, &mut tablespaces, &mut set_roles] {
             names.sort_unstable();
             names.dedup();
         }
+        settings.sort_unstable();
+        settings.dedup();
         let names = json!({
             "roles": roles, "owners": owners, "tablespaces": tablespaces, "extensions": extensions,
-            "settings": settings, "set_roles": set_roles,
+            "settings": settings, "set_roles": set_roles, "collations": needs.used_collations,
         });
         let has_privileges = self.client.server_version()?.major >= 15;
-        let query = QUERY.replace(":parameter_privilege", if has_privileges { PARAMETER_PRIVILEGE } else { "false" });
+        let query =
+            QUERY.replace(":parameter_privilege", if has_privileges { PARAMETER_PRIVILEGE } else { "false" });
         // In the query, as a list of names may be longer than an argument.
         let query = query.replace(":'names'", &literal(&names.to_string()));
         self.client.ask(&query, &[])
     }
 
-    fn check_missing(&self, answer: &Answer) -> Result<(), RestoreError> {
+    /// What the statements of the dump need.
+    fn check_contents(&self, answer: &Answer) -> Result<(), RestoreError> {
         let needs = self.backup.needs();
-        let label = self.backup.label().to_owned();
-        let (of_contents, of_database): (Vec<_>, Vec<_>) =
-            answer.missing_roles.iter().partition(|name| needs.roles.contains(*name));
-        if !of_contents.is_empty() {
-            return Err(RestoreError::NoRoles(label, units::list(of_contents)));
-        }
-        if !of_database.is_empty() {
-            return Err(self.unlike("roles", &of_database));
-        }
-        let (of_contents, of_database): (Vec<_>, Vec<_>) =
-            answer.missing_tablespaces.iter().partition(|name| needs.tablespaces.contains(*name));
-        if !of_contents.is_empty() {
-            return Err(RestoreError::NoTablespaces(label, units::list(of_contents)));
-        }
-        if !of_database.is_empty() {
-            return Err(self.unlike("the tablespace", &of_database));
-        }
-        match answer.missing_extensions.is_empty() {
-            true => Ok(()),
-            false => Err(RestoreError::NoExtensions(label, units::list(&answer.missing_extensions))),
+        let label = || self.backup.label().to_owned();
+        let roles: Vec<_> = answer.missing_roles.iter().filter(|name| needs.roles.contains(*name)).collect();
+        let spaces = answer.missing_tablespaces.iter().filter(|name| needs.tablespaces.contains(*name));
+        let spaces: Vec<_> = spaces.collect();
+        match () {
+            () if !roles.is_empty() => Err(RestoreError::NoRoles(label(), units::list(roles))),
+            () if !spaces.is_empty() => Err(RestoreError::NoTablespaces(label(), units::list(spaces))),
+            () if !answer.missing_extensions.is_empty() => {
+                Err(RestoreError::NoExtensions(label(), units::list(&answer.missing_extensions)))
+            }
+            () if !answer.missing_collations.is_empty() => {
+                Err(RestoreError::NoCollations(label(), units::list(&answer.missing_collations)))
+            }
+            () if !self.is_superuser => self.check_rights(answer),
+            () => Ok(()),
         }
     }
 
-    /// What the new database cannot be made with, and the way out.
-    fn unlike(&self, what: &'static str, names: &[&String]) -> RestoreError {
-        RestoreError::Unlike(self.target.clone(), format!("the server lacks {what} {}", units::list(names)))
-    }
-
+    /// Whether the role, which is no superuser, may run the statements of the dump.
     fn check_rights(&self, answer: &Answer) -> Result<(), RestoreError> {
-        let label = self.backup.label();
-        let refused = |what: String| Err(RestoreError::Missing(what));
-        let Answer { untrusted_extensions, foreign_roles, foreign_settings, protected_settings, .. } = answer;
-        let superusers = &self.backup.needs().superusers;
-        if !untrusted_extensions.is_empty() {
-            let names = units::list(untrusted_extensions);
-            return refused(format!("only a superuser may create these extensions of {label}: {names}"));
-        }
-        if !superusers.is_empty() {
-            let names = units::list(superusers);
-            return refused(format!(
-                "only a superuser may make the event triggers or foreign-data wrappers of {label}, which belong to \
-                 {names}"
-            ));
-        }
-        if !foreign_roles.is_empty() {
-            let names = units::list(foreign_roles);
-            return refused(format!(
-                "{label} gives things to roles, or has grants by roles, that the role is no member of: {names}"
-            ));
-        }
-        let unlike = |what: String| Err(RestoreError::Unlike(self.target.clone(), what));
-        if !protected_settings.is_empty() {
-            let names = units::list(protected_settings);
-            return unlike(format!("only a superuser may set its settings {names}"));
-        }
-        match foreign_settings.is_empty() {
-            true => Ok(()),
-            false => {
-                unlike(format!("the role may not change the settings of roles {}", units::list(foreign_settings)))
+        let (label, needs) = (self.backup.label(), self.backup.needs());
+        let Answer { role, untrusted_extensions, .. } = answer;
+        let foreign = answer.foreign_roles.iter().filter(|name| needs.owners.contains(*name));
+        let foreign: Vec<_> = foreign.collect();
+        let grantors: Vec<_> = needs.grantors.iter().filter(|grantor| *grantor != role).collect();
+        let spaces = answer.foreign_tablespaces.iter().filter(|name| needs.tablespaces.contains(*name));
+        let spaces: Vec<_> = spaces.collect();
+        let missing = match () {
+            () if !untrusted_extensions.is_empty() => format!(
+                "only a superuser may create these extensions of {label}: {}",
+                units::list(untrusted_extensions)
+            ),
+            () if !needs.superusers.is_empty() => format!(
+                "only a superuser may make the event triggers or foreign-data wrappers of {label}, which belong to {}",
+                units::list(&needs.superusers)
+            ),
+            () if !needs.for_superusers.is_empty() => {
+                format!(
+                    "only a superuser may make these things of {label}: {}",
+                    units::list(&needs.for_superusers)
+                )
+            }
+            () if !grantors.is_empty() => {
+                format!(
+                    "only a superuser may restore the grants of {label} by these roles: {}",
+                    units::list(grantors)
+                )
+            }
+            () if !foreign.is_empty() => format!(
+                "{label} gives things to roles that role {role} is no member of: {}; make it one",
+                units::list(foreign)
+            ),
+            () if !spaces.is_empty() => format!(
+                "role {role} may make nothing in these tablespaces of {label}: {}; grant it CREATE on them",
+                units::list(spaces)
+            ),
+            () => return Ok(()),
+        };
+        Err(RestoreError::Missing(missing))
+    }
+
+    /// What the properties of the new database need.
+    fn check_making(&self, answer: &Answer) -> Result<(), RestoreError> {
+        let needs = self.making.needs();
+        let of_making = |named: &'_ [String], wanted: &[&str]| {
+            units::list(named.iter().filter(|name| wanted.contains(&name.as_str())))
+        };
+        let tablespace: Vec<&str> = needs.tablespace.into_iter().collect();
+        let lacking = [
+            ("the server lacks roles", of_making(&answer.missing_roles, &needs.roles)),
+            ("the server lacks the tablespace", of_making(&answer.missing_tablespaces, &tablespace)),
+        ];
+        let role = &answer.role;
+        let forbidden = [
+            ("the role is no member of", of_making(&answer.foreign_roles, &needs.owners)),
+            (
+                "the role may make nothing in the tablespace",
+                of_making(&answer.foreign_tablespaces, &tablespace),
+            ),
+            ("only a superuser may set its settings", units::list(&answer.protected_settings)),
+            ("the role may not change the settings of roles", units::list(&answer.foreign_settings)),
+        ];
+        let forbidden = forbidden.into_iter().filter(|_| !self.is_superuser);
+        let what = lacking.into_iter().chain(forbidden).find(|(_, names)| !names.is_empty());
+        match what {
+            None => Ok(()),
+            Some((what, names)) => {
+                let what = what.replace("the role", &format!("role {role}"));
+                Err(self.making.refusal(self.target, format!("{what} {names}")))
             }
         }
+    }
+
+    /// Has the server make the collations of the dump, in a transaction that is taken back.
+    fn check_collations(&self) -> Result<(), RestoreError> {
+        let options = &self.backup.needs().made_collations;
+        let said = self.try_collations(options.iter().map(String::as_str))?;
+        said.map_or(Ok(()), |said| Err(RestoreError::NoCollations(self.backup.label().to_owned(), said)))
     }
 
     /// Has the server make a collation of the locale, in a transaction that is taken back: it knows best what it has.
@@ -202,18 +270,32 @@ impl Requirements<'_> {
                 format!("provider = libc, lc_collate = {collate}, lc_ctype = {ctype}")
             }
         };
-        let sql = format!("BEGIN;\nCREATE COLLATION pg_temp.backupgram_trial ({options});\nROLLBACK;\n");
-        let Err(error) = self.client.execute(&sql, &[]) else { return Ok(()) };
-        match error {
-            // Of another failure, such as an encoding that is not this database's, the making of the database tells.
-            DatabaseError::Program(ProgramError::Failed(_, _, said)) if names_locale(&said) => {
-                Err(RestoreError::Unlike(self.target.clone(), format!("the server lacks its locale: {said}")))
+        let said = self.try_collations([options.as_str()].into_iter())?;
+        let lacking = said.map(|said| format!("the server lacks its locale: {said}"));
+        lacking.map_or(Ok(()), |why| Err(self.making.refusal(self.target, why)))
+    }
+
+    /// What the server says of a locale that it does not have among these options of collations.
+    fn try_collations<'o>(
+        &self,
+        options: impl Iterator<Item = &'o str>,
+    ) -> Result<Option<String>, RestoreError> {
+        let create = |(at, options)| format!("CREATE COLLATION pg_temp.backupgram_trial_{at} ({options});\n");
+        let statements: String = options.enumerate().map(create).collect();
+        if statements.is_empty() {
+            return Ok(None);
+        }
+        match self.client.execute(format!("BEGIN;\n{statements}ROLLBACK;\n"), &[]) {
+            Ok(_) => Ok(None),
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) if names_locale(&said) => {
+                Ok(Some(said))
             }
-            DatabaseError::Program(ProgramError::Failed(_, _, said)) => {
-                log::debug!("whether the server has the locale is not known: {said}");
-                Ok(())
+            // Of another failure, such as an encoding that is not this database's, the load tells.
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
+                log::debug!("whether the server has the locales is not known: {said}");
+                Ok(None)
             }
-            error => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -30,7 +30,7 @@ impl<'a> Scratch<'a> {
         making: &Making,
     ) -> Result<Self, RestoreError> {
         let journal = Journal::begin(directory, client.server().address(), None)?;
-        Self::create_under(journal, directory, client, target, making.clauses())
+        Self::create_under(journal, directory, client, target, making, "")
     }
 
     /// Creates an empty database that nobody but superusers may connect to, as we must be. It takes the target's name
@@ -45,8 +45,7 @@ impl<'a> Scratch<'a> {
         making: &Making,
     ) -> Result<Self, RestoreError> {
         let journal = Journal::begin(directory, client.server().address(), Some(target))?;
-        let clauses = making.clauses() + " CONNECTION LIMIT 0";
-        Self::create_under(journal, directory, client, target, clauses)
+        Self::create_under(journal, directory, client, target, making, "CONNECTION LIMIT 0")
     }
 
     fn create_under(
@@ -54,7 +53,8 @@ impl<'a> Scratch<'a> {
         directory: &'a BackupDirectory,
         client: &Client,
         target: &DatabaseName,
-        clauses: String,
+        making: &Making,
+        more: &str,
     ) -> Result<Self, RestoreError> {
         let name = journal.scratch();
         let client = client.signed(name.as_str());
@@ -62,9 +62,10 @@ impl<'a> Scratch<'a> {
         let comment = literal(&scratch.journal.mark(target));
         let name = identifier(scratch.name.as_str());
         let sql = format!(
-            "CREATE DATABASE {name} TEMPLATE template0 {clauses};\nCOMMENT ON DATABASE {name} IS {comment};"
+            "CREATE DATABASE {name} TEMPLATE template0 {} {more};\nCOMMENT ON DATABASE {name} IS {comment};",
+            making.clauses()
         );
-        scratch.client.execute(&sql, &[]).map_err(RestoreError::Create)?;
+        scratch.client.execute(&sql, &[]).map_err(|error| making.create_error(error))?;
         let oid = "SELECT oid::bigint FROM pg_database WHERE datname = :'database';";
         scratch.oid = scratch.client.ask(oid, &[("database", scratch.name.as_str())])?;
         Ok(scratch)

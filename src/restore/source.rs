@@ -6,8 +6,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::RestoreError;
-use super::tied::Tied;
 use super::needs::{self, Needs, NeedsReader};
+use super::tied::Tied;
 use crate::catalog::{
     Appearance, BackupDirectory, BackupName, DatabaseName, Described, DirectoryError, Manifest, Origin,
     Properties, Scope, Slot,

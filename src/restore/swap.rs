@@ -87,7 +87,8 @@ impl Swap<'_> {
     /// What is said of a replaced database until it is dropped.
     fn mark_replaced(&self) -> Option<String> {
         (*self.kept_as == self.scratch.journal().replaced()).then(|| {
-            let mark = literal(&format!("{MARK}has replaced this database, which was called {}", self.target));
+            let mark =
+                literal(&format!("{MARK}has replaced this database, which was called {}", self.target));
             format!("COMMENT ON DATABASE {} IS {mark};", identifier(self.kept_as.as_str()))
         })
     }

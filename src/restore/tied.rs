@@ -20,7 +20,11 @@ pub struct Tied {
 }
 
 /// All that are known. pg_cron's `_PG_init` and its SQL script see to it.
-pub const TIED: [Tied; 1] = [Tied { extension: "pg_cron", setting: "cron.database_name", silence: Some("cron.launch_active_jobs=off") }];
+pub const TIED: [Tied; 1] = [Tied {
+    extension: "pg_cron",
+    setting: "cron.database_name",
+    silence: Some("cron.launch_active_jobs=off"),
+}];
 
 impl Tied {
     /// The one that a dump makes, if it makes any.

@@ -40,7 +40,8 @@ const NOBODY_LOGS_IN: &str = "
 ";
 
 /// Extensions that can be created only when a library of theirs is preloaded, which has the same name.
-const PRELOADED: [&str; 7] = ["pg_cron", "timescaledb", "citus", "pgaudit", "pglogical", "set_user", "pg_squeeze"];
+const PRELOADED: [&str; 7] =
+    ["pg_cron", "timescaledb", "citus", "pgaudit", "pglogical", "set_user", "pg_squeeze"];
 
 impl Trial<'_> {
     /// Restores the backup, with the roles and tablespaces that it names, and answers its databases.
@@ -63,7 +64,8 @@ impl Trial<'_> {
             ClusterLoad { client: self.client, server, keys: self.keys, journal: None, is_superuser: true };
         let survey = load.survey(self.backup)?;
         let place = survey.tied().and_then(|(database, _)| load.place_of(&survey, &database));
-        let extensions: Vec<String> = survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
+        let extensions: Vec<String> =
+            survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
         self.preload(&extensions, &place.unwrap_or_else(DatabaseName::maintenance))?;
         let databases = load.load(self.backup, survey, &mut Made::default())?;
         self.client.execute(NOBODY_LOGS_IN, &[])?;
@@ -73,7 +75,8 @@ impl Trial<'_> {
     fn restore_database(&self, server: &Version) -> Result<DatabaseName, RestoreError> {
         let name = DatabaseName::ours("proof", "0");
         let needs = self.backup.needs();
-        let extensions: Vec<String> = needs.extensions.iter().map(|extension| extension.name.clone()).collect();
+        let extensions: Vec<String> =
+            needs.extensions.iter().map(|extension| extension.name.clone()).collect();
         self.preload(&extensions, &name)?;
         self.provide()?;
         let tool = self.client.program_version("pg_restore")?;
@@ -110,7 +113,8 @@ impl Trial<'_> {
         let needs = self.backup.needs();
         let mut sql = String::new();
         // Every server has those that begin so, and nobody can make one.
-        for name in needs.roles.iter().filter(|name| !name.starts_with("pg_") && *name != self.client.user()) {
+        for name in needs.roles.iter().filter(|name| !name.starts_with("pg_") && *name != self.client.user())
+        {
             let superuser = if needs.superusers.contains(name) { " SUPERUSER" } else { "" };
             sql += &format!("CREATE ROLE {} NOLOGIN{superuser};\n", identifier(name));
         }
@@ -148,7 +152,8 @@ impl Trial<'_> {
 
     /// Starts the server anew, if there are extensions among these that need that, and their libraries are here.
     fn preload(&self, extensions: &[String], database: &DatabaseName) -> Result<(), RestoreError> {
-        let wanted: Vec<&String> = extensions.iter().filter(|name| PRELOADED.contains(&name.as_str())).collect();
+        let wanted: Vec<&String> =
+            extensions.iter().filter(|name| PRELOADED.contains(&name.as_str())).collect();
         if wanted.is_empty() {
             return Ok(());
         }

@@ -13,6 +13,8 @@ pub enum Edit {
     Keep,
     /// It goes, with the rows that follow it.
     Drop,
+    /// The same, but their lines stay, empty: so the others keep their numbers.
+    Blank,
     /// This stands in place of what was shown of it.
     Replace(Vec<u8>),
 }
@@ -89,6 +91,8 @@ enum Place {
     Rest {
         stays: bool,
     },
+    /// In the rest of one of which only the lines stay.
+    Blank,
     End,
 }
 
@@ -162,6 +166,7 @@ impl<R: Read, E: Editor> Edited<R, E> {
                     return self.pass(rest);
                 }
             }
+            Place::Blank => self.ready.extend(ends_of_lines(part)),
             Place::Rest { stays: false } | Place::End => {}
         }
         Ok(())
@@ -171,25 +176,33 @@ impl<R: Read, E: Editor> Edited<R, E> {
         let Place::Head(head) = &mut self.place else { return Ok(()) };
         let head = std::mem::take(head);
         let edit = self.editor.edit_behind(&mut self.ready, &head).map_err(io::Error::other)?;
-        self.place = Place::Rest { stays: edit != Edit::Drop };
+        self.place = match edit {
+            Edit::Blank => Place::Blank,
+            _ => Place::Rest { stays: edit != Edit::Drop },
+        };
         match edit {
             Edit::Keep => match quoted_for_psql(&head) {
                 Some(quoted) => self.ready.extend_from_slice(&quoted),
                 None => self.ready.extend_from_slice(&head),
             },
             Edit::Replace(text) => self.ready.extend_from_slice(&text),
+            Edit::Blank => self.ready.extend(ends_of_lines(&head)),
             Edit::Drop => {}
         }
         Ok(())
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        if matches!(self.place, Place::Head(_) | Place::Rest { .. }) {
+        if matches!(self.place, Place::Head(_) | Place::Rest { .. } | Place::Blank) {
             return Err(strange());
         }
         self.place = Place::End;
         Ok(())
     }
+}
+
+fn ends_of_lines(text: &[u8]) -> impl Iterator<Item = u8> {
+    std::iter::repeat_n(b'\n', memchr::memchr_iter(b'\n', text).count())
 }
 
 fn strange() -> io::Error {

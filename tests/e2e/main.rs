@@ -25,18 +25,26 @@ mod connections;
 mod damage;
 /// Dumps of more than one file.
 mod directory_dumps;
+/// What a dry run tells is what the restore ends with.
+mod dry_run;
 /// With a key nothing lies anywhere in clear, and the standard tool opens what was made.
 mod encryption;
 /// What breaks in the middle of a dump breaks nothing else.
 mod faults;
 /// Every format comes back from a backup as it was, by whatever way it went.
 mod formats;
+/// A restore that goes on after errors, or searches schemas while it loads.
+mod keep_going;
 /// Whose manifest it is that lies beside a file.
 mod replaced;
+/// Databases that are replicated are replaced on request only.
+mod replication;
 /// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
 mod restore_faults;
 /// What a role may restore that is no superuser.
 mod restore_rights;
+/// SQL of the user's own, before and after the load.
+mod restore_scripts;
 /// The database that comes back is the one that was backed up, whatever it is like.
 mod round_trips;
 /// Dumps of a whole server, and of its roles.

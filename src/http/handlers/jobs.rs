@@ -78,7 +78,8 @@ impl RestoreBody {
                 .ok_or_else(|| ApiError::bad_request("properties must be all, encoding or none"))?,
         };
         let search_path = self.search_path.as_deref().map(|list| {
-            SearchPath::parse(list).ok_or_else(|| ApiError::bad_request("search_path must be a list of schemas"))
+            SearchPath::parse(list)
+                .ok_or_else(|| ApiError::bad_request("search_path must be a list of schemas"))
         });
         Ok(Options {
             keep_previous: self.keep_previous,
@@ -97,21 +98,23 @@ impl RestoreBody {
 fn script_name(field: &str, name: &str) -> Result<PathBuf, ApiError> {
     match BackupName::parse(name) {
         Ok(_) => Ok(name.into()),
-        Err(_) => Err(ApiError::bad_request(format!("{field} must be the name of a file in HOOKS_DIR/restore"))),
+        Err(_) => {
+            Err(ApiError::bad_request(format!("{field} must be the name of a file in HOOKS_DIR/restore")))
+        }
     }
 }
 
 /// The path of a file in `HOOKS_DIR/restore`. Links within that directory are followed, as Kubernetes makes them for a
-/// ConfigMap, and no others.
+/// ConfigMap, and no others. The job goes the same way again: by then a ConfigMap may lead to another directory.
 fn script(app: &App, field: &str, name: &Path) -> Result<PathBuf, ApiError> {
-    let missing = || {
-        ApiError::not_found(format!("{field}: there is no file {} in HOOKS_DIR/restore", name.display()))
-    };
+    let missing =
+        || ApiError::not_found(format!("{field}: there is no file {} in HOOKS_DIR/restore", name.display()));
     let hooks = Reader::resolve(&app.settings.environment(), |reader| reader.text("HOOKS_DIR"));
     let place = hooks.map_err(|_| missing())?;
     let place = fs::canonicalize(Path::new(&place).join("restore")).map_err(|_| missing())?;
-    let path = fs::canonicalize(place.join(name)).map_err(|_| missing())?;
-    match path.starts_with(&place) && path.is_file() {
+    let path = place.join(name);
+    let file = fs::canonicalize(&path).map_err(|_| missing())?;
+    match file.starts_with(&place) && file.is_file() {
         true => Ok(path),
         false => Err(missing()),
     }

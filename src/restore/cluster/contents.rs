@@ -41,7 +41,8 @@ impl Contents {
     pub fn load(load: &ClusterLoad, backup: &Checked, database: &DatabaseName) -> Result<Self, RestoreError> {
         log::info!("loading what the dump holds for database {database}");
         let client = load.client.of_database(database);
-        let mut psql = Psql::start(&client, Manner { answers: true, ..Manner::default() }, &load.keys.runner)?;
+        let mut psql =
+            Psql::start(&client, Manner { answers: true, ..Manner::default() }, &load.keys.runner)?;
         let editor = Own::new(database, load.server.knows_transaction_timeout());
         let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
         let fed = fed.and_then(|()| load.feed(backup, &mut psql, editor));

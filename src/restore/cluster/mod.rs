@@ -166,7 +166,9 @@ impl ClusterLoad<'_> {
         match (self.journal, at) {
             // Every server has it.
             (_, None) => Some(database.clone()),
-            (Some(_), Some(_)) if survey.tied().is_some_and(|(tied, _)| tied == *database) => Some(database.clone()),
+            (Some(_), Some(_)) if survey.tied().is_some_and(|(tied, _)| tied == *database) => {
+                Some(database.clone())
+            }
             (Some(journal), Some(at)) => Some(journal.staged(at)),
             (None, Some(at)) => Some(DatabaseName::ours("proof", &at.to_string())),
         }
@@ -325,7 +327,8 @@ impl ClusterLoad<'_> {
             let (database, staged) = (identifier(name.as_str()), identifier(renamed.as_str()));
             match name == renamed {
                 true => {
-                    let limit = survey.limits.iter().find(|(of, _)| of == name).map(|(_, limit)| limit.clone());
+                    let limit =
+                        survey.limits.iter().find(|(of, _)| of == name).map(|(_, limit)| limit.clone());
                     let unlimited = || format!("ALTER DATABASE {database} CONNECTION LIMIT -1;").into_bytes();
                     orders.extend(limit.unwrap_or_else(unlimited));
                     orders.push(b'\n');
@@ -372,6 +375,7 @@ fn are_named(
         names.join(", ")
     );
     let comments: Vec<Option<String>> = client.ask_regardless(&sql, &[])?;
-    let is_ours = |comment: &Option<String>| comment.as_deref().is_some_and(|comment| journal.is_mark(comment));
+    let is_ours =
+        |comment: &Option<String>| comment.as_deref().is_some_and(|comment| journal.is_mark(comment));
     Ok(!comments.iter().any(is_ours))
 }

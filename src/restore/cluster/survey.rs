@@ -101,7 +101,9 @@ impl Editor for Survey {
                     }
                     self.note_extension(database, head);
                 }
-                Order::Connect(name) if !self.databases.iter().any(|known| known.as_str() == name.as_str()) => {
+                Order::Connect(name)
+                    if !self.databases.iter().any(|known| known.as_str() == name.as_str()) =>
+                {
                     let what = format!("fills database {name}, which it does not make: load it with psql");
                     return Err(Refusal(what));
                 }
@@ -129,7 +131,9 @@ impl Editor for Survey {
 impl Survey {
     /// The database with an extension that can be created only in a database of a certain name, and the extension.
     pub fn tied(&self) -> Option<(DatabaseName, Tied)> {
-        self.extensions.iter().find_map(|(database, extension)| Some((database.clone(), Tied::named(extension)?)))
+        self.extensions
+            .iter()
+            .find_map(|(database, extension)| Some((database.clone(), Tied::named(extension)?)))
     }
 
     fn note_extension(&mut self, database: DatabaseName, head: &[u8]) {

@@ -17,7 +17,8 @@ pub struct Described {
 impl Described {
     /// What the dump says; `None` when it says nothing, or not as pg_dump does.
     pub fn of(needs: &Needs) -> Option<Self> {
-        let create = needs.database.iter().find(|statement| statement.kind == DatabaseStatementKind::Create)?;
+        let create =
+            needs.database.iter().find(|statement| statement.kind == DatabaseStatementKind::Create)?;
         let properties = created(create)?;
         let is_used = |statement: &&DatabaseStatement| {
             !matches!(statement.kind, DatabaseStatementKind::Create | DatabaseStatementKind::Update)
@@ -29,7 +30,8 @@ impl Described {
 
     /// The statements for a database of another name, but for the comment.
     pub fn statements(&self, database: &str) -> String {
-        let rest = self.statements.iter().filter(|statement| statement.kind != DatabaseStatementKind::Comment);
+        let rest =
+            self.statements.iter().filter(|statement| statement.kind != DatabaseStatementKind::Comment);
         let limit = format!("ALTER DATABASE {} CONNECTION LIMIT -1;", identifier(database));
         let texts: Vec<String> = rest.map(|statement| renamed(statement, database)).collect();
         [&[limit], texts.as_slice()].concat().join("\n")
@@ -37,7 +39,8 @@ impl Described {
 
     /// The statement that gives a database of another name its comment.
     pub fn comment(&self, database: &str) -> Option<String> {
-        let comment = self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Comment);
+        let comment =
+            self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Comment);
         comment.map(|statement| renamed(statement, database))
     }
 
@@ -47,6 +50,24 @@ impl Described {
             .iter()
             .flat_map(|statement| statement.roles.iter().chain(&statement.authorization))
             .map(String::as_str)
+    }
+
+    /// The settings that the statements make.
+    pub fn settings(&self) -> impl Iterator<Item = String> {
+        let sets = self.statements.iter().filter(|statement| {
+            matches!(statement.kind, DatabaseStatementKind::Set | DatabaseStatementKind::RoleSet)
+        });
+        sets.filter_map(|statement| {
+            let tokens = tokens(statement.text.get(statement.name_at.end..)?);
+            tokens.get(1)?.name().map(String::from)
+        })
+    }
+
+    /// The roles that get settings of their own.
+    pub fn set_roles(&self) -> impl Iterator<Item = &str> {
+        let sets =
+            self.statements.iter().filter(|statement| statement.kind == DatabaseStatementKind::RoleSet);
+        sets.flat_map(|statement| &statement.roles).map(String::as_str)
     }
 
     /// The roles with whose rights statements are run, or to whom the database is given.
@@ -111,7 +132,9 @@ fn created(create: &DatabaseStatement) -> Option<Properties> {
 /// A name or string that stands there.
 fn value(text: &[u8], tokens: &[Token]) -> Option<String> {
     match tokens {
-        [escape, string, ..] if escape.is("e") && string.is_sign(b'\'') && escape.at.end == string.at.start => {
+        [escape, string, ..]
+            if escape.is("e") && string.is_sign(b'\'') && escape.at.end == string.at.start =>
+        {
             literal(text.get(string.at.start..)?, true)
         }
         [string, ..] if string.is_sign(b'\'') => literal(text.get(string.at.start..)?, false),
@@ -176,5 +199,7 @@ mod tests {
         assert_eq!(described.statements("n"), expected);
         assert_eq!(described.comment("n").unwrap(), "COMMENT ON DATABASE \"n\" IS 'x';");
         assert_eq!(described.owners().collect::<Vec<_>>(), ["app"]);
+        assert_eq!(described.settings().collect::<Vec<_>>(), ["search_path", "x"]);
+        assert_eq!(described.set_roles().collect::<Vec<_>>(), ["r"]);
     }
 }

@@ -50,13 +50,14 @@ pub struct MakingNeeds<'a> {
     /// The tablespace that must be there.
     pub tablespace: Option<&'a str>,
     /// Settings that the role must be allowed to set.
-    pub settings: Vec<&'a str>,
+    pub settings: Vec<String>,
     /// Roles that get settings of their own.
     pub set_roles: Vec<&'a str>,
 }
 
 /// What nobody has written down about a backup that has only the encoding of its database.
-const UNKNOWN: &str = "its owner, locale provider, tablespace, connection limit, grants, settings, comment and labels";
+const UNKNOWN: &str =
+    "its owner, locale provider, tablespace, connection limit, grants, settings, comment and labels";
 
 impl Making {
     /// Chooses by whether there is a target, and by what is known of the backup.
@@ -93,11 +94,15 @@ impl Making {
         }
         let label = backup.label();
         let Some(origin) = backup.origin() else {
-            log::warn!("{label} does not say what its database was like: the new one is made by the server's defaults");
+            log::warn!(
+                "{label} does not say what its database was like: the new one is made by the server's defaults"
+            );
             return Ok(Basis::Defaults);
         };
         if choice == PropertyChoice::All {
-            log::warn!("{label} says only the encoding and the locale of its database; not known are {UNKNOWN}");
+            log::warn!(
+                "{label} says only the encoding and the locale of its database; not known are {UNKNOWN}"
+            );
         }
         let (collate, ctype) = (origin.collate.clone(), origin.ctype.clone());
         let locale = Locale { provider: Provider::Libc, collate, ctype, name: None, rules: None };
@@ -117,6 +122,27 @@ impl Making {
         })))
     }
 
+    /// What it means that the database cannot be made so, with the way out.
+    pub fn refusal(&self, target: &DatabaseName, why: String) -> RestoreError {
+        match self.is_of_target() {
+            true => RestoreError::UnlikeTarget(target.clone(), why),
+            false => RestoreError::Unlike(target.clone(), why),
+        }
+    }
+
+    /// Whether it is made like the database that was backed up, in anything.
+    fn is_of_backup(&self) -> bool {
+        !self.is_of_target() && !matches!(self.basis, Basis::Defaults)
+    }
+
+    /// The error of a database that could not be made.
+    pub fn create_error(&self, error: DatabaseError) -> RestoreError {
+        match self.is_of_backup() {
+            true => RestoreError::Create(error),
+            false => RestoreError::Database(error),
+        }
+    }
+
     /// Whether it is made like a database that is there.
     pub fn is_of_target(&self) -> bool {
         matches!(self.basis, Basis::Target(_))
@@ -133,7 +159,9 @@ impl Making {
     /// The properties whose encoding and locale it will have.
     pub fn encoding(&self) -> Option<&Properties> {
         match &self.basis {
-            Basis::Target(properties) | Basis::Backup(properties) | Basis::Encoding(properties) => Some(properties),
+            Basis::Target(properties) | Basis::Backup(properties) | Basis::Encoding(properties) => {
+                Some(properties)
+            }
             Basis::Dump(described) => Some(&described.properties),
             Basis::Defaults => None,
         }
@@ -146,6 +174,8 @@ impl Making {
             needs.roles.extend(described.roles());
             needs.owners.extend(described.owners());
             needs.tablespace = Some(&described.properties.tablespace);
+            needs.settings.extend(described.settings());
+            needs.set_roles.extend(described.set_roles());
         }
         let Some(properties) = self.properties() else { return needs };
         needs.roles = properties.roles();
@@ -153,7 +183,7 @@ impl Making {
         needs.owners.extend(properties.grants.iter().flatten().map(|grant| grant.grantor.as_str()));
         needs.tablespace = Some(&properties.tablespace);
         if let Settings::Clear(settings) = &properties.settings {
-            needs.settings.extend(settings.iter().map(|setting| setting.parts().0));
+            needs.settings.extend(settings.iter().map(|setting| setting.parts().0.to_owned()));
             needs.set_roles.extend(settings.iter().filter_map(|setting| setting.role.as_deref()));
         }
         needs
@@ -183,17 +213,22 @@ impl Making {
         }
     }
 
-    /// Gives an empty database what it is to be like after the load, and takes it back: what cannot be given fails
-    /// before the load.
+    /// Gives an empty database what it is to be like when it has taken the place of `target`, and takes it back: what
+    /// cannot be given fails before the load.
     ///
     /// # Errors
     /// When it cannot be given.
-    pub fn rehearse(&self, client: &Client, database: &DatabaseName) -> Result<(), RestoreError> {
+    pub fn rehearse(
+        &self,
+        client: &Client,
+        database: &DatabaseName,
+        target: &DatabaseName,
+    ) -> Result<(), RestoreError> {
         let statements = self.statements(database.as_str());
         let tried = client.execute(format!("BEGIN;\n{statements}\nROLLBACK;\n"), &[]);
         tried.map(drop).map_err(|error| match error {
-            error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
-            error => RestoreError::Unlike(database.clone(), error.to_string()),
+            DatabaseError::Program(ProgramError::Failed(_, _, said)) => self.refusal(target, said),
+            error => error.into(),
         })
     }
 

@@ -4,6 +4,7 @@
 
 mod database;
 mod read;
+mod rights;
 
 use std::collections::BTreeSet;
 
@@ -14,6 +15,7 @@ use crate::sql::{Edit, Editor, Extension, Mentions, Refusal, makes_public_schema
 
 pub use database::{DatabaseStatement, DatabaseStatementKind};
 pub(super) use read::{NeedsReader, of_archive};
+use rights::{collation_options, collations_of_server, kind_for_superusers};
 
 /// What a dump asks of its server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +28,14 @@ pub struct Needs {
     /// Those of them that must be superusers: owners of event triggers, foreign-data wrappers and, up to PostgreSQL 15,
     /// subscriptions.
     pub superusers: BTreeSet<String>,
+    /// The roles that have granted something in it: only a superuser may do so for another.
+    pub grantors: BTreeSet<String>,
+    /// The kinds of things in it that only superusers may make.
+    pub for_superusers: BTreeSet<&'static str>,
+    /// The options of the collations that it makes.
+    pub made_collations: BTreeSet<String>,
+    /// The collations of the server's own that it uses.
+    pub used_collations: BTreeSet<String>,
     /// The tablespaces in which its contents lie.
     pub tablespaces: BTreeSet<String>,
     /// The extensions that it makes, in their order.
@@ -110,7 +120,12 @@ impl Needs {
             return;
         }
         self.is_begun = true;
-        self.roles.extend(self.authorization.clone().filter(|role| is_readable(role)));
+        let grantor = self.authorization.clone().filter(|role| is_readable(role));
+        self.roles.extend(grantor.clone());
+        self.grantors.extend(grantor);
+        self.for_superusers.extend(kind_for_superusers(head));
+        self.made_collations.extend(collation_options(head));
+        self.used_collations.extend(collations_of_server(head).into_iter().filter(|name| is_readable(name)));
         self.makes_public_schema |= makes_public_schema(head);
         self.quotes_names |= quoted_for_psql(head).is_some();
         self.note_mentions(Mentions::of(head));
