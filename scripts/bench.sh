@@ -1,12 +1,13 @@
 #!/bin/sh
 # How fast it is, as one markdown table. `scripts/bench.sh http` runs the daemon beside nginx on loopback, for about
-# five minutes; `scripts/bench.sh backup` takes backups beside those that pg_dump and a compressor make, for about three.
-# Both build the release first. What they started and wrote is gone afterwards.
+# five minutes; `scripts/bench.sh backup` takes backups beside those that pg_dump and a compressor make, for about three;
+# `scripts/bench.sh restore` restores beside psql and pg_restore, for about ten (BENCH_SHARE=5 takes so many per cent of
+# the data, BENCH_ROUNDS=2 so many pairs). All build the release first. What they started and wrote is gone afterwards.
 set -eu
 
 case "$#${1-}" in
-1http | 1backup) ;;
-*) echo 'usage: scripts/bench.sh http|backup' >&2 && exit 2 ;;
+1http | 1backup | 1restore) ;;
+*) echo 'usage: scripts/bench.sh http|backup|restore' >&2 && exit 2 ;;
 esac
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -20,6 +21,8 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 . "$root/scripts/lib/bench-http.sh"
 # shellcheck source-path=SCRIPTDIR source=lib/bench-backup.sh
 . "$root/scripts/lib/bench-backup.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/bench-restore.sh
+. "$root/scripts/lib/bench-restore.sh"
 
 TMPDIR=${TMPDIR:-/var/tmp} # /tmp is often memory
 make_work

@@ -251,3 +251,43 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     file.take(4096).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::test_runner;
+
+    #[test]
+    fn a_shorter_signature_goes_over_a_longer_one() {
+        let root = tempfile::tempdir().unwrap();
+        let runner = test_runner();
+        for task in ["restore proof", "backup", "a task with a much longer name", "x"] {
+            let lock = Lock::take(root.path(), task, Duration::ZERO, &runner).unwrap();
+            assert!(lock.covers_directory());
+            match Lock::take_to_read(root.path(), "restore", Duration::ZERO, &runner) {
+                Err(LockError::Held(Some(holder))) => assert_eq!(holder.task, task),
+                other => panic!("{task}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_who_reads_can_do_with_a_lock_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let missing = root.path().join("missing");
+        let runner = test_runner();
+        let refused = Lock::take(&missing, "backup", Duration::ZERO, &runner);
+        assert!(matches!(refused, Err(LockError::Io(..))), "{refused:?}");
+        let lock = Lock::take_to_read(&missing, "restore", Duration::ZERO, &runner).unwrap();
+        assert!(!lock.covers_directory());
+        let second = Lock::take_to_read(&missing, "restore", Duration::ZERO, &runner);
+        assert!(matches!(second, Err(LockError::Held(Some(_)))), "{second:?}");
+        // Who comes when the directory can be written to sees it, too.
+        std::fs::create_dir(&missing).unwrap();
+        let third = Lock::take(&missing, "backup", Duration::ZERO, &runner);
+        assert!(matches!(third, Err(LockError::Held(Some(_)))), "{third:?}");
+        drop(lock);
+        Lock::take(&missing, "backup", Duration::ZERO, &runner).unwrap();
+        durable::remove_all_if_there(&fallback::open(&missing).unwrap().unwrap()).unwrap();
+    }
+}

@@ -138,6 +138,13 @@ impl Literal {
             "settings/remarks.rs" => true,
             "settings/rule.rs" => follows(&["Err(", "format!(", "||"]),
             "catalog/name.rs" => follows(&["NameError("]),
+            "restore/requirements.rs" => follows(&["refused(format!(", "unlike(format!(", ",format!("]),
+            "restore/making/mod.rs" => follows(&["Missing("]),
+            "restore/tied.rs" => follows(&["format!("]),
+            "restore/preflight.rs" => self.message.starts_with("role "),
+            "restore/journal.rs" => follows(&["letproblem="]),
+            "restore/replication.rs" => follows(&["format!("]) && self.message.starts_with("role "),
+            "restore/cluster/mod.rs" => follows(&["letmissing="]),
             "cli/health.rs" => {
                 follows(&["Err(", "format!("])
                     && !["header", "Authorization"].iter().any(|word| self.message.starts_with(word))

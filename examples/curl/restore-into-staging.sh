@@ -4,8 +4,9 @@
 #
 #   REST_API_TOKEN=… ./restore-into-staging.sh DATABASE [TARGET]
 #
-# TARGET is DATABASE_staging unless it is named, and may have letters, digits and underscores. URL says where the API is,
-# if not at http://127.0.0.1:8081.
+# TARGET is DATABASE_staging unless it is named, and may have letters, digits and underscores. AFTER names a file of SQL in
+# the container's HOOKS_DIR/restore, if it is set: that is run in the copy before it gets its name, for example to take out
+# personal data. URL says where the API is, if not at http://127.0.0.1:8081.
 set -eu
 
 url=${URL:-http://127.0.0.1:8081}
@@ -26,7 +27,8 @@ list=$(ask --fail-with-body -G --data-urlencode "database=$database" "$url/backu
 name=$(printf '%s\n' "$list" | jq -r '[.backups[] | select(.alias_of == null)][0].name // ""')
 [ -n "$name" ] || { echo "there is no backup of $database" >&2 && exit 1; }
 
-body=$(jq -nc --arg file "last/$name" --arg target "$target" '{file: $file, target_db: $target, confirm: true}')
+body=$(jq -nc --arg file "last/$name" --arg target "$target" --arg after "${AFTER:-}" \
+    '{file: $file, target_db: $target, confirm: true} + if $after == "" then {} else {after: $after} end')
 answer=$(ask --fail-with-body -d "$body" "$url/restore") || { echo "$answer" >&2 && exit 1; }
 id=$(echo "$answer" | jq -r .job_id)
 

@@ -40,6 +40,19 @@ install_programs() {
     fi
 }
 
+# Debian's extensions for its own major. The tests that want them are skipped where there are none.
+install_extensions() {
+    directory=/usr/share/postgresql/15/extension
+    # shellcheck disable=SC2034 # install.sh reads them
+    apt_wanted='' apk_wanted=''
+    [ -d "$directory" ] && have apt-get || return 0
+    [ -e "$directory/pg_cron.control" ] || want postgresql-15-cron ''
+    [ -e "$directory/pg_partman.control" ] || want postgresql-15-partman ''
+    [ -e "$directory/periods.control" ] || want postgresql-15-periods ''
+    [ -e "$directory/postgis_topology.control" ] || want postgresql-15-postgis-3 ''
+    install_wanted
+}
+
 # Debian has one major. The others appear under their final name whole or not at all, as two runs may meet here.
 install_postgres() {
     major=${1%%.*}
@@ -81,7 +94,7 @@ install_python() {
 }
 
 install_all() {
-    install_programs && install_promtool && install_python || return 1
+    install_programs && install_extensions && install_promtool && install_python || return 1
     for version in $postgres_versions; do
         install_postgres "$version" || return 1
     done

@@ -3,6 +3,7 @@
 mod conclusion;
 mod dump;
 mod error;
+mod excluded;
 mod options;
 mod preflight;
 mod properties;
@@ -25,6 +26,7 @@ use crate::process::{ProgramError, Runner};
 use crate::settings::{Databases, Storage, Subject};
 use crate::verify::{Verdict, Verifier};
 use crate::{proof, restore, retention, units};
+use excluded::Exclusions;
 use recipe::{Item, Recipe};
 
 pub use conclusion::{Conclusion, conclude};
@@ -93,8 +95,10 @@ impl Backup<'_> {
         let items = preflight::choose_items(&client, self.subject, only)?;
         let passwords = items.iter().all(|item| item.scope == Scope::Database)
             || preflight::sees_role_passwords(&client, self.subject)?;
+        let mut exclusions = Exclusions::new(&self.subject.excluded_tables);
         for item in items {
             let begun = Instant::now();
+            exclusions.look_at(&client, &item);
             let recipe = Recipe::new(&client, self.subject, &item, self.gpg().is_some(), passwords);
             let backed_up = preflight::refuse_invalid(&client, &item)
                 .and_then(|()| self.back_up(directory, &client, &versions, &item, recipe));
@@ -102,6 +106,9 @@ impl Backup<'_> {
                 return backed_up.map(drop);
             }
             reports.push(database_report(&item.name, backed_up, begun));
+        }
+        if only.is_empty() {
+            exclusions.finish();
         }
         Ok(())
     }

@@ -50,7 +50,9 @@ impl Entry {
 
     /// What it is of, as far as that was ever written down under its name.
     pub fn scope(&self) -> Option<Scope> {
-        self.manifest.as_ref().or(self.former.as_ref()).map(|manifest| manifest.scope)
+        let own = |former: &&Arc<Manifest>| Some(&former.database) == self.database.as_ref();
+        let former = self.former.as_ref().filter(own);
+        self.manifest.as_ref().or(former).map(|manifest| manifest.scope)
     }
 }
 

@@ -52,8 +52,12 @@ impl From<Interrupted> for DatabaseError {
 }
 
 /// Whatever is the default of the role, the database or the server: orders change something, and take their time.
-pub(crate) const WRITES: [Setting; 2] =
-    [("default_transaction_read_only", "off"), ("statement_timeout", "0")];
+pub(crate) const WRITES: [Setting; 4] = [
+    ("default_transaction_read_only", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
 
 /// A version of PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,5 +8,5 @@ mod server;
 
 pub(crate) use client::WRITES;
 pub use client::{Client, DatabaseError, Version};
-pub use properties::setting_statements;
+pub use properties::{changes_rights, setting_statements, setting_value};
 pub use server::{Login, Server, Setting};

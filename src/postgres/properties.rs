@@ -1,10 +1,13 @@
 //! The properties of a database: asked of a server, and as the statements that make a database like it.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::quote::{identifier, literal, one_line_literal};
 use super::{Client, DatabaseError};
 use crate::catalog::{DatabaseName, Grant, Label, Locale, Properties, Provider, Setting, Settings};
+use crate::process::ProgramError;
 
 /// What the server answers.
 #[derive(Debug, Deserialize)]
@@ -74,12 +77,17 @@ const QUERY: &str = "
 ";
 
 impl Properties {
-    /// The properties of a database; `None` when there is no such database.
+    /// The properties of a database; `None` when there is no such database. Their text is in the database's own encoding,
+    /// so it is asked itself, and the client's database where nobody can connect to it, or where it holds what is no text.
     ///
     /// # Errors
     /// When the server cannot be asked.
     pub fn of(client: &Client, database: &DatabaseName) -> Result<Option<Self>, DatabaseError> {
-        let row: Option<Row> = client.ask(QUERY, &[("database", database.as_str())])?;
+        let ask = |client: &Client| client.ask::<Option<Row>>(QUERY, &[("database", database.as_str())]);
+        let row = match ask(&client.of_database(database)) {
+            Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => ask(client)?,
+            asked => asked?,
+        };
         Ok(row.map(Self::from))
     }
 
@@ -122,26 +130,52 @@ impl Properties {
             clauses.push_str(&format!(" {option} {}", literal(name)));
         }
         if let Some(rules) = rules {
-            clauses.push_str(&format!(" ICU_RULES {}", literal(rules)));
+            clauses.push_str(&format!(" ICU_RULES {}", one_line_literal(rules)));
         }
         clauses
     }
 
-    /// The statements that give `database`, made by [`Self::create_clauses`] and loaded, the rest but for the comment.
-    /// They come after the load, which a setting such as `default_transaction_read_only` would break. Sealed settings
-    /// are not among them.
-    pub fn statements(&self, database: &str) -> String {
+    /// The statements that make its settings in `database`, but for those that are sealed. The contents may depend on
+    /// them, so they come before the load; of those that change the rights of a session ([`changes_rights`]) there are
+    /// those only that `after_load` asks for.
+    pub fn setting_statements(&self, database: &str, after_load: bool) -> String {
+        match &self.settings {
+            Settings::Clear(settings) => {
+                let chosen =
+                    settings.iter().filter(|setting| changes_rights(setting.parts().0) == after_load);
+                setting_statements(chosen, database).join("\n")
+            }
+            Settings::Sealed(_) => String::new(),
+        }
+    }
+
+    /// The statements that take all settings of `database` away that this one has.
+    pub fn reset_statements(&self, database: &str) -> String {
         let name = identifier(database);
-        let mut statements = match &self.settings {
-            Settings::Clear(settings) => setting_statements(settings, database),
-            Settings::Sealed(_) => Vec::new(),
-        };
-        statements.extend(self.labels.iter().map(|Label { provider, label }| {
+        let Settings::Clear(settings) = &self.settings else { return String::new() };
+        let roles: BTreeSet<&String> = settings.iter().filter_map(|setting| setting.role.as_ref()).collect();
+        let of_role =
+            |role: &&String| format!("ALTER ROLE {} IN DATABASE {name} RESET ALL;", identifier(role));
+        let mut statements = vec![format!("ALTER DATABASE {name} RESET ALL;")];
+        statements.extend(roles.iter().map(of_role));
+        statements.join("\n")
+    }
+
+    /// The statements that give `database` its labels and grants.
+    pub fn grant_statements(&self, database: &str) -> String {
+        let name = identifier(database);
+        let labels = self.labels.iter().map(|Label { provider, label }| {
             let (provider, label) = (identifier(provider), one_line_literal(label));
             format!("SECURITY LABEL FOR {provider} ON DATABASE {name} IS {label};")
-        }));
-        statements.extend(self.grant_statements(&name));
-        statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT {};", self.connection_limit));
+        });
+        labels.chain(self.grants_on(&name)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The statements that say who gets into `database`, which is complete by then.
+    pub fn access_statements(&self, database: &str) -> String {
+        let name = identifier(database);
+        let mut statements =
+            vec![format!("ALTER DATABASE {name} CONNECTION LIMIT {};", self.connection_limit)];
         if self.is_template {
             statements.push(format!("ALTER DATABASE {name} IS_TEMPLATE true;"));
         }
@@ -157,7 +191,7 @@ impl Properties {
         format!("COMMENT ON DATABASE {} IS {comment};", identifier(database))
     }
 
-    /// Everything that makes an empty `database` like this one, one statement a line, for psql on a server of that
+    /// Everything that makes an empty `database` like this one, but for sealed settings: SQL for psql on a server of that
     /// major version.
     pub fn script(&self, database: &str, major: u32) -> String {
         let create = format!(
@@ -165,14 +199,14 @@ impl Properties {
             identifier(database),
             self.create_clauses(major)
         );
-        let mut lines = vec![create, self.statements(database)];
-        if self.comment.is_some() {
-            lines.push(self.comment_statement(database));
-        }
-        lines.join("\n") + "\n"
+        let settings = [false, true].map(|after_load| self.setting_statements(database, after_load));
+        let rest = [self.grant_statements(database), self.access_statements(database)];
+        let comment = self.comment.as_ref().map(|_| self.comment_statement(database));
+        let parts = [create].into_iter().chain(settings).chain(rest).chain(comment);
+        parts.filter(|part| !part.is_empty()).map(|part| part + "\n").collect()
     }
 
-    fn grant_statements(&self, name: &str) -> Vec<String> {
+    fn grants_on(&self, name: &str) -> Vec<String> {
         let Some(grants) = &self.grants else { return Vec::new() };
         let owner = identifier(&self.owner);
         let mut statements = vec![format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC, {owner};")];
@@ -224,17 +258,30 @@ impl From<Row> for Properties {
 }
 
 /// The statements that make settings in `database`, one a line.
-pub fn setting_statements(settings: &[Setting], database: &str) -> Vec<String> {
+pub fn setting_statements<'s>(
+    settings: impl IntoIterator<Item = &'s Setting>,
+    database: &str,
+) -> Vec<String> {
     let name = identifier(database);
     let statement = |setting: &Setting| {
         let whom = match &setting.role {
             Some(role) => format!("ROLE {} IN DATABASE {name}", identifier(role)),
             None => format!("DATABASE {name}"),
         };
-        let (variable, value) = setting.parts();
-        format!("ALTER {whom} SET {} TO {};", identifier(variable), value_of(variable, value))
+        format!("ALTER {whom} SET {} TO {};", identifier(setting.parts().0), setting_value(setting))
     };
-    settings.iter().map(statement).collect()
+    settings.into_iter().map(statement).collect()
+}
+
+/// Whether a setting makes its sessions those of another role: whoever loads must not be one.
+pub fn changes_rights(variable: &str) -> bool {
+    ["role", "session_authorization"].iter().any(|name| variable.eq_ignore_ascii_case(name))
+}
+
+/// The value of a setting, as it is written behind `SET name TO`.
+pub fn setting_value(setting: &Setting) -> String {
+    let (variable, value) = setting.parts();
+    value_of(variable, value)
 }
 
 fn value_of(variable: &str, value: &str) -> String {
@@ -328,9 +375,17 @@ REVOKE ALL ON DATABASE "s" FROM PUBLIC, "o""wner";
 GRANT CONNECT ON DATABASE "s" TO "other" WITH GRANT OPTION;
 SET ROLE "other"; GRANT CONNECT ON DATABASE "s" TO PUBLIC; RESET ROLE;
 ALTER DATABASE "s" CONNECTION LIMIT -1;"#;
-        assert_eq!(properties("").statements("s"), expected);
-        assert_eq!(properties("").comment_statement("s"), r#"COMMENT ON DATABASE "s" IS 'it''s';"#);
-        assert_eq!(properties("").roles(), ["o\"wner", "other", "r"]);
+        let properties = properties("");
+        let parts = [
+            properties.setting_statements("s", false),
+            properties.grant_statements("s"),
+            properties.access_statements("s"),
+        ];
+        assert_eq!(parts.join("\n"), expected);
+        let reset = "ALTER DATABASE \"s\" RESET ALL;\nALTER ROLE \"r\" IN DATABASE \"s\" RESET ALL;";
+        assert_eq!(properties.reset_statements("s"), reset);
+        assert_eq!(properties.comment_statement("s"), r#"COMMENT ON DATABASE "s" IS 'it''s';"#);
+        assert_eq!(properties.roles(), ["o\"wner", "other", "r"]);
     }
 
     #[test]

@@ -152,7 +152,8 @@ pub fn prove(
     let begun = Instant::now();
     let source = Source::open_published(directory, slot, name, false).map_err(of_content)?;
     let backup = source.check(keys).map_err(of_content)?;
-    let size = backup.origin().and_then(|origin| origin.size).unwrap_or(backup.findings.bytes);
+    // The least that it will take: only what surely has no room on the volume goes elsewhere, which may be memory.
+    let size = backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.findings.bytes);
     let workplace = Workplace::choose(directory, size)?;
     let server = PrivateServer::start(workplace.path(), &keys.runner)?;
     let client = server.client(&DatabaseName::maintenance());

@@ -34,6 +34,8 @@ struct Adapting {
     may_drop_public: bool,
     /// A change of the session's rights that is held back until it is known what it is for.
     held: Option<Vec<u8>>,
+    /// Whether the session has the rights of another role.
+    has_other_rights: bool,
 }
 
 impl Editor for Adapting {
@@ -46,14 +48,26 @@ impl Editor for Adapting {
             self.held = Some(head.to_vec());
             return Ok(without(head));
         }
+        if matches!(order, Order::Connect(_)) {
+            // A new session has the rights of its role.
+            self.held = None;
+            let reset = b"RESET SESSION AUTHORIZATION;\n".to_vec();
+            return Ok(if std::mem::take(&mut self.has_other_rights) {
+                Edit::Replace(reset)
+            } else {
+                without(head)
+            });
+        }
         if self.is_left_out(head, &order) {
             return Ok(without(head));
         }
-        if head.starts_with(b"RESET SESSION AUTHORIZATION") && self.held.take().is_some() {
-            return Ok(without(head));
+        if head.starts_with(b"RESET SESSION AUTHORIZATION") {
+            self.held = None;
+            return Ok(if std::mem::take(&mut self.has_other_rights) { Edit::Keep } else { without(head) });
         }
         Ok(match self.held.take() {
             Some(held) => {
+                self.has_other_rights = true;
                 let head = quoted_for_psql(head).unwrap_or_else(|| head.to_vec());
                 Edit::Replace([&held, &b" "[..], &head].concat())
             }
@@ -69,7 +83,7 @@ impl Adapting {
 
     fn is_left_out(&mut self, head: &[u8], order: &Order) -> bool {
         match order {
-            Order::Connect(_) | Order::Command => return true,
+            Order::Command => return true,
             Order::Setting => return false,
             _ if DatabaseStatement::of(head, order, None).is_some() => return true,
             _ => {}
@@ -86,7 +100,9 @@ impl Adapting {
 }
 
 fn is_known_command(line: &[u8]) -> bool {
-    [&b"\\connect "[..], b"\\restrict ", b"\\unrestrict "].iter().any(|command| line.starts_with(command))
+    [&b"\\connect "[..], b"\\encoding ", b"\\restrict ", b"\\unrestrict "]
+        .iter()
+        .any(|command| line.starts_with(command))
 }
 
 /// Nothing in place of a statement, on as many lines: psql's errors tell the number of theirs.
@@ -146,6 +162,16 @@ mod tests {
         let kept =
             format!("\nSET SESSION AUTHORIZATION a; {table}\nRESET SESSION AUTHORIZATION;\nSELECT 1;\n");
         assert_eq!(adapted(&rights(table)), kept);
+    }
+
+    #[test]
+    fn a_new_session_begins_with_the_rights_of_its_own_role() {
+        let text = "SET SESSION AUTHORIZATION 'a';\nCREATE DATABASE d;\n\\connect d\nSELECT 1;\n";
+        assert_eq!(adapted(text), "\n\n\nSELECT 1;\n");
+        let text = "SET SESSION AUTHORIZATION 'a';\nSELECT 1;\n\\connect d\nSELECT 2;\n";
+        let expected =
+            "\nSET SESSION AUTHORIZATION 'a'; SELECT 1;\nRESET SESSION AUTHORIZATION;\nSELECT 2;\n";
+        assert_eq!(adapted(text), expected);
     }
 
     #[test]

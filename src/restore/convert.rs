@@ -33,17 +33,6 @@ impl Converter {
         Self::run(command, runner)
     }
 
-    /// Lists what is in an archive.
-    ///
-    /// # Errors
-    /// As for [`Self::start`].
-    pub(super) fn list(archive: Archive, runner: &Runner) -> Result<Self, ProgramError> {
-        let mut command = command();
-        command.arg("--list");
-        archive.add_to(&mut command);
-        Self::run(command, runner)
-    }
-
     fn run(mut command: Command, runner: &Runner) -> Result<Self, ProgramError> {
         let mut child = runner.spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
         let said = Listener::start(child.stderr.take());
@@ -84,7 +73,7 @@ impl Converter {
     }
 }
 
-/// What pg_restore reads an archive's definitions from.
+/// What pg_restore reads the table of contents of an archive from.
 pub(super) enum Input<'a> {
     /// Where it may go to and fro.
     Archive(Archive<'a>),
@@ -92,18 +81,19 @@ pub(super) enum Input<'a> {
     Stream(Box<dyn Read + Send>),
 }
 
-/// Hands the SQL of what an archive defines to `take`: everything but the rows of its tables. Of a stream no more is read
-/// than pg_restore wants, which is its table of contents.
+/// Hands on what pg_restore writes with the options that `configure` gives it. Of a stream no more is read than it wants:
+/// where it needs no rows, that is the table of contents.
 ///
 /// # Errors
 /// When `take` fails, or pg_restore does.
-pub(super) fn hand_on_definitions(
+pub(super) fn hand_on(
     input: Input,
+    configure: impl FnOnce(&mut Command),
     runner: &Runner,
     take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let mut command = command();
-    command.args(["--create", "--section=pre-data", "--section=post-data"]);
+    configure(&mut command);
     let mut stream = match input {
         Input::Archive(archive) => {
             archive.add_to(&mut command);

@@ -47,10 +47,6 @@ pub enum RestoreError {
     NoCollations(String, String),
     /// The database cannot be made like the one that was backed up; why.
     Unlike(DatabaseName, String),
-    /// The target cannot be replaced by a database like it; why.
-    UnlikeTarget(DatabaseName, String),
-    /// The scratch database cannot be made like the one that was backed up.
-    Create(DatabaseError),
     /// The settings in the manifest cannot be decrypted.
     Sealed(String, io::Error),
     /// The backup is in SQL_ASCII, and the target is not, but in this encoding.
@@ -88,6 +84,8 @@ pub enum RestoreError {
     Unpack(String, io::Error),
     /// The dump in it is of several databases, by these names.
     Connects(String, String),
+    /// It has the rows of a database and not its tables.
+    OnlyRows(String),
     /// It changed between being checked and being loaded.
     Changed(String),
     /// Its name says that it is of one database, and its manifest that it is of another.
@@ -171,16 +169,6 @@ impl fmt::Display for RestoreError {
                 "database {name} cannot be made like the one that was backed up: {why}; --properties encoding makes \
                  it like that in encoding and locale only, --properties none by the server's defaults"
             ),
-            Self::UnlikeTarget(name, why) => write!(
-                f,
-                "database {name} cannot be replaced by one with its properties: {why}; let a superuser restore it, or \
-                 restore into a name that is not there"
-            ),
-            Self::Create(error) => write!(
-                f,
-                "cannot make the database: {error}; --properties encoding makes it like the one that was backed up in \
-                 encoding and locale only, --properties none by the server's defaults"
-            ),
             Self::Sealed(label, error) => write!(
                 f,
                 "cannot decrypt the settings of {label}'s database: {error}; --properties encoding goes without them"
@@ -240,6 +228,11 @@ impl fmt::Display for RestoreError {
             Self::Connects(label, names) => {
                 write!(f, "{label} is of several databases, {names}: divide it, or load it with psql")
             }
+            Self::OnlyRows(label) => write!(
+                f,
+                "{label} has rows and no tables, as with --data-only: load it into tables that are there with psql or \
+                 pg_restore"
+            ),
             Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
             Self::OtherDatabase(label, named, described) => write!(
                 f,
@@ -336,7 +329,6 @@ impl RestoreError {
             Self::Content(_, error) => error.interrupted(),
             Self::Fetch(error) => error.interrupted(),
             Self::Program(ProgramError::Interrupted(interrupted))
-            | Self::Create(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),
             _ => None,

@@ -13,12 +13,12 @@ use nix::sys::signal::Signal;
 use super::RestoreError;
 use super::adapt::hand_on_adapted;
 use super::complaints::{Heard, Listener};
-use super::convert::{Converter, feed_archive, hand_on_streamed};
+use super::convert::{Converter, Input, feed_archive, hand_on_streamed};
 use super::keep_going;
 use super::options::SearchPath;
 use super::places::{Entries, NamingEntries, OwnLines};
 use super::psql::{LOADS, Manner, Psql};
-use super::selection::Selection;
+use super::selection::{Listed, Selection};
 use super::source::Checked;
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
@@ -162,16 +162,9 @@ impl Loading<'_> {
         }
         let mut command = self.pg_restore();
         command.arg(format!("--jobs={}", self.jobs));
-        let selection = match backup.needs().makes_public_schema {
-            true => {
-                let archive = archive.share().map_err(RestoreError::Convert)?;
-                Some(Selection::without_public_schema(archive, runner)?)
-            }
-            false => None,
-        };
-        if let Some(selection) = &selection {
-            selection.add_to(&mut command);
-        }
+        let share = || archive.share().map(Input::Archive).map_err(RestoreError::Convert);
+        let selection = self.selection(backup, share)?;
+        selection.iter().for_each(|selection| selection.add_to(&mut command));
         archive.add_to(&mut command);
         let (child, said) = self.start(&mut command)?;
         let progress = self.progress(backup);
@@ -183,12 +176,14 @@ impl Loading<'_> {
     /// Has one pg_restore load an archive while it streams by.
     fn load_stream(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let progress = self.progress(backup);
-        // Of what streams by nothing can be left out.
-        if self.is_converted() || backup.needs().makes_public_schema {
+        if self.is_converted() {
             let hand_on = |take: Take| hand_on_streamed(backup, self.keys, &progress, take);
             return self.load_converted(backup, hand_on);
         }
         let mut command = self.pg_restore();
+        let again = || backup.unpacked(self.keys).map(|archive| Input::Stream(Box::new(archive)));
+        let selection = self.selection(backup, again)?;
+        selection.iter().for_each(|selection| selection.add_to(&mut command));
         command.stdin(Stdio::piped());
         let (mut child, said) = self.start(&mut command)?;
         let input = child.stdin.take();
@@ -202,6 +197,21 @@ impl Loading<'_> {
         }
         let finished = self.judge(child.wait(), said);
         fed.and(finished)
+    }
+
+    /// What pg_restore is to load of an archive, where that is not all of it.
+    fn selection<'i>(
+        &self,
+        backup: &Checked,
+        input: impl FnOnce() -> Result<Input<'i>, RestoreError>,
+    ) -> Result<Option<Selection>, RestoreError> {
+        match backup.needs().makes_public_schema {
+            true => {
+                let listed = Listed::of(input()?, &self.keys.runner)?;
+                listed.without_public_schema().map(Some).map_err(RestoreError::Convert)
+            }
+            false => Ok(None),
+        }
     }
 
     /// pg_restore, told what it loads into.

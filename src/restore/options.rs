@@ -66,8 +66,8 @@ pub struct SearchPath(String);
 impl SearchPath {
     /// Checks a list; the server checks the names in it.
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        (!text.is_empty() && !text.chars().any(char::is_control)).then(|| Self(text.to_owned()))
+        let is_list = !text.trim().is_empty() && !text.chars().any(char::is_control);
+        is_list.then(|| Self(text.trim().to_owned()))
     }
 
     /// The text.

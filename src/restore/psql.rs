@@ -24,7 +24,7 @@ const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;";
 const IN_NO_HURRY: Setting = ("synchronous_commit", "off");
 
 /// The settings of a session that loads.
-pub(super) const LOADS: [Setting; 3] = [WRITES[0], WRITES[1], IN_NO_HURRY];
+pub(super) const LOADS: [Setting; 5] = [WRITES[0], WRITES[1], WRITES[2], WRITES[3], IN_NO_HURRY];
 
 /// Marks a session behind a pooler, and fails in one that is not marked. One that has not begun with the dump lacks its
 /// settings, such as where tables go and who owns them, and nobody would notice.

@@ -69,13 +69,18 @@ impl Replacement<'_> {
         let existing = self.existing()?;
         let making = self.making(existing.as_ref())?;
         let scratch = Scratch::create(&self.run.directory, client, self.target, &making)?;
-        making.rehearse(scratch.client(), scratch.name(), self.target)?;
+        making.rehearse(&scratch.inside(), self.target)?;
+        making.prepare(&scratch.inside(), self.target)?;
         log::info!("loading into scratch database {}", scratch.name());
         let errors = self.fill(scratch.inside(), jobs)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
         let existing = self.existing()?;
-        let making = if making.is_of_target() { self.making(existing.as_ref())? } else { making };
-        scratch.client().execute(making.statements(scratch.name().as_str()), &[])?;
+        let before = making;
+        let making = if before.is_of_target() { self.making(existing.as_ref())? } else { before.clone() };
+        let name = scratch.name().as_str();
+        let parts =
+            [making.changed_settings(&before, name), making.after_load(name), making.access(name).into()];
+        scratch.inside().execute(parts.join(&b'\n'), &[])?;
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
@@ -91,7 +96,8 @@ impl Replacement<'_> {
         let existing = self.existing()?;
         let making = self.making(existing.as_ref())?;
         let scratch = Scratch::create_shut(&self.run.directory, client, self.target, &making)?;
-        making.rehearse(scratch.client(), scratch.name(), self.target)?;
+        making.rehearse(&scratch.inside(), self.target)?;
+        making.prepare(&scratch.inside(), self.target)?;
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };

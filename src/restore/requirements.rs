@@ -111,9 +111,25 @@ impl Requirements<'_> {
         self.of_contents(self.check_contents(&answer))?;
         self.check_making(&answer)?;
         self.of_contents(self.check_collations())?;
-        match self.making.encoding().filter(|_| !self.making.is_of_target()) {
-            Some(properties) => self.check_locale(properties),
-            None => Ok(()),
+        if let Some(properties) = self.making.encoding().filter(|_| !self.making.is_of_target()) {
+            self.check_locale(properties)?;
+        }
+        self.check_settings()
+    }
+
+    /// Has the server take the settings of the new database, in a transaction that is taken back.
+    fn check_settings(&self) -> Result<(), RestoreError> {
+        let settings = self.making.settings_of_current_role();
+        if self.making.is_of_target() || settings.is_empty() {
+            return Ok(());
+        }
+        let sql = [&b"BEGIN;\n"[..], &settings, b"\nROLLBACK;\n"].concat();
+        match self.client.execute(&sql, &[]) {
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
+                Err(self.making.refusal(self.target, said))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -144,6 +160,7 @@ impl Requirements<'_> {
         }
         settings.sort_unstable();
         settings.dedup();
+        let client = self.asked(&mut [&mut roles, &mut owners, &mut set_roles])?;
         let names = json!({
             "roles": roles, "owners": owners, "tablespaces": tablespaces, "extensions": extensions,
             "settings": settings, "set_roles": set_roles, "collations": needs.used_collations,
@@ -153,7 +170,22 @@ impl Requirements<'_> {
             QUERY.replace(":parameter_privilege", if has_privileges { PARAMETER_PRIVILEGE } else { "false" });
         // In the query, as a list of names may be longer than an argument.
         let query = query.replace(":'names'", &literal(&names.to_string()));
-        self.client.ask(&query, &[])
+        client.ask(&query, &[])
+    }
+
+    /// Whom to ask about names of roles. They are in the encoding of the database in which they were made, so the target
+    /// is asked itself. Where there is none, those that are not ASCII are left to the load, unless the encodings agree.
+    fn asked(&self, names: &mut [&mut Vec<&str>]) -> Result<Client, DatabaseError> {
+        let encoding = |client: &Client| client.ask::<String>("SELECT to_json(getdatabaseencoding())", &[]);
+        let inside = self.client.of_database(self.target);
+        if self.making.is_of_target() && encoding(&inside).is_ok() {
+            return Ok(inside);
+        }
+        let here = encoding(self.client)?;
+        if self.making.encoding().is_some_and(|properties| properties.encoding != here) {
+            names.iter_mut().for_each(|names| names.retain(|name| name.is_ascii()));
+        }
+        Ok(self.client.clone())
     }
 
     /// What the statements of the dump need.

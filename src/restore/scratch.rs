@@ -4,8 +4,9 @@ use super::RestoreError;
 use super::journal::Journal;
 use super::making::Making;
 use crate::catalog::{BackupDirectory, DatabaseName};
-use crate::postgres::Client;
 use crate::postgres::quote::{identifier, literal};
+use crate::postgres::{Client, DatabaseError};
+use crate::process::ProgramError;
 
 /// A scratch database. Dropped, it drops itself on the server, together with what it has replaced.
 pub struct Scratch<'a> {
@@ -30,7 +31,7 @@ impl<'a> Scratch<'a> {
         making: &Making,
     ) -> Result<Self, RestoreError> {
         let journal = Journal::begin(directory, client.server().address(), None)?;
-        Self::create_under(journal, directory, client, target, making, "")
+        Self::create_under(journal, directory, client, target, making, making.clauses())
     }
 
     /// Creates an empty database that nobody but superusers may connect to, as we must be. It takes the target's name
@@ -45,7 +46,8 @@ impl<'a> Scratch<'a> {
         making: &Making,
     ) -> Result<Self, RestoreError> {
         let journal = Journal::begin(directory, client.server().address(), Some(target))?;
-        Self::create_under(journal, directory, client, target, making, "CONNECTION LIMIT 0")
+        let clauses = making.clauses() + " CONNECTION LIMIT 0";
+        Self::create_under(journal, directory, client, target, making, clauses)
     }
 
     fn create_under(
@@ -54,7 +56,7 @@ impl<'a> Scratch<'a> {
         client: &Client,
         target: &DatabaseName,
         making: &Making,
-        more: &str,
+        clauses: String,
     ) -> Result<Self, RestoreError> {
         let name = journal.scratch();
         let client = client.signed(name.as_str());
@@ -62,10 +64,12 @@ impl<'a> Scratch<'a> {
         let comment = literal(&scratch.journal.mark(target));
         let name = identifier(scratch.name.as_str());
         let sql = format!(
-            "CREATE DATABASE {name} TEMPLATE template0 {} {more};\nCOMMENT ON DATABASE {name} IS {comment};",
-            making.clauses()
+            "CREATE DATABASE {name} TEMPLATE template0 {clauses};\nCOMMENT ON DATABASE {name} IS {comment};"
         );
-        scratch.client.execute(&sql, &[]).map_err(|error| making.create_error(error))?;
+        scratch.client.execute(&sql, &[]).map_err(|error| match error {
+            DatabaseError::Program(ProgramError::Failed(_, _, said)) => making.refusal(target, said),
+            error => error.into(),
+        })?;
         let oid = "SELECT oid::bigint FROM pg_database WHERE datname = :'database';";
         scratch.oid = scratch.client.ask(oid, &[("database", scratch.name.as_str())])?;
         Ok(scratch)

@@ -222,6 +222,7 @@ impl Source {
             let needs = needs::of_archive(&checked, packed, keys);
             checked.needs = needs.map_err(ProgramError::Interrupted)?;
         }
+        checked.check_parts()?;
         Ok(checked)
     }
 
@@ -240,6 +241,18 @@ impl Source {
 }
 
 impl Checked {
+    /// Sees that it is not the rows of a database alone, and says where it is all but those.
+    fn check_parts(&self) -> Result<(), RestoreError> {
+        let Needs { has_definitions, has_tables, has_rows, .. } = self.needs;
+        if has_rows && !has_definitions && self.needs.unknown.is_none() {
+            return Err(RestoreError::OnlyRows(self.source.label.clone()));
+        }
+        if has_tables && !has_rows {
+            log::warn!("{}: its tables have no rows, as with --schema-only", self.source.label);
+        }
+        Ok(())
+    }
+
     /// What the user called the backup.
     pub fn label(&self) -> &str {
         &self.source.label

@@ -10,6 +10,10 @@ use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError};
 use crate::process::ProgramError;
 
+/// Takes away the server's limit on transactions, of versions that have one: renames wait for sessions to end.
+const NO_LIMIT: &str = "SELECT set_config('transaction_timeout', '0', true)
+    WHERE current_setting('server_version_num')::int >= 170000;";
+
 /// What takes the target's place, and what becomes of the target.
 pub struct Swap<'a> {
     /// The new database.
@@ -36,9 +40,13 @@ impl Swap<'_> {
             orders.extend(self.mark_replaced());
         }
         orders.push(format!("ALTER DATABASE {} RENAME TO {target};", self.scratch_name()));
-        orders.push(making.comment_statement(self.target.as_str()));
+        let comment = making.comment(self.target.as_str());
+        orders.push(self.comment_at_once(&comment));
         // Somebody may have found the scratch database, too: an exporter that looks at all there are.
-        self.run(orders, vec![self.target, self.scratch.name()], |client| self.has_name(client, self.target))
+        let databases = vec![self.target, self.scratch.name()];
+        self.run(orders, databases, |client| self.has_name(client, self.target))?;
+        self.comment_later(&comment);
+        Ok(())
     }
 
     /// Moves the target aside, if there is one, and gives the empty scratch database its name. That keeps the comment
@@ -63,8 +71,10 @@ impl Swap<'_> {
     /// # Errors
     /// When that fails; the database is unfinished still.
     pub fn complete(&self, making: &Making) -> Result<(), RestoreError> {
+        let target = self.target.as_str();
+        self.scratch.inside_target(self.target).execute(making.after_load(target), &[])?;
         let mut orders = self.begin();
-        orders.push(making.statements(self.target.as_str()));
+        orders.push(making.access(target));
         let aside = self.scratch.journal().replaced();
         if self.replaces && *self.kept_as != aside {
             let (aside, kept_as) = (identifier(aside.as_str()), identifier(self.kept_as.as_str()));
@@ -72,12 +82,34 @@ impl Swap<'_> {
         } else if self.replaces {
             orders.extend(self.mark_replaced());
         }
-        orders.push(making.comment_statement(self.target.as_str()));
-        self.run(orders, vec![&aside], |client| self.is_complete(client))
+        let comment = making.comment(target);
+        orders.push(self.comment_at_once(&comment));
+        self.run(orders, vec![&aside], |client| self.is_complete(client))?;
+        self.comment_later(&comment);
+        Ok(())
     }
 
     fn begin(&self) -> Vec<String> {
-        vec!["BEGIN;".to_owned(), "SET LOCAL lock_timeout = '10s';".to_owned()]
+        vec!["BEGIN;".to_owned(), NO_LIMIT.to_owned(), "SET LOCAL lock_timeout = '10s';".to_owned()]
+    }
+
+    /// The order that gives the comment together with the name. Of one that is not ASCII nobody but the database itself
+    /// knows the encoding: it gets none for a moment.
+    fn comment_at_once(&self, comment: &[u8]) -> String {
+        match std::str::from_utf8(comment) {
+            Ok(text) if text.is_ascii() => text.to_owned(),
+            _ => format!("COMMENT ON DATABASE {} IS NULL;", identifier(self.target.as_str())),
+        }
+    }
+
+    fn comment_later(&self, comment: &[u8]) {
+        if comment.is_ascii() {
+            return;
+        }
+        let client = self.scratch.client().signed("backupgram").of_database(self.target);
+        if let Err(error) = client.execute(comment, &[]) {
+            log::warn!("database {} has lost its comment: {error}", self.target);
+        }
     }
 
     fn scratch_name(&self) -> String {

@@ -128,14 +128,16 @@ impl Trial<'_> {
     /// Makes the database like the one that was backed up in encoding and locale. Not every machine has every locale: in
     /// C, text of any encoding is taken.
     fn create(&self, name: &DatabaseName, server: &Version) -> Result<(), RestoreError> {
-        let making = Making::choose(None, self.backup, PropertyChoice::Encoding, self.keys, server.major)?;
+        let choice =
+            if Making::is_known(self.backup) { PropertyChoice::All } else { PropertyChoice::Encoding };
+        let making = Making::choose(None, self.backup, choice, self.keys, server.major)?;
         let encoding = self.backup.encoding().unwrap_or("UTF8");
         let anywhere = |locale: &str| {
             let locale = literal(locale);
             format!("ENCODING {} LC_COLLATE {locale} LC_CTYPE {locale}", literal(encoding))
         };
-        let clauses = match making.encoding() {
-            Some(_) => making.clauses(),
+        let clauses = match making.encoding_clauses() {
+            Some(clauses) => clauses,
             None => anywhere(if encoding == "UTF8" { "C.UTF-8" } else { "C" }),
         };
         let create = |clauses: String| {
@@ -144,10 +146,17 @@ impl Trial<'_> {
         match create(clauses) {
             Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
                 log::info!("the proof takes the locale C: {said}");
-                create(anywhere("C")).map(drop).map_err(RestoreError::from)
+                create(anywhere("C"))?;
             }
-            created => Ok(created.map(drop)?),
+            created => drop(created?),
         }
+        // Roles and libraries may not be here, and no setting is the backup's fault.
+        for setting in making.settings(name.as_str()) {
+            if self.client.of_database(name).execute(setting, &[]).is_err() {
+                log::info!("the proof goes without a setting of the database that its server does not take");
+            }
+        }
+        Ok(())
     }
 
     /// Starts the server anew, if there are extensions among these that need that, and their libraries are here.

@@ -1,4 +1,5 @@
-//! The text of a dump: how it ends, whether it leads elsewhere, its statements, and other ones in their place.
+//! The text of a dump: how it ends, whether it leads elsewhere, its statements, what they name, and other ones in their
+//! place.
 
 mod cursor;
 mod edit;

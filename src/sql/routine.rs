@@ -45,7 +45,7 @@ fn names(statement: &[u8]) -> Vec<Range<usize>> {
         if scanner.scan(&[*byte]).0 == 0 {
             scanner.scan(&[*byte]);
         }
-        let Some((block, is_name)) = scanner.ended_word() else { continue };
+        let Some((block, is_name)) = scanner.take_ended_word() else { continue };
         let blocks = scanner.blocks();
         if !(block == Block::Atomic && blocks > 0) {
             names.extend(begin.take());
@@ -64,6 +64,8 @@ fn names(statement: &[u8]) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn quoted(statement: &str) -> Option<String> {
@@ -82,6 +84,10 @@ mod tests {
                 "CREATE FUNCTION f() RETURNS SETOF \"begin\" AS 'begin';",
             ),
             (
+                "CREATE FUNCTION f() RETURNS begin\"an alias\" AS '';",
+                "CREATE FUNCTION f() RETURNS \"begin\"\"an alias\" AS '';",
+            ),
+            (
                 "CREATE OR REPLACE FUNCTION f() BEGIN ATOMIC SELECT b.begin, b.end FROM begin b; END;",
                 "CREATE OR REPLACE FUNCTION f() BEGIN ATOMIC SELECT b.\"begin\", b.\"end\" FROM \"begin\" b; END;",
             ),
@@ -95,6 +101,19 @@ mod tests {
             ),
         ] {
             assert_eq!(quoted(statement).as_deref(), Some(expected), "{statement}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_quotes_needs_no_more_of_them(
+            text in "CREATE FUNCTION( begin| atomic| as| end| case|[.\"'$();x/*-]|\n| e'\\\\')*"
+        ) {
+            if let Some(quoted) = quoted_for_psql(text.as_bytes()) {
+                prop_assert_eq!(quoted_for_psql(&quoted), None);
+                let without = |text: &[u8]| text.iter().copied().filter(|byte| *byte != b'"').collect::<Vec<_>>();
+                prop_assert_eq!(without(&quoted), without(text.as_bytes()));
+            }
         }
     }
 

@@ -84,8 +84,8 @@ impl Scanner {
     }
 
     /// The word of a function's or procedure's code that has ended with the last byte, and whether it is a name.
-    pub(super) fn ended_word(&self) -> Option<(Block, bool)> {
-        self.words.ended
+    pub(super) fn take_ended_word(&mut self) -> Option<(Block, bool)> {
+        self.words.ended.take()
     }
 
     /// How many blocks of a function body without quotes are open.

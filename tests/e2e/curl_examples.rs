@@ -58,6 +58,12 @@ fn a_backup_is_taken_downloaded_and_restored_beside_its_database() {
     let _staging = server.database_named(&target);
     script(&daemon, "restore-into-staging.sh").args([&name]).run().succeeded().saying(": succeeded");
     assert_eq!(server.dump(&target), before);
+    fs::create_dir(store.hooks().join("restore")).unwrap();
+    fs::write(store.hooks().join("restore/scrub.sql"), "UPDATE orders SET note = 'gone';").unwrap();
+    let after = |file| script(&daemon, "restore-into-staging.sh").args([&name]).env("AFTER", file).run();
+    after("nosuch.sql").exited_with(1).saying("there is no file nosuch.sql in HOOKS_DIR/restore");
+    after("scrub.sql").succeeded().saying(": succeeded");
+    assert_eq!(server.sql(&target, "SELECT DISTINCT note FROM orders"), "gone");
     script(&daemon, "restore-into-staging.sh").args([&name, &name]).run().exited_with(1).saying("itself");
 }
 

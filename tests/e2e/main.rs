@@ -27,20 +27,30 @@ mod damage;
 mod directory_dumps;
 /// What a dry run tells is what the restore ends with.
 mod dry_run;
+/// Dumps that were made by other options, or came by other ways.
+mod dumps_from_elsewhere;
 /// With a key nothing lies anywhere in clear, and the standard tool opens what was made.
 mod encryption;
+/// What cannot be restored without the tables that a backup leaves out.
+mod excluded_tables;
+/// Extensions that load in a certain order only, or under one name.
+mod extensions;
 /// What breaks in the middle of a dump breaks nothing else.
 mod faults;
 /// Every format comes back from a backup as it was, by whatever way it went.
 mod formats;
 /// A restore that goes on after errors, or searches schemas while it loads.
 mod keep_going;
+/// The roles that a dump names.
+mod named_roles;
 /// Whose manifest it is that lies beside a file.
 mod replaced;
 /// Databases that are replicated are replaced on request only.
 mod replication;
 /// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
 mod restore_faults;
+/// Restores that are killed, and what the next start makes of them.
+mod restore_kills;
 /// What a role may restore that is no superuser.
 mod restore_rights;
 /// SQL of the user's own, before and after the load.

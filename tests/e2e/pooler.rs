@@ -117,6 +117,21 @@ fn a_whole_server_its_roles_and_the_sweep_go_through_a_pooler() {
     }
 }
 
+#[test]
+fn a_pooler_that_knows_no_new_database_leaves_no_scratch_database() {
+    let (server, store) = (Cluster::start(15), Store::new());
+    let database = server.database_named("app");
+    database.fill(5);
+    let whole = database.dump();
+    let pooler = Pooler::start_for(&server, &["postgres", "app"], SESSION, &[]);
+    let file = backed_up(Cli::backup(&server, &store, "app").env("POSTGRES_PORT", pooler.port()), &store);
+    let refused =
+        Cli::restore(&server, &store, &file).env("POSTGRES_PORT", pooler.port()).run().exited_with(1);
+    assert!(refused.stderr.contains("no such database: _backupgram_scratch_"), "{refused}");
+    assert_eq!(database.dump(), whole);
+    assert!(!server.databases().iter().any(|name| name.starts_with("_backupgram_")), "{refused}");
+}
+
 /// A dump says once where tables go and who makes them, and a session that it has not told does not know.
 #[test]
 fn a_pooler_that_changes_sessions_within_a_load_ends_the_restore() {

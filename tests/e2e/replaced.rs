@@ -338,8 +338,8 @@ fn a_backup_of_a_database_with_an_odd_name_is_not_refused() {
         }
     }
     assert!(files.len() >= 8 * odd.len(), "{files:?}");
-    // Looking is enough, and quick: a database that is not there fails what comes after.
-    for file in files.iter().step_by(3) {
+    // Some of them, of each slot and suffix, are enough.
+    for file in files.iter().step_by(5) {
         let outcome = Cli::restore(&server, &store, file).args(["--dry-run"]).run().succeeded();
         let said = outcome.text().replace("\\u{1}", "\u{1}");
         let named = odd.iter().filter(|name| said.contains(&format!("database {name} on ")));

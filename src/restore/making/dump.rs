@@ -1,7 +1,8 @@
 //! What a dump itself says of its database: an archive always does, and SQL that was made with `--create`.
 
 use crate::catalog::{Locale, Properties, Provider, Settings};
-use crate::postgres::quote::identifier;
+use crate::postgres::changes_rights;
+use crate::postgres::quote::{self, identifier};
 use crate::restore::needs::{DatabaseStatement, DatabaseStatementKind, Needs};
 use crate::sql::{Kind, Token, tokens};
 
@@ -12,6 +13,8 @@ pub struct Described {
     pub properties: Properties,
     /// All but CREATE DATABASE.
     pub statements: Vec<DatabaseStatement>,
+    /// The settings of a session that understands them.
+    manner: String,
 }
 
 impl Described {
@@ -23,25 +26,80 @@ impl Described {
         let is_used = |statement: &&DatabaseStatement| {
             !matches!(statement.kind, DatabaseStatementKind::Create | DatabaseStatementKind::Update)
                 && statement.name == create.name
-                && std::str::from_utf8(&statement.text).is_ok()
         };
-        Some(Self { properties, statements: needs.database.iter().filter(is_used).cloned().collect() })
+        let statements: Vec<_> = needs.database.iter().filter(is_used).cloned().collect();
+        let limit =
+            statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::ConnectionLimit);
+        let connection_limit = limit.and_then(limit_in).unwrap_or(-1);
+        let manner = format!(
+            "SET client_encoding = {}; SET standard_conforming_strings = {};",
+            quote::literal(needs.encoding.as_deref().unwrap_or("UTF8")),
+            if needs.escapes { "off" } else { "on" }
+        );
+        Some(Self { properties: Properties { connection_limit, ..properties }, statements, manner })
     }
 
-    /// The statements for a database of another name, but for the comment.
-    pub fn statements(&self, database: &str) -> String {
-        let rest =
-            self.statements.iter().filter(|statement| statement.kind != DatabaseStatementKind::Comment);
-        let limit = format!("ALTER DATABASE {} CONNECTION LIMIT -1;", identifier(database));
-        let texts: Vec<String> = rest.map(|statement| renamed(statement, database)).collect();
-        [&[limit], texts.as_slice()].concat().join("\n")
+    /// The settings that a database of another name is loaded under.
+    pub fn settings_before(&self, database: &str) -> Vec<u8> {
+        let sets = [DatabaseStatementKind::Set, DatabaseStatementKind::RoleSet];
+        self.all(database, |statement| {
+            sets.contains(&statement.kind) && !variable(statement).is_some_and(|name| changes_rights(&name))
+        })
+    }
+
+    /// The settings as those of the current role.
+    pub fn settings_of_current_role(&self) -> Vec<u8> {
+        let sets = [DatabaseStatementKind::Set, DatabaseStatementKind::RoleSet];
+        let chosen = self.statements.iter().filter(|statement| sets.contains(&statement.kind));
+        let of_role = |statement: &DatabaseStatement| {
+            [b"ALTER ROLE CURRENT_USER", &statement.text[statement.name_at.end..]].concat()
+        };
+        self.in_manner(&chosen.map(of_role).collect::<Vec<_>>().join(&b'\n'))
+    }
+
+    /// The settings for everybody, each by itself.
+    pub fn each_setting(&self, database: &str) -> Vec<Vec<u8>> {
+        let of_all = |statement: &&DatabaseStatement| {
+            statement.kind == DatabaseStatementKind::Set
+                && !variable(statement).is_some_and(|name| changes_rights(&name) || super::loads(&name))
+        };
+        let each = self.statements.iter().filter(of_all);
+        each.map(|statement| self.in_manner(&renamed(statement, database))).collect()
+    }
+
+    /// What a database of another name gets after the load, but for the comment and the limit of its sessions.
+    pub fn after_load(&self, database: &str) -> Vec<u8> {
+        self.all(database, |statement| match statement.kind {
+            DatabaseStatementKind::Comment | DatabaseStatementKind::ConnectionLimit => false,
+            DatabaseStatementKind::Set | DatabaseStatementKind::RoleSet => {
+                variable(statement).is_some_and(|name| changes_rights(&name))
+            }
+            _ => true,
+        })
     }
 
     /// The statement that gives a database of another name its comment.
-    pub fn comment(&self, database: &str) -> Option<String> {
+    pub fn comment(&self, database: &str) -> Option<Vec<u8>> {
         let comment =
-            self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Comment);
-        comment.map(|statement| renamed(statement, database))
+            self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Comment)?;
+        let sql = renamed(comment, database);
+        // In ASCII and without backslashes it is the same in every manner.
+        Some(if sql.is_ascii() && !sql.contains(&b'\\') { sql } else { self.in_manner(&sql) })
+    }
+
+    fn all(&self, database: &str, is_wanted: impl Fn(&DatabaseStatement) -> bool) -> Vec<u8> {
+        let wanted = self.statements.iter().filter(|statement| is_wanted(statement));
+        let texts: Vec<_> = wanted.map(|statement| renamed(statement, database)).collect();
+        match texts.is_empty() {
+            true => Vec::new(),
+            false => self.in_manner(&texts.join(&b'\n')),
+        }
+    }
+
+    /// SQL of the dump, read as the dump means it.
+    fn in_manner(&self, sql: &[u8]) -> Vec<u8> {
+        let back = b"\nSET client_encoding = 'UTF8'; RESET standard_conforming_strings;\n";
+        [self.manner.as_bytes(), b"\n", sql, back].concat()
     }
 
     /// The roles that the statements name.
@@ -57,10 +115,7 @@ impl Described {
         let sets = self.statements.iter().filter(|statement| {
             matches!(statement.kind, DatabaseStatementKind::Set | DatabaseStatementKind::RoleSet)
         });
-        sets.filter_map(|statement| {
-            let tokens = tokens(statement.text.get(statement.name_at.end..)?);
-            tokens.get(1)?.name().map(String::from)
-        })
+        sets.filter_map(variable)
     }
 
     /// The roles that get settings of their own.
@@ -80,15 +135,25 @@ impl Described {
 }
 
 /// A statement about another database, run with the rights that it needs.
-fn renamed(statement: &DatabaseStatement, database: &str) -> String {
-    let text = |range| String::from_utf8_lossy(&statement.text[range]).into_owned();
-    let end = statement.text.len();
-    let (before, after) = (text(0..statement.name_at.start), text(statement.name_at.end..end));
-    let sql = format!("{before}{}{after}", identifier(database));
+fn renamed(statement: &DatabaseStatement, database: &str) -> Vec<u8> {
+    let (text, at) = (&statement.text, &statement.name_at);
+    let sql = [&text[..at.start], identifier(database).as_bytes(), &text[at.end..]].concat();
     match &statement.authorization {
-        Some(role) => format!("SET ROLE {}; {sql} RESET ROLE;", identifier(role)),
+        Some(role) => [format!("SET ROLE {}; ", identifier(role)).as_bytes(), &sql, b" RESET ROLE;"].concat(),
         None => sql,
     }
+}
+
+/// The variable that a statement sets.
+fn variable(statement: &DatabaseStatement) -> Option<String> {
+    let tokens = tokens(statement.text.get(statement.name_at.end..)?);
+    tokens.get(1)?.name().map(String::from)
+}
+
+/// The number in `CONNECTION LIMIT = n`.
+fn limit_in(statement: &DatabaseStatement) -> Option<i64> {
+    let text = std::str::from_utf8(statement.text.get(statement.name_at.end..)?).ok()?;
+    text.trim_end_matches(';').rsplit([' ', '=']).next()?.parse().ok()
 }
 
 /// What CREATE DATABASE says: options as `NAME = value`.
@@ -193,11 +258,20 @@ mod tests {
             (locale.provider, locale.collate.as_str(), locale.name.as_deref(), locale.rules.as_deref()),
             (Provider::Icu, "C", Some("de"), Some("&a<\\b'"))
         );
-        let expected = "ALTER DATABASE \"n\" CONNECTION LIMIT -1;\nALTER DATABASE \"n\" OWNER TO app;\n\
-            ALTER DATABASE \"n\" SET search_path TO 'a', 'b';\nALTER ROLE r IN DATABASE \"n\" SET x TO 'y';\n\
-            REVOKE CONNECT ON DATABASE \"n\" FROM PUBLIC;";
-        assert_eq!(described.statements("n"), expected);
-        assert_eq!(described.comment("n").unwrap(), "COMMENT ON DATABASE \"n\" IS 'x';");
+        let inner = |sql: Vec<u8>| {
+            let text = String::from_utf8(sql).unwrap();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("SET client")).collect();
+            lines.join("\n")
+        };
+        assert_eq!(
+            inner(described.settings_before("n")),
+            "ALTER DATABASE \"n\" SET search_path TO 'a', 'b';\nALTER ROLE r IN DATABASE \"n\" SET x TO 'y';"
+        );
+        assert_eq!(
+            inner(described.after_load("n")),
+            "ALTER DATABASE \"n\" OWNER TO app;\nREVOKE CONNECT ON DATABASE \"n\" FROM PUBLIC;"
+        );
+        assert_eq!(inner(described.comment("n").unwrap()), "COMMENT ON DATABASE \"n\" IS 'x';");
         assert_eq!(described.owners().collect::<Vec<_>>(), ["app"]);
         assert_eq!(described.settings().collect::<Vec<_>>(), ["search_path", "x"]);
         assert_eq!(described.set_roles().collect::<Vec<_>>(), ["r"]);

@@ -6,11 +6,11 @@ mod dump;
 use super::RestoreError;
 use super::options::PropertyChoice;
 use super::source::Checked;
-use crate::catalog::{DatabaseName, Locale, Properties, Provider, SealedSettings, Settings};
+use crate::catalog::{DatabaseName, Locale, Properties, Provider, SealedSettings, Setting, Settings};
 use crate::content::Keys;
 use crate::gpg::Gpg;
 use crate::postgres::quote::identifier;
-use crate::postgres::{Client, DatabaseError};
+use crate::postgres::{Client, DatabaseError, changes_rights, setting_statements, setting_value};
 use crate::process::ProgramError;
 use dump::Described;
 
@@ -79,6 +79,11 @@ impl Making {
         Ok(Self { basis, major })
     }
 
+    /// Whether all properties of the database are known that was backed up.
+    pub fn is_known(backup: &Checked) -> bool {
+        backup.properties().is_some() || Described::of(backup.needs()).is_some()
+    }
+
     fn of_backup(backup: &Checked, choice: PropertyChoice, keys: &Keys) -> Result<Basis, RestoreError> {
         if let Some(properties) = backup.properties() {
             return match choice {
@@ -120,27 +125,6 @@ impl Making {
             settings: Settings::Clear(Vec::new()),
             size: origin.size,
         })))
-    }
-
-    /// What it means that the database cannot be made so, with the way out.
-    pub fn refusal(&self, target: &DatabaseName, why: String) -> RestoreError {
-        match self.is_of_target() {
-            true => RestoreError::UnlikeTarget(target.clone(), why),
-            false => RestoreError::Unlike(target.clone(), why),
-        }
-    }
-
-    /// Whether it is made like the database that was backed up, in anything.
-    fn is_of_backup(&self) -> bool {
-        !self.is_of_target() && !matches!(self.basis, Basis::Defaults)
-    }
-
-    /// The error of a database that could not be made.
-    pub fn create_error(&self, error: DatabaseError) -> RestoreError {
-        match self.is_of_backup() {
-            true => RestoreError::Create(error),
-            false => RestoreError::Database(error),
-        }
     }
 
     /// Whether it is made like a database that is there.
@@ -213,23 +197,46 @@ impl Making {
         }
     }
 
-    /// Gives an empty database what it is to be like when it has taken the place of `target`, and takes it back: what
-    /// cannot be given fails before the load.
+    /// Gives an empty database, which the client talks to, what it is to be like when it has taken the place of `target`,
+    /// and takes it back: what cannot be given fails before the load.
     ///
     /// # Errors
     /// When it cannot be given.
-    pub fn rehearse(
-        &self,
-        client: &Client,
-        database: &DatabaseName,
-        target: &DatabaseName,
-    ) -> Result<(), RestoreError> {
-        let statements = self.statements(database.as_str());
-        let tried = client.execute(format!("BEGIN;\n{statements}\nROLLBACK;\n"), &[]);
-        tried.map(drop).map_err(|error| match error {
+    pub fn rehearse(&self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
+        let name = client.database().as_str();
+        let parts = [self.before_load(name), self.after_load(name), self.access(name).into_bytes()];
+        let sql = [&b"BEGIN;\n"[..], &parts.join(&b'\n'), b"\nROLLBACK;\n"].concat();
+        self.execute(client, &sql, target)
+    }
+
+    /// Gives a database, which the client talks to, the settings that it is loaded under: what functions of its contents
+    /// answer, and so what is computed of them, may depend on them.
+    ///
+    /// # Errors
+    /// When they cannot be given.
+    pub fn prepare(&self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
+        self.execute(client, &self.before_load(client.database().as_str()), target)
+    }
+
+    fn execute(&self, client: &Client, sql: &[u8], target: &DatabaseName) -> Result<(), RestoreError> {
+        client.execute(sql, &[]).map(drop).map_err(|error| match error {
             DatabaseError::Program(ProgramError::Failed(_, _, said)) => self.refusal(target, said),
             error => error.into(),
         })
+    }
+
+    /// Why the target cannot be made so, with the way out if there is one.
+    pub fn refusal(&self, target: &DatabaseName, why: String) -> RestoreError {
+        match self.is_of_target() {
+            true => RestoreError::Missing(format!(
+                "the new database {target} cannot be like the present one: {why}; let a superuser restore it, or restore \
+                 into a name that is not there"
+            )),
+            false if matches!(self.basis, Basis::Defaults) => {
+                RestoreError::Missing(format!("database {target} cannot be made: {why}"))
+            }
+            false => RestoreError::Unlike(target.clone(), why),
+        }
     }
 
     /// The rest of `CREATE DATABASE name TEMPLATE template0`.
@@ -245,24 +252,103 @@ impl Making {
         }
     }
 
-    /// The statements that give a loaded database the rest.
-    pub fn statements(&self, database: &str) -> String {
+    /// The same without an owner and a tablespace.
+    pub fn encoding_clauses(&self) -> Option<String> {
+        self.encoding().map(|properties| properties.encoding_clauses(self.major))
+    }
+
+    /// The statements that an empty database gets.
+    fn before_load(&self, database: &str) -> Vec<u8> {
         match (self.properties(), &self.basis) {
-            (Some(properties), _) => properties.statements(database),
-            (None, Basis::Dump(described)) => described.statements(database),
-            (None, _) => format!("ALTER DATABASE {} CONNECTION LIMIT -1;", identifier(database)),
+            (Some(properties), _) => properties.setting_statements(database, false).into_bytes(),
+            (None, Basis::Dump(described)) => described.settings_before(database),
+            (None, _) => Vec::new(),
+        }
+    }
+
+    /// The settings as those of the current role: whether the server takes them.
+    pub fn settings_of_current_role(&self) -> Vec<u8> {
+        let of_role = |setting: &Setting| {
+            let (name, value) = (identifier(setting.parts().0), setting_value(setting));
+            format!("ALTER ROLE CURRENT_USER SET {name} TO {value};\n")
+        };
+        match (self.properties(), &self.basis) {
+            (Some(Properties { settings: Settings::Clear(settings), .. }), _) => {
+                settings.iter().map(of_role).collect::<String>().into_bytes()
+            }
+            (None, Basis::Dump(described)) => described.settings_of_current_role(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The settings of the database for everybody, each by a statement of its own.
+    pub fn settings(&self, database: &str) -> Vec<Vec<u8>> {
+        match (self.properties(), &self.basis) {
+            (Some(Properties { settings: Settings::Clear(settings), .. }), _) => {
+                let chosen = settings.iter().filter(|setting| {
+                    setting.role.is_none() && !changes_rights(setting.parts().0) && !loads(setting.parts().0)
+                });
+                setting_statements(chosen, database).into_iter().map(String::into_bytes).collect()
+            }
+            (None, Basis::Dump(described)) => described.each_setting(database),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The statements that a loaded database gets.
+    pub fn after_load(&self, database: &str) -> Vec<u8> {
+        match (self.properties(), &self.basis) {
+            (Some(properties), _) => {
+                let (settings, grants) =
+                    (properties.setting_statements(database, true), properties.grant_statements(database));
+                format!("{settings}\n{grants}").into_bytes()
+            }
+            (None, Basis::Dump(described)) => described.after_load(database),
+            (None, _) => Vec::new(),
+        }
+    }
+
+    /// The statements that change the settings of a loaded database that is made like the target, which had others when
+    /// the load began.
+    pub fn changed_settings(&self, before: &Self, database: &str) -> Vec<u8> {
+        match (&self.basis, &before.basis) {
+            (Basis::Target(now), Basis::Target(before)) if now.settings != before.settings => {
+                let (reset, set) =
+                    (before.reset_statements(database), now.setting_statements(database, false));
+                format!("{reset}\n{set}").into_bytes()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The statements that say who gets into a complete database.
+    pub fn access(&self, database: &str) -> String {
+        match self.properties() {
+            Some(properties) => properties.access_statements(database),
+            None => {
+                let limit = match &self.basis {
+                    Basis::Dump(described) => described.properties.connection_limit,
+                    _ => -1,
+                };
+                format!("ALTER DATABASE {} CONNECTION LIMIT {limit};", identifier(database))
+            }
         }
     }
 
     /// The statement that gives a database its comment.
-    pub fn comment_statement(&self, database: &str) -> String {
-        let none = || format!("COMMENT ON DATABASE {} IS NULL;", identifier(database));
+    pub fn comment(&self, database: &str) -> Vec<u8> {
+        let none = || format!("COMMENT ON DATABASE {} IS NULL;", identifier(database)).into_bytes();
         match (self.properties(), &self.basis) {
-            (Some(properties), _) => properties.comment_statement(database),
+            (Some(properties), _) => properties.comment_statement(database).into_bytes(),
             (None, Basis::Dump(described)) => described.comment(database).unwrap_or_else(none),
             (None, _) => none(),
         }
     }
+}
+
+/// Whether a setting names libraries that each session loads.
+fn loads(variable: &str) -> bool {
+    variable.to_ascii_lowercase().ends_with("_preload_libraries")
 }
 
 /// Properties with their settings in clear.

@@ -49,8 +49,16 @@ pub struct Needs {
     pub database: Vec<DatabaseStatement>,
     /// The databases that it makes or connects to, each once.
     pub connects_to: Vec<String>,
+    /// Whether it makes anything.
+    pub has_definitions: bool,
+    /// Whether it makes tables that can have rows.
+    pub has_tables: bool,
+    /// Whether it has rows of tables, be it none of each.
+    pub has_rows: bool,
     /// The encoding of its text, where it says so.
     pub encoding: Option<String>,
+    /// Whether backslashes escape in its strings: `standard_conforming_strings` is off.
+    pub escapes: bool,
     /// Why not all of this is known, if it is not.
     pub unknown: Option<String>,
     /// Whether it has functions that psql takes only with quotes around some of their names.
@@ -77,7 +85,10 @@ impl Needs {
     fn note(&mut self, head: &[u8]) {
         match Order::of(head) {
             Err(refusal) => self.note_unknown(&refusal.to_string()),
-            Ok(Order::Connect(name)) => self.note_database(name),
+            Ok(Order::Connect(name)) => {
+                self.authorization = None;
+                self.note_database(name);
+            }
             Ok(Order::Command) => {}
             Ok(Order::Setting) => self.note_setting(head),
             Ok(order) => match DatabaseStatement::of(head, &order, self.authorization.as_ref()) {
@@ -123,11 +134,22 @@ impl Needs {
         let grantor = self.authorization.clone().filter(|role| is_readable(role));
         self.roles.extend(grantor.clone());
         self.grantors.extend(grantor);
+        let word = &head[..head.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()];
+        // Most statements of a dump, if it is by --inserts: no more is to be looked for in them.
+        if ROWS.iter().any(|rows| word.eq_ignore_ascii_case(rows)) {
+            self.has_rows = true;
+            return;
+        }
+        if word.eq_ignore_ascii_case(b"CREATE") {
+            self.has_definitions = true;
+            self.has_tables |= makes_table(head);
+            self.makes_public_schema |= makes_public_schema(head);
+            self.quotes_names |= quoted_for_psql(head).is_some();
+            self.made_collations.extend(collation_options(head));
+            let used = collations_of_server(head).into_iter();
+            self.used_collations.extend(used.filter(|name| is_readable(name)));
+        }
         self.for_superusers.extend(kind_for_superusers(head));
-        self.made_collations.extend(collation_options(head));
-        self.used_collations.extend(collations_of_server(head).into_iter().filter(|name| is_readable(name)));
-        self.makes_public_schema |= makes_public_schema(head);
-        self.quotes_names |= quoted_for_psql(head).is_some();
         self.note_mentions(Mentions::of(head));
     }
 
@@ -148,6 +170,9 @@ impl Needs {
     /// Takes a setting, which may say how the next statements are meant.
     fn note_setting(&mut self, head: &[u8]) {
         const ENCODING: &[u8] = b"SET client_encoding = '";
+        if head.starts_with(b"SET standard_conforming_strings = ") {
+            self.escapes = head.ends_with(b"= off;");
+        }
         if let Some(value) = head.strip_prefix(ENCODING) {
             let end = value.iter().position(|byte| *byte == b'\'').unwrap_or(value.len());
             self.encoding = Some(String::from_utf8_lossy(&value[..end]).into_owned());
@@ -169,6 +194,16 @@ impl Needs {
     fn note_unknown(&mut self, why: &str) {
         self.unknown.get_or_insert_with(|| why.to_owned());
     }
+}
+
+/// What statements begin with that bring rows.
+const ROWS: [&[u8]; 2] = [b"COPY", b"INSERT"];
+
+/// Whether a statement makes a table that has rows itself, and not in its partitions.
+fn makes_table(head: &[u8]) -> bool {
+    let is_table =
+        [&b"CREATE TABLE "[..], b"CREATE UNLOGGED TABLE "].iter().any(|words| head.starts_with(words));
+    is_table && memmem::find(head, b"\nPARTITION BY ").is_none()
 }
 
 fn is_readable(name: &str) -> bool {
@@ -254,6 +289,19 @@ RESET SESSION AUTHORIZATION;
         assert!(needs("ALTER TABLE IF EXISTS ONLY t DROP CONSTRAINT IF EXISTS c;\n").drops_first);
         assert!(!needs("CREATE TABLE public.t (x int);\nDROP TABLE public.t;\n").drops_first);
         assert!(!needs("DROP DATABASE app;\nCREATE DATABASE app;\n\\connect app\n").drops_first);
+    }
+
+    #[test]
+    fn a_dump_without_rows_or_without_tables_is_told() {
+        let found = |text: &str| {
+            let Needs { has_definitions, has_tables, has_rows, .. } = needs(text);
+            (has_definitions, has_tables, has_rows)
+        };
+        assert_eq!(found("CREATE TABLE t (x int);\nCOPY t (x) FROM stdin;\n\\.\n"), (true, true, true));
+        assert_eq!(found("CREATE UNLOGGED TABLE t (x int);\n"), (true, true, false));
+        assert_eq!(found("CREATE TABLE t (x int)\nPARTITION BY RANGE (x);\n"), (true, false, false));
+        assert_eq!(found("INSERT INTO t VALUES (1);\n"), (false, false, true));
+        assert_eq!(found("SELECT pg_catalog.lo_create('5');\n"), (false, false, false));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! table of contents by pg_restore.
 
 use std::io::{self, Cursor};
+use std::process::Command;
 
 use tar::{Builder, Header};
 
@@ -9,8 +10,9 @@ use super::Needs;
 use crate::content::{CONTENTS_NAME, Content, Keys, TarWalk, Watcher, without_compression};
 use crate::process::Interrupted;
 use crate::restore::RestoreError;
-use crate::restore::convert::{Input, hand_on_definitions};
+use crate::restore::convert::{Input, hand_on};
 use crate::restore::load::Archive;
+use crate::restore::selection::Listed;
 use crate::restore::source::Checked;
 use crate::sql::{Edited, Surveyed};
 
@@ -66,19 +68,30 @@ impl Watcher for NeedsReader {
 /// # Errors
 /// When a stop signal comes.
 pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Needs, Interrupted> {
-    let mut needs = Needs::default();
-    let read = input(backup, packed, keys).and_then(|input| {
-        hand_on_definitions(input, &keys.runner, |sql| {
-            needs = Edited::new(sql, Needs::default()).survey().map_err(RestoreError::Read)?;
-            Ok(())
-        })
+    let read = read_archive(backup, packed, keys);
+    keys.runner.check()?;
+    let mut needs = read.unwrap_or_else(|error| {
+        log::debug!("what {} asks for is not known: {error}", backup.label());
+        Needs { unknown: Some(error.to_string()), ..Needs::default() }
     });
     needs.is_archive = true;
-    keys.runner.check()?;
-    if let Err(error) = read {
-        log::debug!("what {} asks for is not known: {error}", backup.label());
-        needs.note_unknown(&error.to_string());
-    }
+    Ok(needs)
+}
+
+fn read_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Needs, RestoreError> {
+    let packed = packed.and_then(|contents| archive_of_contents(contents).ok());
+    let listed = Listed::of(input(backup, packed.clone(), keys)?, &keys.runner)?;
+    let definitions = listed.definitions().map_err(RestoreError::Convert)?;
+    let mut needs = Needs::default();
+    let create = |command: &mut Command| {
+        command.arg("--create");
+        definitions.add_to(command);
+    };
+    hand_on(input(backup, packed, keys)?, create, &keys.runner, |sql| {
+        needs = Edited::new(sql, Needs::default()).survey().map_err(RestoreError::Read)?;
+        Ok(())
+    })?;
+    needs.has_rows = listed.has_rows();
     Ok(needs)
 }
 
@@ -87,9 +100,8 @@ fn input<'a>(backup: &'a Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Resul
         (Content::Directory, _) => Input::Archive(Archive::Directory(backup.path())),
         (Content::Custom, Some(file)) => Input::Archive(Archive::File(file)),
         (Content::PackedDirectory, _) => {
-            let archive = packed.and_then(|contents| archive_of_contents(contents).ok());
             let too_large = || RestoreError::Read(io::Error::other("its table of contents is too large"));
-            Input::Stream(Box::new(Cursor::new(archive.ok_or_else(too_large)?)))
+            Input::Stream(Box::new(Cursor::new(packed.ok_or_else(too_large)?)))
         }
         _ => Input::Stream(Box::new(backup.unpacked(keys)?)),
     })

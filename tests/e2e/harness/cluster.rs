@@ -60,6 +60,27 @@ impl Cluster {
         cluster
     }
 
+    /// A standby of this server, for the caller alone.
+    pub fn standby(&self) -> Self {
+        let root = guardian::directory("standby-");
+        let (user, data) = (server_user(), root.path().join("data"));
+        chown(root.path(), Some(user.0.as_raw()), Some(user.1.as_raw())).expect("chown to the server's user");
+        let output = self
+            .server_program("pg_basebackup")
+            .envs([("PGHOST", "127.0.0.1"), ("PGUSER", LOGIN), ("PGPASSWORD", &self.password)])
+            .env("PGPORT", self.port.to_string())
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .output()
+            .expect("start pg_basebackup");
+        assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
+        let password = self.password.clone();
+        let postmaster = Mutex::new(None);
+        let standby = Self { major: self.major, port: free_port(), password, root, data, postmaster };
+        standby.run();
+        standby
+    }
+
     /// A server that does not run yet.
     fn prepare(major: u32, initdb: &[&str]) -> Self {
         let root = guardian::directory("server-");

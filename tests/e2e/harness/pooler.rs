@@ -26,14 +26,20 @@ impl Pooler {
     /// Starts one as Debian configures it, but for where it listens and the `settings`, a line each. It knows [`LOGIN`]
     /// and `logins`, each with its password.
     pub fn start(server: &Cluster, settings: &str, logins: &[(&str, &str)]) -> Self {
+        Self::start_for(server, &["*"], settings, logins)
+    }
+
+    /// The same, for these databases and no other.
+    pub fn start_for(server: &Cluster, databases: &[&str], settings: &str, logins: &[(&str, &str)]) -> Self {
         let root = guardian::directory("pooler-");
         let path = |name: &str| root.path().join(name).display().to_string();
         let port = free_port();
+        let lines = databases.iter().map(|name| format!("{name} = host=127.0.0.1 port={}\n", server.port()));
+        let databases: String = lines.collect();
         let configuration = format!(
-            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlogfile = {}\npidfile = {}\n\
+            "[databases]\n{databases}[pgbouncer]\nlogfile = {}\npidfile = {}\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = md5\nauth_file = {}\n\
              {settings}\n",
-            server.port(),
             path("log"),
             path("pid"),
             path("users"),

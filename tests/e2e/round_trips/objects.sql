@@ -2,20 +2,10 @@
 CREATE EXTENSION pg_trgm;
 CREATE EXTENSION ltree;
 CREATE EXTENSION intarray;
-CREATE EXTENSION cube;
-CREATE EXTENSION earthdistance;
-CREATE EXTENSION seg;
-CREATE EXTENSION isn;
 CREATE EXTENSION bloom;
-CREATE EXTENSION unaccent;
-CREATE EXTENSION tablefunc;
-CREATE EXTENSION pgcrypto;
-CREATE EXTENSION fuzzystrmatch;
 CREATE EXTENSION dict_int;
 CREATE EXTENSION lo;
 CREATE EXTENSION tcn;
-CREATE EXTENSION moddatetime;
-CREATE EXTENSION btree_gin;
 CREATE EXTENSION file_fdw;
 
 COMMENT ON EXTENSION ltree IS 'a comment of our own';
@@ -26,14 +16,13 @@ GRANT CREATE ON SCHEMA public TO app_owner;
 -- Text that only an extension or a collation orders.
 CREATE TABLE app.words (
     word text COLLATE app.no_case PRIMARY KEY, number text COLLATE app.numeric_order UNIQUE, path ltree, numbers int[],
-    box cube, part seg, book isbn13, raster lo, searched tsvector GENERATED ALWAYS AS (to_tsvector('simple', word)) STORED
+    raster lo, searched tsvector GENERATED ALWAYS AS (to_tsvector('simple', word)) STORED
 );
-INSERT INTO app.words VALUES ('Straße', '10', 'a.b.c', '{3,1,2}', '(1,2),(3,4)', '1.5 .. 2', '978-0-306-40615-7', NULL),
-    ('ÄPFEL', '9', 'a', '{}', NULL, '< 7', NULL, NULL);
+INSERT INTO app.words VALUES ('Straße', '10', 'a.b.c', '{3,1,2}', NULL),
+    ('ÄPFEL', '9', 'a', '{}', NULL);
 CREATE INDEX ON app.words USING gin (word gin_trgm_ops);
 CREATE INDEX ON app.words USING gist (path);
 CREATE INDEX ON app.words USING gin (numbers gin__int_ops);
-CREATE INDEX ON app.words USING gist (box);
 CREATE INDEX ON app.words USING gin (searched);
 CREATE INDEX by_bloom ON app.words USING bloom (number) WITH (length = 80, col1 = 2);
 CREATE INDEX with_more ON app.words (number COLLATE "C" DESC NULLS LAST) INCLUDE (path) WITH (fillfactor = 70) WHERE number > '1';
@@ -98,6 +87,8 @@ CREATE FUNCTION app.rows_of_grouped() RETURNS SETOF app.grouped LANGUAGE sql AS 
 CREATE MATERIALIZED VIEW app.first AS SELECT word, number FROM app.words WITH DATA;
 CREATE MATERIALIZED VIEW app.second TABLESPACE fast AS SELECT word FROM app.first;
 CREATE UNIQUE INDEX ON app.second (word);
+GRANT USAGE ON SCHEMA app TO app_owner;
+GRANT SELECT ON app.first TO app_owner;
 ALTER MATERIALIZED VIEW app.second OWNER TO app_owner;
 CREATE RULE redirect AS ON INSERT TO app.hen DO INSTEAD INSERT INTO app.base VALUES (new.id, new.what);
 CREATE RULE twice AS ON UPDATE TO app.one DO ALSO NOTIFY one_changed;

@@ -50,8 +50,7 @@ pub fn calmly(server: &Cluster, store: &Store, database: &str, sql: &str) {
 impl State {
     /// That of a database now.
     pub fn of(server: &Cluster, store: &Store, database: &str) -> Self {
-        let set = format!("\\set name {}\n", psql_quoted(database));
-        let properties = QUERIES.map(|query| server.sql("postgres", &format!("{set}{query};")));
+        let properties = properties(server, database);
         let path = store.root().join(format!("state-{}.sql", server.port()));
         let dump = client(server, store, "pg_dump").env("PGDATABASE", database);
         dump.args(["-f".as_ref(), path.as_os_str()]).run().succeeded();
@@ -62,9 +61,9 @@ impl State {
         Self { properties, dump: without_volatile_lines(&text) }
     }
 
-    /// The contents of this one with the properties of another.
-    pub fn with_properties_of(&self, other: &Self) -> Self {
-        Self { properties: other.properties.clone(), dump: self.dump.clone() }
+    /// These contents, with the properties that another database has now.
+    pub fn with_properties_of(&self, server: &Cluster, database: &str) -> Self {
+        Self { properties: properties(server, database), dump: self.dump.clone() }
     }
 
     /// What differs from what should be, in a few lines for a reader; nothing if nothing does.
@@ -79,6 +78,16 @@ impl State {
         }
         (!text.is_empty()).then_some(text)
     }
+}
+
+/// The [`PARTS`] of a database now.
+fn properties(server: &Cluster, database: &str) -> [String; 4] {
+    const END: &str = "\n---- end of part\n";
+    let ended = QUERIES.map(|query| format!("{query};\n\\echo ---- end of part\n"));
+    let text = server.sql("postgres", &format!("\\set name {}\n{}", psql_quoted(database), ended.concat()));
+    let text = format!("\n{text}\n");
+    let parts: Vec<String> = text.split(END).map(|part| part.trim_matches('\n').to_owned()).collect();
+    parts.first_chunk().unwrap_or_else(|| panic!("{database:?}: {text}")).clone()
 }
 
 /// The first lines from where two texts differ.
