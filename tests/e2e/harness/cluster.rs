@@ -26,6 +26,7 @@ pub const LOGIN: &str = "backup_login";
 
 /// A running server of one major version, reachable by password on the loopback.
 pub struct Cluster {
+    programs: PathBuf,
     major: u32,
     port: u16,
     password: String,
@@ -52,7 +53,12 @@ impl Cluster {
 
     /// The same with more arguments for initdb, and lines at the end of `postgresql.conf`.
     pub fn start_with(major: u32, initdb: &[&str], settings: &str) -> Self {
-        let cluster = Self::prepare(major, initdb);
+        Self::start_from(program_directory(major), major, initdb, settings)
+    }
+
+    /// The same from the programs in another directory, which may have no client's.
+    pub fn start_from(programs: PathBuf, major: u32, initdb: &[&str], settings: &str) -> Self {
+        let cluster = Self::prepare(programs, major, initdb);
         let path = cluster.data.join("postgresql.conf");
         let mut file = File::options().append(true).open(path).expect("open postgresql.conf");
         writeln!(file, "{settings}").expect("write postgresql.conf");
@@ -76,17 +82,19 @@ impl Cluster {
         assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
         let password = self.password.clone();
         let postmaster = Mutex::new(None);
-        let standby = Self { major: self.major, port: free_port(), password, root, data, postmaster };
+        let (programs, major) = (self.programs.clone(), self.major);
+        let standby = Self { programs, major, port: free_port(), password, root, data, postmaster };
         standby.run();
         standby
     }
 
     /// A server that does not run yet.
-    fn prepare(major: u32, initdb: &[&str]) -> Self {
+    fn prepare(programs: PathBuf, major: u32, initdb: &[&str]) -> Self {
         let root = guardian::directory("server-");
         let data = root.path().join("data");
         fs::create_dir(&data).expect("make the data directory");
         let cluster = Self {
+            programs,
             major,
             port: free_port(),
             password: random_hex(16),
@@ -101,7 +109,7 @@ impl Cluster {
     /// A server for the caller alone whose databases, and nothing else of it, lie on a disk of `mebibytes`;
     /// nothing, loudly, where that cannot be made.
     pub fn start_on_small_disk(major: u32, mebibytes: u32) -> Option<(Self, SmallDisk)> {
-        let cluster = Self::prepare(major, &[]);
+        let cluster = Self::prepare(program_directory(major), major, &[]);
         let (base, away) = (cluster.data.join("base"), cluster.data.join("base.away"));
         fs::rename(&base, &away).expect("move the databases away");
         fs::create_dir(&base).expect("make a place for the disk");
@@ -205,7 +213,7 @@ impl Cluster {
     }
 
     fn server_program(&self, name: &str) -> Command {
-        let mut command = Command::new(program_directory(self.major).join(name));
+        let mut command = Command::new(self.programs.join(name));
         command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
         command.stdin(Stdio::null()).current_dir("/");
         if Uid::effective().is_root() {
@@ -577,6 +585,16 @@ pub fn program_directory(major: u32) -> PathBuf {
     let fetched = PathBuf::from(format!("/var/tmp/backupgram-postgresql/{major}/bin"));
     let found = [packaged, fetched].into_iter().find(|directory| directory.join("postgres").exists());
     found.unwrap_or_else(|| panic!("PostgreSQL {major} is missing: run scripts/test.sh, which fetches it"))
+}
+
+/// Where a server of version 18 with ICU is, and only that; the fetched one that tests share was built without it.
+pub fn icu_program_directory() -> Option<PathBuf> {
+    let directory = PathBuf::from("/var/tmp/backupgram-postgresql/18-icu/bin");
+    let found = directory.join("postgres").exists().then_some(directory);
+    if found.is_none() {
+        eprintln!("SKIPPED: there is no PostgreSQL 18 with ICU; scripts/test.sh fetches it by npm");
+    }
+    found
 }
 
 /// The user that servers run as, who must not be root.

@@ -26,7 +26,9 @@ pub mod webhook;
 
 pub use brake::Brake;
 pub use client::{Line, Response, exchange, request};
-pub use cluster::{Cluster, Database, program_directory, quoted, without_volatile_lines};
+pub use cluster::{
+    Cluster, Database, icu_program_directory, program_directory, quoted, without_volatile_lines,
+};
 pub use command::{Cli, coverage};
 pub use configure::{argument, overrides, rendered};
 pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};

@@ -51,13 +51,42 @@ impl Subject {
     }
 }
 
+/// Labels for one of them, where the servers have a provider.
+pub const LABELS: [(&str, &str); 2] = [
+    ("postgres", r#"SECURITY LABEL FOR labels ON DATABASE objects IS E'it''s\n"labelled" \\ $1'"#),
+    ("objects", "SECURITY LABEL FOR labels ON TABLE app.rooms IS 'a table''s'"),
+];
+
+/// One that is backed up in every format.
+fn subject(
+    name: &'static str,
+    clauses: &'static str,
+    contents: &[&'static str],
+    properties: &'static str,
+) -> Subject {
+    Subject { name, clauses, contents: contents.to_vec(), properties, formats: &[] }
+}
+
+/// Those for a server of version 18 with ICU.
+pub fn with_rules() -> Vec<Subject> {
+    let rules = "LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C.UTF-8' ICU_RULES '&V << w <<< W & ''a'' < b'";
+    vec![
+        subject(
+            "other rules",
+            "ICU_RULES '&V << w <<< W'",
+            &[ORDERED],
+            "ALTER DATABASE {} OWNER TO app_owner",
+        ),
+        subject("of its own", rules, &[ORDERED], "COMMENT ON DATABASE {} IS 'rules'"),
+        subject("c", "LOCALE_PROVIDER libc LOCALE 'C'", &[ORDERED], ""),
+        subject("latin1", "LOCALE_PROVIDER icu ICU_LOCALE 'fr' ENCODING LATIN1 LOCALE 'C'", &[LATIN1], ""),
+        subject("built in", "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'PG_UNICODE_FAST'", &[ORDERED], ""),
+    ]
+}
+
 /// The databases for a server of this major version.
 pub fn of(major: u32) -> Vec<Subject> {
     let old = major < 17;
-    let subject = |name, clauses, contents: &[&'static str], properties| {
-        let contents = contents.to_vec();
-        Subject { name, clauses, contents, properties, formats: &[] }
-    };
     let collations = if old { ICU_COLLATIONS } else { OTHER_COLLATIONS };
     let own_order = if old {
         "LOCALE_PROVIDER icu ICU_LOCALE 'de-u-co-phonebk' LOCALE 'C.UTF-8'"
@@ -95,19 +124,19 @@ pub fn of(major: u32) -> Vec<Subject> {
         subject(
             "plain c",
             "LOCALE_PROVIDER libc LOCALE 'C' TABLESPACE \"Spâce 'two'\"",
-            &["CREATE EXTENSION btree_gist", ORDERED],
+            &[ORDERED],
             "ALTER DATABASE {} SET temp_tablespaces = fast, \"Spâce 'two'\"",
         ),
         subject(
             "c utf8",
             "LOCALE_PROVIDER libc LOCALE 'C.UTF-8'",
-            &["CREATE EXTENSION btree_gist", ORDERED],
+            &[ORDERED],
             "REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC; ALTER DATABASE {} CONNECTION LIMIT 0",
         ),
         subject(
             "own order",
             own_order,
-            &["CREATE EXTENSION btree_gist", ORDERED],
+            &[ORDERED],
             "COMMENT ON DATABASE {} IS ''; GRANT ALL ON DATABASE {} TO app_reader",
         ),
         subject("settings", "", &[SETTINGS], SETTINGS_PROPERTIES),

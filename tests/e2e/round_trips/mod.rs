@@ -5,10 +5,11 @@ mod databases;
 pub mod state;
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::harness::*;
-use databases::{ROLES, SECRET, Subject};
+use databases::{LABELS, ROLES, SECRET, Subject};
 use state::{State, calmly, client};
 
 const KEY: &str = "k3y of ours";
@@ -24,15 +25,65 @@ const FORMATS: [(&str, &str, bool); 7] = [
     ("encrypted -Fc", "-Fc", true),
 ];
 
+const LABEL_PROVIDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/round_trips/labels.c");
+
+/// How a database comes back.
+const WAYS: [&str; 4] = ["in place", "under another name", "after DROP DATABASE", "on an empty server"];
+
 /// All servers take tablespaces that lie within their own directories.
 const SERVER_SETTINGS: &str = "allow_in_place_tablespaces = on\nwal_level = logical";
 
-/// One that differs from what the databases and the other servers are like, where the version has a choice.
-fn initdb_options(major: u32) -> &'static [&'static str] {
-    if major < 17 {
-        &["--locale-provider=icu", "--icu-locale=en-US"]
-    } else {
-        &["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+/// The server that the databases come from, and the others like it.
+struct Origin {
+    major: u32,
+    programs: PathBuf,
+    /// What makes its locale another one than that of the databases and of the other servers.
+    initdb: &'static [&'static str],
+    /// The library of a provider of security labels, where one could be built.
+    labels: Option<PathBuf>,
+}
+
+impl Origin {
+    fn of(major: u32) -> Self {
+        let initdb: &[&str] = if major < 17 {
+            &["--locale-provider=icu", "--icu-locale=en-US"]
+        } else {
+            &["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        };
+        Self { major, programs: program_directory(major), initdb, labels: None }
+    }
+
+    /// Builds a provider of security labels, if there are headers of the server.
+    fn with_labels(mut self, store: &Store) -> Self {
+        let headers = self.programs.join("../include/server");
+        if headers.join("commands/seclabel.h").exists() {
+            let library = store.root().join("labels.so");
+            let compiler = Cli::of_program("cc", store).args(["-shared", "-fPIC", "-I"]).args([&headers]);
+            compiler.args(["-o"]).args([&library]).args([LABEL_PROVIDER]).run().succeeded();
+            self.labels = Some(library);
+        } else {
+            eprintln!(
+                "SKIPPED: no security labels, as {} lacks the headers of the server",
+                headers.display()
+            );
+        }
+        self
+    }
+
+    fn start(&self) -> Cluster {
+        self.start_with(self.initdb)
+    }
+
+    /// An empty one with the usual locale.
+    fn start_another(&self) -> Cluster {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, initdb: &[&str]) -> Cluster {
+        let library =
+            self.labels.as_ref().map(|path| format!("shared_preload_libraries = '{}'", path.display()));
+        let settings = format!("{SERVER_SETTINGS}\n{}", library.unwrap_or_default());
+        Cluster::start_from(self.programs.clone(), self.major, initdb, &settings)
     }
 }
 
@@ -79,7 +130,7 @@ impl Backups {
 
 /// Servers, databases, and what was found wrong.
 struct Scene {
-    major: u32,
+    origin: Origin,
     server: Cluster,
     subjects: Vec<(Subject, State)>,
     backups: Vec<Backups>,
@@ -89,30 +140,46 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(major: u32) -> Self {
-        let server = Cluster::start_with(major, initdb_options(major), SERVER_SETTINGS);
-        server.sql("postgres", ROLES);
+    fn new(origin: Origin, subjects: Vec<Subject>) -> Self {
         let store = Store::new();
-        let subjects: Vec<(Subject, State)> = databases::of(major)
+        let origin = origin.with_labels(&store);
+        let server = origin.start();
+        server.sql("postgres", ROLES);
+        let subjects: Vec<(Subject, State)> = subjects
             .into_iter()
             .map(|subject| {
                 subject.make(&server);
+                if origin.labels.is_some() && subject.name == "objects" {
+                    LABELS.iter().for_each(|(database, sql)| drop(server.sql(database, sql)));
+                }
                 let state = State::of(&server, &store, subject.name);
                 (subject, state)
             })
             .collect();
         let backups = FORMATS.iter().map(|format| Backups::take(&server, &subjects, format)).collect();
-        Self { major, server, subjects, backups, store, failures: Mutex::default() }
+        Self { origin, server, subjects, backups, store, failures: Mutex::default() }
     }
 
     /// Remembers it when a restore has failed or the result is another.
-    fn judge(&self, cell: &str, subject: &Subject, restored: Result<State, String>, expected: &State) {
+    fn judge(
+        &self,
+        backups: &Backups,
+        way: &str,
+        subject: &Subject,
+        restored: Result<State, String>,
+        expected: &State,
+    ) {
+        self.compare(&format!("{}, {way}", backups.label), subject, restored, expected);
+    }
+
+    fn compare(&self, cell: &str, subject: &Subject, restored: Result<State, String>, expected: &State) {
         let wrong = match restored {
             Ok(state) => state.difference(expected),
             Err(text) => Some(format!("\n{text}")),
         };
         if let Some(wrong) = wrong {
-            let text = format!("PostgreSQL {}, database {:?}, {cell}:{wrong}\n", self.major, subject.name);
+            let text =
+                format!("PostgreSQL {}, database {:?}, {cell}:{wrong}\n", self.origin.major, subject.name);
             self.failures.lock().unwrap().push(text);
         }
     }
@@ -133,51 +200,40 @@ impl Scene {
         }
     }
 
-    /// Those that are backed up in a format.
-    fn subjects_of(&self, backups: &Backups) -> impl Iterator<Item = &(Subject, State)> {
-        self.subjects.iter().filter(|(subject, _)| subject.is_in(backups.label))
+    /// Those that come back from a format by a way: in the ordinary run one way for each, all of them in turn.
+    fn subjects_of(&self, format: usize, way: usize) -> impl Iterator<Item = &(Subject, State)> {
+        let whole = std::env::var_os("BACKUPGRAM_E2E_ROUNDS").is_some();
+        let label = FORMATS[format].0;
+        let subjects = self.subjects.iter().enumerate();
+        let subjects = subjects.filter(move |(at, _)| whole || (format + at) % WAYS.len() == way);
+        subjects.map(|(_, subject)| subject).filter(move |(subject, _)| subject.is_in(label))
     }
 
-    /// Whether databases take both pairs of ways in every format, and not each the other one in turn.
-    fn is_whole() -> bool {
-        std::env::var_os("BACKUPGRAM_E2E_ROUNDS").is_some()
-    }
-
-    /// In place after changes; or under another name, and where it was dropped.
+    /// In place after changes, under another name, and where it was dropped.
     fn on_the_same_server(&self) {
-        for (number, backups) in self.backups.iter().enumerate() {
-            for (at, (subject, original)) in self.subjects_of(backups).enumerate() {
-                if Self::is_whole() || (number + at) % 2 == 0 {
-                    self.in_place(backups, subject, original);
-                }
-                if Self::is_whole() || (number + at) % 2 == 1 {
-                    self.elsewhere(backups, subject, original);
+        for (format, backups) in self.backups.iter().enumerate() {
+            for (subject, original) in self.subjects_of(format, 0) {
+                self.change(subject.name);
+                let expected = original.with_properties_of(&self.server, subject.name);
+                let restored = self.restored(backups, &self.server, subject, subject.name);
+                self.judge(backups, WAYS[0], subject, restored, &expected);
+            }
+            for (subject, original) in self.subjects_of(format, 1) {
+                let other = format!("Copy of \"{}\" one", self.origin.major);
+                let restored = self.restored(backups, &self.server, subject, &other);
+                self.judge(backups, WAYS[1], subject, restored, original);
+                drop_database(&self.server, &other);
+            }
+            for (subject, original) in self.subjects_of(format, 2) {
+                drop_database(&self.server, subject.name);
+                let restored = self.restored(backups, &self.server, subject, subject.name);
+                let is_back = restored.is_ok();
+                self.judge(backups, WAYS[2], subject, restored, original);
+                if !is_back {
+                    drop_database(&self.server, subject.name);
+                    subject.make(&self.server);
                 }
             }
-        }
-    }
-
-    fn in_place(&self, backups: &Backups, subject: &Subject, original: &State) {
-        self.change(subject.name);
-        let expected = original.with_properties_of(&self.server, subject.name);
-        let restored = self.restored(backups, &self.server, subject, subject.name);
-        self.judge(&format!("{}, in place", backups.label), subject, restored, &expected);
-    }
-
-    /// The database is as in the beginning afterwards, whatever has happened to it.
-    fn elsewhere(&self, backups: &Backups, subject: &Subject, original: &State) {
-        let other = format!("Copy of \"{}\" one", self.major);
-        let restored = self.restored(backups, &self.server, subject, &other);
-        self.judge(&format!("{}, under another name", backups.label), subject, restored, original);
-        drop_database(&self.server, &other);
-
-        drop_database(&self.server, subject.name);
-        let restored = self.restored(backups, &self.server, subject, subject.name);
-        let is_back = restored.is_ok();
-        self.judge(&format!("{}, after DROP DATABASE", backups.label), subject, restored, original);
-        if !is_back {
-            drop_database(&self.server, subject.name);
-            subject.make(&self.server);
         }
     }
 
@@ -195,18 +251,15 @@ impl Scene {
 
     /// On a second server, once its roles and tablespaces have come back.
     fn on_an_empty_server(&self) {
-        let empty = Cluster::start_with(self.major, &[], SERVER_SETTINGS);
+        let empty = self.origin.start_another();
         // Older ones write tablespaces within the server down in a way that none of them takes.
-        let before = if self.major < 16 { TABLESPACES } else { "" };
-        for (number, backups) in self.backups.iter().enumerate().rev() {
+        let before = if self.origin.major < 16 { TABLESPACES } else { "" };
+        for (format, backups) in self.backups.iter().enumerate().rev() {
             empty.sql("postgres", before);
             backups.restore(&empty, "globals").run().succeeded();
-            let subjects = self.subjects_of(backups).enumerate();
-            for (_, (subject, original)) in
-                subjects.filter(|(at, _)| Self::is_whole() || (number + at) % 2 == 0)
-            {
+            for (subject, original) in self.subjects_of(format, 3) {
                 let restored = self.restored(backups, &empty, subject, subject.name);
-                self.judge(&format!("{}, on an empty server", backups.label), subject, restored, original);
+                self.judge(backups, WAYS[3], subject, restored, original);
                 drop_database(&empty, subject.name);
             }
             empty.sql("postgres", TAKE_AWAY);
@@ -215,7 +268,7 @@ impl Scene {
 
     /// What the stock tools make of the same databases on a server like that, plain and from an archive.
     fn by_stock_tools(&self) {
-        let stock = Cluster::start_with(self.major, &[], SERVER_SETTINGS);
+        let stock = self.origin.start_another();
         stock.sql("postgres", ROLES);
         let path = self.store.root().join("stock");
         for (subject, original) in &self.subjects {
@@ -235,7 +288,7 @@ impl Scene {
                 } else {
                     Err(outcome.to_string())
                 };
-                self.judge(&format!("by stock {}", loader[0]), subject, loaded, original);
+                self.compare(&format!("by stock {}", loader[0]), subject, loaded, original);
                 drop_database(&stock, subject.name);
             }
         }
@@ -267,8 +320,8 @@ fn drop_database(server: &Cluster, name: &str) {
     server.sql("postgres", &sql);
 }
 
-fn databases_come_back_as_they_were(major: u32) {
-    let scene = Scene::new(major);
+fn databases_come_back_as_they_were(origin: Origin, subjects: Vec<Subject>) {
+    let scene = Scene::new(origin, subjects);
     // The stock tools before anything changes what they read.
     scene.by_stock_tools();
     std::thread::scope(|scope| {
@@ -282,10 +335,18 @@ fn databases_come_back_as_they_were(major: u32) {
 
 #[test]
 fn databases_of_postgresql_15_come_back_as_they_were() {
-    databases_come_back_as_they_were(15);
+    databases_come_back_as_they_were(Origin::of(15), databases::of(15));
 }
 
 #[test]
 fn databases_of_postgresql_18_come_back_as_they_were() {
-    databases_come_back_as_they_were(18);
+    databases_come_back_as_they_were(Origin::of(18), databases::of(18));
+}
+
+#[test]
+fn databases_with_rules_of_icu_come_back_as_they_were() {
+    let Some(programs) = icu_program_directory() else { return };
+    let initdb = &["--locale-provider=icu", "--icu-locale=und"];
+    let origin = Origin { major: 18, programs, initdb, labels: None };
+    databases_come_back_as_they_were(origin, databases::with_rules());
 }

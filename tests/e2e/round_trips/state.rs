@@ -6,17 +6,18 @@ use std::fs;
 use crate::harness::*;
 
 /// Everything of a database that a restore has to bring back: its row of `pg_database` but for numbers that are new in
-/// each, its grants, settings and comment, and the whole pg_dump.
+/// each, its grants, settings, comment and labels, and the
+/// whole pg_dump.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    pub properties: [String; 4],
+    pub properties: [String; 5],
     pub dump: String,
 }
 
-const PARTS: [&str; 4] = ["row of pg_database", "grants", "settings", "comment"];
+const PARTS: [&str; 5] = ["row of pg_database", "grants", "settings", "comment", "security labels"];
 
 /// [`PARTS`], for the database `:'name'`. The order of grants and of settings does not count.
-const QUERIES: [&str; 4] = [
+const QUERIES: [&str; 5] = [
     "SELECT (to_jsonb(d) - '{oid,datname,datdba,datfrozenxid,datminmxid,datacl,dattablespace}'::text[])
         || jsonb_build_object('owner', pg_get_userbyid(datdba), 'tablespace', spcname)
      FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = :'name'",
@@ -28,6 +29,8 @@ const QUERIES: [&str; 4] = [
      FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase, unnest(setconfig) AS setting
      WHERE datname = :'name' ORDER BY 1",
     "SELECT to_json(shobj_description(oid, 'pg_database')) FROM pg_database WHERE datname = :'name'",
+    "SELECT provider, to_json(label) FROM pg_seclabels s JOIN pg_database d ON d.oid = objoid
+     WHERE objtype = 'database' AND datname = :'name' ORDER BY 1",
 ];
 
 /// Settings of a session that a database's own must not take the place of.
@@ -81,11 +84,11 @@ impl State {
 }
 
 /// The [`PARTS`] of a database now.
-fn properties(server: &Cluster, database: &str) -> [String; 4] {
-    const END: &str = "\n---- end of part\n";
+fn properties(server: &Cluster, database: &str) -> [String; 5] {
+    const END: &str = "---- end of part\n";
     let ended = QUERIES.map(|query| format!("{query};\n\\echo ---- end of part\n"));
     let text = server.sql("postgres", &format!("\\set name {}\n{}", psql_quoted(database), ended.concat()));
-    let text = format!("\n{text}\n");
+    let text = format!("{text}\n");
     let parts: Vec<String> = text.split(END).map(|part| part.trim_matches('\n').to_owned()).collect();
     parts.first_chunk().unwrap_or_else(|| panic!("{database:?}: {text}")).clone()
 }
