@@ -99,23 +99,37 @@ fn restore(body: &[u8]) {
     let object = object(body);
     assert_eq!(object["confirm"], true, "a restore that nobody has confirmed");
     let is_absent = |key: &str| !object.contains_key(key);
-    let (target, keep_previous) = match task {
-        Task::Restore { slot, name, target, keep_previous } => {
+    let (target, options) = match task {
+        Task::Restore { slot, name, target, options } => {
             assert_eq!(object["file"], format!("{slot}/{name}"));
             assert!(is_absent("telegram_message_id") && is_absent("telegram_chat_id"));
             assert_eq!(BackupName::parse(name.as_str()).as_ref(), Ok(&name));
-            (target, keep_previous)
+            (target, options)
         }
-        Task::RestoreFromTelegram { message, chat, target, keep_previous } => {
+        Task::RestoreFromTelegram { message, chat, target, options } => {
             assert_eq!(object["telegram_message_id"], message);
             assert_eq!(object.get("telegram_chat_id"), chat.map(|chat| json!(chat.as_str())).as_ref());
             assert!(message > 0 && is_absent("file"));
-            (target, keep_previous)
+            (target, options)
         }
         task => panic!("another task: {task:?}"),
     };
     assert_eq!(object["target_db"], target.as_str());
-    assert_eq!(object.get("keep_previous").unwrap_or(&Value::Bool(false)), keep_previous);
+    for (key, is_set) in [
+        ("keep_previous", options.keep_previous),
+        ("drop_replication", options.drop_replication),
+        ("keep_going", options.keep_going),
+        ("ignore_manifest", options.ignore_manifest),
+    ] {
+        assert_eq!(*object.get(key).unwrap_or(&Value::Bool(false)), is_set, "{key}");
+    }
+    let properties = object.get("properties").unwrap_or(&Value::Null);
+    assert_eq!(properties.as_str().unwrap_or("all"), options.properties.word());
+    for (key, file) in [("before", options.before), ("after", options.after)] {
+        assert_eq!(*object.get(key).unwrap_or(&Value::Null), json!(file), "{key}");
+    }
+    let search_path = object.get("search_path").and_then(Value::as_str).map(str::trim);
+    assert_eq!(search_path, options.search_path.as_ref().map(|list| list.as_str()));
     assert!(target.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
 }
 

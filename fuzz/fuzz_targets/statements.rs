@@ -14,7 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
     let (mut statements, mut kept) = (Vec::new(), Vec::new());
     let keep = |head: &[u8]| {
         assert!(!head.is_empty());
-        assert!(head.len() <= HEAD || head.to_ascii_lowercase().starts_with(b"create"), "only routines are longer");
+        assert!(
+            head.len() <= HEAD || head.to_ascii_lowercase().starts_with(b"create"),
+            "only routines are longer"
+        );
         check_tokens(head);
         let _ = (Mentions::of(head), removes(head));
         statements.push(head.to_vec());

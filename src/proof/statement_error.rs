@@ -42,6 +42,11 @@ impl StatementError {
         counts.then(|| Self { state: state.to_owned(), message: message.to_owned() })
     }
 
+    /// Whether a row breaks a check, or fits into no partition.
+    pub fn is_of_check(&self) -> bool {
+        self.state == "23514"
+    }
+
     /// Whether the SQL itself is at fault, or what it names is not in it: so ends every load into a server of that major
     /// version, and perhaps none into another one, which may have other words, functions and columns of its own.
     pub fn is_of_statement(&self) -> bool {

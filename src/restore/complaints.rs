@@ -1,13 +1,10 @@
 //! What psql and pg_restore say of statements that fail, taken apart: the error, its hint, and where it stands.
 
 use std::fmt;
-use std::io::Read;
-use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 
 use super::places::{Place, Places};
-use crate::process::{Tail, for_each_line};
 
 /// Characters of a detail, which may quote rows.
 const LONGEST: usize = 300;
@@ -39,7 +36,7 @@ impl Complaint {
 
     /// Whether the connection was lost, with which all that follows fails: SQLSTATEs of the classes 08 and 57P, or what
     /// libpq says in English.
-    fn is_of_connection(&self) -> bool {
+    pub fn is_of_connection(&self) -> bool {
         const WORDS: [&str; 4] = [
             "no connection to the server",
             "server closed the connection unexpectedly",
@@ -94,7 +91,7 @@ const REST: [&str; 8] = [
 const NOTICES: [&str; 5] = ["WARNING", "NOTICE", "INFO", "LOG", "DEBUG"];
 
 /// Takes lines and makes complaints of them.
-struct Parser {
+pub struct Parser {
     places: Places,
     /// The entry that pg_restore has named.
     entry: String,
@@ -105,7 +102,7 @@ struct Parser {
     own_has_failed: bool,
     mark: Option<Mark>,
     /// The errors after which pg_restore has gone on to its end.
-    ignored: Option<u64>,
+    pub ignored: Option<u64>,
 }
 
 /// What stands in the error of a statement that is there for that alone: all that failed before it has been heard by then.
@@ -127,7 +124,8 @@ enum Rest {
 }
 
 impl Parser {
-    fn new(places: Places, mark: Option<Mark>) -> Self {
+    /// Knows where lines of SQL stand in the backup, and what mark it may meet.
+    pub fn new(places: Places, mark: Option<Mark>) -> Self {
         Self {
             places,
             entry: String::new(),
@@ -140,7 +138,7 @@ impl Parser {
     }
 
     /// Takes a line, and answers the complaint that has ended before it.
-    fn take(&mut self, line: &str) -> Option<Complaint> {
+    pub fn take(&mut self, line: &str) -> Option<Complaint> {
         if let Some(rest) = line.strip_prefix("psql:<stdin>:") {
             let (number, rest) = rest.split_once(": ").unwrap_or(("", rest));
             let place = number.parse().map_or_else(|_| Place::default(), |number| (self.places)(number));
@@ -172,6 +170,11 @@ impl Parser {
             *detail = squeezed(&format!("{detail} {}", line.trim()));
         }
         None
+    }
+
+    /// The complaint that ends with all else.
+    pub fn end(&mut self) -> Option<Complaint> {
+        self.current.take()
     }
 
     /// A line of pg_restore's own.
@@ -251,85 +254,6 @@ fn squeezed(text: &str) -> String {
     match words.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}…", &words[..at]),
         None => words,
-    }
-}
-
-/// What came of listening.
-#[derive(Debug, Default)]
-pub struct Heard {
-    /// The first statement that failed.
-    pub first: Option<Complaint>,
-    /// How many failed.
-    pub count: u64,
-    /// The end of the connection, if it was lost.
-    lost: Option<Complaint>,
-    /// Whether pg_restore has gone on to its end after errors.
-    pub is_whole: bool,
-}
-
-impl Heard {
-    fn note(&mut self, complaint: Complaint) {
-        self.count += 1;
-        if self.lost.is_none() && complaint.is_of_connection() {
-            self.lost = Some(complaint.clone());
-        }
-        self.first.get_or_insert(complaint);
-    }
-
-    /// Whether pg_restore has gone on to its end, and only statements have failed, not the connection.
-    pub fn is_of_statements(&self) -> bool {
-        self.lost.is_none() && self.is_whole
-    }
-
-    /// What a program has failed at, as the end of what it has said: the first failure, or the end of the connection.
-    pub fn tail(&self) -> Tail {
-        let mut tail = Tail::new(1);
-        let cause = self.lost.as_ref().or(self.first.as_ref());
-        tail.push(cause.map(ToString::to_string).unwrap_or_default());
-        tail
-    }
-}
-
-/// Listens to psql or pg_restore on a thread of its own. Notices are logged as they come.
-#[derive(Debug)]
-pub struct Listener(Option<JoinHandle<Heard>>);
-
-impl Listener {
-    /// Listens to `errors`. With `lists` each failure is logged as well.
-    pub fn start(errors: Option<impl Read + Send + 'static>, places: Places, lists: bool) -> Self {
-        Self::start_with_mark(errors, places, lists, None)
-    }
-
-    /// The same, for a psql that is asked by a mark.
-    pub fn start_with_mark(
-        errors: Option<impl Read + Send + 'static>,
-        places: Places,
-        lists: bool,
-        mark: Option<Mark>,
-    ) -> Self {
-        let listen = |errors| {
-            std::thread::spawn(move || {
-                let (mut parser, mut heard) = (Parser::new(places, mark), Heard::default());
-                let mut note = |complaint: Option<Complaint>| {
-                    let Some(complaint) = complaint else { return };
-                    if lists {
-                        log::warn!("failed: {complaint}");
-                    }
-                    heard.note(complaint);
-                };
-                for_each_line(errors, |line| note(parser.take(line)));
-                note(parser.current.take());
-                heard.is_whole = parser.ignored.is_some();
-                heard.count = parser.ignored.unwrap_or(heard.count);
-                heard
-            })
-        };
-        Self(errors.map(listen))
-    }
-
-    /// Waits for the end of what they say.
-    pub fn finish(self) -> Heard {
-        self.0.and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 
@@ -421,23 +345,5 @@ mod tests {
             text.lines().filter_map(|line| parser.take(line)).map(|it| it.to_string()).collect();
         assert_eq!(complaints, ["line 2: ERROR: a", "line 3: ERROR: b"]);
         assert_eq!(failed.try_iter().collect::<Vec<_>>(), [true, false]);
-    }
-
-    #[test]
-    fn the_end_of_the_connection_is_the_cause_whatever_has_failed_before() {
-        let mut heard = Heard::default();
-        for error in [
-            "ERROR: duplicate key",
-            "server closed the connection unexpectedly",
-            "no connection to the server",
-        ] {
-            heard.note(Complaint { place: "entry 1".into(), error: error.into(), ..Complaint::default() });
-        }
-        heard.is_whole = true;
-        assert!(!heard.is_of_statements());
-        assert_eq!(
-            (heard.count, heard.tail().joined()),
-            (3, "entry 1: server closed the connection unexpectedly".into())
-        );
     }
 }

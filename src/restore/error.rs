@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::complaints::{Complaint, Heard};
+use super::complaints::Complaint;
+use super::listener::Heard;
 use crate::catalog::{DatabaseName, DirectoryError, Scope};
 use crate::content::ContentError;
 use crate::lock::LockError;

@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use super::adapt::hand_on_adapted;
-use super::complaints::{Heard, Listener};
 use super::convert::{Converter, Input, feed_archive, hand_on_streamed};
 use super::keep_going;
+use super::listener::{Heard, Listener};
 use super::options::SearchPath;
 use super::places::{Entries, NamingEntries, OwnLines};
 use super::psql::{LOADS, Manner, Psql};

@@ -8,6 +8,7 @@ mod convert;
 mod error;
 mod journal;
 mod keep_going;
+mod listener;
 mod load;
 mod making;
 mod named;

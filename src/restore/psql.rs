@@ -9,7 +9,8 @@ use memchr::memmem;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
-use super::complaints::{Heard, Listener, Mark};
+use super::complaints::Mark;
+use super::listener::{Heard, Listener};
 use super::places::{Entries, OwnLines};
 use crate::backup::hexadecimal;
 use crate::postgres::{Client, Setting, Version, WRITES};

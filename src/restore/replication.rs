@@ -163,10 +163,9 @@ impl Replication {
     }
 
     fn stop(&self) -> Result<(), DatabaseError> {
-        let enabled = self.found.subscriptions.iter().filter(|subscription| subscription.is_enabled);
+        let mut enabled = self.found.subscriptions.iter().filter(|subscription| subscription.is_enabled);
         enabled
-            .map(|subscription| alter(&self.client, subscription.oid, &subscription.name, "DISABLE"))
-            .collect()
+            .try_for_each(|subscription| alter(&self.client, subscription.oid, &subscription.name, "DISABLE"))
     }
 
     fn drop_all(&self) {

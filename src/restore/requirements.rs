@@ -1,6 +1,8 @@
 //! What a restore of one database requires of the server, compared with what the server has and lets the role do, before
 //! anything is loaded.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -42,6 +44,10 @@ struct Answer {
     untrusted_extensions: Vec<String>,
     /// Roles to which the role may give nothing, as it is no member.
     foreign_roles: Vec<String>,
+    /// Roles to which something is given in a schema in which they may make nothing, with the schema.
+    barred_owners: Vec<String>,
+    /// The owner of the new database, if the role has not his rights.
+    foreign_owner: Vec<String>,
     /// Tablespaces in which the role may make nothing.
     foreign_tablespaces: Vec<String>,
     /// Roles whose settings the role may not change.
@@ -80,6 +86,13 @@ const QUERY: &str = "
         'foreign_roles', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM roles, me
             WHERE roles.oid IS NOT NULL AND name IN (SELECT jsonb_array_elements_text(names->'owners') FROM asked)
               AND NOT pg_has_role(roles.oid, CASE WHEN is_new THEN 'SET' ELSE 'MEMBER' END)),
+        'barred_owners', (SELECT coalesce(json_agg(DISTINCT o.rolname || ' in ' || (given->>'schema')), '[]')
+            FROM asked, me, jsonb_array_elements(names->'given') given
+                JOIN pg_roles o ON o.rolname = given->>'owner'
+                JOIN pg_roles holder ON holder.rolname = given->>'holder'
+            WHERE o.rolname <> me.rolname AND NOT pg_has_role(o.oid, holder.oid, 'USAGE')),
+        'foreign_owner', (SELECT coalesce(json_agg(rolname), '[]') FROM asked, pg_roles r
+            WHERE rolname = names->>'owner' AND NOT pg_has_role(r.oid, 'USAGE')),
         'foreign_tablespaces', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM tablespaces
             WHERE oid IS NOT NULL AND name <> 'pg_default' AND NOT has_tablespace_privilege(oid, 'CREATE')),
         'foreign_settings', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]')
@@ -146,7 +159,7 @@ impl Requirements<'_> {
 
     fn ask(&self) -> Result<Answer, DatabaseError> {
         let needs = self.backup.needs();
-        let MakingNeeds { mut roles, mut owners, tablespace, mut settings, mut set_roles } =
+        let MakingNeeds { mut roles, mut owners, owner, tablespace, mut settings, mut set_roles } =
             self.making.needs();
         roles.extend(needs.roles.iter().map(String::as_str));
         owners.extend(needs.owners.iter().map(String::as_str));
@@ -160,12 +173,22 @@ impl Requirements<'_> {
         }
         settings.sort_unstable();
         settings.dedup();
-        let client = self.asked(&mut [&mut roles, &mut owners, &mut set_roles])?;
+        let major = self.client.server_version()?.major;
+        let mut given = self.given(owner.unwrap_or(self.client.user()), major);
+        let (client, knows_all) = self.asked()?;
+        if !knows_all {
+            for names in [&mut roles, &mut owners, &mut set_roles] {
+                names.retain(|name| name.is_ascii());
+            }
+            given.retain(|given| given.to_string().is_ascii());
+        }
+        let owner = owner.filter(|owner| knows_all || owner.is_ascii());
         let names = json!({
             "roles": roles, "owners": owners, "tablespaces": tablespaces, "extensions": extensions,
             "settings": settings, "set_roles": set_roles, "collations": needs.used_collations,
+            "owner": owner, "given": given,
         });
-        let has_privileges = self.client.server_version()?.major >= 15;
+        let has_privileges = major >= 15;
         let query =
             QUERY.replace(":parameter_privilege", if has_privileges { PARAMETER_PRIVILEGE } else { "false" });
         // In the query, as a list of names may be longer than an argument.
@@ -173,19 +196,38 @@ impl Requirements<'_> {
         client.ask(&query, &[])
     }
 
-    /// Whom to ask about names of roles. They are in the encoding of the database in which they were made, so the target
-    /// is asked itself. Where there is none, those that are not ASCII are left to the load, unless the encodings agree.
-    fn asked(&self, names: &mut [&mut Vec<&str>]) -> Result<Client, DatabaseError> {
+    /// Whom to ask about names of roles, and whether that knows those that are not ASCII. Names are in the encoding of the
+    /// database in which they were made, so the target is asked itself. Where there is none, they are left to the load,
+    /// unless the encodings agree.
+    fn asked(&self) -> Result<(Client, bool), DatabaseError> {
         let encoding = |client: &Client| client.ask::<String>("SELECT to_json(getdatabaseencoding())", &[]);
         let inside = self.client.of_database(self.target);
         if self.making.is_of_target() && encoding(&inside).is_ok() {
-            return Ok(inside);
+            return Ok((inside, true));
         }
         let here = encoding(self.client)?;
-        if self.making.encoding().is_some_and(|properties| properties.encoding != here) {
-            names.iter_mut().for_each(|names| names.retain(|name| name.is_ascii()));
-        }
-        Ok(self.client.clone())
+        let knows_all = self.making.encoding().is_none_or(|properties| properties.encoding == here);
+        Ok((self.client.clone(), knows_all))
+    }
+
+    /// What is given to whom in which schema, and who owns that when it is given: what is granted on it comes later. Of
+    /// schemas that the dump does not make nothing is known, but of `public`: since PostgreSQL 15 it is the `owner`'s.
+    fn given(&self, owner: &str, major: u32) -> Vec<serde_json::Value> {
+        let given = &self.backup.needs().given;
+        let schemas: BTreeMap<_, _> = given
+            .iter()
+            .filter(|given| given.is_schema)
+            .map(|given| (&given.schema, given.owner.as_str()))
+            .collect();
+        let holder = |schema: &String| match schemas.get(schema) {
+            Some(holder) => Some(*holder),
+            None => (schema == "public" && major >= 15).then_some(owner),
+        };
+        given
+            .iter()
+            .filter(|given| !given.is_schema)
+            .map(|given| json!({"schema": given.schema, "owner": given.owner, "holder": holder(&given.schema)}))
+            .collect()
     }
 
     /// What the statements of the dump need.
@@ -243,6 +285,10 @@ impl Requirements<'_> {
                 "{label} gives things to roles that role {role} is no member of: {}; make it one",
                 units::list(foreign)
             ),
+            () if !answer.barred_owners.is_empty() => format!(
+                "only a superuser may give these roles things of {label} in schemas in which they may make nothing: {}",
+                units::list(&answer.barred_owners)
+            ),
             () if !spaces.is_empty() => format!(
                 "role {role} may make nothing in these tablespaces of {label}: {}; grant it CREATE on them",
                 units::list(spaces)
@@ -265,6 +311,7 @@ impl Requirements<'_> {
         ];
         let role = &answer.role;
         let forbidden = [
+            ("the role has not the rights of", units::list(&answer.foreign_owner)),
             ("the role is no member of", of_making(&answer.foreign_roles, &needs.owners)),
             (
                 "the role may make nothing in the tablespace",

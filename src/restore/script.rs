@@ -8,7 +8,7 @@ use std::process::Stdio;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::RestoreError;
-use super::complaints::Listener;
+use super::listener::Listener;
 use super::options::Options;
 use super::places::OwnLines;
 use super::psql::LOADS;

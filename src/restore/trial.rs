@@ -1,6 +1,7 @@
 //! A restore into a server that has nothing else and will be thrown away. It loads by the same code in the same order as
 //! any other, so that the one ends as the other does.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use super::RestoreError;
@@ -28,6 +29,9 @@ pub struct Trial<'a> {
     pub workplace: PathBuf,
     /// How many jobs pg_restore may do at once.
     pub jobs: usize,
+    /// Becomes true when the database gets another locale than the backup's, as the server lacks that: what is sorted
+    /// otherwise may break a constraint then.
+    pub has_other_locale: &'a Cell<bool>,
     /// Starts the server anew with these settings, each `name=value`.
     pub restart: &'a dyn Fn(&[String]) -> Result<(), RestoreError>,
 }
@@ -146,6 +150,7 @@ impl Trial<'_> {
         match create(clauses) {
             Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
                 log::info!("the proof takes the locale C: {said}");
+                self.has_other_locale.set(true);
                 create(anywhere("C"))?;
             }
             created => drop(created?),

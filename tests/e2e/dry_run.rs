@@ -18,7 +18,7 @@ impl Scene {
         let server = Cluster::start(major);
         server.sql(
             "postgres",
-            "CREATE ROLE app LOGIN CREATEDB PASSWORD 'app'; CREATE ROLE other; CREATE ROLE third; CREATE ROLE boss SUPERUSER;
+            "CREATE ROLE app LOGIN CREATEDB PASSWORD 'app'; CREATE ROLE other; CREATE ROLE third; CREATE ROLE fourth; GRANT fourth TO app; CREATE ROLE boss SUPERUSER;
              SET allow_in_place_tablespaces = on; CREATE TABLESPACE space LOCATION ''",
         );
         Self { server, store: Store::new() }
@@ -87,7 +87,7 @@ struct Case {
     helps: &'static str,
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     Case {
         what: "extension",
         made_by: "CREATE EXTENSION pageinspect; CREATE EXTENSION hstore",
@@ -145,6 +145,13 @@ const CASES: [Case; 15] = [
         made_by: "CREATE SCHEMA others AUTHORIZATION other",
         said: "gives things to roles that role app is no member of: other; make it one",
         helps: "GRANT other TO app",
+    },
+    Case {
+        what: "barred",
+        made_by: "CREATE TABLE own.others (id int); ALTER TABLE own.others OWNER TO fourth; GRANT CREATE ON SCHEMA own TO fourth;
+                  CREATE TABLE public.others (id int); ALTER TABLE public.others OWNER TO app",
+        said: "in schemas in which they may make nothing: fourth in own",
+        helps: "",
     },
     Case {
         what: "grants",
@@ -221,11 +228,31 @@ fn what_an_owner_may_not_restore_is_told_before_the_load(major: u32) {
     }
     // What is refused of the properties alone has a way out, which loads.
     let database = scene.database("way_out");
-    database.sql(&CASES[11].made_by.replace("{}", &database.name));
+    database.sql(&CASES[12].made_by.replace("{}", &database.name));
     for file in scene.backed_up(&database.name) {
         for choice in ["encoding", "none"] {
             both_pass(|| scene.as_owner(&file, "out").args(["--properties", choice]));
             scene.server.sql("postgres", "DROP DATABASE out");
+        }
+    }
+    if major > 15 {
+        // Who may take a role on, but has not its rights all the time.
+        let database = scene.database("rights");
+        scene.server.sql(
+            "postgres",
+            &format!(
+                "ALTER DATABASE {} OWNER TO fourth; GRANT fourth TO app WITH INHERIT FALSE",
+                database.name
+            ),
+        );
+        for file in scene.backed_up(&database.name) {
+            both_refuse(
+                || scene.as_owner(&file, "new"),
+                "role app has not the rights of fourth; --properties encoding",
+            );
+            both_refuse(|| scene.as_owner(&file, &database.name), "it belongs to fourth");
+            both_pass(|| scene.as_owner(&file, "new").args(["--properties", "encoding"]));
+            scene.server.sql("postgres", "DROP DATABASE new");
         }
     }
     // Of a superuser's settings nobody else may change any, whatever he may do besides.

@@ -43,6 +43,8 @@ mod formats;
 mod keep_going;
 /// The roles that a dump names.
 mod named_roles;
+/// What a database is like that is not there, by what is asked for and what is known of the backup.
+mod properties;
 /// Whose manifest it is that lies beside a file.
 mod replaced;
 /// Databases that are replicated are replaced on request only.

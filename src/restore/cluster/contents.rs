@@ -27,7 +27,7 @@ pub struct Contents {
 
 enum State {
     /// The psql in whose transaction all of it is.
-    Held(Psql),
+    Held(Box<Psql>),
     /// It could not be held back.
     Committed,
     Done,
@@ -48,7 +48,7 @@ impl Contents {
         let fed = fed.and_then(|()| load.feed(backup, &mut psql, editor));
         let fed = fed.and_then(|()| psql.order("SET CONSTRAINTS ALL IMMEDIATE;\n"));
         let state = match fed.and_then(|()| psql.ask(SHUTS_OUT)) {
-            Ok(locks) if locks == "0" => State::Held(psql),
+            Ok(locks) if locks == "0" => State::Held(Box::new(psql)),
             Ok(_) => {
                 let fed = psql.outlast_signals().map_err(|signal| ProgramError::Interrupted(signal).into());
                 let fed = fed.and_then(|()| psql.order(COMMIT));

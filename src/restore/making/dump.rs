@@ -110,6 +110,12 @@ impl Described {
             .map(String::as_str)
     }
 
+    /// The role that the database is given to.
+    pub fn owner(&self) -> Option<&str> {
+        let given = self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Owner);
+        given.and_then(|statement| statement.roles.first()).map(String::as_str)
+    }
+
     /// The settings that the statements make.
     pub fn settings(&self) -> impl Iterator<Item = String> {
         let sets = self.statements.iter().filter(|statement| {
@@ -272,7 +278,7 @@ mod tests {
             "ALTER DATABASE \"n\" OWNER TO app;\nREVOKE CONNECT ON DATABASE \"n\" FROM PUBLIC;"
         );
         assert_eq!(inner(described.comment("n").unwrap()), "COMMENT ON DATABASE \"n\" IS 'x';");
-        assert_eq!(described.owners().collect::<Vec<_>>(), ["app"]);
+        assert_eq!((described.owners().collect::<Vec<_>>(), described.owner()), (vec!["app"], Some("app")));
         assert_eq!(described.settings().collect::<Vec<_>>(), ["search_path", "x"]);
         assert_eq!(described.set_roles().collect::<Vec<_>>(), ["r"]);
     }

@@ -47,6 +47,8 @@ pub struct MakingNeeds<'a> {
     pub roles: Vec<&'a str>,
     /// Those of them that the role must be a member of.
     pub owners: Vec<&'a str>,
+    /// The one of them that the database is given to, where it is not the role itself.
+    pub owner: Option<&'a str>,
     /// The tablespace that must be there.
     pub tablespace: Option<&'a str>,
     /// Settings that the role must be allowed to set.
@@ -158,6 +160,7 @@ impl Making {
         if let Basis::Dump(described) = &self.basis {
             needs.roles.extend(described.roles());
             needs.owners.extend(described.owners());
+            needs.owner = described.owner();
             needs.tablespace = Some(&described.properties.tablespace);
             needs.settings.extend(described.settings());
             needs.set_roles.extend(described.set_roles());
@@ -165,6 +168,7 @@ impl Making {
         let Some(properties) = self.properties() else { return needs };
         needs.roles = properties.roles();
         needs.owners.push(&properties.owner);
+        needs.owner = Some(&properties.owner);
         needs.owners.extend(properties.grants.iter().flatten().map(|grant| grant.grantor.as_str()));
         needs.tablespace = Some(&properties.tablespace);
         if let Settings::Clear(settings) = &properties.settings {

@@ -15,6 +15,7 @@ use crate::sql::{Edit, Editor, Extension, Mentions, Refusal, makes_public_schema
 
 pub use database::{DatabaseStatement, DatabaseStatementKind};
 pub(super) use read::{NeedsReader, of_archive};
+pub use rights::Given;
 use rights::{collation_options, collations_of_server, kind_for_superusers};
 
 /// What a dump asks of its server.
@@ -28,6 +29,8 @@ pub struct Needs {
     /// Those of them that must be superusers: owners of event triggers, foreign-data wrappers and, up to PostgreSQL 15,
     /// subscriptions.
     pub superusers: BTreeSet<String>,
+    /// What is given to whom.
+    pub given: BTreeSet<Given>,
     /// The roles that have granted something in it: only a superuser may do so for another.
     pub grantors: BTreeSet<String>,
     /// The kinds of things in it that only superusers may make.
@@ -150,6 +153,8 @@ impl Needs {
             self.used_collations.extend(used.filter(|name| is_readable(name)));
         }
         self.for_superusers.extend(kind_for_superusers(head));
+        let given = Given::of(head).filter(|given| is_readable(&given.owner) && is_readable(&given.schema));
+        self.given.extend(given);
         self.note_mentions(Mentions::of(head));
     }
 

@@ -56,6 +56,39 @@ fn has_words(tokens: &[Token], words: &[&str]) -> bool {
     tokens.windows(words.len()).any(|window| window.iter().zip(words).all(|(token, word)| token.is(word)))
 }
 
+/// A statement that gives something to a role.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Given {
+    /// The schema that it is in, or the schema that it is.
+    pub schema: String,
+    /// Whether it is a schema.
+    pub is_schema: bool,
+    /// The role.
+    pub owner: String,
+}
+
+impl Given {
+    /// What `ALTER ... OWNER TO` gives; nothing of what is in no schema.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        if !head.starts_with(b"ALTER ") {
+            return None;
+        }
+        let tokens = tokens(head);
+        let at = tokens.windows(2).position(|window| window[0].is("owner") && window[1].is("to"))?;
+        let owner = tokens.get(at + 2)?.name()?.to_owned();
+        let is_schema = tokens[1].is("schema");
+        let name = match is_schema {
+            true => tokens.get(2)?,
+            false => {
+                let end = tokens[..at].iter().position(|token| token.is_sign(b'(')).unwrap_or(at);
+                let dot = tokens[..end].iter().position(|token| token.is_sign(b'.'))?;
+                tokens.get(dot.checked_sub(1)?)?
+            }
+        };
+        Some(Self { schema: name.name()?.to_owned(), is_schema, owner })
+    }
+}
+
 /// What stands in the parentheses of a CREATE COLLATION.
 pub fn collation_options(head: &[u8]) -> Option<String> {
     if !head.starts_with(b"CREATE COLLATION ") {
@@ -116,6 +149,27 @@ mod tests {
             ("ALTER PUBLICATION p ADD TABLE ONLY s.t;", ""),
         ] {
             assert_eq!(kind_for_superusers(statement.as_bytes()).unwrap_or_default(), kind, "{statement}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_to_a_role_is_told_with_its_schema() {
+        for (statement, expected) in [
+            ("ALTER TABLE own.rows OWNER TO a;", Some(("own", false, "a"))),
+            ("ALTER FUNCTION \"o.n\".f(x other.t) OWNER TO \"B\";", Some(("o.n", false, "B"))),
+            ("ALTER OPERATOR own.=== (integer, integer) OWNER TO a;", Some(("own", false, "a"))),
+            ("ALTER TEXT SEARCH DICTIONARY own.d OWNER TO a;", Some(("own", false, "a"))),
+            ("ALTER SCHEMA own OWNER TO a;", Some(("own", true, "a"))),
+            ("ALTER LARGE OBJECT 5 OWNER TO a;", None),
+            ("ALTER EVENT TRIGGER e OWNER TO a;", None),
+            ("ALTER TABLE ONLY own.rows ADD CONSTRAINT c CHECK (true);", None),
+        ] {
+            let expected = expected.map(|(schema, is_schema, owner): (&str, bool, &str)| Given {
+                schema: schema.into(),
+                is_schema,
+                owner: owner.into(),
+            });
+            assert_eq!(Given::of(statement.as_bytes()), expected, "{statement}");
         }
     }
 
