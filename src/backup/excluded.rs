@@ -129,13 +129,17 @@ fn expressions(pattern: &str) -> Vec<String> {
 }
 
 /// What depends on a table itself is left out with it. So are its statistics, and a sequence that only it uses stays.
-const QUERY: &str = "
+const QUERY: &str = r"
+    RESET search_path;
+    SELECT pg_catalog.array_agg(c.oid) AS visible FROM pg_catalog.pg_class c
+        WHERE pg_catalog.pg_table_is_visible(c.oid) \gset
+    SET search_path = pg_catalog;
     WITH pattern (number, database, schema, name) AS (VALUES PATTERNS),
     found AS (
         SELECT p.number, c.oid FROM pattern p, pg_catalog.pg_class c
             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p') AND c.relname ~ p.name::text
-            AND CASE WHEN p.schema IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
+            AND CASE WHEN p.schema IS NULL THEN c.oid = ANY (:'visible')
                 ELSE n.nspname ~ p.schema::text END
             AND (p.database IS NULL OR pg_catalog.current_database() ~ p.database::text)),
     excluded AS (SELECT DISTINCT oid FROM found),

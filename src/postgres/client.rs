@@ -59,6 +59,11 @@ pub(crate) const WRITES: [Setting; 4] = [
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
+/// Begins every session that gives orders of ours. A database's owner may set its search path, and so choose what a name
+/// means there; what is run under it would be run as our role, which may be a superuser. As SQL, so that `RESET` knows the
+/// owner's. On one line, so that the numbers of the lines that follow stay right.
+const OWN_NAMES: &str = "SET search_path = pg_catalog; ";
+
 /// A version of PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
@@ -268,7 +273,7 @@ impl Client {
     /// A psql for statements, and what it is fed.
     fn psql(&self, variables: &[(&str, &str)], sql: &[u8]) -> (Command, Vec<u8>) {
         let mut command = self.bare_psql();
-        let set_up = self.server.set_up(&mut command, &WRITES);
+        let set_up = self.server.set_up(&mut command, &WRITES) + OWN_NAMES;
         for (name, value) in variables {
             command.arg("--set").arg(format!("{name}={value}"));
         }

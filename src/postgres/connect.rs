@@ -12,7 +12,8 @@ use crate::process::{Exit, Output, ProgramError, Runner};
 /// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
 /// options, others ignore them.
 const OPTION: &str = "-c backupgram.options=on";
-const HAS_OPTION: &str = "SELECT coalesce(current_setting('backupgram.options', true), '') = 'on'";
+/// In the database's own search path, so its names have their schema.
+const HAS_OPTION: &str = "SELECT pg_catalog.current_setting('backupgram.options', true)";
 
 /// Seconds that pg_isready may take, and psql where that has heard nothing.
 const PATIENCE: u32 = 3;
@@ -152,7 +153,7 @@ fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
         psql.env("PGOPTIONS", OPTION);
     }
     match run(runner, psql)? {
-        Ok(output) if client.server().takes_options && output.stdout.trim_ascii() != b"t" => {
+        Ok(output) if client.server().takes_options && output.stdout.trim_ascii() != b"on" => {
             Ok(Attempt::TakesNoOptions)
         }
         Ok(_) => Ok(Attempt::Answers),

@@ -239,7 +239,7 @@ impl Psql {
     pub fn ask(&mut self, query: &str) -> Result<String, RestoreError> {
         let ended = || RestoreError::Feed(ErrorKind::BrokenPipe.into());
         let mark = self.answers.as_ref().map(|answers| answers.mark.clone()).ok_or_else(ended)?;
-        self.order(format!("SELECT '{mark}' || ({query});\n"))?;
+        self.order(format!("SELECT '{mark}' OPERATOR(pg_catalog.||) ({query});\n"))?;
         let answer = self.answers.as_ref().and_then(|answers| answers.lines.recv().ok());
         answer.ok_or_else(ended)
     }
