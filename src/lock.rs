@@ -1,7 +1,7 @@
 //! The lock of a backup directory: one backup or restore at a time, whoever started it.
 //!
 //! A run that only reads backups can have it on a directory that cannot be written to: flock(2) works on a file that is
-//! only read, and where there is none, or it cannot be signed, a second one lies in the [`fallback`]. Everybody who
+//! only read, and where there is none, or it cannot be signed, a second one lies in the fallback. Everybody who
 //! finds a fallback takes both, in this order.
 
 use std::fmt;
@@ -104,7 +104,7 @@ impl Lock {
     }
 
     /// The same for a run that only reads the directory: where that cannot be written to, the lock in the
-    /// [`fallback`] counts.
+    /// fallback counts.
     ///
     /// # Errors
     /// When it is still held after that, a signal came, or neither file can be used.

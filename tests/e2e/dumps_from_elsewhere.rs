@@ -302,7 +302,8 @@ fn dumps_by_other_options_come_back_as_stock_tools_load_them() {
     let database = server.database("various");
     fixture::fill_with_everything(&database);
     database.sql("ALTER TABLE measured ENABLE ROW LEVEL SECURITY");
-    for options in [
+    // SQL and archives in turn.
+    for (number, options) in [
         &["--column-inserts"][..],
         &["--rows-per-insert=7"],
         &["--disable-triggers"],
@@ -317,16 +318,19 @@ fn dumps_by_other_options_come_back_as_stock_tools_load_them() {
         &["--no-comments", "--verbose"],
         &["--use-set-session-authorization"],
         &["--use-set-session-authorization", "--create"],
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let stock = server.database("stock");
         let file = dump(&store, &database, server, "-Fp", options);
         let text = fs::read_to_string(&file).unwrap();
         stock.sql(&text.split_inclusive('\n').filter(|line| !names_database(line)).collect::<String>());
         let before = stock.dump();
         let expected = Expected { server, store: &store, dump: &before };
+        let archive = || dump(&store, &database, server, "-Fc", options);
+        let file = if number % 2 == 0 { file } else { archive() };
         expected.comes_back(&file, &format!("{options:?}"));
-        let archive = dump(&store, &database, server, "-Fc", options);
-        expected.comes_back(&archive, &format!("-Fc {options:?}"));
     }
 }
 
@@ -340,12 +344,14 @@ fn a_dump_in_another_encoding_comes_back() {
     );
     let before = database.dump();
     let expected = Expected { server, store: &store, dump: &before };
-    for encoding in ["--encoding=SJIS", "--encoding=EUC_JP", "--encoding=GB18030"] {
-        for options in [&[encoding][..], &[encoding, "--create"], &[encoding, "--clean", "--inserts"]] {
-            for format in ["-Fp", "-Fc", "-Ft"] {
-                let file = dump(&store, &database, server, format, options);
-                expected.comes_back(&file, &format!("{format} {options:?}"));
-            }
+    // Each encoding with each format, and with all of the options.
+    for (turn, encoding) in ["--encoding=SJIS", "--encoding=EUC_JP", "--encoding=GB18030"].iter().enumerate()
+    {
+        let all = [&[*encoding][..], &[*encoding, "--create"], &[*encoding, "--clean", "--inserts"]];
+        for (number, options) in all.into_iter().enumerate() {
+            let format = ["-Fp", "-Fc", "-Ft"][(turn + number) % 3];
+            let file = dump(&store, &database, server, format, options);
+            expected.comes_back(&file, &format!("{format} {options:?}"));
         }
     }
     let latin = server.database("latin");

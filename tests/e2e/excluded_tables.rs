@@ -43,15 +43,15 @@ fn a_backup_names_what_needs_the_tables_that_it_leaves_out(server: &'static Clus
     let said = backed_up(server, &store, &database, "Logs, \"Split Table\", number?");
     let line = said.lines().find(|line| line.contains("a restore fails")).unwrap_or_else(|| panic!("{said}"));
     for needs in [
-        "\"Split Table\" (by table split_1)",
-        "numbers (by default value for column id of table numbered)",
-        "logs (by ",
-        "constraint to_logs on table referring",
-        "function body()",
-        "function of_row(logs)",
-        "function of_rows()",
-        "materialized view counted",
-        "policy allowed on table ruled",
+        "public.\"Split Table\" (by table public.split_1)",
+        "public.numbers (by default value for column id of table public.numbered)",
+        "public.logs (by ",
+        "constraint to_logs on table public.referring",
+        "function public.body()",
+        "function public.of_row(public.logs)",
+        "function public.of_rows()",
+        "materialized view public.counted",
+        "policy allowed on table public.ruled",
         " and 2 more)",
     ] {
         assert!(line.contains(needs), "{needs}: {line}");

@@ -199,15 +199,7 @@ fn a_subscription_goes_on_when_the_exchange_fails_or_is_killed() {
     let pair = Pair::start(18);
     let server = &pair.subscriber;
     let gate = server.database("gate").gate();
-    server.sql(
-        DATABASE,
-        "CREATE FUNCTION pass_gate() RETURNS int LANGUAGE plpgsql AS $$
-         BEGIN
-             WHILE (pg_catalog.pg_stat_file('gate-1', true)).size IS NULL LOOP PERFORM pg_catalog.pg_sleep(0.02); END LOOP;
-             RETURN 1;
-         END $$;
-         CREATE MATERIALIZED VIEW gate AS SELECT pass_gate() AS passed",
-    );
+    server.sql(DATABASE, &gate.sql());
     pair.passes(1);
     let file = pair.backed_up(server, "-Fc --no-subscriptions");
     let restore = || pair.restore(server, &file).args(["--drop-replication"]);

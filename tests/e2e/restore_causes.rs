@@ -90,23 +90,10 @@ fn the_error_of_a_failed_load_names_its_cause_object_and_hint() {
     server.assert_no_scratch_database_is_left();
 }
 
-/// The rows of `known` come slowly, and with two jobs those that look them up come at the same time.
-const SLOW: &str = "
-    CREATE TABLE known (id int);
-    INSERT INTO known SELECT generate_series(1, 20);
-    ALTER TABLE known ADD CHECK (pg_sleep(0.05) IS NOT NULL);
-    CREATE FUNCTION is_known(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
-    BEGIN RETURN EXISTS (SELECT FROM public.known WHERE id = $1); END $$;
-    CREATE FUNCTION look_up(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
-    DECLARE found int; BEGIN
-        SELECT id INTO STRICT found FROM public.known WHERE id = $1; RETURN found;
-    END $$;";
-
-/// Each fails with two jobs, as two tables are filled at once, and loads with one.
 #[test]
 fn what_only_one_job_can_load_is_loaded_once_more_and_proven_so() {
     let (server, store) = (Cluster::shared(15), Store::new());
-    for (name, sql) in [
+    let cases = [
         (
             "domain",
             "CREATE DOMAIN known_id AS int CHECK (is_known(VALUE)); CREATE TABLE large (id known_id, text text)",
@@ -121,21 +108,20 @@ fn what_only_one_job_can_load_is_loaded_once_more_and_proven_so() {
             "CREATE TABLE parts (id int CHECK (is_known(id)), text text) PARTITION BY RANGE (id);
                        CREATE TABLE large PARTITION OF parts FOR VALUES FROM (1) TO (100)",
         ),
-    ] {
+    ];
+    for ((name, sql), options) in cases.into_iter().zip(["-Fc", "-Fd"].into_iter().cycle()) {
         let database = server.database(name);
-        database.sql(&format!("{SLOW} {sql}; INSERT INTO large (id, text) SELECT i % 20 + 1, (SELECT string_agg(md5((i * 100 + j)::text), '') FROM generate_series(1, 20) j) FROM generate_series(1, 2000) i"));
+        database.sql(&fixture::for_one_job_only(sql));
         let before = database.dump();
         let target = server.database_named(&format!("{}_copy", database.name));
-        for options in ["-Fc", "-Fd"] {
-            let file = backed_up(server, &store, &database, options);
-            let cli = |words: &[&str]| Cli::new(server, &store).env("RESTORE_JOBS", "2").args(words).run();
-            let restored = cli(&["restore", &file, &target.name]).succeeded();
-            let again = "warning: loading with 2 jobs failed: pg_restore: exit status 1: entry ";
-            assert_eq!(restored.text().matches(again).count(), 1, "{name} {options} {restored}");
-            assert_eq!(restored.text().matches("ERROR: ").count(), 1, "{name} {options} {restored}");
-            assert_eq!(target.dump(), before, "{name} {options}");
-            cli(&["verify", "--restore", &file]).succeeded();
-        }
+        let file = backed_up(server, &store, &database, options);
+        let cli = |words: &[&str]| Cli::new(server, &store).env("RESTORE_JOBS", "2").args(words).run();
+        let restored = cli(&["restore", &file, &target.name]).succeeded();
+        let again = "warning: loading with 2 jobs failed: pg_restore: exit status 1: entry ";
+        assert_eq!(restored.text().matches(again).count(), 1, "{name} {options} {restored}");
+        assert_eq!(restored.text().matches("ERROR: ").count(), 1, "{name} {options} {restored}");
+        assert_eq!(target.dump(), before, "{name} {options}");
+        cli(&["verify", "--restore", &file]).succeeded();
     }
     server.assert_no_scratch_database_is_left();
 }

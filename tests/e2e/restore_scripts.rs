@@ -119,29 +119,19 @@ fn sql_that_fails_ends_the_restore_and_the_target_stays() {
     server.assert_no_scratch_database_is_left();
 }
 
-/// The check can only be loaded by one job, as it reads another table, whose rows come slowly.
-const ONE_JOB_ONLY: &str = "
-    CREATE TABLE allowed (id int PRIMARY KEY);
-    INSERT INTO allowed SELECT generate_series(1, 30);
-    ALTER TABLE allowed ADD CHECK (pg_sleep(0.03) IS NOT NULL);
-    CREATE FUNCTION is_allowed(int) RETURNS boolean LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.allowed WHERE id = $1)';
-    CREATE TABLE big (id int CHECK (is_allowed(id)), filler text);
-    INSERT INTO big SELECT i % 30 + 1, repeat('x', 500) FROM generate_series(1, 3000) i;";
-
 #[test]
 fn sql_runs_once_in_each_database_when_the_load_is_tried_twice() {
     let (server, store) = (Cluster::shared(15), Store::new());
     let database = server.database("twice");
-    database.sql(ONE_JOB_ONLY);
+    database.sql(&fixture::for_one_job_only("CREATE TABLE large (id int CHECK (is_known(id)), text text)"));
     let file = backed_up(server, &store, &database, "-Fc");
     let target = server.database_named(&format!("{}_copy", database.name));
-    // The larger table is loaded first by several jobs, and its rows are refused while the other is empty.
     let before = script(
         &store,
         "before.sql",
         "CREATE TABLE made_before (n int); INSERT INTO made_before VALUES (1);\n",
     );
-    let lines = "cat > /dev/null; printf '%s\\n' 'INSERT INTO made_before VALUES (2);' 'DELETE FROM big;' | \
+    let lines = "cat > /dev/null; printf '%s\\n' 'INSERT INTO made_before VALUES (2);' 'DELETE FROM large;' | \
                  backupgram restore --before \"$BEFORE\" --after /dev/stdin \"$FILE\" \"$TARGET\"";
     let restored = Cli::shell(server, &store, lines)
         .env("RESTORE_JOBS", "2")
@@ -153,7 +143,7 @@ fn sql_runs_once_in_each_database_when_the_load_is_tried_twice() {
     assert!(restored.text().contains("once more, with one"), "{restored}");
     assert_eq!(restored.text().matches("running ").count(), 3, "{restored}");
     assert_eq!(target.sql("SELECT string_agg(n::text, ',') FROM made_before"), "1,2");
-    assert_eq!(target.sql("SELECT count(*) FROM big"), "0");
+    assert_eq!(target.sql("SELECT count(*) FROM large"), "0");
 }
 
 #[test]

@@ -436,17 +436,7 @@ impl Database<'_> {
         let name = format!("gate-{number}");
         let gate = Gate { file: self.cluster.data().join(&name), number };
         gate.open();
-        self.sql(&format!(
-            "CREATE FUNCTION pass_gate() RETURNS int LANGUAGE plpgsql AS $$
-             BEGIN
-                 PERFORM pg_catalog.pg_advisory_xact_lock_shared({number});
-                 WHILE (pg_catalog.pg_stat_file('{name}', true)).size IS NULL LOOP
-                     PERFORM pg_catalog.pg_sleep(0.02);
-                 END LOOP;
-                 RETURN 1;
-             END $$;
-             CREATE MATERIALIZED VIEW gate AS SELECT public.pass_gate() AS passed;"
-        ));
+        self.sql(&gate.sql());
         gate
     }
 
@@ -543,6 +533,22 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Makes restores of dumps of a database wait, too, if it is of the same server.
+    pub fn sql(&self) -> String {
+        let (number, name) = (self.number, self.file.file_name().unwrap().to_string_lossy());
+        format!(
+            "CREATE FUNCTION pass_gate() RETURNS int LANGUAGE plpgsql AS $$
+             BEGIN
+                 PERFORM pg_catalog.pg_advisory_xact_lock_shared({number});
+                 WHILE (pg_catalog.pg_stat_file('{name}', true)).size IS NULL LOOP
+                     PERFORM pg_catalog.pg_sleep(0.02);
+                 END LOOP;
+                 RETURN 1;
+             END $$;
+             CREATE MATERIALIZED VIEW gate AS SELECT public.pass_gate() AS passed;"
+        )
+    }
+
     /// Whether somebody stands before it, or passes.
     pub fn is_waited_for(&self, server: &Cluster) -> bool {
         let query =

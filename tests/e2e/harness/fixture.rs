@@ -8,6 +8,41 @@ pub fn fill_with_everything(database: &Database<'_>) {
     database.fill(2_000);
 }
 
+/// The SQL of a database that one job can load, and two cannot: `large` makes a table `large (id, text)` whose rows look
+/// others up, by the functions `is_known` and `look_up`. One job takes the tables by their names. Two take them by their
+/// size, or as they were made: one job takes the large one, and fails at its first row, while the other one is held up.
+pub fn for_one_job_only(large: &str) -> String {
+    format!(
+        "CREATE FUNCTION is_known(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+         BEGIN RETURN EXISTS (SELECT FROM public.known WHERE id = $1); END $$;
+         CREATE FUNCTION look_up(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+         DECLARE found int; BEGIN
+             SELECT id INTO STRICT found FROM public.known WHERE id = $1; RETURN found;
+         END $$;
+         CREATE FUNCTION outlasts_other_jobs(id int) RETURNS boolean LANGUAGE plpgsql AS $$
+         DECLARE deadline timestamptz := pg_catalog.clock_timestamp() + interval '20 s';
+         BEGIN
+             IF id = 1 THEN
+                 -- Until the others have connected.
+                 PERFORM pg_catalog.pg_sleep(1);
+                 WHILE (SELECT count(*) FROM pg_catalog.pg_stat_activity
+                        WHERE datname = pg_catalog.current_database()) > 1
+                     AND pg_catalog.clock_timestamp() < deadline
+                 LOOP
+                     PERFORM pg_catalog.pg_sleep(0.05), pg_catalog.pg_stat_clear_snapshot();
+                 END LOOP;
+             END IF;
+             RETURN true;
+         END $$;
+         {large};
+         CREATE TABLE zz_slow (id int CHECK (outlasts_other_jobs(id)), text text);
+         CREATE TABLE known (id int);
+         INSERT INTO known SELECT generate_series(1, 20);
+         INSERT INTO zz_slow SELECT i, md5(i::text) FROM generate_series(1, 200) i;
+         INSERT INTO large (id, text) SELECT i % 20 + 1, md5(i::text) FROM generate_series(1, 20000) i;"
+    )
+}
+
 /// The SQL of [`fill_with_everything`], without the rows of [`Database::fill`].
 pub const EVERYTHING: &str = r#"
 CREATE SCHEMA "the ""other"" schema";

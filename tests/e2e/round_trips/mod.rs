@@ -27,6 +27,9 @@ const FORMATS: [(&str, &str, bool); 7] = [
 
 const LABEL_PROVIDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/round_trips/labels.c");
 
+/// The database whose functions take the places of the server's own.
+const HOSTILE_SEARCH_PATH: &str = "settings";
+
 /// How a database comes back.
 const WAYS: [&str; 4] = ["in place", "under another name", "after DROP DATABASE", "on an empty server"];
 
@@ -266,6 +269,32 @@ impl Scene {
         }
     }
 
+    /// A proof of a database, if it is among these.
+    fn is_proven(&self, name: &str) {
+        let Some(backups) = self.backups.first() else { return };
+        if self.subjects.iter().any(|(subject, _)| subject.name == name) {
+            let proof = Cli::new(&self.server, &backups.store).args(["verify", "--restore"]);
+            let outcome = proof.args([backups.file_of(name)]).run();
+            if outcome.status.is_none_or(|status| !status.success()) {
+                self.failures.lock().unwrap().push(format!("proof of {name:?}:\n{outcome}"));
+            }
+        }
+    }
+
+    /// Whoever owns a database could have a superuser run what he likes, if the database said what `lower` is.
+    fn runs_no_function_of_a_database(&self) {
+        let log = fs::read(self.server.data().with_file_name("log")).unwrap();
+        let log = String::from_utf8_lossy(&log);
+        let found = log.lines().skip_while(|line| !line.contains("a function of the database was run"));
+        let found: Vec<&str> = found.take(8).collect();
+        if !found.is_empty() {
+            self.failures
+                .lock()
+                .unwrap()
+                .push(format!("a function of a database was run:\n{}", found.join("\n")));
+        }
+    }
+
     /// What the stock tools make of the same databases on a server like that, plain and from an archive.
     fn by_stock_tools(&self) {
         let stock = self.origin.start_another();
@@ -329,6 +358,8 @@ fn databases_come_back_as_they_were(origin: Origin, subjects: Vec<Subject>) {
         scene.on_the_same_server();
     });
     scene.server.assert_no_scratch_database_is_left();
+    scene.is_proven(HOSTILE_SEARCH_PATH);
+    scene.runs_no_function_of_a_database();
     let failures = scene.failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} round trips went wrong:\n{}", failures.len(), failures.join("\n"));
 }
