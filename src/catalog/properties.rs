@@ -35,6 +35,26 @@ pub struct Properties {
     pub size: Option<u64>,
 }
 
+impl Properties {
+    /// Of a database of which the encoding and the locale are known alone; the rest is as `CREATE DATABASE` has it.
+    pub fn of_encoding(encoding: String, locale: Locale) -> Self {
+        Self {
+            owner: String::new(),
+            encoding,
+            locale,
+            tablespace: "pg_default".into(),
+            connection_limit: -1,
+            allows_connections: true,
+            is_template: false,
+            comment: None,
+            labels: Vec::new(),
+            grants: None,
+            settings: Settings::Clear(Vec::new()),
+            size: None,
+        }
+    }
+}
+
 /// The locale of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Locale {

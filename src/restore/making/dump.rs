@@ -1,6 +1,6 @@
 //! What a dump itself says of its database: an archive always does, and SQL that was made with `--create`.
 
-use crate::catalog::{Locale, Properties, Provider, Settings};
+use crate::catalog::{Locale, Properties, Provider};
 use crate::postgres::changes_rights;
 use crate::postgres::quote::{self, identifier};
 use crate::restore::needs::{DatabaseStatement, DatabaseStatementKind, Needs};
@@ -178,26 +178,15 @@ fn created(create: &DatabaseStatement) -> Option<Properties> {
     };
     let locale = option("locale");
     let of = |name: &str| option(name).or_else(|| locale.clone()).unwrap_or_else(|| "C".into());
-    Some(Properties {
-        owner: String::new(),
-        encoding: option("encoding")?,
-        locale: Locale {
-            provider,
-            collate: of("lc_collate"),
-            ctype: of("lc_ctype"),
-            name: option("icu_locale").or_else(|| option("builtin_locale")),
-            rules: option("icu_rules"),
-        },
-        tablespace: option("tablespace").unwrap_or_else(|| "pg_default".into()),
-        connection_limit: -1,
-        allows_connections: true,
-        is_template: false,
-        comment: None,
-        labels: Vec::new(),
-        grants: None,
-        settings: Settings::Clear(Vec::new()),
-        size: None,
-    })
+    let locale = Locale {
+        provider,
+        collate: of("lc_collate"),
+        ctype: of("lc_ctype"),
+        name: option("icu_locale").or_else(|| option("builtin_locale")),
+        rules: option("icu_rules"),
+    };
+    let tablespace = option("tablespace").unwrap_or_else(|| "pg_default".into());
+    Some(Properties { tablespace, ..Properties::of_encoding(option("encoding")?, locale) })
 }
 
 /// A name or string that stands there.

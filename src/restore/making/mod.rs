@@ -114,20 +114,8 @@ impl Making {
         }
         let (collate, ctype) = (origin.collate.clone(), origin.ctype.clone());
         let locale = Locale { provider: Provider::Libc, collate, ctype, name: None, rules: None };
-        Ok(Basis::Encoding(Box::new(Properties {
-            owner: String::new(),
-            encoding: origin.encoding.clone(),
-            locale,
-            tablespace: "pg_default".into(),
-            connection_limit: -1,
-            allows_connections: true,
-            is_template: false,
-            comment: None,
-            labels: Vec::new(),
-            grants: None,
-            settings: Settings::Clear(Vec::new()),
-            size: origin.size,
-        })))
+        let properties = Properties::of_encoding(origin.encoding.clone(), locale);
+        Ok(Basis::Encoding(Box::new(Properties { size: origin.size, ..properties })))
     }
 
     /// Whether it is made like a database that is there.
