@@ -1,20 +1,98 @@
-//! Directories among the temporary files whose makers were killed. Their names are a prefix, the maker's process id, a dash,
-//! and anything.
+//! Directories among the temporary files whose makers may be killed. Their makers hold a lock on them, so that what is left
+//! can be told from what is used by whoever comes next, also in another container with the same temporary files, where
+//! a process id says nothing.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Removes those in `place` that begin with `prefix`, whose makers are gone, and that are ours. What cannot be removed
-/// stays.
+use nix::fcntl::OFlag;
+use tempfile::TempDir;
+
+/// A directory that its maker holds; dropped, it is gone.
+#[derive(Debug)]
+pub struct Held {
+    directory: TempDir,
+    _lock: File,
+}
+
+impl Held {
+    /// Makes one in `place` with the permissions `mode`, and a name that begins with `prefix`.
+    ///
+    /// # Errors
+    /// When it cannot be made or locked.
+    pub fn make(place: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
+        let mut made = tempfile::Builder::new();
+        made.prefix(prefix).permissions(Permissions::from_mode(mode));
+        loop {
+            let directory = made.tempdir_in(place)?;
+            let lock = File::open(directory.path())?;
+            lock.lock()?;
+            // Somebody's sweep may have locked it first, and removed it.
+            let found = fs::symlink_metadata(directory.path());
+            if found.is_ok_and(|found| lock.metadata().is_ok_and(|held| is_same(&found, &held))) {
+                return Ok(Self { directory, _lock: lock });
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// Removes those in `place` that begin with `prefix`, that nobody holds, and that are ours. What cannot be removed stays.
 pub fn sweep(place: &Path, prefix: &str, is_ours: impl Fn(&Metadata) -> bool) {
     for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let maker = name.to_str().and_then(|name| name.strip_prefix(prefix)?.split_once('-'));
-        let is_left = maker
-            .is_some_and(|(pid, _)| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists());
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+            continue;
+        }
         // Not what a link leads to, which is whoever's.
-        if is_left && entry.metadata().is_ok_and(|found| found.is_dir() && is_ours(&found)) {
+        let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+        let Ok(opened) = File::options().read(true).custom_flags(flags).open(entry.path()) else { continue };
+        // The lock is kept until it is removed.
+        if opened.metadata().is_ok_and(|found| is_ours(&found)) && opened.try_lock().is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_swept_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        let held = Held::make(place.path(), "ours-", 0o711).unwrap();
+        assert_eq!(held.path().metadata().unwrap().permissions().mode() & 0o777, 0o711);
+        for name in ["ours-left", "ours-5000000-x", "other-left"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("file"), "").unwrap();
+        }
+        symlink(path("other-left"), path("ours-link")).unwrap();
+        fs::write(path("ours-file"), "").unwrap();
+        sweep(place.path(), "ours-", |_| false);
+        assert!(path("ours-left").exists(), "of another user");
+        sweep(place.path(), "ours-", |_| true);
+        let left = || -> BTreeSet<_> {
+            fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().file_name()).collect()
+        };
+        let name = held.path().file_name().unwrap().to_owned();
+        let others = ["other-left", "ours-link", "ours-file"].map(Into::into);
+        assert_eq!(left(), BTreeSet::from_iter(others.clone().into_iter().chain([name])));
+        assert!(path("other-left").join("file").exists());
+        drop(held);
+        assert_eq!(left(), BTreeSet::from(others));
     }
 }

@@ -82,7 +82,7 @@ install_with_apt() {
 find_cargo() {
     have cargo || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     have cargo || {
-        echo 'cargo is missing; please install Rust 1.88 or newer, best with rustup, and run this again' >&2
+        echo 'cargo is missing; please install Rust 1.89 or newer, best with rustup, and run this again' >&2
         return 1
     }
 }

@@ -3,22 +3,22 @@
 use std::cell::RefCell;
 use std::env;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Uid, User};
-use tempfile::TempDir;
 
 use super::statement_error::{LOG_LINE_PREFIX, StatementError};
 use crate::catalog::DatabaseName;
+use crate::durable;
+use crate::leftovers::{self, Held};
 use crate::postgres::{Client, Login, Server};
 use crate::process::{Child, Interrupted, ProgramError, Runner};
-use crate::{durable, leftovers};
 
 /// Why there is no server of our own.
 #[derive(Debug)]
@@ -100,8 +100,8 @@ const SETTINGS: [&str; 16] = [
     "log_min_error_statement=panic",
 ];
 
-/// What the temporary directories of our servers begin with, before the process id: those of their sockets, and those
-/// of servers for which the backup volume has no room.
+/// What the temporary directories of our servers begin with: those of their sockets, and those of servers for which the
+/// backup volume has no room.
 pub(super) const TEMPORARY_PREFIX: &str = "backupgram-proof-";
 
 /// Removes the temporary directories of proofs that were killed. What cannot be removed stays.
@@ -117,7 +117,7 @@ const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT 
 pub struct PrivateServer {
     guard: RefCell<Option<(Child, Option<ChildStdin>)>>,
     place: PathBuf,
-    socket: TempDir,
+    socket: Held,
     runner: Runner,
     owner: Option<User>,
 }
@@ -138,10 +138,9 @@ impl PrivateServer {
         let place = workplace.join(format!("proof.{}", std::process::id()));
         let failed = |error| ServerError::Place(place.clone(), error);
         sweep();
-        let mut socket = tempfile::Builder::new();
-        let prefix = format!("{TEMPORARY_PREFIX}{}-", std::process::id());
-        socket.prefix(&prefix).permissions(Permissions::from_mode(0o700));
-        let socket = socket.tempdir().map_err(|error| ServerError::Place(env::temp_dir(), error))?;
+        let temporary = env::temp_dir();
+        let socket = Held::make(&temporary, TEMPORARY_PREFIX, 0o700);
+        let socket = socket.map_err(|error| ServerError::Place(temporary, error))?;
         // Ours: what a dump has the server do must not be able to put anything there.
         DirBuilder::new().mode(0o711).create(&place).map_err(failed)?;
         let server = Self { guard: RefCell::new(None), place, socket, runner: runner.clone(), owner };

@@ -2,15 +2,13 @@
 //! temporary directory of its own.
 
 use std::env;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
-use tempfile::TempDir;
 
 use super::server::{ServerError, TEMPORARY_PREFIX};
 use crate::catalog::{BackupDirectory, free_space};
+use crate::leftovers::Held;
 use crate::units;
 
 /// What a server takes without a database, in bytes.
@@ -22,7 +20,7 @@ pub enum Workplace {
     /// Of the backup directory.
     Partial(PathBuf),
     /// Of our own.
-    Temporary(TempDir),
+    Temporary(Held),
 }
 
 impl Workplace {
@@ -37,12 +35,10 @@ impl Workplace {
         if directory.takes_files() && (free >= needed || free >= free_space(&temporary)) {
             return Ok(Self::Partial(partial));
         }
-        let prefix = format!("{TEMPORARY_PREFIX}{}-", std::process::id());
         // As root the server is another user's, who must come to his own directory in it.
         let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
-        let mut made = tempfile::Builder::new();
-        made.prefix(&prefix).permissions(Permissions::from_mode(mode));
-        let made = made.tempdir_in(&temporary).map_err(|error| ServerError::Place(temporary, error))?;
+        let made = Held::make(&temporary, TEMPORARY_PREFIX, mode);
+        let made = made.map_err(|error| ServerError::Place(temporary, error))?;
         let cause = match directory.takes_files() {
             true => format!(": {} are free, {} are needed", units::bytes(free), units::bytes(needed)),
             // That has been said.
