@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::Command;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
@@ -131,12 +132,15 @@ pub struct Client {
     runner: Runner,
     /// When clean-ups are given up, if ever.
     deadline: Option<Instant>,
+    /// The server's version, once it is known.
+    version: Arc<OnceLock<Version>>,
 }
 
 impl Client {
     /// A client of `database`.
     pub fn new(server: Server, database: DatabaseName, runner: Runner) -> Self {
-        Self { server, database, application: "backupgram".into(), runner, deadline: None }
+        let (application, version) = ("backupgram".into(), Arc::default());
+        Self { server, database, application, runner, deadline: None, version }
     }
 
     /// The same client with another name for its sessions.
@@ -185,20 +189,24 @@ impl Client {
         }
     }
 
-    /// The server's version.
+    /// The server's version; it is asked once.
     ///
     /// # Errors
     /// When it cannot be asked.
     pub fn server_version(&self) -> Result<Version, DatabaseError> {
-        let sql = "SELECT json_build_object('number', current_setting('server_version_num')::int,
-                                            'text', current_setting('server_version'))";
-        #[derive(serde::Deserialize)]
-        struct Row {
-            number: u32,
-            text: String,
+        if let Some(version) = self.version.get() {
+            return Ok(version.clone());
         }
-        let row: Row = self.ask(sql, &[])?;
-        Ok(Version { major: row.number / 10_000, text: row.text })
+        let text: String = self.ask("SELECT to_json(current_setting('server_version'))", &[])?;
+        let version = Version::within(&text).ok_or(DatabaseError::Answer(text))?;
+        Ok(self.version.get_or_init(|| version).clone())
+    }
+
+    /// Keeps what the server has said of its version.
+    pub(super) fn know_version(&self, said: &str) {
+        if let Some(version) = Version::within(said) {
+            let _ = self.version.set(version);
+        }
     }
 
     /// The version of one of PostgreSQL's programs on this machine.
@@ -219,7 +227,7 @@ impl Client {
         sql: &str,
         variables: &[(&str, &str)],
     ) -> Result<T, DatabaseError> {
-        answer(&self.execute(sql, variables)?)
+        answer(&self.execute(sql, variables)?.stdout)
     }
 
     /// Gives orders.
@@ -260,7 +268,7 @@ impl Client {
         sql: &str,
         variables: &[(&str, &str)],
     ) -> Result<T, DatabaseError> {
-        answer(&self.clean_up(sql, variables)?)
+        answer(&self.clean_up(sql, variables)?.stdout)
     }
 
     /// One of PostgreSQL's programs, told where to connect.
@@ -290,8 +298,9 @@ impl Client {
     }
 }
 
-fn answer<T: DeserializeOwned>(output: &Output) -> Result<T, DatabaseError> {
-    let text = output.stdout.trim_ascii();
+/// What psql has printed, as JSON.
+pub(super) fn answer<T: DeserializeOwned>(printed: &[u8]) -> Result<T, DatabaseError> {
+    let text = printed.trim_ascii();
     let text = if text.is_empty() { b"null" } else { text };
     serde_json::from_slice(text).map_err(|error| DatabaseError::Answer(error.to_string()))
 }

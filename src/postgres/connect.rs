@@ -12,8 +12,9 @@ use crate::process::{Exit, Output, ProgramError, Runner};
 /// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
 /// options, others ignore them.
 const OPTION: &str = "-c backupgram.options=on";
-/// In the database's own search path, so its names have their schema.
-const HAS_OPTION: &str = "SELECT pg_catalog.current_setting('backupgram.options', true)";
+/// Whether it is there, and the server's version. In the database's own search path, so its names have their schema.
+const PROBE: &str = "SELECT pg_catalog.current_setting('backupgram.options', true), \
+                            pg_catalog.current_setting('server_version')";
 
 /// Seconds that pg_isready may take, and psql where that has heard nothing.
 const PATIENCE: u32 = 3;
@@ -145,7 +146,7 @@ fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
     };
     let mut psql = client.bare_psql();
     // What libpq says is compared with what it says in English.
-    psql.env("LC_ALL", "C").args(["--command", HAS_OPTION]);
+    psql.env("LC_ALL", "C").args(["--command", PROBE]);
     if ping != 0 {
         psql.env("PGCONNECT_TIMEOUT", PATIENCE.to_string());
     }
@@ -153,10 +154,15 @@ fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
         psql.env("PGOPTIONS", OPTION);
     }
     match run(runner, psql)? {
-        Ok(output) if client.server().takes_options && output.stdout.trim_ascii() != b"on" => {
-            Ok(Attempt::TakesNoOptions)
+        Ok(output) => {
+            let answer = String::from_utf8_lossy(&output.stdout);
+            let (option, version) = answer.trim().split_once('|').unwrap_or_default();
+            client.know_version(version);
+            match client.server().takes_options && option != "on" {
+                true => Ok(Attempt::TakesNoOptions),
+                false => Ok(Attempt::Answers),
+            }
         }
-        Ok(_) => Ok(Attempt::Answers),
         Err(said) => Ok(judge(client.server(), ping, shortened(&said))),
     }
 }

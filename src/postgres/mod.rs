@@ -2,11 +2,12 @@
 
 mod client;
 mod connect;
+mod database_settings;
 mod properties;
 pub mod quote;
 mod server;
 
 pub(crate) use client::WRITES;
 pub use client::{Client, DatabaseError, Version};
-pub use properties::{changes_rights, setting_statements, setting_value};
+pub use database_settings::{changes_rights, setting_statements, setting_value};
 pub use server::{Login, Server, Setting};

@@ -104,6 +104,7 @@ struct Run<'a> {
     request: &'a Request,
     scripts: Scripts,
     jobs: usize,
+    standing: Standing,
 }
 
 impl Restore<'_> {
@@ -140,7 +141,8 @@ impl Restore<'_> {
         // no error to go on after.
         let is_parallel = client.server().takes_options && !request.options.keep_going;
         let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
-        let run = Run { directory, client, keys, goal, request, scripts, jobs };
+        let standing = Standing::of(&client, &goal.database())?;
+        let run = Run { directory, client, keys, goal, request, scripts, jobs, standing };
         let plan = run.plan(&source)?;
         if request.dry_run {
             return run.rehearse(source, plan);
@@ -191,19 +193,15 @@ impl Drop for Fetched {
 impl Run<'_> {
     /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
     fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
-        let target = match &self.goal {
-            Goal::Database(target) => target.clone(),
-            Goal::Server(scope) => {
-                self.request.options.check_server(*scope)?;
-                DatabaseName::of_scope(*scope)
-            }
-        };
-        let standing = Standing::of(&self.client, &target)?;
+        let standing = &self.standing;
         standing.check_primary(self.client.server().address())?;
         let (mut replaces, mut drops) = (None, None);
         match &self.goal {
-            // The rest depends on what the dump makes.
-            Goal::Server(_) => standing.check_database(&target)?,
+            Goal::Server(scope) => {
+                self.request.options.check_server(*scope)?;
+                // The rest depends on what the dump makes.
+                standing.check_database(&self.goal.database())?;
+            }
             Goal::Database(target) => {
                 let existing = usable(&self.client, target)?;
                 self.request.options.check_target(target, existing.is_some())?;
@@ -248,21 +246,21 @@ impl Run<'_> {
     }
 
     fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
-        self.check_requirements(backup, target)?;
+        let making = self.check_requirements(backup, target)?;
         let (server, tool) = (self.client.server_version()?, self.client.program_version("pg_restore")?);
-        Replacement { run: self, backup, target, server, tool }.restore()
+        Replacement { run: self, backup, target, making, server, tool }.restore()
     }
 
-    /// Sees that the server has what the backup needs, and lets the role make it.
-    fn check_requirements(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
+    /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.
+    fn check_requirements(&self, backup: &Checked, target: &DatabaseName) -> Result<Making, RestoreError> {
         let existing = usable(&self.client, target)?;
         let (choice, major) = (self.request.options.properties, self.client.server_version()?.major);
         let making = Making::choose(existing.as_ref(), backup, choice, &self.keys, major)?;
         making.check_encoding(backup, target, &self.client)?;
-        let is_superuser = Standing::of(&self.client, target)?.is_superuser();
-        let keep_going = self.request.options.keep_going;
+        let (is_superuser, keep_going) = (self.standing.is_superuser(), self.request.options.keep_going);
         Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }
-            .check()
+            .check()?;
+        Ok(making)
     }
 
     /// The extension by which the backup must be loaded under the target's name, if it has one. Where it cannot be made
@@ -305,7 +303,7 @@ impl Run<'_> {
         server: &'a Version,
         journal: Option<&'a Journal>,
     ) -> Result<ClusterLoad<'a>, RestoreError> {
-        let is_superuser = Standing::of(&self.client, &DatabaseName::maintenance())?.is_superuser();
+        let is_superuser = self.standing.is_superuser();
         Ok(ClusterLoad { client: &self.client, server, keys: &self.keys, journal, is_superuser })
     }
 }

@@ -38,6 +38,14 @@ pub enum Goal {
 const TEMPLATES: [&str; 2] = ["template0", "template1"];
 
 impl Goal {
+    /// The database that it is about; of a server the name that stands for all.
+    pub(super) fn database(&self) -> DatabaseName {
+        match self {
+            Self::Database(target) => target.clone(),
+            Self::Server(scope) => DatabaseName::of_scope(*scope),
+        }
+    }
+
     /// What a backup goes into: told by its content, and for one database by its target.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ pub struct Replacement<'a> {
     pub backup: &'a Checked,
     /// The database to replace or make.
     pub target: &'a DatabaseName,
+    /// What it is made like.
+    pub making: Making,
     /// The server's version.
     pub server: Version,
     /// pg_restore's.
@@ -66,20 +68,17 @@ impl Replacement<'_> {
     /// Loads into a scratch database, which then takes the target's name. Answers how many statements have failed.
     fn attempt(&self, jobs: usize) -> Result<u64, Failure> {
         let client = &self.run.client;
-        let existing = self.existing()?;
-        let making = self.making(existing.as_ref())?;
-        let scratch = Scratch::create(&self.run.directory, client, self.target, &making)?;
-        making.rehearse(&scratch.inside(), self.target)?;
-        making.prepare(&scratch.inside(), self.target)?;
+        let before = &self.making;
+        let scratch = Scratch::create(&self.run.directory, client, self.target, before)?;
+        before.prepare(&scratch.inside(), self.target)?;
         log::info!("loading into scratch database {}", scratch.name());
         let errors = self.fill(scratch.inside(), jobs)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
         let existing = self.existing()?;
-        let before = making;
         let making = if before.is_of_target() { self.making(existing.as_ref())? } else { before.clone() };
         let name = scratch.name().as_str();
         let parts =
-            [making.changed_settings(&before, name), making.after_load(name), making.access(name).into()];
+            [making.changed_settings(before, name), making.after_load(name), making.access(name).into()];
         scratch.inside().execute(parts.join(&b'\n'), &[])?;
         let kept_as = self.kept_as(&scratch);
         let swap =
@@ -93,10 +92,8 @@ impl Replacement<'_> {
     /// Loads under the target's name, while that is called otherwise.
     fn attempt_in_place(&self, jobs: usize) -> Result<u64, Failure> {
         let client = &self.run.client;
-        let existing = self.existing()?;
-        let making = self.making(existing.as_ref())?;
-        let scratch = Scratch::create_shut(&self.run.directory, client, self.target, &making)?;
-        making.rehearse(&scratch.inside(), self.target)?;
+        let (existing, making) = (self.existing()?, &self.making);
+        let scratch = Scratch::create_shut(&self.run.directory, client, self.target, making)?;
         making.prepare(&scratch.inside(), self.target)?;
         let kept_as = self.kept_as(&scratch);
         let swap =
@@ -108,7 +105,7 @@ impl Replacement<'_> {
                 self.target
             );
             let errors = self.fill(scratch.inside_target(self.target), jobs)?;
-            swap.complete(&making)?;
+            swap.complete(making)?;
             Ok::<_, Failure>(errors)
         })?;
         self.announce(existing.is_some(), &kept_as);

@@ -64,14 +64,14 @@ impl<'a> Scratch<'a> {
         let comment = literal(&scratch.journal.mark(target));
         let name = identifier(scratch.name.as_str());
         let sql = format!(
-            "CREATE DATABASE {name} TEMPLATE template0 {clauses};\nCOMMENT ON DATABASE {name} IS {comment};"
+            "CREATE DATABASE {name} TEMPLATE template0 {clauses};\nCOMMENT ON DATABASE {name} IS {comment};\n\
+             SELECT oid::bigint FROM pg_database WHERE datname = :'database';"
         );
-        scratch.client.execute(&sql, &[]).map_err(|error| match error {
+        let made = scratch.client.ask(&sql, &[("database", scratch.name.as_str())]);
+        scratch.oid = made.map_err(|error| match error {
             DatabaseError::Program(ProgramError::Failed(_, _, said)) => making.refusal(target, said),
             error => error.into(),
         })?;
-        let oid = "SELECT oid::bigint FROM pg_database WHERE datname = :'database';";
-        scratch.oid = scratch.client.ask(oid, &[("database", scratch.name.as_str())])?;
         Ok(scratch)
     }
 

@@ -190,28 +190,17 @@ impl Making {
         }
     }
 
-    /// Gives an empty database, which the client talks to, what it is to be like when it has taken the place of `target`,
-    /// and takes it back: what cannot be given fails before the load.
+    /// Gives an empty database, which the client talks to, the settings that it is loaded under: what functions of its
+    /// contents answer, and so what is computed of them, may depend on them. Before, it is given all that it is to be like
+    /// when it has taken the place of `target`, and that is taken back: what cannot be given fails before the load.
     ///
     /// # Errors
     /// When it cannot be given.
-    pub fn rehearse(&self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
-        let name = client.database().as_str();
-        let parts = [self.before_load(name), self.after_load(name), self.access(name).into_bytes()];
-        let sql = [&b"BEGIN;\n"[..], &parts.join(&b'\n'), b"\nROLLBACK;\n"].concat();
-        self.execute(client, &sql, target)
-    }
-
-    /// Gives a database, which the client talks to, the settings that it is loaded under: what functions of its contents
-    /// answer, and so what is computed of them, may depend on them.
-    ///
-    /// # Errors
-    /// When they cannot be given.
     pub fn prepare(&self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
-        self.execute(client, &self.before_load(client.database().as_str()), target)
-    }
-
-    fn execute(&self, client: &Client, sql: &[u8], target: &DatabaseName) -> Result<(), RestoreError> {
+        let name = client.database().as_str();
+        let settings = self.before_load(name);
+        let all = [settings.clone(), self.after_load(name), self.access(name).into_bytes()].join(&b'\n');
+        let sql = [&b"BEGIN;\n"[..], &all, b"\nROLLBACK;\n", &settings].concat();
         client.execute(sql, &[]).map(drop).map_err(|error| match error {
             DatabaseError::Program(ProgramError::Failed(_, _, said)) => self.refusal(target, said),
             error => error.into(),
