@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
-use crate::backup::hexadecimal;
 use crate::durable;
+use crate::units::hexadecimal;
 
 /// Why there is none.
 #[derive(Debug)]

@@ -9,16 +9,18 @@ use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::BackupError;
 use super::recipe::Recipe;
 use super::stream::{self, StreamError, Written};
 use crate::catalog::{Format, directory_size};
-use crate::content::{ContentError, Inspector, Listing, inspect_directory};
+use crate::content::{ContentError, Inspector, Listing, Watcher, inspect_directory};
 use crate::durable;
 use crate::gpg::Gpg;
 use crate::process::{Child, Listener, ProgramError, Runner};
 use crate::progress::Progress;
+use crate::restore::NeedsReader;
 
 /// A finished dump that has no name yet. Dropped unpublished, it is removed.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Partial {
     path: PathBuf,
     /// What is in it.
     pub written: Written,
+    /// What its SQL asks of a server, for its manifest.
+    pub needs: Option<Value>,
 }
 
 impl Partial {
@@ -54,10 +58,16 @@ pub fn dump(
     path: PathBuf,
 ) -> Result<Partial, BackupError> {
     // From here on what is there is removed whatever happens.
-    let mut partial = Partial { path, written: Written { sha256: String::new(), size: 0 } };
+    let mut partial = Partial { path, written: Written::default(), needs: None };
     partial.written = match recipe.format {
         Format::Directory => dump_directory(runner, recipe, &partial.path)?,
-        _ => dump_file(runner, recipe, gpg, &partial.path)?,
+        _ => {
+            let mut reader = NeedsReader::default();
+            let written = dump_file(runner, recipe, gpg, &partial.path, &mut reader)?;
+            // What is encrypted tells nobody whose names are in it.
+            partial.needs = if gpg.is_some() { None } else { reader.record(written.dumped) };
+            written
+        }
     };
     Ok(partial)
 }
@@ -67,6 +77,7 @@ fn dump_file(
     mut recipe: Recipe,
     gpg: Option<&Gpg>,
     path: &Path,
+    watcher: &mut dyn Watcher,
 ) -> Result<Written, BackupError> {
     let file = File::options().write(true).create_new(true).mode(0o644).open(path).map_err(write_error)?;
     let command = recipe.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -78,7 +89,7 @@ fn dump_file(
             // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
             let _ = fcntl(stdout.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
             let inspector = Inspector::new(runner.clone());
-            stream::copy(progress.reader(stdout), file, recipe.compression, gpg, inspector)
+            stream::copy(progress.reader(stdout), file, recipe.compression, gpg, inspector, watcher)
         }
         None => Err(StreamError::Dump(ContentError::Empty)),
     };
@@ -138,7 +149,7 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Wr
     progress.finish();
     runner.check().map_err(ProgramError::Interrupted)?;
     let listing = inspected.map_err(|error| BackupError::Write(StreamError::Dump(error)))?;
-    Ok(Written { sha256: listing.sha256, size: listing.size })
+    Ok(Written { sha256: listing.sha256, size: listing.size, dumped: listing.size })
 }
 
 /// Flushes a directory and all files in it to disk.

@@ -35,7 +35,6 @@ pub use options::{DumpFormat, DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
 pub use report::{DatabaseReport, DeliveryReport, Outcome, Report, errors};
 pub use stream::StreamError;
-pub(crate) use stream::hexadecimal;
 
 /// A backup run with everything that it needs.
 pub struct Backup<'a> {
@@ -149,6 +148,7 @@ impl Backup<'_> {
             scope: item.scope,
             origin,
             properties: recorded.map(Box::new),
+            needs: partial.needs.clone().map(Box::new),
             // The stream has looked at all of it, and nothing is read back.
             verified: Some(Verification::by_checksum(Timestamp::now().as_second(), None)),
             proven: None,

@@ -8,23 +8,27 @@ use std::io::{self, Read, Write};
 use sha2::{Digest, Sha256};
 
 use crate::compress::{Compression, Compressor};
-use crate::content::{ContentError, Inspector};
+use crate::content::{ContentError, Inspector, Watcher};
 use crate::gpg::{Encryptor, Gpg};
 use crate::process::ProgramError;
+use crate::units::hexadecimal;
 
 /// What a stream wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// Bytes in the file.
     pub size: u64,
+    /// Bytes of the dump itself.
+    pub dumped: u64,
 }
 
 /// Bytes moved at a time: a pipe's capacity.
 const CHUNK: usize = 64 * 1024;
 
-/// Copies a dump into `file`, compressed and, if there is a `gpg`, encrypted, and flushes the file to disk.
+/// Copies a dump into `file`, compressed and, if there is a `gpg`, encrypted, and flushes the file to disk. `watcher` sees
+/// all of it.
 ///
 /// # Errors
 /// When reading or writing fails, or what was read is no whole dump; the error says which.
@@ -34,6 +38,7 @@ pub fn copy(
     compression: Compression,
     gpg: Option<&Gpg>,
     mut inspector: Inspector,
+    watcher: &mut dyn Watcher,
 ) -> Result<Written, StreamError> {
     let sink = Sink::new(HashingFile { file, digest: Sha256::new(), size: 0 }, gpg)?;
     let mut compressor = Compressor::new(sink, compression).map_err(StreamError::Write)?;
@@ -45,13 +50,14 @@ pub fn copy(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(StreamError::Read(error)),
         };
-        inspector.take(&chunk[..length]).map_err(StreamError::Dump)?;
+        inspector.take(&chunk[..length], watcher).map_err(StreamError::Dump)?;
         compressor.write_all(&chunk[..length]).map_err(StreamError::Write)?;
     }
-    inspector.finish().map_err(StreamError::Dump)?;
+    let findings = inspector.finish(watcher).map_err(StreamError::Dump)?;
     let written = compressor.finish().and_then(Sink::finish).map_err(StreamError::Write)?;
     written.file.sync_all().map_err(StreamError::Write)?;
-    Ok(Written { sha256: hexadecimal(&written.digest.finalize()), size: written.size })
+    let sha256 = hexadecimal(&written.digest.finalize());
+    Ok(Written { sha256, size: written.size, dumped: findings.bytes })
 }
 
 /// Which part of the stream failed.
@@ -79,11 +85,6 @@ impl fmt::Display for StreamError {
 }
 
 impl std::error::Error for StreamError {}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 struct HashingFile {
     file: File,
@@ -143,6 +144,7 @@ impl Write for Sink {
 mod tests {
     use super::*;
     use crate::compress::Decompressor;
+    use crate::content::Nobody;
     use crate::process::test_runner;
     use crate::settings::Secret;
 
@@ -158,7 +160,7 @@ mod tests {
         let path = directory.path().join("dump");
         let gpg = key.map(|key| Gpg::new(Secret::new(key), runner.clone()));
         let file = File::create(&path).unwrap();
-        let written = copy(dump, file, compression, gpg.as_ref(), Inspector::new(runner));
+        let written = copy(dump, file, compression, gpg.as_ref(), Inspector::new(runner), &mut Nobody);
         (written, std::fs::read(path).unwrap())
     }
 

@@ -135,7 +135,7 @@ impl BackupDirectory {
         });
         if let Some(described) = &mut described {
             // Only a restore asks for them, and thousands would take memory.
-            described.manifest.properties = None;
+            (described.manifest.properties, described.manifest.needs) = (None, None);
         }
         let is_latest = name.latest_parts().is_some();
         let named = match &described {
@@ -205,6 +205,7 @@ mod tests {
             scope: Scope::Database,
             origin: None,
             properties: None,
+            needs: None,
             verified: None,
             proven: None,
         };

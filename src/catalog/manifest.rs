@@ -2,6 +2,7 @@
 
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::described::{Appearance, Described};
 use super::directory::{BackupDirectory, DirectoryError, Inode, Opened};
@@ -189,6 +190,9 @@ pub struct Manifest {
     /// What its database was like besides its contents. Listings leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<Box<Recorded>>,
+    /// What its SQL asks of a server, as a restore has written it. Listings leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Box<Value>>,
     /// When it was last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verification>,
@@ -203,6 +207,12 @@ impl Manifest {
     pub fn verification(&self) -> Option<&Verification> {
         let broken = self.verified.as_ref().filter(|verification| verification.error.is_some());
         broken.or(self.proven.as_ref()).or(self.verified.as_ref())
+    }
+
+    /// The checksum of a backup in which all was found that belongs there, by tools of this version.
+    pub fn checksum_of_whole(&self, tool_version: &str) -> Option<&str> {
+        let is_whole = self.verification().is_some_and(|verification| verification.error.is_none());
+        (is_whole && self.tool_version == tool_version).then_some(&self.sha256)
     }
 
     /// Takes note of a verification.
@@ -252,7 +262,7 @@ impl BackupDirectory {
         Ok(Some(described.manifest).filter(|_| is_it && is_of_it))
     }
 
-    /// Writes down more of a backup of which `before` was known, with or without its properties. Does nothing when
+    /// Writes down more of a backup of which `before` was known, with or without its properties and needs. Does nothing when
     /// something else is known by now: then another backup has the name.
     ///
     /// # Errors
@@ -268,12 +278,16 @@ impl BackupDirectory {
         let Some(Described { manifest: mut present, .. }) = self.described(slot, name)? else {
             return Ok(());
         };
-        let properties = if before.properties.is_some() { None } else { present.properties.take() };
+        let mut manifest = manifest.clone();
+        // As in a listing, where they are left out.
+        if before.properties.is_none() {
+            manifest.properties = present.properties.take();
+        }
+        if before.needs.is_none() {
+            manifest.needs = present.needs.take();
+        }
         match present == *before {
-            true if properties.is_some() => {
-                self.write_manifest(slot, name, &Manifest { properties, ..manifest.clone() })
-            }
-            true => self.write_manifest(slot, name, manifest),
+            true => self.write_manifest(slot, name, &manifest),
             false => Ok(()),
         }
     }

@@ -5,9 +5,9 @@
 //! same level, and the empty one tells a file that ends between two members from a whole one. What reads
 //! gzip reads it too.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 
-use libdeflater::{CompressionLvl, Compressor, crc32};
+use libdeflater::{CompressionLvl, Compressor, Decompressor, crc32};
 
 /// Bytes of text in a member: so few that one which cannot be compressed still is under 64 KiB in all.
 const TEXT: usize = 0xff00;
@@ -93,6 +93,82 @@ impl<W: Write> Write for BlockWriter<W> {
     }
 }
 
+/// Reads a text from blocked gzip, member by member: each is decompressed whole, in half the time of a stream.
+pub struct BlockReader<R> {
+    reader: R,
+    decompressor: Decompressor,
+    /// A member behind its head.
+    member: Vec<u8>,
+    /// The text of a member, of which the bytes from `at` to `end` have not been read.
+    text: Vec<u8>,
+    at: usize,
+    end: usize,
+}
+
+impl<R: BufRead> BlockReader<R> {
+    /// A reader of blocked gzip, if that is what comes next.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(mut reader: R) -> io::Result<Result<Self, R>> {
+        if !reader.fill_buf()?.starts_with(&HEAD) {
+            return Ok(Err(reader));
+        }
+        // One of text, so that a file of no members is not taken for a whole one.
+        let (member, text, end) = (Vec::with_capacity(1 << 16), vec![0; 1 << 16], 1);
+        Ok(Ok(Self { reader, decompressor: Decompressor::new(), member, text, at: 1, end }))
+    }
+
+    /// Reads text. Where something else than a blocked member comes, it answers the bytes that have been read of that.
+    ///
+    /// # Errors
+    /// When a member is damaged or cut off, the empty one is missing at the end, or the file cannot be read.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Result<usize, Vec<u8>>> {
+        while self.at == self.end && !buffer.is_empty() {
+            let mut head = Vec::with_capacity(BEFORE);
+            self.reader.by_ref().take(BEFORE as u64).read_to_end(&mut head)?;
+            let length = match head.strip_prefix(&HEAD) {
+                Some([low, high]) => usize::from(u16::from_le_bytes([*low, *high])) + 1,
+                _ => 0,
+            };
+            match () {
+                // No member is shorter than the empty one.
+                () if length >= END.len() => self.take(length - BEFORE)?,
+                () if !head.is_empty() => return Ok(Err(head)),
+                () if self.end == 0 => return Ok(Ok(0)),
+                () => return Err(cut_off()),
+            }
+        }
+        let length = buffer.len().min(self.end - self.at);
+        buffer[..length].copy_from_slice(&self.text[self.at..self.at + length]);
+        self.at += length;
+        Ok(Ok(length))
+    }
+
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<()> {
+        self.member.resize(length, 0);
+        self.reader.read_exact(&mut self.member)?;
+        let (compressed, after) = self.member.split_at(length - AFTER);
+        let end = self.decompressor.deflate_decompress(compressed, &mut self.text);
+        let end = end.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))?;
+        let text_length = u32::try_from(end).map_err(io::Error::other)?;
+        if after != [crc32(&self.text[..end]), text_length].map(u32::to_le_bytes).concat() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a gzip member has not its checksum"));
+        }
+        (self.at, self.end) = (0, end);
+        Ok(())
+    }
+}
+
+/// What is said of a blocked gzip file without its empty member.
+pub fn cut_off() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "the end of the gzip file is missing")
+}
+
 /// Watches a gzip file go by on its way to a decompressor that does not know of blocks.
 pub struct Watched<R> {
     reader: R,
@@ -105,13 +181,14 @@ impl<R: BufRead> Watched<R> {
         Self { reader, head: Vec::with_capacity(HEAD.len()), tail: Vec::with_capacity(2 * END.len()) }
     }
 
+    /// One for the rest of a file that began as a blocked one.
+    pub fn after_blocks(reader: R) -> Self {
+        Self { head: HEAD.to_vec(), ..Self::new(reader) }
+    }
+
     /// Whether the file, read to its end, lacks members: it began as a blocked one and has not ended so.
     pub fn is_cut_between_members(&self) -> bool {
         self.head == HEAD && self.tail != END
-    }
-
-    pub fn into_inner(self) -> R {
-        self.reader
     }
 }
 

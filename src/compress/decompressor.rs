@@ -1,40 +1,50 @@
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::Packing;
-use super::blocks::Watched;
+use super::blocks::{BlockReader, Watched, cut_off};
 
 /// Decompresses what it reads from `R`. It has all been whole only when a read answers 0.
 pub struct Decompressor<R: BufRead>(Kind<R>);
 
+/// What is left of a reader, behind what has been read of it.
+type Rest<R> = Chain<Cursor<Vec<u8>>, R>;
+
 enum Kind<R: BufRead> {
     None(R),
+    Blocks(BlockReader<R>),
     Gzip(Box<MultiGzDecoder<Watched<R>>>),
+    /// After blocks.
+    MoreGzip(Box<MultiGzDecoder<Watched<Rest<R>>>>),
     Zstd(ZstdDecoder<'static, R>),
+    /// While one takes the place of another.
+    Nothing,
 }
 
 impl<R: BufRead> Decompressor<R> {
     /// A decompressor of `reader`, from where that stands.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When it cannot be read, or there is no memory for it.
     pub fn new(reader: R, packing: Packing) -> io::Result<Self> {
         Ok(Self(match packing {
             Packing::None => Kind::None(reader),
-            Packing::Gzip => Kind::Gzip(Box::new(MultiGzDecoder::new(Watched::new(reader)))),
+            Packing::Gzip => match BlockReader::of(reader)? {
+                Ok(blocks) => Kind::Blocks(blocks),
+                Err(reader) => Kind::Gzip(Box::new(MultiGzDecoder::new(Watched::new(reader)))),
+            },
             Packing::Zstd => Kind::Zstd(ZstdDecoder::with_buffer(reader)?),
         }))
     }
 
-    /// The reader, from which an unknown part has been read.
-    pub fn into_inner(self) -> R {
-        match self.0 {
-            Kind::None(reader) => reader,
-            Kind::Gzip(decoder) => decoder.into_inner().into_inner(),
-            Kind::Zstd(decoder) => decoder.finish(),
+    /// Goes on with a decompressor that does not know of blocks, which has yet to see `head`.
+    fn leave_blocks(&mut self, head: Vec<u8>) {
+        if let Kind::Blocks(blocks) = std::mem::replace(&mut self.0, Kind::Nothing) {
+            let rest = Watched::after_blocks(Cursor::new(head).chain(blocks.into_inner()));
+            self.0 = Kind::MoreGzip(Box::new(MultiGzDecoder::new(rest)));
         }
     }
 }
@@ -43,14 +53,28 @@ impl<R: BufRead> Read for Decompressor<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Kind::None(reader) => reader.read(buffer),
-            Kind::Gzip(decoder) => match decoder.read(buffer)? {
-                0 if !buffer.is_empty() && decoder.get_ref().is_cut_between_members() => {
-                    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the end of the gzip file is missing"))
+            Kind::Blocks(blocks) => match blocks.read(buffer)? {
+                Ok(length) => Ok(length),
+                Err(head) => {
+                    self.leave_blocks(head);
+                    self.read(buffer)
                 }
-                length => Ok(length),
             },
+            Kind::Gzip(decoder) => read_members(decoder, buffer),
+            Kind::MoreGzip(decoder) => read_members(decoder, buffer),
             Kind::Zstd(decoder) => decoder.read(buffer),
+            Kind::Nothing => Ok(0),
         }
+    }
+}
+
+fn read_members<R: BufRead>(
+    decoder: &mut MultiGzDecoder<Watched<R>>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    match decoder.read(buffer)? {
+        0 if !buffer.is_empty() && decoder.get_ref().is_cut_between_members() => Err(cut_off()),
+        length => Ok(length),
     }
 }
 
@@ -58,8 +82,9 @@ impl<R: BufRead> fmt::Debug for Decompressor<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Kind::None(_) => "Decompressor::None",
-            Kind::Gzip(_) => "Decompressor::Gzip",
+            Kind::Blocks(_) | Kind::Gzip(_) | Kind::MoreGzip(_) => "Decompressor::Gzip",
             Kind::Zstd(_) => "Decompressor::Zstd",
+            Kind::Nothing => "Decompressor::Nothing",
         })
     }
 }

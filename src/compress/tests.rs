@@ -153,6 +153,21 @@ fn a_gzip_file_of_another_program_is_read() {
 }
 
 #[test]
+fn members_of_another_program_may_follow_ours() {
+    let (first, second) = (rows(5000), noise(5000));
+    let ours = compressed(&first, Compression::Gzip(1), 65_536);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&second).unwrap();
+    let theirs = encoder.finish().unwrap();
+    let end = compressed(b"", Compression::Gzip(1), 1);
+    let all = [&ours[..], &theirs, &ours].concat();
+    assert!(decompressed(&all, Packing::Gzip).unwrap() == [&first[..], &second, &first].concat());
+    // What began in blocks must end as they do.
+    let read = decompressed(&all[..all.len() - end.len()], Packing::Gzip);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
 fn an_empty_file_is_no_text() {
     for packing in [Packing::Gzip, Packing::Zstd] {
         assert!(decompressed(b"", packing).is_err(), "{packing:?}");

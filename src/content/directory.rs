@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::reading::{judge, read_to_the_end};
 use super::{CONTENTS_NAME, Content, ContentError, Findings, HEAD};
-use crate::backup::hexadecimal;
 use crate::process::{Listener, Runner};
 use crate::progress::Progress;
+use crate::units::hexadecimal;
 
 /// The files of a dump in directory format.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::{
-    Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, inspect_directory, recognise,
+    Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, Wrapping, inspect_directory,
+    recognise,
 };
 use crate::catalog::directory_size;
 use crate::progress::Progress;
@@ -20,6 +21,8 @@ pub struct Examination {
     pub sha256: String,
     /// Whether it is a file with nothing wrapped around the dump.
     pub is_bare: bool,
+    /// Whether it was told by its checksum to be what it was, and nobody has seen it go by.
+    pub is_recognised: bool,
     findings: Result<Findings, ContentError>,
 }
 
@@ -43,10 +46,20 @@ pub trait Watcher {
 }
 
 /// One that is not interested.
-struct Nobody;
+#[derive(Debug)]
+pub struct Nobody;
 
 impl Watcher for Nobody {
     fn watch(&mut self, _: Content, _: &[u8]) {}
+}
+
+/// A backup that was found whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// Its checksum.
+    pub sha256: &'a str,
+    /// The bytes of the dump in it, if that is SQL of which nothing more need be known.
+    pub sql: Option<u64>,
 }
 
 /// Reads the backup `opened`, which lies at `path`.
@@ -59,10 +72,11 @@ pub fn examine(
     keys: &Keys,
     progress: &Progress,
 ) -> Result<Examination, ContentError> {
-    examine_watched(opened, path, keys, progress, &mut Nobody)
+    examine_watched(opened, path, keys, progress, None, &mut Nobody)
 }
 
-/// The same, while `watcher` sees all that goes by. It sees nothing of a directory.
+/// The same, while `watcher` sees all that goes by. It sees nothing of a directory. Where the checksum is that of a backup
+/// that was found `whole`, the same bytes are whole again: they are only read for that, unless they are encrypted.
 ///
 /// # Errors
 /// As for [`examine`].
@@ -71,11 +85,19 @@ pub fn examine_watched(
     path: &Path,
     keys: &Keys,
     progress: &Progress,
+    whole: Option<Whole>,
     watcher: &mut dyn Watcher,
 ) -> Result<Examination, ContentError> {
     let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
-        true => examine_directory(path, keys, progress)?,
-        false => examine_file(opened, keys, progress, watcher)?,
+        true => examine_directory(path, keys, progress, whole)?,
+        false => {
+            let recognised =
+                whole.map(|whole| recognise_whole(&opened, keys, progress, whole)).transpose()?;
+            match recognised.flatten() {
+                Some(examination) => examination,
+                None => examine_file(opened, keys, progress, watcher)?,
+            }
+        }
     };
     keys.runner.check()?;
     Ok(examination)
@@ -104,10 +126,43 @@ pub fn peek(opened: File, keys: &Keys) -> Result<Option<Content>, ContentError> 
     Ok(recognise(&head).filter(|_| failure.is_none() && read.is_ok()))
 }
 
-fn examine_directory(path: &Path, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
+fn examine_directory(
+    path: &Path,
+    keys: &Keys,
+    progress: &Progress,
+    whole: Option<Whole>,
+) -> Result<Examination, ContentError> {
     let listing = Listing::of(path, &keys.runner, progress)?;
-    let findings = inspect_directory(path, listing.size, &keys.runner, progress);
-    Ok(Examination { sha256: listing.sha256, is_bare: false, findings })
+    let is_recognised = whole.is_some_and(|whole| whole.sha256 == listing.sha256);
+    let findings = match is_recognised {
+        true => Ok(Findings { content: Content::Directory, bytes: listing.size, makes_database: false }),
+        false => inspect_directory(path, listing.size, &keys.runner, progress),
+    };
+    Ok(Examination { sha256: listing.sha256, is_bare: false, is_recognised, findings })
+}
+
+/// What is known of a file that has the checksum of one that was found `whole`.
+fn recognise_whole(
+    opened: &File,
+    keys: &Keys,
+    progress: &Progress,
+    whole: Whole,
+) -> Result<Option<Examination>, ContentError> {
+    let clone = || opened.try_clone().map_err(ContentError::Read);
+    let content = peek(clone()?, keys)?;
+    let (dump, failure) = Unpacked::open(clone()?, keys)?;
+    let is_bare = dump.wrappings.is_empty();
+    let is_clear = failure.is_none() && !dump.wrappings.contains(&Wrapping::Gpg);
+    let (content, bytes) = match (content, whole.sql) {
+        (Some(content @ (Content::Custom | Content::Tar)), _) if is_bare => (content, None),
+        (Some(Content::Database), Some(bytes)) if is_clear => (Content::Database, Some(bytes)),
+        _ => return Ok(None),
+    };
+    let (sha256, length) = dump.finish_with(progress)?;
+    let bytes = bytes.unwrap_or(length);
+    let findings = Ok(Findings { content, bytes, makes_database: false });
+    let is_recognised = sha256 == whole.sha256;
+    Ok(is_recognised.then_some(Examination { sha256, is_bare, is_recognised, findings }))
 }
 
 fn examine_file(
@@ -123,7 +178,7 @@ fn examine_file(
     };
     let is_bare = dump.wrappings.is_empty();
     // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
-    Ok(Examination { sha256: dump.finish()?, is_bare, findings })
+    Ok(Examination { sha256: dump.finish()?, is_bare, is_recognised: false, findings })
 }
 
 fn inspect(
@@ -134,25 +189,14 @@ fn inspect(
 ) -> Result<Findings, ContentError> {
     let mut inspector = Inspector::new(keys.runner.clone());
     let (mut chunk, mut counted) = (vec![0; CHUNK], 0);
-    // What has gone by before it was told what it is.
-    let mut unseen = Vec::new();
     loop {
         match dump.read(&mut chunk) {
-            Ok(0) => {
-                let findings = inspector.finish()?;
-                watcher.watch(findings.content, &unseen);
-                return Ok(findings);
-            }
+            Ok(0) => return inspector.finish(watcher),
             Ok(length) => {
                 let read = dump.bytes_of_file();
                 progress.add(read - counted);
                 counted = read;
-                inspector.take(&chunk[..length])?;
-                unseen.extend_from_slice(&chunk[..length]);
-                if let Some(content) = inspector.content() {
-                    watcher.watch(content, &unseen);
-                    unseen.clear();
-                }
+                inspector.take(&chunk[..length], watcher)?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(dump.failure(error)),

@@ -1,5 +1,6 @@
 //! Looks at a dump while it goes by: while it is written, verified or about to be restored.
 
+use super::examine::Watcher;
 use super::reading::Reading;
 use super::tar_walk::TarWalk;
 use super::{CONTENTS_AT, Content, ContentError, HEAD, foreign, recognise};
@@ -25,6 +26,8 @@ pub struct Inspector {
     head: Vec<u8>,
     bytes: u64,
     content: Option<Content>,
+    /// What has gone by before it was told what it is, for whoever watches.
+    unseen: Vec<u8>,
     trailer: Trailer,
     tar: TarWalk,
     reading: Option<Reading>,
@@ -38,17 +41,31 @@ impl Inspector {
             head: Vec::new(),
             bytes: 0,
             content: None,
+            unseen: Vec::new(),
             trailer: Trailer::default(),
             tar: TarWalk::default(),
             reading: None,
         }
     }
 
-    /// Takes the next bytes.
+    /// Takes the next bytes, which `watcher` sees as soon as it is told what they are of.
     ///
     /// # Errors
     /// When pg_restore is needed and cannot be started.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+    pub fn take(&mut self, bytes: &[u8], watcher: &mut dyn Watcher) -> Result<(), ContentError> {
+        self.look_at(bytes)?;
+        match self.content {
+            Some(content) if self.unseen.is_empty() => watcher.watch(content, bytes),
+            told => {
+                self.unseen.extend_from_slice(bytes);
+                told.into_iter()
+                    .for_each(|content| watcher.watch(content, &std::mem::take(&mut self.unseen)));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         self.bytes += bytes.len() as u64;
         let room = PREAMBLE.saturating_sub(self.head.len()).min(bytes.len());
         self.head.extend_from_slice(&bytes[..room]);
@@ -63,11 +80,6 @@ impl Inspector {
             self.head = head;
         }
         Ok(())
-    }
-
-    /// What it is, once that is told.
-    pub fn content(&self) -> Option<Content> {
-        self.content
     }
 
     fn decide(&mut self) -> Result<(), ContentError> {
@@ -95,7 +107,14 @@ impl Inspector {
     ///
     /// # Errors
     /// When it is not a whole dump, or a stop signal came.
-    pub fn finish(mut self) -> Result<Findings, ContentError> {
+    pub fn finish(mut self, watcher: &mut dyn Watcher) -> Result<Findings, ContentError> {
+        let unseen = std::mem::take(&mut self.unseen);
+        let findings = self.judge()?;
+        watcher.watch(findings.content, &unseen);
+        Ok(findings)
+    }
+
+    fn judge(&mut self) -> Result<Findings, ContentError> {
         if self.bytes == 0 {
             return Err(ContentError::Empty);
         }

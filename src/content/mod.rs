@@ -23,7 +23,7 @@ pub(crate) use header::without_compression;
 pub(crate) use tar_walk::TarWalk;
 
 pub use directory::{Listing, inspect_directory};
-pub use examine::{Examination, Watcher, bytes_to_examine, examine, examine_watched, peek};
+pub use examine::{Examination, Nobody, Watcher, Whole, bytes_to_examine, examine, examine_watched, peek};
 pub use inspector::{Findings, Inspector};
 pub use snapshot::Snapshot;
 pub use unpacked::{Keys, Unpacked};

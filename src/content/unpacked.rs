@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 
 use super::{ContentError, HEAD, Wrapping};
-use crate::backup::hexadecimal;
 use crate::compress::Decompressor;
 use crate::gpg::Gpg;
 use crate::process::{Interrupted, ProgramError, Runner};
+use crate::progress::Progress;
 use crate::settings::Secret;
+use crate::units::hexadecimal;
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -92,7 +93,16 @@ impl Unpacked {
     pub fn finish(self) -> Result<String, ContentError> {
         // First what reads the file on a thread of its own.
         drop(self.reader);
-        self.file.finish()
+        self.file.finish(|_| ()).map(|(sha256, _)| sha256)
+    }
+
+    /// The same of a file of which nothing else is read; answers its length, too.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn finish_with(self, progress: &Progress) -> Result<(String, u64), ContentError> {
+        drop(self.reader);
+        self.file.finish(|length| progress.add(length))
     }
 
     /// How many bytes of the file have been read so far.
@@ -148,18 +158,18 @@ impl SharedFile {
         }
     }
 
-    fn finish(mut self) -> Result<String, ContentError> {
+    fn finish(mut self, read: impl Fn(u64)) -> Result<(String, u64), ContentError> {
         let mut rest = vec![0; CHUNK];
         loop {
             match self.read(&mut rest) {
                 Ok(0) => break,
-                Ok(_) => {}
+                Ok(length) => read(length as u64),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failure(error)),
             }
         }
-        let digest = std::mem::take(&mut self.lock().digest);
-        Ok(hexadecimal(&digest.finalize()))
+        let mut state = self.lock();
+        Ok((hexadecimal(&std::mem::take(&mut state.digest).finalize()), state.bytes))
     }
 }
 

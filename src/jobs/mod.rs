@@ -7,11 +7,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::backup::hexadecimal;
 use crate::catalog::{BackupName, DatabaseName, Slot};
 use crate::process::Tail;
 use crate::restore::Options;
 use crate::telegram::Chat;
+use crate::units::hexadecimal;
 
 pub use registry::{CancelError, Counts, Jobs, SubmitError, Totals};
 pub(crate) use worker::remove_api_settings;

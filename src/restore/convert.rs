@@ -7,8 +7,8 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use super::RestoreError;
+use super::checked::Checked;
 use super::load::Archive;
-use super::source::Checked;
 use crate::content::Keys;
 use crate::process::{Child, Listener, ProgramError, Runner};
 use crate::progress::Progress;

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::RestoreError;
 use super::replication::Noted;
-use crate::backup::hexadecimal;
 use crate::catalog::{BackupDirectory, DatabaseName, NOTE_PREFIX};
 use crate::durable;
 use crate::lock::Lock;
 use crate::postgres::quote::identifier;
 use crate::postgres::{Client, DatabaseError};
+use crate::units::hexadecimal;
 
 /// The databases of one restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

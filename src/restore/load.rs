@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use super::adapt::hand_on_adapted;
+use super::checked::Checked;
 use super::convert::{Converter, Input, feed_archive, hand_on_streamed};
 use super::keep_going;
 use super::listener::{Heard, Listener};
@@ -19,7 +20,6 @@ use super::options::SearchPath;
 use super::places::{Entries, NamingEntries, OwnLines};
 use super::psql::{LOADS, Manner, Psql};
 use super::selection::{Listed, Selection};
-use super::source::Checked;
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
 use crate::postgres::quote::literal;

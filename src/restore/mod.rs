@@ -2,6 +2,7 @@
 //! only when that is complete does the scratch database take the target's name.
 
 mod adapt;
+mod checked;
 mod cluster;
 mod complaints;
 mod convert;
@@ -52,11 +53,13 @@ use requirements::Requirements;
 use script::Scripts;
 use tied::Tied;
 
+pub use checked::Checked;
 pub use error::RestoreError;
 pub use journal::{is_anything_left, is_unfinished, sweep};
+pub use needs::NeedsReader;
 pub use options::{Options, PropertyChoice, SearchPath};
 pub use plan::{Goal, Plan};
-pub use source::{Checked, Source};
+pub use source::Source;
 pub use trial::Trial;
 
 /// What to restore.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::RestoreError;
-use super::source::Checked;
+use super::checked::Checked;
 use crate::postgres::Client;
 use crate::sql::Mentions;
 use crate::units;

@@ -12,9 +12,9 @@ use super::RestoreError;
 use super::complaints::Mark;
 use super::listener::{Heard, Listener};
 use super::places::{Entries, OwnLines};
-use crate::backup::hexadecimal;
 use crate::postgres::{Client, Setting, Version, WRITES};
 use crate::process::{Child, Interrupted, ProgramError, Runner, for_each_line};
+use crate::units::hexadecimal;
 
 /// Bytes of the SQL in which pg_dump's settings of the session stand.
 const PREAMBLE: usize = 8 * 1024;

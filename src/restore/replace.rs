@@ -2,11 +2,11 @@
 
 use jiff::Zoned;
 
+use super::checked::Checked;
 use super::load::Loading;
 use super::making::Making;
 use super::replication::Replication;
 use super::scratch::Scratch;
-use super::source::Checked;
 use super::swap::Swap;
 use super::{RestoreError, Run};
 use crate::catalog::{DatabaseName, Properties};

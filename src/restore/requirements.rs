@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::RestoreError;
+use super::checked::Checked;
 use super::making::{Making, MakingNeeds};
-use super::source::Checked;
 use super::tied::Tied;
 use crate::catalog::{DatabaseName, Properties, Provider};
 use crate::postgres::quote::literal;

@@ -2,17 +2,18 @@
 //! of it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::RestoreError;
+use super::checked::Checked;
 use super::needs::{self, Needs, NeedsReader};
 use super::tied::Tied;
 use crate::catalog::{
-    Appearance, BackupDirectory, BackupName, DatabaseName, Described, DirectoryError, Manifest, Origin,
-    Properties, Scope, Slot,
+    Appearance, BackupDirectory, BackupName, DatabaseName, Described, DirectoryError, Manifest, Scope, Slot,
 };
-use crate::content::{Content, Findings, Keys, Snapshot, Unpacked, bytes_to_examine, examine_watched, peek};
+use crate::content::{Content, Keys, Snapshot, Unpacked, Whole, bytes_to_examine, examine_watched, peek};
+use crate::postgres::Version;
 use crate::process::ProgramError;
 use crate::progress::Progress;
 use crate::sql::Refusal;
@@ -30,24 +31,11 @@ pub struct Source {
     name: Option<BackupName>,
     /// The slot that it lies in, which says what the stamp in its name looks like.
     slot: Option<Slot>,
-    file: File,
-    path: PathBuf,
-    manifest: Option<Manifest>,
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) manifest: Option<Manifest>,
     /// Whether the file looks as if it had been replaced since its manifest was written; its checksum will tell.
     is_replaced: bool,
-}
-
-/// A backup that has been read from end to end and found whole.
-#[derive(Debug)]
-pub struct Checked {
-    source: Source,
-    sha256: String,
-    is_bare: bool,
-    /// What was found.
-    pub findings: Findings,
-    /// What it looked like before it was read.
-    unchanged: Snapshot,
-    needs: Needs,
 }
 
 impl Source {
@@ -199,9 +187,17 @@ impl Source {
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let unchanged =
             Snapshot::of(&self.path).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
-        let mut reader = NeedsReader::new();
-        let examination = examine_watched(file, &self.path, keys, &progress, &mut reader).map_err(content)?;
+        let mut reader = NeedsReader::default();
+        let tool = Version::of_program("pg_restore", &keys.runner).ok();
+        let whole = self.manifest.as_ref().zip(tool.as_ref());
+        let whole = whole.and_then(|(manifest, tool)| manifest.checksum_of_whole(&tool.text));
+        let recorded = self.manifest.as_ref().and_then(|manifest| Needs::recorded(manifest.needs.as_ref()?));
+        let sql = recorded.as_ref().map(|(bytes, _)| *bytes);
+        let whole = whole.map(|sha256| Whole { sha256, sql });
+        let examination = examine_watched(file, &self.path, keys, &progress, whole, &mut reader);
+        let examination = examination.map_err(content)?;
         let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare);
+        let is_recognised = examination.is_recognised;
         self.settle_manifest(&sha256);
         let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());
         let content = |error| RestoreError::Content(self.label.clone(), error);
@@ -209,7 +205,10 @@ impl Source {
         if findings.content == Content::Directory && expected.is_none() {
             log::warn!("{}: without a manifest, only pg_restore vouches for its files", self.label);
         }
-        let (needs, packed) = reader.finish();
+        let (mut needs, packed) = reader.finish();
+        if let (Some((_, recorded)), true) = (recorded, is_recognised) {
+            needs = recorded;
+        }
         if findings.makes_database && needs.unknown.is_some() {
             let refusal = Refusal("is not SQL as pg_dump writes it".into());
             return Err(RestoreError::Refused(self.label, refusal));
@@ -237,127 +236,6 @@ impl Source {
             self.manifest = None;
         }
         self.is_replaced = false;
-    }
-}
-
-impl Checked {
-    /// Sees that it is not the rows of a database alone, and says where it is all but those.
-    fn check_parts(&self) -> Result<(), RestoreError> {
-        let Needs { has_definitions, has_tables, has_rows, .. } = self.needs;
-        if has_rows && !has_definitions && self.needs.unknown.is_none() {
-            return Err(RestoreError::OnlyRows(self.source.label.clone()));
-        }
-        if has_tables && !has_rows {
-            log::warn!("{}: its tables have no rows, as with --schema-only", self.source.label);
-        }
-        Ok(())
-    }
-
-    /// What the user called the backup.
-    pub fn label(&self) -> &str {
-        &self.source.label
-    }
-
-    /// What its database was like, where that is known.
-    pub fn origin(&self) -> Option<&Origin> {
-        self.source.manifest.as_ref()?.origin.as_ref()
-    }
-
-    /// What its database was like besides its contents, where its manifest says that.
-    pub fn properties(&self) -> Option<&Properties> {
-        self.source.manifest.as_ref()?.properties.as_ref().map(|recorded| &recorded.properties)
-    }
-
-    /// The encoding of the database that it is of, or else that of its text.
-    pub fn encoding(&self) -> Option<&str> {
-        let origin = self.origin().map(|origin| origin.encoding.as_str());
-        origin.or(self.needs.encoding.as_deref())
-    }
-
-    /// The major version of the server that it is of, where its manifest says that.
-    pub fn server_major(&self) -> Option<u32> {
-        let version = &self.source.manifest.as_ref()?.server_version;
-        version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-    }
-
-    /// What it asks of the server that it is loaded into. Nothing is known here of a dump of a whole server, of which
-    /// the restore makes a survey of its own.
-    pub fn needs(&self) -> &Needs {
-        &self.needs
-    }
-
-    /// The dump from its beginning, with everything taken off that is wrapped around it.
-    ///
-    /// # Errors
-    /// When it cannot be opened once more.
-    pub fn unpacked(&self, keys: &Keys) -> Result<Unpacked, RestoreError> {
-        let failed = |error| RestoreError::Content(self.source.label.clone(), error);
-        let file = self.source.file.try_clone().map_err(|error| self.open_error(error))?;
-        let (dump, failure) = Unpacked::open(file, keys).map_err(failed)?;
-        failure.map_or(Ok(dump), |error| Err(failed(error)))
-    }
-
-    /// What it holds.
-    pub fn content(&self) -> Content {
-        self.findings.content
-    }
-
-    /// Where what must be unpacked of it is unpacked to.
-    ///
-    /// # Errors
-    /// When neither the backup directory nor its fallback can be written to.
-    pub fn workplace(&self, directory: &BackupDirectory) -> Result<PathBuf, RestoreError> {
-        let is_packed = self.content() == Content::PackedDirectory;
-        Ok(directory.place_for(if is_packed { self.findings.bytes } else { 0 })?)
-    }
-
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.source.path
-    }
-
-    /// The file itself, when it holds the dump with nothing around it: pg_restore may go to and fro in it.
-    ///
-    /// # Errors
-    /// When it cannot be opened once more.
-    pub fn bare_file(&self) -> Result<Option<File>, RestoreError> {
-        match self.is_bare {
-            true => self.source.file.try_clone().map(Some).map_err(|error| self.open_error(error)),
-            false => Ok(None),
-        }
-    }
-
-    /// Sees that what lies at its path is as it was before it was checked: pg_restore reads it there by itself.
-    ///
-    /// # Errors
-    /// When it is not.
-    pub fn check_unchanged(&self) -> Result<(), RestoreError> {
-        match Snapshot::of(&self.source.path).is_ok_and(|now| now == self.unchanged) {
-            true => Ok(()),
-            false => Err(RestoreError::Changed(self.source.label.clone())),
-        }
-    }
-
-    /// Hands the dump to `take`, once more from the beginning, and sees that it is the same as before.
-    ///
-    /// # Errors
-    /// When it cannot be read, has changed since it was checked, or `take` fails.
-    pub fn load<E: From<RestoreError>>(
-        &self,
-        keys: &Keys,
-        take: impl FnOnce(&mut dyn Read) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let failed = |error| RestoreError::Content(self.source.label.clone(), error);
-        let mut dump = self.unpacked(keys)?;
-        take(&mut dump)?;
-        match dump.finish().map_err(failed)? == self.sha256 {
-            true => Ok(()),
-            false => Err(RestoreError::Changed(self.source.label.clone()).into()),
-        }
-    }
-
-    fn open_error(&self, error: io::Error) -> RestoreError {
-        RestoreError::Open(self.source.label.clone(), error)
     }
 }
 

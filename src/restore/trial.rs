@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::path::PathBuf;
 
 use super::RestoreError;
+use super::checked::Checked;
 use super::cluster::{ClusterLoad, Made, in_place_tablespace};
 use super::load::Loading;
 use super::making::Making;
 use super::options::PropertyChoice;
-use super::source::Checked;
 use super::tied::TIED;
 use crate::catalog::DatabaseName;
 use crate::content::{Content, Keys};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tar::{Archive, EntryType};
 
 use super::RestoreError;
-use super::source::Checked;
+use super::checked::Checked;
 use crate::content::{Keys, inspect_directory};
 use crate::durable;
 use crate::progress::Progress;

@@ -3,6 +3,8 @@
 //! Each form of statement in which pg_dump names such a thing is read as the server's grammar has it (gram.y), from its
 //! first word on: words that look alike in other places name a column, a table or a function.
 
+use serde::{Deserialize, Serialize};
+
 use super::cursor::Cursor;
 
 /// What a statement names that belongs to the server, and not to the database.
@@ -21,7 +23,7 @@ pub struct Mentions {
 }
 
 /// An extension that a dump makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     /// Its name.
     pub name: String,

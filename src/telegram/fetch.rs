@@ -13,11 +13,11 @@ use super::bot::{Bot, BotError, Document};
 use super::parallel::try_each;
 use super::parts::{LONGEST, PartsManifest, SUFFIX};
 use super::{Chat, TelegramSettings};
-use crate::backup::hexadecimal;
 use crate::catalog::BackupName;
 use crate::process::{Interrupted, Runner};
 use crate::progress::Progress;
 use crate::units;
+use crate::units::hexadecimal;
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;

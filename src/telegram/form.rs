@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use crate::backup::hexadecimal;
+use crate::units::hexadecimal;
 
 /// A form that is ready to be sent.
 pub struct Form<'a> {

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
 
-use crate::backup::hexadecimal;
 use crate::catalog::{Archive, END, Opened};
+use crate::units::hexadecimal;
 
 /// What is sent.
 #[derive(Debug)]

@@ -38,8 +38,11 @@ fn every_format_comes_back_as_it_was(server: &'static Cluster) {
     fixture::fill_with_everything(&database);
     let before = database.dump();
     let target = format!("{}_restored", database.name);
-    for (options, clear, encrypted) in FORMATS {
-        for key in ["", KEY] {
+    for (at, (options, clear, encrypted)) in FORMATS.into_iter().enumerate() {
+        // Each format in clear and encrypted on the oldest and the newest server, and on the others one of the two.
+        let keys = ["", KEY].into_iter().enumerate();
+        let of_this_server = |number: usize| [15, 18].contains(&server.major()) || number == at % 2;
+        for key in keys.filter(|(number, _)| of_this_server(*number)).map(|(_, key)| key) {
             let what = format!("{options}, key {key:?}");
             let store = Store::new();
             let cli = || {

@@ -6,8 +6,8 @@ use super::editors::Own;
 use crate::catalog::DatabaseName;
 use crate::process::{Interrupted, ProgramError};
 use crate::restore::RestoreError;
+use crate::restore::checked::Checked;
 use crate::restore::psql::{Manner, Psql};
-use crate::restore::source::Checked;
 
 /// How many locks the transaction has that let nobody connect to its database, as the making of an event trigger on
 /// login takes (`SetDatabaseHasLoginEventTriggers` in PostgreSQL 17).

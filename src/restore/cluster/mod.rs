@@ -10,10 +10,10 @@ mod survey;
 use std::fmt::{self, Write as _};
 
 use super::RestoreError;
+use super::checked::Checked;
 use super::journal::{Journal, MARK};
 use super::psql::{Manner, Psql};
 use super::rename::Renaming;
-use super::source::Checked;
 use crate::catalog::DatabaseName;
 use crate::content::Keys;
 use crate::postgres::quote::{identifier, literal};

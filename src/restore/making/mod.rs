@@ -4,8 +4,8 @@
 mod dump;
 
 use super::RestoreError;
+use super::checked::Checked;
 use super::options::PropertyChoice;
-use super::source::Checked;
 use crate::catalog::{DatabaseName, Locale, Properties, Provider, SealedSettings, Setting, Settings};
 use crate::content::Keys;
 use crate::gpg::Gpg;

@@ -4,22 +4,25 @@
 
 mod database;
 mod read;
+mod recorded;
 mod rights;
 
 use std::collections::BTreeSet;
 
 use memchr::memmem;
+use serde::{Deserialize, Serialize};
 
 use super::cluster::Order;
 use crate::sql::{Edit, Editor, Extension, Mentions, Refusal, makes_public_schema, quoted_for_psql, removes};
 
 pub use database::{DatabaseStatement, DatabaseStatementKind};
-pub(super) use read::{NeedsReader, of_archive};
+pub use read::NeedsReader;
+pub(super) use read::of_archive;
 pub use rights::Given;
 use rights::{collation_options, collations_of_server, kind_for_superusers};
 
 /// What a dump asks of its server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// The roles that its contents belong to, are granted to, or that are named by them otherwise. Those of the
     /// statements about the database itself are with these.
@@ -34,7 +37,7 @@ pub struct Needs {
     /// The roles that have granted something in it: only a superuser may do so for another.
     pub grantors: BTreeSet<String>,
     /// The kinds of things in it that only superusers may make.
-    pub for_superusers: BTreeSet<&'static str>,
+    pub for_superusers: BTreeSet<String>,
     /// The options of the collations that it makes.
     pub made_collations: BTreeSet<String>,
     /// The collations of the server's own that it uses.
@@ -49,8 +52,10 @@ pub struct Needs {
     pub drops_first: bool,
     /// The statements about the database itself, in their order, that `--create` puts into it: none of them is about
     /// what the database holds.
+    #[serde(skip)]
     pub database: Vec<DatabaseStatement>,
     /// The databases that it makes or connects to, each once.
+    #[serde(skip)]
     pub connects_to: Vec<String>,
     /// Whether it makes anything.
     pub has_definitions: bool,
@@ -63,12 +68,14 @@ pub struct Needs {
     /// Whether backslashes escape in its strings: `standard_conforming_strings` is off.
     pub escapes: bool,
     /// Why not all of this is known, if it is not.
+    #[serde(skip)]
     pub unknown: Option<String>,
     /// Whether it has functions that psql takes only with quotes around some of their names.
     pub quotes_names: bool,
     /// The major version of the pg_dump that has written the SQL, where it says so.
     dumped_by: Option<u32>,
     /// Whether it is an archive, of which pg_restore leaves out what is about the database itself.
+    #[serde(skip)]
     is_archive: bool,
     /// Whether anything else than settings and removing statements has gone by.
     is_begun: bool,
@@ -152,7 +159,7 @@ impl Needs {
             let used = collations_of_server(head).into_iter();
             self.used_collations.extend(used.filter(|name| is_readable(name)));
         }
-        self.for_superusers.extend(kind_for_superusers(head));
+        self.for_superusers.extend(kind_for_superusers(head).map(String::from));
         let given = Given::of(head).filter(|given| is_readable(&given.owner) && is_readable(&given.schema));
         self.given.extend(given);
         self.note_mentions(Mentions::of(head));

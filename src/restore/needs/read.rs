@@ -4,16 +4,17 @@
 use std::io::{self, Cursor};
 use std::process::Command;
 
+use serde_json::Value;
 use tar::{Builder, Header};
 
 use super::Needs;
 use crate::content::{CONTENTS_NAME, Content, Keys, TarWalk, Watcher, without_compression};
 use crate::process::Interrupted;
 use crate::restore::RestoreError;
+use crate::restore::checked::Checked;
 use crate::restore::convert::{Input, hand_on};
 use crate::restore::load::Archive;
 use crate::restore::selection::Listed;
-use crate::restore::source::Checked;
 use crate::sql::{Edited, Surveyed};
 
 /// Watches a backup while it is checked from end to end.
@@ -26,15 +27,22 @@ pub struct NeedsReader {
     tar: TarWalk,
 }
 
-impl NeedsReader {
-    /// One that has seen nothing yet.
-    pub fn new() -> Self {
+impl Default for NeedsReader {
+    fn default() -> Self {
         Self {
             sql: Surveyed::new(Needs::default()),
             has_begun: false,
             failure: None,
             tar: TarWalk::keeping_contents(),
         }
+    }
+}
+
+impl NeedsReader {
+    /// What a manifest says of SQL of so many bytes that has gone by; nothing where it has been something else.
+    pub fn record(self, bytes: u64) -> Option<Value> {
+        let is_sql = self.has_begun;
+        is_sql.then(|| self.finish().0.record(bytes)).flatten()
     }
 
     /// What was read, and the table of contents of a directory in a tar archive.

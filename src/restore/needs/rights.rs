@@ -1,6 +1,7 @@
 //! Statements of a dump that the server takes from superusers only, and the locales that it must have.
 
 use memchr::memmem;
+use serde::{Deserialize, Serialize};
 
 use crate::sql::{HEAD, Kind, Token, tokens};
 
@@ -57,7 +58,7 @@ fn has_words(tokens: &[Token], words: &[&str]) -> bool {
 }
 
 /// A statement that gives something to a role.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Given {
     /// The schema that it is in, or the schema that it is.
     pub schema: String,

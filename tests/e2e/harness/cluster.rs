@@ -1,10 +1,10 @@
 //! Real PostgreSQL servers: one shared per major version, and private ones for the tests that break theirs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -23,6 +23,12 @@ use super::wait::{LONG, SOON, wait_until};
 
 /// The superuser that backups log in as.
 pub const LOGIN: &str = "backup_login";
+
+/// The password of [`LOGIN`] on every server of these tests.
+fn password() -> &'static str {
+    static PASSWORD: OnceLock<String> = OnceLock::new();
+    PASSWORD.get_or_init(|| random_hex(16))
+}
 
 /// A running server of one major version, reachable by password on the loopback.
 pub struct Cluster {
@@ -92,12 +98,11 @@ impl Cluster {
     fn prepare(programs: PathBuf, major: u32, initdb: &[&str]) -> Self {
         let root = guardian::directory("server-");
         let data = root.path().join("data");
-        fs::create_dir(&data).expect("make the data directory");
         let cluster = Self {
             programs,
             major,
             port: free_port(),
-            password: random_hex(16),
+            password: password().to_owned(),
             root,
             data,
             postmaster: Mutex::new(None),
@@ -120,20 +125,46 @@ impl Cluster {
         Some((cluster, disk))
     }
 
+    /// Makes its data directory: by initdb, and without arguments for that as a copy of one that it has made before.
     fn init(&self, more: &[&str]) {
-        let password_file = self.root.path().join("password");
-        fs::write(&password_file, &self.password).expect("write the password file");
-        let user = server_user();
-        for path in [self.root.path(), &self.data, &password_file] {
-            chown(path, Some(user.0.as_raw()), Some(user.1.as_raw())).expect("chown to the server's user");
+        static TEMPLATES: Mutex<BTreeMap<PathBuf, TempDir>> = Mutex::new(BTreeMap::new());
+        if !more.is_empty() {
+            return self.init_by_initdb(self.root.path(), more);
         }
+        let mut templates = TEMPLATES.lock().expect("no thread panics while it makes a template");
+        let template = templates.entry(self.programs.clone()).or_insert_with(|| {
+            let root = guardian::directory("template-");
+            self.init_by_initdb(root.path(), more);
+            root
+        });
+        for name in ["data", "wal"] {
+            let (from, to) = (template.path().join(name), self.root.path().join(name));
+            let copied = Command::new("cp").args(["-a", "-T"]).arg(from).arg(to).status();
+            assert!(copied.expect("start cp").success(), "copy {name} of the template");
+        }
+        let wal = self.data.join("pg_wal");
+        fs::remove_file(&wal).expect("remove the link to the template's WAL");
+        symlink(self.root.path().join("wal"), wal).expect("link to the WAL");
+        self.give_away(self.root.path());
+    }
+
+    fn give_away(&self, path: &Path) {
+        let user = server_user();
+        chown(path, Some(user.0.as_raw()), Some(user.1.as_raw())).expect("chown to the server's user");
+    }
+
+    fn init_by_initdb(&self, root: &Path, more: &[&str]) {
+        let (data, password_file) = (root.join("data"), root.join("password"));
+        fs::create_dir(&data).expect("make the data directory");
+        fs::write(&password_file, password()).expect("write the password file");
+        [root, &data, &password_file].into_iter().for_each(|path| self.give_away(path));
         let output = self
             .server_program("initdb")
             .args(["--username", LOGIN, "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8"])
             .args(["--locale=C.UTF-8", "--no-instructions"])
-            .arg(format!("--pgdata={}", self.data.display()))
+            .arg(format!("--pgdata={}", data.display()))
             .arg(format!("--pwfile={}", password_file.display()))
-            .arg(format!("--waldir={}", self.root.path().join("wal").display()))
+            .arg(format!("--waldir={}", root.join("wal").display()))
             .args(more)
             .output()
             .expect("start initdb");
