@@ -28,7 +28,8 @@ fn every_format_goes_and_comes_back_through_it(major: u32, settings: &str) {
     let whole = database.dump();
     let pooler = Pooler::start(server, settings, &[]);
     let port = pooler.port();
-    for (options, key) in KINDS {
+    // Every other kind through the one pooler, and the rest through the other.
+    for (options, key) in KINDS.into_iter().skip(usize::from(major == 15)).step_by(2) {
         let own = |cli: Cli| cli.env("POSTGRES_PORT", &port).env("BACKUP_ENCRYPTION_KEY", key);
         let backup = own(Cli::backup(server, &store, &database.name)).env("POSTGRES_EXTRA_OPTS", options);
         let file = backed_up(backup, &store);

@@ -461,8 +461,9 @@ fn without_a_target_the_manifest_or_the_exact_name_says_the_database() {
         .flat_map(|slot| store.names(slot).into_iter().map(|name| store.file(slot, &name)))
         .collect();
     assert_eq!(files.len(), 8, "{files:?}");
-    for manifests in ["with", "without"] {
-        for file in &files {
+    for (round, manifests) in ["with", "without"].into_iter().enumerate() {
+        // A slot's backup once, and its pointer the other time.
+        for file in files.iter().skip(round).step_by(2) {
             database.sql("DELETE FROM orders");
             cli().args(["restore"]).args([file]).run().succeeded();
             assert_eq!(database.dump(), before, "{} {manifests} manifest", file.display());
