@@ -299,7 +299,7 @@ impl Client {
 }
 
 /// What psql has printed, as JSON.
-pub(super) fn answer<T: DeserializeOwned>(printed: &[u8]) -> Result<T, DatabaseError> {
+fn answer<T: DeserializeOwned>(printed: &[u8]) -> Result<T, DatabaseError> {
     let text = printed.trim_ascii();
     let text = if text.is_empty() { b"null" } else { text };
     serde_json::from_slice(text).map_err(|error| DatabaseError::Answer(error.to_string()))

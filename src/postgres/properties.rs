@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::client::answer;
 use super::database_settings::{changes_rights, setting_statements};
 use super::quote::{identifier, literal, one_line_literal};
 use super::{Client, DatabaseError};
@@ -12,6 +11,13 @@ use crate::catalog::{DatabaseName, Grant, Label, Locale, Properties, Provider, S
 use crate::process::ProgramError;
 
 /// What the server answers.
+#[derive(Debug, Deserialize)]
+struct Found {
+    properties: Row,
+    /// Whether all text in it is the same in every encoding.
+    is_ascii: bool,
+}
+
 #[derive(Debug, Deserialize)]
 struct Row {
     /// Its row in `pg_database`, whose columns differ between versions of PostgreSQL.
@@ -43,8 +49,11 @@ struct Columns {
     daticurules: Option<String>,
 }
 
+/// Psql leaves bytes out that are no text, so the server says whether all of it is ASCII.
 const QUERY: &str = "
-    SELECT json_build_object(
+    SELECT json_build_object('properties', row,
+        'is_ascii', encode(convert_to(row::text, 'UTF8'), 'hex') ~ '^([0-7].)*$')
+    FROM (SELECT json_build_object(
         'row', to_jsonb(d) - 'datacl',
         'owner', pg_get_userbyid(d.datdba),
         'encoding', pg_encoding_to_char(d.encoding),
@@ -65,7 +74,7 @@ const QUERY: &str = "
                 'privilege', a.privilege_type,
                 'grantable', a.is_grantable)), '[]')
             FROM aclexplode(d.datacl) a) END)
-    FROM pg_database d WHERE d.datname = :'database';
+    FROM pg_database d WHERE d.datname = :'database') AS found(row);
 ";
 
 impl Properties {
@@ -76,24 +85,20 @@ impl Properties {
     /// # Errors
     /// When the server cannot be asked.
     pub fn of(client: &Client, database: &DatabaseName) -> Result<Option<Self>, DatabaseError> {
-        let ask = |client: &Client| -> Result<(Option<Row>, bool), DatabaseError> {
-            let printed = client.execute(QUERY, &[("database", database.as_str())])?.stdout;
-            Ok((answer(&printed)?, printed.is_ascii()))
-        };
-        let row = match ask(client) {
-            Ok((row, true)) => row,
-            asked @ (Ok(_)
-            | Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_))) => {
+        let ask = |client: &Client| client.ask::<Option<Found>>(QUERY, &[("database", database.as_str())]);
+        let found = match ask(client) {
+            Ok(Some(Found { is_ascii: false, .. }))
+            | Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => {
                 match ask(&client.of_database(database)) {
                     Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => {
-                        asked?.0
+                        ask(client)?
                     }
-                    own => own?.0,
+                    own => own?,
                 }
             }
-            Err(error) => return Err(error),
+            asked => asked?,
         };
-        Ok(row.map(Self::from))
+        Ok(found.map(|found| found.properties.into()))
     }
 
     /// Whether an interrupted DROP DATABASE has left it unusable (`DATCONNLIMIT_INVALID_DB` in PostgreSQL).
