@@ -34,4 +34,6 @@ if is_true "${BACKUP_ON_START:-FALSE}"; then
 fi
 # Beside the scheduler, which does not wait for it: whatever comes of it, backups are made.
 backupgram sweep &
+# It tells on its port what is wrong in there.
+export BACKUP_DIR="${BACKUP_DIR:-/backups}"
 exec go-cron "$@" -- "${SCRIPTS_DIR%/}/backup.sh"

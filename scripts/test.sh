@@ -43,10 +43,10 @@ step() {
 }
 
 # Not through step: a test run is worth watching, and cargo's own last lines name what failed. The tests wait for the most
-# part, for servers, signals and seconds, so there are two for each processor.
+# part, for servers, signals and seconds, so there are three for each processor.
 run_tests() {
     headline "tests"
-    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
+    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
     { cargo test --locked --no-fail-fast "$@" 2>&1 || echo failed >"$work/tests"; } | tee "$work/log"
     seconds
     [ ! -e "$work/tests" ] || failed="$failed, tests"

@@ -11,12 +11,16 @@ use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
 use crate::history::Failures;
+use crate::http::handlers::WAITERS;
+use crate::http::permits::Permits;
 use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
 use crate::jobs::{Jobs, Programs, Worker};
 use crate::live_settings::LiveSettings;
 use crate::overrides::OverridesError;
+use crate::problems::{self, Watch};
 use crate::process::{Reaper, Signals};
 use crate::settings::{self, ApiSettings, Environment, Faults, Reader, Redactor, SchedulerSettings, Storage};
+use crate::status;
 use crate::supervisor::Supervisor;
 use crate::sweeper::Sweeper;
 
@@ -100,7 +104,11 @@ impl Daemon {
         validate(environment)?;
         let directory = BackupDirectory::new(&storage.directory);
         directory.prepare().map_err(DaemonError::Directory)?;
-        let redactor = Redactor::new(&settings::secrets(environment));
+        status::reserve(&directory);
+        let port = Some(scheduler.health_port).filter(|port| *port != 0);
+        let watch = Watch::new(directory.clone(), port);
+        let redactor = Redactor::of_process();
+        redactor.learn(&settings::secrets(environment));
         let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
         let programs =
             Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
@@ -132,6 +140,7 @@ impl Daemon {
             ),
             redactor: redactor.clone(),
             directory,
+            watch,
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
@@ -139,8 +148,9 @@ impl Daemon {
             failures: Failures::default(),
             planned: Planned::default(),
             lister: Lister::default(),
+            waiters: Permits::new(WAITERS),
         };
-        let server = Server::start(listener, Arc::new(app), Token::new(&api.token));
+        let server = Server::start(listener, Arc::new(app), Token::new(&api.token, api.read_token.as_ref()));
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;
         log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), api.listen);
         let sweeper = Sweeper::start(&programs, &reaper, redactor);
@@ -175,6 +185,7 @@ fn validate(environment: &Environment) -> Result<(), DaemonError> {
     let wanted = Reader::resolve(environment, |reader| reader.flag("VALIDATE_ON_START"))?;
     let faults = if wanted { settings::check(environment) } else { Faults::default() };
     settings::remarks(environment).iter().for_each(|remark| log::warn!("{remark}"));
+    problems::warning(environment).iter().for_each(|warning| log::warn!("{warning}"));
     if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) }
 }
 

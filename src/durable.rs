@@ -3,11 +3,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+
+/// Probes that this process has made.
+static PROBES: AtomicU32 = AtomicU32::new(0);
 
 /// Replaces `target` with `contents`, whole or not at all, with permission bits `mode`.
 ///
@@ -44,12 +49,12 @@ pub fn is_unwritable(error: &io::Error) -> bool {
 /// # Errors
 /// When it does not.
 pub fn probe(directory: &Path) -> io::Result<()> {
-    let path = directory.join(format!(".probe.{}.tmp", std::process::id()));
-    let written = remove_if_there(&path).and_then(|_| {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&[0; 4096])?;
-        file.sync_all()
-    });
+    // Another container on the same volume may have our process id.
+    let (pid, number) = (std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
+    let time = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    let path = directory.join(format!(".probe-{time}-{number}.{pid}.tmp"));
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    let written = file.write_all(&[0; 4096]).and_then(|()| file.sync_all());
     written.and(remove_if_there(&path).map(drop))
 }
 
@@ -62,29 +67,50 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
-/// Opens a file of the backup directory that is there to be locked or written on, and makes it when there is
-/// none. Not through a symlink: on a volume that others may write to, one could lead out of it.
+/// How what lies on a volume that others may write to is opened: a link could lead out of it, and a FIFO would keep us
+/// waiting for somebody at its other end.
+pub const CAREFULLY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK);
+
+/// What was opened so, if it is a regular file.
 ///
 /// # Errors
-/// When it cannot be opened or made.
-pub fn open_or_create(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW.bits();
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .custom_flags(flags)
-        .open(path)
+/// When it is something else, or was not opened.
+pub fn regular(opened: io::Result<File>) -> io::Result<File> {
+    let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ELOOP) => io::Error::other("is a symbolic link"),
+        // Of a socket, or a FIFO that nobody reads from.
+        Some(Errno::ENXIO | Errno::EISDIR) => io::Error::other(NOT_REGULAR),
+        _ => error,
+    })?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other(NOT_REGULAR)),
+    }
 }
 
-/// Opens such a file where it cannot be written on, only to be locked.
+const NOT_REGULAR: &str = "is not a regular file";
+
+/// Opens a file of the backup directory that is there to be locked or written on, and makes it when there is none.
 ///
 /// # Errors
-/// When it is not there or cannot be opened.
-pub fn open_to_lock(path: &Path) -> io::Result<File> {
-    File::options().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
+/// When it cannot be opened or made, or is no regular file.
+pub fn open_or_create(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
+    regular(options.custom_flags(CAREFULLY.bits()).open(path))
+}
+
+/// Opens such a file where it cannot be written on, only to be read or locked.
+///
+/// # Errors
+/// When it is not there or cannot be opened, or is no regular file.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    regular(File::options().read(true).custom_flags(CAREFULLY.bits()).open(path))
+}
+
+/// Whether a file has further names: those may be outside of the backup directory, so nothing is written into it.
+pub fn has_other_names(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.nlink() > 1)
 }
 
 /// Flushes the directory that holds `path`, so that names made or removed in it survive a power cut.
@@ -92,10 +118,30 @@ pub fn open_to_lock(path: &Path) -> io::Result<File> {
 /// # Errors
 /// When the directory cannot be opened or flushed.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
+    let Some(directory) = path.parent() else { return Ok(()) };
+    match File::open(directory) {
+        Ok(directory) => sync_directory(&directory),
+        // Some file systems open no directory to be flushed; PostgreSQL goes on there, too.
+        Err(error) if is_errno(&error, &[Errno::EACCES, Errno::EISDIR]) => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+/// Flushes a directory. SMB and some file systems of FUSE refuse that with EBADF or EINVAL: they have no other way to
+/// keep a name, and PostgreSQL (`fsync_fname` in `src/backend/storage/file/fd.c`) takes it for done, too. Anything
+/// else, such as EIO, is an error.
+///
+/// # Errors
+/// When it cannot be flushed.
+pub fn sync_directory(directory: &File) -> io::Result<()> {
+    match directory.sync_all() {
+        Err(error) if is_errno(&error, &[Errno::EBADF, Errno::EINVAL]) => Ok(()),
+        flushed => flushed,
+    }
+}
+
+fn is_errno(error: &io::Error, errnos: &[Errno]) -> bool {
+    error.raw_os_error().is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
 }
 
 /// Removes a file; one that is not there is as good as removed. Answers whether there was one.
@@ -106,19 +152,6 @@ pub fn remove_if_there(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes a file, or a directory with all that is in it; not there is as good as removed.
-///
-/// # Errors
-/// When it is there and cannot be removed.
-pub fn remove_all_if_there(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => remove_if_there(path).map(drop),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
 }

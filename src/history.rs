@@ -6,21 +6,27 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Mutex;
 
-use memchr::memmem;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::backup::{DatabaseReport, DeliveryReport, Outcome, Report};
+use crate::backup::{self, DatabaseReport, DeliveryReport, Outcome, Report};
 use crate::catalog::BackupDirectory;
-use crate::{durable, mutex};
+use crate::flock::Flock;
+use crate::{durable, records};
+
+mod failures;
+mod newest;
+
+pub use failures::Failures;
+pub use newest::newest_of;
 
 const FILE_NAME: &str = ".history.jsonl";
 /// Runs that are remembered.
 pub const REMEMBERED: usize = 1000;
 /// Runs past that number after which the file is shortened.
 const SLACK: usize = 100;
+/// Bytes that are read of the file, its last: so many runs of 100 databases take them.
+const LONGEST: u64 = 16 << 20;
 
 /// Who asked for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,10 +55,8 @@ impl Trigger {
 
     /// The trigger of that word; without one, the command line.
     pub fn of_word(word: Option<&str>) -> Self {
-        [Self::Api, Self::Schedule]
-            .into_iter()
-            .find(|trigger| Some(trigger.word()) == word)
-            .unwrap_or(Self::Cli)
+        let mut others = [Self::Api, Self::Schedule].into_iter();
+        others.find(|trigger| Some(trigger.word()) == word).unwrap_or(Self::Cli)
     }
 }
 
@@ -71,6 +75,13 @@ pub struct Run {
     pub databases: Vec<DatabaseReport>,
     /// Why the whole run failed; "" when single databases did, or none.
     pub error: String,
+    /// By which whoever has started it finds it again; only in the file, and "" where nobody looks.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The server that it was about, as `host:port` of the settings; "" where they name none, and in runs of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
     /// How its copies fared, where there were to be any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryReport>,
@@ -86,7 +97,29 @@ impl Run {
             result: report.status,
             databases: report.databases.clone(),
             error: report.error.clone(),
+            id: String::new(),
+            server: report.server.clone(),
             delivery: report.delivery.clone(),
+        }
+    }
+
+    /// Whether it was about this server, or it cannot be told about which.
+    pub fn is_of(&self, server: Option<&str>) -> bool {
+        backup::is_of(&self.server, server)
+    }
+}
+
+impl From<Run> for Report {
+    fn from(run: Run) -> Self {
+        let seconds = i32::try_from(run.end.saturating_sub(run.start).max(0)).unwrap_or(i32::MAX);
+        Self {
+            status: run.result,
+            timestamp: run.end,
+            duration_seconds: seconds.into(),
+            databases: run.databases,
+            error: run.error,
+            server: run.server,
+            delivery: run.delivery,
         }
     }
 }
@@ -100,13 +133,49 @@ pub fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
     let mut file = lock(&path)?;
     let mut line = serde_json::to_vec(run)?;
     line.push(b'\n');
+    if durable::has_other_names(&file) {
+        // What is written into it would be written into a file that is perhaps none of this directory's.
+        let mut text = end(&file)?;
+        text.extend_from_slice(if text.ends_with(b"\n") || text.is_empty() { b"" } else { b"\n" });
+        text.append(&mut line);
+        return durable::replace_file(directory.root(), &path, &text, 0o644);
+    }
     if ends_torn(&mut file)? {
         line.insert(0, b'\n');
     }
     file.seek(SeekFrom::End(0))?;
     file.write_all(&line)?;
     file.sync_data()?;
-    shorten(&path, &mut file)
+    shorten(&path, &file)
+}
+
+/// Adds a run, or puts it in the place of the one with its id.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn put(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
+    match replace(directory, run, |line| of_id(line, &run.id).is_some())? {
+        true => Ok(()),
+        false => append(directory, run),
+    }
+}
+
+/// The run of that id, if it has been recorded.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub fn find(directory: &BackupDirectory, id: &str) -> io::Result<Option<Run>> {
+    let bytes = read(directory)?;
+    Ok(bytes.split(is_end).rev().find_map(|line| of_id(line, id)))
+}
+
+fn of_id(line: &[u8], id: &str) -> Option<Run> {
+    let run: Run = serde_json::from_slice(line).ok()?;
+    (!id.is_empty() && run.id == id).then_some(run)
+}
+
+fn read(directory: &BackupDirectory) -> io::Result<Vec<u8>> {
+    open(directory)?.map_or(Ok(Vec::new()), |file| end(&file))
 }
 
 /// Adds how its delivery fared to a run that is there. One that a newer thousand has pushed out is let go.
@@ -114,15 +183,19 @@ pub fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
 /// # Errors
 /// When the file cannot be read or written.
 pub fn amend(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
-    let path = directory.root().join(FILE_NAME);
-    let mut file = lock(&path)?;
-    let mut text = Vec::new();
-    file.read_to_end(&mut text)?;
     let before = serde_json::to_vec(&Run { delivery: None, ..run.clone() })?;
-    let mut lines: Vec<Vec<u8>> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-    let Some(line) = lines.iter_mut().rfind(|line| **line == before) else { return Ok(()) };
+    replace(directory, run, |line| line == before).map(drop)
+}
+
+/// Puts a run in the place of the last line that is meant. Answers whether there is one.
+fn replace(directory: &BackupDirectory, run: &Run, is_meant: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+    let path = directory.root().join(FILE_NAME);
+    let file = lock(&path)?;
+    let text = end(&file)?;
+    let mut lines: Vec<Vec<u8>> = text.split(is_end).map(<[u8]>::to_vec).collect();
+    let Some(line) = lines.iter_mut().rfind(|line| is_meant(line)) else { return Ok(false) };
     *line = serde_json::to_vec(run)?;
-    durable::replace_file(directory.root(), &path, &lines.join(&b'\n'), 0o644)
+    durable::replace_file(directory.root(), &path, &lines.join(&b'\n'), 0o644).map(|()| true)
 }
 
 /// The newest runs, the newest first, at most `limit`.
@@ -130,90 +203,44 @@ pub fn amend(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
 /// # Errors
 /// When the file is there and cannot be read.
 pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>> {
-    let bytes = match fs::read(directory.root().join(FILE_NAME)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let lines = bytes.split(|byte| *byte == b'\n').rev();
-    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).take(limit.min(REMEMBERED)).collect())
-}
-
-/// Counts the failed runs of a history: at first those that the file holds, then those that are added. It never falls,
-/// though the file forgets the oldest.
-#[derive(Debug, Default)]
-pub struct Failures(Mutex<Counted>);
-
-#[derive(Debug, Default)]
-struct Counted {
-    failed: u64,
-    /// The bytes of the file up to here have been counted.
-    length: usize,
-    /// The last of these runs, by which the place is found again in a file that was shortened or amended.
-    last: Vec<u8>,
-}
-
-impl Failures {
-    /// How many there were until now.
-    ///
-    /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn count(&self, directory: &BackupDirectory) -> io::Result<u64> {
-        let mut counted = mutex::lock(&self.0);
-        match fs::read(directory.root().join(FILE_NAME)) {
-            Ok(bytes) => counted.follow(&bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        Ok(counted.failed)
-    }
-}
-
-impl Counted {
-    fn follow(&mut self, bytes: &[u8]) {
-        // What has no end yet is being written, or torn.
-        let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
-        let bytes = &bytes[..whole];
-        let known = bytes.get(..self.length).and_then(|known| known.split_inclusive(is_end).next_back());
-        let has_grown = known.is_some_and(|line| line.ends_with(b"\n") && identity(line) == self.last);
-        let new = if has_grown { self.length } else { self.find_place(bytes) };
-        for line in bytes[new..].split_inclusive(is_end) {
-            let run = serde_json::from_slice::<Run>(line);
-            self.failed += u64::from(run.is_ok_and(|run| run.result == Outcome::Failed));
-            self.last = identity(line).to_owned();
-        }
-        self.length = whole;
-    }
-
-    /// Where what has not been counted begins in a file that has changed.
-    fn find_place(&self, bytes: &[u8]) -> usize {
-        let last = memmem::rfind(bytes, &self.last).filter(|_| !self.last.is_empty());
-        last.map_or(0, |at| at + bytes[at..].iter().position(is_end).map_or(0, |length| length + 1))
-    }
+    let bytes = read(directory)?;
+    let runs = bytes.split(is_end).rev().filter_map(|line| serde_json::from_slice::<Run>(line).ok());
+    Ok(runs.take(limit.min(REMEMBERED)).map(|run| Run { id: String::new(), ..run }).collect())
 }
 
 fn is_end(byte: &u8) -> bool {
     *byte == b'\n'
 }
 
-/// What stays of a line when a delivery is added to its run, which goes to the end.
-fn identity(line: &[u8]) -> &[u8] {
-    match memmem::rfind(line, br#","delivery":{"#) {
-        Some(at) => &line[..at],
-        None => line.strip_suffix(b"}\n").unwrap_or(line),
-    }
-}
-
 /// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
-fn lock(path: &Path) -> io::Result<Flock<File>> {
+fn lock(path: &Path) -> io::Result<Flock> {
     loop {
-        let file = durable::open_or_create(path)?;
-        let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        let file = durable::open_or_create(path).map_err(|error| records::of(path, error))?;
+        let locked = Flock::lock(file)?;
         // It may have been shortened, and so replaced, while we waited.
-        if fs::metadata(path).is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino())) {
+        if fs::symlink_metadata(path)
+            .is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
+        {
             return Ok(locked);
         }
     }
+}
+
+fn open(directory: &BackupDirectory) -> io::Result<Option<File>> {
+    let path = directory.root().join(FILE_NAME);
+    match durable::open_to_read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(|error| records::of(&path, error)),
+    }
+}
+
+/// The whole lines at the end of a file.
+fn end(file: &File) -> io::Result<Vec<u8>> {
+    let (mut text, begin) = records::read_end(file, LONGEST)?;
+    if begin > 0 {
+        text.drain(..memchr::memchr(b'\n', &text).map_or(text.len(), |at| at + 1));
+    }
+    Ok(text)
 }
 
 fn ends_torn(file: &mut File) -> io::Result<bool> {
@@ -226,23 +253,21 @@ fn ends_torn(file: &mut File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-fn shorten(path: &Path, file: &mut File) -> io::Result<()> {
-    let mut text = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut text)?;
-    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
-    if lines.len() <= REMEMBERED + SLACK {
+fn shorten(path: &Path, file: &File) -> io::Result<()> {
+    let text = end(file)?;
+    let lines: Vec<&[u8]> = text.split_inclusive(is_end).collect();
+    if lines.len() <= REMEMBERED + SLACK && file.metadata()?.len() <= LONGEST {
         return Ok(());
     }
-    let kept = lines[lines.len() - REMEMBERED..].concat();
+    let kept = lines[lines.len().saturating_sub(REMEMBERED)..].concat();
     durable::replace_file(path.parent().unwrap_or(path), path, &kept, 0o644)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn run(start: i64) -> Run {
+    pub fn run(start: i64) -> Run {
         let report = Report::of_run(std::time::Instant::now(), Vec::new(), &[], Some("no reason".into()));
         Run::of_report(start, Trigger::Cli, &Report { timestamp: start + 1, ..report })
     }
@@ -258,8 +283,8 @@ mod tests {
         fs::write(&path, [whole.as_slice(), &whole[..20]].concat()).unwrap();
         assert_eq!(newest(&directory, 10).unwrap(), [run(1)]);
         append(&directory, &run(3)).unwrap();
-        assert_eq!(newest(&directory, 10).unwrap(), [run(3), run(1)]);
-        assert_eq!(newest(&directory, 1).unwrap(), [run(3)]);
+        let newest = |limit| newest(&directory, limit).unwrap();
+        assert_eq!((newest(10), newest(1)), (vec![run(3), run(1)], vec![run(3)]));
     }
 
     #[test]
@@ -275,6 +300,64 @@ mod tests {
     }
 
     #[test]
+    fn a_history_beyond_all_measure_costs_little_and_is_short_again_after_the_next_run() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let path = root.path().join(FILE_NAME);
+        append(&directory, &run(1)).unwrap();
+        let failures = Failures::default();
+        assert_eq!(failures.count(&directory, None).unwrap(), 1);
+        File::options().write(true).open(&path).unwrap().set_len(1 << 41).unwrap();
+        assert_eq!(newest(&directory, 10).unwrap(), []);
+        assert_eq!(failures.count(&directory, None).unwrap(), 1);
+        append(&directory, &run(2)).unwrap();
+        assert_eq!(newest(&directory, 10).unwrap(), [run(2)]);
+        assert_eq!(failures.count(&directory, None).unwrap(), 2);
+        assert!(fs::metadata(&path).unwrap().len() < 1000);
+    }
+
+    #[test]
+    fn what_has_a_further_name_elsewhere_is_not_written_into() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir_in(root.path()).unwrap();
+        let (path, other) = (root.path().join(FILE_NAME), elsewhere.path().join("precious"));
+        for text in ["not ours, and without an end", "", "a line\n"] {
+            fs::write(&other, text).unwrap();
+            let _ = fs::remove_file(&path);
+            fs::hard_link(&other, &path).unwrap();
+            let directory = BackupDirectory::new(root.path());
+            [1, 2].iter().for_each(|start| append(&directory, &run(*start)).unwrap());
+            assert_eq!(fs::read_to_string(&other).unwrap(), text);
+            assert_eq!(newest(&directory, 10).unwrap(), [run(2), run(1)]);
+        }
+    }
+
+    #[test]
+    fn a_run_is_found_by_its_id_and_put_in_its_own_place() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let of = |start, id: &str, result| Run { id: id.into(), result, ..run(start) };
+        let failures = Failures::default();
+        assert_eq!(find(&directory, "aa").unwrap(), None);
+        for (start, id) in [(1, "aa"), (2, ""), (3, "bb")] {
+            append(&directory, &of(start, id, Outcome::Ok)).unwrap();
+        }
+        assert_eq!((failures.count(&directory, None).unwrap(), find(&directory, "").unwrap()), (0, None));
+        assert_eq!(find(&directory, "aa").unwrap(), Some(of(1, "aa", Outcome::Ok)));
+        // It has died after all.
+        put(&directory, &of(3, "bb", Outcome::Failed)).unwrap();
+        put(&directory, &of(4, "cc", Outcome::Failed)).unwrap();
+        assert_eq!(failures.count(&directory, None).unwrap(), 2);
+        let delivery = Some(DeliveryReport::of(&[]));
+        amend(&directory, &Run { delivery, ..of(4, "cc", Outcome::Failed) }).unwrap();
+        assert_eq!(failures.count(&directory, None).unwrap(), 2);
+        let starts: Vec<_> =
+            newest(&directory, 9).unwrap().iter().map(|run| (run.start, run.result)).collect();
+        assert_eq!(starts, [(4, Outcome::Failed), (3, Outcome::Failed), (2, Outcome::Ok), (1, Outcome::Ok)]);
+        assert!(newest(&directory, 9).unwrap().iter().all(|run| run.id.is_empty()), "nobody else looks");
+    }
+
+    #[test]
     fn only_the_last_thousand_are_kept() {
         let root = tempfile::tempdir().unwrap();
         let directory = BackupDirectory::new(root.path());
@@ -282,45 +365,8 @@ mod tests {
         let full: String = (0..1100).map(line).collect();
         fs::write(root.path().join(FILE_NAME), full).unwrap();
         append(&directory, &run(1100)).unwrap();
-        let text = fs::read_to_string(root.path().join(FILE_NAME)).unwrap();
-        assert_eq!(text.lines().count(), REMEMBERED);
+        assert_eq!(fs::read(root.path().join(FILE_NAME)).unwrap().split(is_end).count(), REMEMBERED + 1);
         assert_eq!(newest(&directory, 5000).unwrap().len(), REMEMBERED);
         assert_eq!(newest(&directory, 1).unwrap(), [run(1100)]);
-    }
-
-    #[test]
-    fn failed_runs_are_counted_once_each_and_are_not_forgotten_with_the_file() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = BackupDirectory::new(root.path());
-        let path = root.path().join(FILE_NAME);
-        let failures = Failures::default();
-        let count = || failures.count(&directory).unwrap();
-        assert_eq!(count(), 0);
-        // The same run twice is two.
-        for expected in [1, 2] {
-            append(&directory, &run(1)).unwrap();
-            assert_eq!((count(), count()), (expected, expected));
-        }
-        // A delivery that is added later makes no other run of it, and hides none that came meanwhile.
-        let delivery = Some(DeliveryReport::of(&["no".into()]));
-        amend(&directory, &Run { delivery, ..run(1) }).unwrap();
-        assert_eq!(count(), 2);
-        append(&directory, &Run { result: Outcome::Ok, ..run(2) }).unwrap();
-        assert_eq!(count(), 2);
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{text}{{\"start\":")).unwrap();
-        assert_eq!(count(), 2);
-        // Shortened, with what had been counted last still in it.
-        let line = |start| serde_json::to_string(&run(start)).unwrap() + "\n";
-        let (_, kept) = text.split_once('\n').unwrap();
-        fs::write(&path, format!("{kept}{}", line(3))).unwrap();
-        assert_eq!(count(), 3);
-        // Without it all of them are new; a file that is gone brings nothing.
-        fs::write(&path, format!("{}{}", line(4), line(5))).unwrap();
-        assert_eq!(count(), 5);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(count(), 5);
-        append(&directory, &run(6)).unwrap();
-        assert_eq!(count(), 6);
     }
 }

@@ -4,17 +4,18 @@
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use tempfile::TempDir;
+
+use crate::open_dir::OpenDir;
 
 /// A directory that its maker holds; dropped, it is gone.
 #[derive(Debug)]
 pub struct Held {
     directory: TempDir,
-    _lock: File,
+    lock: File,
 }
 
 impl Held {
@@ -32,7 +33,7 @@ impl Held {
             // Somebody's sweep may have locked it first, and removed it.
             let found = fs::symlink_metadata(directory.path());
             if found.is_ok_and(|found| lock.metadata().is_ok_and(|held| is_same(&found, &held))) {
-                return Ok(Self { directory, _lock: lock });
+                return Ok(Self { directory, lock });
             }
         }
     }
@@ -41,20 +42,25 @@ impl Held {
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+
+    /// It, opened, as it was made.
+    pub fn as_file(&self) -> &File {
+        &self.lock
+    }
 }
 
 /// Removes those in `place` that begin with `prefix`, that nobody holds, and that are ours. What cannot be removed stays.
 pub fn sweep(place: &Path, prefix: &str, is_ours: impl Fn(&Metadata) -> bool) {
-    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix)) {
+    let Ok(place) = OpenDir::open(place) else { return };
+    for name in place.names().unwrap_or_default() {
+        if !name.to_str().is_some_and(|name| name.starts_with(prefix)) {
             continue;
         }
         // Not what a link leads to, which is whoever's.
-        let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
-        let Ok(opened) = File::options().read(true).custom_flags(flags).open(entry.path()) else { continue };
+        let Ok(opened) = place.dir(&name).and_then(|found| found.to_file()) else { continue };
         // The lock is kept until it is removed.
         if opened.metadata().is_ok_and(|found| is_ours(&found)) && opened.try_lock().is_ok() {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = place.remove_all(&name);
         }
     }
 }

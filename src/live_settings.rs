@@ -4,16 +4,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::catalog::BackupDirectory;
+use crate::mutex;
 use crate::overrides::Refusal;
 use crate::schedule::Schedule;
-use crate::settings::{self, Environment, Fault, Reader, Redactor, SchedulerSettings, Variable};
+use crate::settings::{self, Access, Environment, Fault, Reader, Redactor, SchedulerSettings, Variable};
 use crate::supervisor::Supervisor;
 
 /// What to do to overrides: a new value, or `None` to clear it.
 pub type Changes = BTreeMap<String, Option<String>>;
+
+/// How long a change waits for another one, which takes up to five seconds where the scheduler does not come up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a change was not made. Nothing has changed then.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub enum ChangeError {
     Write(io::Error),
     /// The scheduler did not come up with the new schedule.
     Scheduler(String),
+    /// Another change takes too long.
+    Busy,
 }
 
 impl fmt::Display for ChangeError {
@@ -40,6 +47,7 @@ impl fmt::Display for ChangeError {
             Self::Scheduler(problem) => {
                 write!(f, "the scheduler does not come up with the new schedule: {problem}")
             }
+            Self::Busy => f.write_str("the settings are being changed by another request: try again"),
         }
     }
 }
@@ -83,8 +91,14 @@ impl LiveSettings {
         if let Some(key) = stranger {
             return Err(ChangeError::Forbidden(key.clone()));
         }
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.apply(changes)
+        let _changing = self.begin()?;
+        let environment = self.environment();
+        let mut changes = changes.clone();
+        changes.retain(|key, value| !is_as_shown(&environment, key, value.as_deref()));
+        match changes.is_empty() {
+            true => Ok(environment),
+            false => self.apply(&changes),
+        }
     }
 
     /// Clears one override.
@@ -95,11 +109,15 @@ impl LiveSettings {
         if Variable::mutable().all(|variable| variable.name != key) {
             return Err(ChangeError::Forbidden(key.to_owned()));
         }
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.begin()?;
         if self.environment().overrides().get(key).is_none() {
             return Err(ChangeError::NotOverridden(key.to_owned()));
         }
         self.apply(&Changes::from([(key.to_owned(), None)]))
+    }
+
+    fn begin(&self) -> Result<MutexGuard<'_, ()>, ChangeError> {
+        mutex::lock_within(&self.changing, PATIENCE).ok_or(ChangeError::Busy)
     }
 
     fn apply(&self, changes: &Changes) -> Result<Arc<Environment>, ChangeError> {
@@ -121,6 +139,15 @@ impl LiveSettings {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
         Ok(after)
     }
+}
+
+/// Whether a value is what was shown in place of the one in force, which has a secret in it: nobody wants the mask.
+fn is_as_shown(environment: &Environment, key: &str, value: Option<&str>) -> bool {
+    let (Some(variable), Some(value)) = (Variable::named(key), value) else { return false };
+    let found = environment.find(variable).ok().flatten();
+    let in_force = found.as_ref().map_or(variable.default, |found| &found.text);
+    let is_shown = variable.access == Access::Mutable;
+    is_shown && value != in_force && value == settings::shown(variable, in_force)
 }
 
 fn bad(refusal: Refusal) -> ChangeError {

@@ -12,18 +12,18 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::fallback::{self, FallbackError};
+use crate::flock::{Flock, FlockError};
 use crate::process::{Interrupted, Runner};
 
 /// Holds the lock until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
-    own: Option<Flock<File>>,
-    _fallback: Option<Flock<File>>,
+    own: Option<Flock>,
+    _fallback: Option<Flock>,
 }
 
 /// Who holds the lock.
@@ -81,9 +81,9 @@ pub const LOCK_NAME: &str = ".lock";
 /// What could be had of the file in the backup directory.
 enum Own {
     /// Locked, and it names us.
-    Signed(Flock<File>),
+    Signed(Flock),
     /// Locked, but nothing could be written into it.
-    Unsigned(Flock<File>),
+    Unsigned(Flock),
     /// It is not there or cannot be locked, for want of a right to write.
     Unavailable(io::Error),
 }
@@ -128,13 +128,14 @@ impl Lock {
         take: impl Fn() -> Result<Self, LockError>,
     ) -> Result<Self, LockError> {
         let begun = Instant::now();
-        let mut told = false;
+        let mut told = None;
         loop {
             match take() {
                 Err(LockError::Held(holder)) if begun.elapsed() < patience.max(least_patience(&holder)) => {
-                    if !told && begun.elapsed() >= PAUSE {
-                        log::info!("waiting: {}", LockError::Held(holder));
-                        told = true;
+                    if told.is_none() && begun.elapsed() >= PAUSE {
+                        let waiting = format!("waiting: {}", LockError::Held(holder));
+                        log::info!("{waiting}");
+                        told = Some(runner.activity().begin(waiting));
                     }
                 }
                 taken => return taken,
@@ -188,7 +189,7 @@ fn lock_own(path: &Path, task: &str) -> Result<Own, LockError> {
         // A directory that is not there cannot be made either, or else it would be.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Own::Unavailable(error)),
         Err(error) if durable::is_unwritable(&error) => {
-            match durable::open_to_lock(path).map(|file| try_flock(file, path)) {
+            match durable::open_to_read(path).map(|file| try_flock(file, path)) {
                 Ok(Ok(file)) => Ok(Own::Unsigned(file)),
                 Ok(Err(held @ LockError::Held(_))) => Err(held),
                 // Some network filesystems lock only what may be written to.
@@ -199,7 +200,7 @@ fn lock_own(path: &Path, task: &str) -> Result<Own, LockError> {
     }
 }
 
-fn lock_fallback(place: &Path, task: &str) -> Result<Flock<File>, LockError> {
+fn lock_fallback(place: &Path, task: &str) -> Result<Flock, LockError> {
     let path = place.join(LOCK_NAME);
     let failed = |error: io::Error| LockError::Io(path.clone(), error);
     let mut file = try_flock(durable::open_or_create(&path).map_err(failed)?, &path)?;
@@ -208,14 +209,19 @@ fn lock_fallback(place: &Path, task: &str) -> Result<Flock<File>, LockError> {
     Ok(file)
 }
 
-fn try_flock(file: File, path: &Path) -> Result<Flock<File>, LockError> {
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, error)| match error {
-        Errno::EWOULDBLOCK => LockError::Held(read_holder(&mut file)),
-        error => LockError::Io(path.to_path_buf(), error.into()),
+fn try_flock(file: File, path: &Path) -> Result<Flock, LockError> {
+    Flock::try_lock(file).map_err(|error| match error {
+        FlockError::Held(mut file) => LockError::Held(read_holder(&mut file)),
+        FlockError::Io(error) => LockError::Io(path.to_path_buf(), error),
     })
 }
 
-fn sign(file: &mut Flock<File>, task: &str) -> io::Result<()> {
+fn sign(file: &mut Flock, task: &str) -> io::Result<()> {
+    if durable::has_other_names(file) {
+        // It is locked all the same.
+        log::warn!("{LOCK_NAME} has a further name (hard link), so that nothing is written into it");
+        return Err(Errno::EPERM.into());
+    }
     let holder =
         Holder { pid: std::process::id(), started: Timestamp::now().as_second(), task: task.to_owned() };
     let text = serde_json::to_vec(&holder)?;
@@ -232,7 +238,7 @@ fn sign(file: &mut Flock<File>, task: &str) -> io::Result<()> {
 /// Who holds the lock in the fallback, if somebody does: it names those who could not sign the other one.
 fn fallback_holder(directory: &Path) -> Option<Holder> {
     let path = fallback::open(directory).ok()??.join(LOCK_NAME);
-    match try_flock(durable::open_to_lock(&path).ok()?, &path) {
+    match try_flock(durable::open_to_read(&path).ok()?, &path) {
         Err(LockError::Held(holder)) => holder,
         _ => None,
     }
@@ -288,6 +294,6 @@ mod tests {
         assert!(matches!(third, Err(LockError::Held(Some(_)))), "{third:?}");
         drop(lock);
         Lock::take(&missing, "backup", Duration::ZERO, &runner).unwrap();
-        durable::remove_all_if_there(&fallback::open(&missing).unwrap().unwrap()).unwrap();
+        std::fs::remove_dir_all(fallback::open(&missing).unwrap().unwrap()).unwrap();
     }
 }

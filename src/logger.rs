@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -11,7 +11,7 @@ use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Environment, Faults, Reader};
+use crate::settings::{self, Environment, Faults, Reader, Redactor};
 use crate::terminal::{self, AboveBottomLine};
 
 /// Set to `plain` by a daemon in the environment of its children, whose lines it stamps itself.
@@ -45,7 +45,9 @@ static IN_JSON: OnceLock<&'static str> = OnceLock::new();
 /// # Errors
 /// When `LOG_FORMAT` is none; lines are text then.
 pub fn start_daemon(program: &'static str) -> Result<(), Faults> {
-    let format = Reader::resolve(&Environment::of_process(), Format::read);
+    let environment = Environment::of_process();
+    Redactor::of_process().learn(&settings::secrets(&environment));
+    let format = Reader::resolve(&environment, Format::read);
     match format {
         _ if is_stamped_elsewhere() => start(Target::Stdout, plain_line),
         Ok(Format::Json) => start_json(Target::Stdout, program),
@@ -58,7 +60,9 @@ pub fn start_daemon(program: &'static str) -> Result<(), Faults> {
 /// come to stand above the one that shows progress. A `LOG_FORMAT` that is none is for the command to refuse.
 pub fn start_command() {
     let target = Target::Pipe(Box::new(AboveBottomLine));
-    match Reader::resolve(&Environment::of_process(), Format::read) {
+    let environment = Environment::of_process();
+    Redactor::of_process().learn(&settings::secrets(&environment));
+    match Reader::resolve(&environment, Format::read) {
         Ok(Format::Json) if !is_stamped_elsewhere() => start_json(target, "backupgram"),
         _ => start(target, plain_line),
     }
@@ -72,10 +76,11 @@ pub fn is_json() -> bool {
 /// Says on standard error why a program does not start: each line behind `mark`, or as JSON.
 pub fn say_refusal(mark: &str, reason: &impl Display) {
     for line in reason.to_string().lines() {
-        match is_json() {
-            true => eprintln!("{}", Line::new(Level::Error, module_path!(), line).to_json()),
-            false => eprintln!("{mark}: {line}"),
-        }
+        // There may be nobody left to read it, of which println! and eprintln! die.
+        let _ = match is_json() {
+            true => writeln!(io::stderr(), "{}", Line::new(Level::Error, module_path!(), line).to_json()),
+            false => writeln!(io::stderr(), "{mark}: {}", printable(line)),
+        };
     }
 }
 
@@ -103,7 +108,7 @@ fn start_json(target: Target, program: &'static str) {
     std::panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
         let text = format!("thread {} {panic}", thread.name().unwrap_or("without a name"));
-        eprintln!("{}", Line::new(Level::Error, module_path!(), &text).to_json());
+        let _ = writeln!(io::stderr(), "{}", Line::new(Level::Error, module_path!(), &text).to_json());
     }));
     start_with(target, json_line, &understood(&filters()));
 }
@@ -145,9 +150,10 @@ fn json_line(f: &mut env_logger::fmt::Formatter, record: &log::Record) -> std::i
     writeln!(f, "{}", line.to_json())
 }
 
-/// What is logged, without anything that a terminal would obey: names in it may be anybody's.
+/// What is logged, in one line, without secrets and without anything that a terminal would obey: names in it may be
+/// anybody's, and must not look like a line of ours.
 fn printable(message: &str) -> String {
-    message.split('\n').map(terminal::printable).collect::<Vec<_>>().join("\n")
+    terminal::printable(&Redactor::of_process().clean(message)).into_owned()
 }
 
 /// A line as a JSON object.
@@ -201,6 +207,13 @@ mod tests {
             assert!(line.time.ends_with('Z'), "{}", line.time);
             line.time.parse::<jiff::Timestamp>().unwrap();
         }
+    }
+
+    #[test]
+    fn a_name_cannot_end_a_line_nor_write_one_of_its_own() {
+        let name = "app\n2026-11-27T00:00:00Z INFO  all is well\r\u{85}\u{2028}\u{9b}2J";
+        let expected = r"app\n2026-11-27T00:00:00Z INFO  all is well\r\u{85}\u{2028}\u{9b}2J";
+        assert_eq!(printable(name), expected);
     }
 
     #[test]

@@ -1,8 +1,43 @@
 //! Locks that a panic does not close.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The pause between two tries for a lock.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Locks even after a panic of another holder. For what is never left half changed.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same for somebody who waits no longer than that; `None` when another has held it all the while.
+pub fn lock_within<T>(mutex: &Mutex<T>, patience: Duration) -> Option<MutexGuard<'_, T>> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_waited_long_enough_for_a_lock_gets_none() {
+        let mutex = Mutex::new(1);
+        let held = lock(&mutex);
+        assert!(lock_within(&mutex, Duration::from_millis(1)).is_none());
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| lock_within(&mutex, Duration::from_secs(30)).map(|guard| *guard));
+            drop(held);
+            assert_eq!(waiting.join().unwrap(), Some(1));
+        });
+    }
 }

@@ -5,22 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
 
 use crate::backup::DumpOptions;
 use crate::catalog::BackupDirectory;
 use crate::catalog::DirectoryError;
-use crate::durable;
-use crate::settings::{Environment, Rule, Variable};
-
-/// Bytes of the longest override file: more than every variable at the length of a request's body can take.
-const LONGEST: u64 = 8 << 20;
+use crate::settings::{self, Environment, Rule, Variable};
+use crate::{durable, records};
 
 /// The file in a backup directory.
 pub fn path(directory: &Path) -> PathBuf {
@@ -94,7 +86,9 @@ impl Overrides {
     /// When it cannot be read or holds a line that the API could not have written.
     pub fn load(directory: &Path) -> Result<Self, OverridesError> {
         let path = path(directory);
-        let bytes = match read_regular(&path) {
+        let opened =
+            durable::open_to_read(&path).and_then(|file| records::read_opened(&file, records::LONGEST));
+        let bytes = match opened {
             Ok(bytes) => bytes,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(Self::default());
@@ -138,12 +132,36 @@ impl Overrides {
         Ok(Self(values))
     }
 
-    /// Sees that the overrides do not lead the bot token, which only the container's owner knows, to a server
-    /// that somebody else chose.
+    /// Sees that the overrides do not lead the bot token, or credentials in curl's options, which only the container's
+    /// owner knows, to a server that somebody else chose.
     ///
     /// # Errors
     /// When they would.
     pub fn check_against(&self, environment: &Environment) -> Result<(), Refusal> {
+        self.check_webhook(environment)?;
+        self.check_telegram(environment)
+    }
+
+    /// Options of the container's own that hold no credential may go anywhere, and none may, as an override too.
+    fn check_webhook(&self, environment: &Environment) -> Result<(), Refusal> {
+        const URL: &str = "WEBHOOK_URL";
+        const OPTIONS: &str = "WEBHOOK_EXTRA_ARGS";
+        let own_url = self.get(URL).filter(|url| !url.is_empty());
+        let is_new =
+            own_url.is_some_and(|url| !matches!(environment.plain(URL), Ok(Some(base)) if base == url));
+        let options = environment.plain(OPTIONS).ok().flatten().unwrap_or_default();
+        let is_secret =
+            Variable::named(OPTIONS).is_some_and(|variable| settings::shown(variable, options) != options);
+        match is_new && is_secret && self.get(OPTIONS).is_none() {
+            false => Ok(()),
+            true => Err(Refusal(format!(
+                "{URL} may only be another than the container's own when {OPTIONS} is an override, too: \
+                 it would send the container's credentials there"
+            ))),
+        }
+    }
+
+    fn check_telegram(&self, environment: &Environment) -> Result<(), Refusal> {
         const URL: &str = "TELEGRAM_API_URL";
         const TOKEN: &str = "TELEGRAM_BOT_TOKEN";
         let Some(url) = self.get(URL) else { return Ok(()) };
@@ -196,26 +214,6 @@ impl Overrides {
     }
 }
 
-/// The contents of a file that is one and not too long. A pipe would hold the reader up for ever, a device or a
-/// link to one would fill its memory, and a link could lead to a file that is none of this directory's.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = File::options().read(true).custom_flags(flags.bits()).open(path);
-    let file = opened.map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-        Errno::ELOOP => io::Error::other("is a symbolic link"),
-        _ => error,
-    })?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > LONGEST {
-        true => Err(io::Error::other(format!("is longer than {LONGEST} bytes"))),
-        false => Ok(bytes),
-    }
-}
-
 fn parse_line(line: &str) -> Result<(&'static str, String), String> {
     const FORM: &str = "is not of the form export KEY='value'";
     let assignment = line.strip_prefix("export ").ok_or(FORM)?;
@@ -243,8 +241,11 @@ fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
         return Ok(variable);
     }
     variable.rule.check(value).map_err(refuse)?;
+    if settings::has_mask(variable, value) {
+        return Err(refuse("has *** in place of a secret: send the secret itself".into()));
+    }
     match variable.rule {
-        Rule::CurlOptions => crate::notify::check_trusted_options(value).map_err(refuse)?,
+        Rule::CurlOptions => settings::check_trusted_options(value).map_err(refuse)?,
         Rule::DumpOptions => {
             DumpOptions::check_reads_no_file(value).map_err(|error| refuse(error.to_string()))?
         }
@@ -301,6 +302,42 @@ mod tests {
         assert!(both.check_against(&base).is_ok());
         assert!(both.check_against(&Environment::of(&[("TELEGRAM_BOT_TOKEN_FILE", "/x")])).is_err());
         assert!(url.check_against(&Environment::of(&[("TELEGRAM_API_URL", "http://elsewhere")])).is_ok());
+    }
+
+    #[test]
+    fn another_webhook_needs_options_of_the_apis_own_if_the_containers_hold_a_credential() {
+        let parse = |text: &str| Overrides::parse(text.as_bytes()).unwrap();
+        let url = parse("export WEBHOOK_URL='http://elsewhere'\n");
+        let base =
+            |options| Environment::of(&[("WEBHOOK_URL", "http://own"), ("WEBHOOK_EXTRA_ARGS", options)]);
+        for secret in ["-H 'X: T0KEN'", "-u a:T0KEN", "--unknown T0KEN", "-x u:p@h", "-H @/x"] {
+            let refusal = url.check_against(&base(secret)).unwrap_err().to_string();
+            assert!(refusal.contains("WEBHOOK_EXTRA_ARGS") && !refusal.contains("T0KEN"), "{refusal}");
+            for own in ["-H 'X: y'", "-m 5", ""] {
+                let own = own.replace('\'', r"'\''");
+                let both =
+                    format!("export WEBHOOK_EXTRA_ARGS='{own}'\nexport WEBHOOK_URL='http://elsewhere'\n");
+                assert!(parse(&both).check_against(&base(secret)).is_ok(), "{both}");
+            }
+            for harmless in ["export WEBHOOK_URL='http://own'\n", "export WEBHOOK_URL=''\n", ""] {
+                assert!(parse(harmless).check_against(&base(secret)).is_ok(), "{harmless}");
+            }
+        }
+        assert!(url.check_against(&base("-k -m 5 --retry 3")).is_ok());
+        assert!(url.check_against(&Environment::of(&[("WEBHOOK_EXTRA_ARGS", "-u a:b")])).is_err());
+    }
+
+    #[test]
+    fn what_was_shown_with_a_mask_is_not_taken_for_a_value() {
+        for (key, masked) in [
+            ("WEBHOOK_EXTRA_ARGS", "-H 'X-Key: ***'"),
+            ("WEBHOOK_EXTRA_ARGS", "-m 5 -u '***'"),
+            ("WEBHOOK_EXTRA_ARGS", "-H 'Authorization: Bearer ***'"),
+            ("TELEGRAM_API_URL", "https://***@host/"),
+        ] {
+            assert!(check(key, masked).is_err_and(|refusal| refusal.to_string().contains(key)), "{masked}");
+        }
+        assert!(check("WEBHOOK_EXTRA_ARGS", "-H 'Accept: */*' -A 'x ** y'").is_ok());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ pub fn run_daemon() -> ExitCode {
     match lexopt::Parser::from_env().next() {
         Ok(None) => {}
         Ok(Some(Arg::Long("help") | Arg::Short('h'))) => {
-            println!("{}", daemon::USAGE);
+            say(daemon::USAGE);
             return ExitCode::SUCCESS;
         }
         Ok(Some(other)) => return refuse_call("error", &other.unexpected(), "backupgram-api --help"),
@@ -66,7 +67,7 @@ pub fn run_scheduler() -> ExitCode {
     }
     match Arguments::parse(lexopt::Parser::from_env()) {
         Ok(Arguments::Help) => {
-            println!("{USAGE}");
+            say(USAGE);
             ExitCode::SUCCESS
         }
         Ok(Arguments::Serve(service)) => match scheduler::run(service, signals) {
@@ -75,6 +76,11 @@ pub fn run_scheduler() -> ExitCode {
         },
         Err(error) => refuse_call("go-cron", &error, "go-cron -h"),
     }
+}
+
+/// Prints to standard output; a reader that has seen enough is no error.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// A command line that makes no sense.

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::jobs::{Programs, remove_api_settings};
 use crate::logger;
-use crate::process::{Reaper, Signaller, for_each_line};
+use crate::process::{Reaper, Redacted, Signaller, for_each_line};
 use crate::settings::Redactor;
 
 /// A sweep that was started.
@@ -29,7 +29,7 @@ impl Sweeper {
         let (output, stdout) = io::pipe()?;
         command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
         thread::Builder::new().name("sweep output".into()).spawn(move || {
-            for_each_line(output, |line| log::info!("sweep: {}", redactor.clean(line)));
+            for_each_line(Redacted::new(output, redactor), |line| log::info!("sweep: {line}"));
         })?;
         let child = reaper.spawn_group(&mut command)?;
         Ok(Self { signaller: child.signaller() })

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::Path;
+use std::fs::File;
 
 use jiff::Timestamp;
 
@@ -16,6 +16,7 @@ use crate::durable;
 use crate::process::Interrupted;
 use crate::progress::Progress;
 use crate::proof::{self, LastProof};
+use crate::settings::Redactor;
 
 /// What verifying a backup found.
 #[derive(Debug)]
@@ -62,6 +63,11 @@ impl From<DirectoryError> for OpenError {
     fn from(error: DirectoryError) -> Self {
         Self::Directory(error)
     }
+}
+
+/// What went wrong, to be kept: programs have said it, and may have named a secret.
+fn said(error: &impl ToString) -> String {
+    Redactor::of_process().clean(&error.to_string())
 }
 
 /// Verifies backups one after the other.
@@ -145,11 +151,11 @@ impl<'a> Verifier<'a> {
         if let Some(interrupted) = proof.as_ref().err().and_then(|error| error.interrupted()) {
             return Err(interrupted);
         }
-        let error = proof.as_ref().err().map(ToString::to_string);
+        let error = proof.as_ref().err().map(said);
         let is_broken = proof.as_ref().is_err_and(|error| error.is_damage());
         if error.is_none() || is_broken {
             self.proven.extend(identity.filter(|_| error.is_none()));
-            let verification = Verification::by_restore(now(), proof.map_err(|error| error.to_string()));
+            let verification = Verification::by_restore(now(), proof.map_err(|error| said(&error)));
             match &found.manifest {
                 Some(manifest) => self.note_proof(slot, &found.opened, manifest, &verification),
                 None if found.is_replaced => {
@@ -182,11 +188,13 @@ impl<'a> Verifier<'a> {
 
     /// Writes a proof down for every name of the same file, and for the directories that hold the same files.
     fn note_proof(&mut self, slot: Slot, opened: &Opened, manifest: &Manifest, verification: &Verification) {
-        let own = self.directory.path(slot, &opened.name);
         let entries = self.directory.list_all().unwrap_or_default();
         for entry in entries.iter().filter(|entry| entry.alias_of.is_none()) {
             let Some(before) = entry.manifest.as_deref() else { continue };
-            let is_same = || is_same_backup(&own, &self.directory.path(entry.slot, &entry.name));
+            let is_same = || {
+                let other = self.directory.open(entry.slot, &entry.name);
+                other.is_ok_and(|other| is_same_backup(&opened.file, &other.file))
+            };
             if before.sha256 == manifest.sha256 && is_same() {
                 let mut after = before.clone();
                 after.note(verification.clone());
@@ -232,7 +240,8 @@ impl<'a> Verifier<'a> {
         let _lock = self.directory.lock_names_to_read()?;
         let opened = self.directory.open(slot, name)?;
         let described = self.directory.described(slot, &opened.name)?;
-        let appearance = Appearance::of(&opened.status, &self.directory.path(slot, &opened.name));
+        let failed = |error| DirectoryError::Io(format!("use {slot}/{}", opened.name), error);
+        let appearance = Appearance::of_opened(&opened.file).map_err(failed)?;
         let Some(described) = described else {
             return Ok(Found { opened, manifest: None, appearance, is_replaced: false });
         };
@@ -257,14 +266,13 @@ impl<'a> Verifier<'a> {
     }
 
     fn read(&self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
-        let path = self.directory.path(slot, &opened.name);
         let file = opened.file.try_clone().map_err(ContentError::Read)?;
-        let total = bytes_to_examine(&file, &path);
+        let total = bytes_to_examine(&file);
         let progress = Progress::start(format!("verifying {slot}/{}", opened.name), total);
-        let examination = examine(file, &path, &self.keys, &progress)?;
+        let examination = examine(file, &self.keys, &progress)?;
         let sha256 = examination.sha256.clone();
         let fault = examination.judge(None).err();
-        let fault = fault.map(|error| Fault { said: error.to_string(), is_damage: error.is_damage() });
+        let fault = fault.map(|error| Fault { said: said(&error), is_damage: error.is_damage() });
         Ok(Reading { sha256, fault })
     }
 
@@ -332,8 +340,8 @@ fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// Whether two names are of the same file, or of directories with the same files.
-fn is_same_backup(one: &Path, other: &Path) -> bool {
+/// Whether two are of the same file, or of directories with the same files.
+fn is_same_backup(one: &File, other: &File) -> bool {
     matches!((Snapshot::of(one), Snapshot::of(other)), (Ok(one), Ok(other)) if one == other)
 }
 

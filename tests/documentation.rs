@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use backupgram::http::ROUTES;
+use backupgram::http::{ROUTES, Rights};
 use backupgram::settings::{Access, VARIABLES, Variable};
 use serde_json::Value;
 
@@ -211,13 +211,21 @@ fn every_route_is_in_the_document_of_the_api_and_every_operation_there_is_a_rout
 }
 
 #[test]
-fn the_document_says_of_every_operation_but_one_that_it_needs_the_token() {
+fn the_document_says_of_every_operation_which_token_it_needs() {
     let document = openapi();
     assert_eq!(document["security"], serde_json::json!([{"token": []}]));
     for ((method, path), operation) in operations(&document) {
-        let open = path == "/healthz";
-        assert_eq!(operation.get("security").is_some(), open, "{method} {path}");
-        assert_eq!(operation["responses"].get("401").is_none(), open, "{method} {path}");
+        let mut routes = ROUTES.iter().filter(|route| route.path == path);
+        let rights = routes.find(|route| route.method.name() == method).expect("a route").rights;
+        let security = match rights {
+            None => Some(serde_json::json!([])),
+            Some(Rights::Read) => Some(serde_json::json!([{"token": []}, {"readToken": []}])),
+            Some(Rights::Full) => None,
+        };
+        assert_eq!(operation.get("security"), security.as_ref(), "{method} {path}");
+        assert_eq!(operation["responses"].get("401").is_none(), rights.is_none(), "{method} {path}");
+        let is_forbidden = operation["responses"].get("403").is_some();
+        assert_eq!(is_forbidden, rights == Some(Rights::Full), "{method} {path}");
     }
 }
 

@@ -122,7 +122,7 @@ impl Literal {
             return false;
         }
         if let Some(name) = &self.display_of {
-            let others = ["Refusal", "Interrupted", "Exit"];
+            let others = ["Refusal", "Interrupted", "Exit", "Hold"];
             return name.ends_with("Error") || others.contains(&name.as_str());
         }
         let follows = |words: &[&str]| words.iter().any(|word| self.before.contains(word));
@@ -149,6 +149,9 @@ impl Literal {
                 follows(&["Err(", "format!("])
                     && !["header", "Authorization"].iter().any(|word| self.message.starts_with(word))
             }
+            "backup/report.rs" => follows(&["format!("]),
+            "problems/clock.rs" => follows(&["format!("]) && !self.message.starts_with('\u{2026}'),
+            file if file.starts_with("problems/") => follows(&["format!(", "Err(", "SCHEDULER_FAILS"]),
             "settings/environment.rs" => follows(&["ok_or_else(", "format!("]),
             "telegram/test.rs" => follows(&["=>"]) && !self.before.ends_with("says("),
             file if file.starts_with("settings/") => follows(&["fault(", "missing("]),

@@ -20,14 +20,25 @@ install_programs() {
     have cc || want 'gcc libc6-dev' build-base
     have curl || want curl curl
     have gpg || want gnupg gnupg
+    [ -x /usr/sbin/ip ] || have ip || want iproute2 iproute2
     have jq || want jq jq
     have openssl || want openssl openssl
     [ -x /usr/sbin/pgbouncer ] || have pgbouncer || want pgbouncer pgbouncer
     have ps || want procps procps
+    have faketime || want faketime libfaketime
     have rclone || want rclone rclone
     have run-parts || want debianutils run-parts
     have setpriv || want util-linux setpriv
+    have prlimit || want util-linux util-linux-misc
+    have mkfs.ext4 || want e2fsprogs e2fsprogs
+    have chattr || want e2fsprogs e2fsprogs-extra
+    have losetup || want mount losetup
+    have mkfs.vfat || want dosfstools dosfstools
+    have mkfs.exfat || want exfatprogs exfatprogs
+    have mount.exfat-fuse || have apk || want exfat-fuse ''
     have shellcheck || want shellcheck shellcheck
+    have strace || want strace strace
+    [ -x /sbin/mkfs.ext4 ] || have mkfs.ext4 || want e2fsprogs e2fsprogs
     have python3 || want python3 python3
     python3 -m pip --version >/dev/null 2>&1 || want python3-pip py3-pip
     python3 -c 'import ensurepip' 2>/dev/null || want python3-venv python3

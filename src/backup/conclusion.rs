@@ -3,15 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::report::{Outcome, Report};
+use super::report::{DeliveryReport, Outcome, Report};
+use super::room::await_room;
 use crate::catalog::BackupDirectory;
 use crate::history::{self, Run, Trigger};
 use crate::notify::{Event, Notifier};
 use crate::process::Runner;
+use crate::run_note::OwnNote;
+use crate::settings::Redactor;
 use crate::telegram::{self, Courier, TelegramSettings};
 use crate::{status, units};
 
 /// What is known of a run besides its report.
+#[derive(Clone, Copy)]
 pub struct Conclusion<'a> {
     /// Where to keep the result; none when the settings do not say.
     pub directory: Option<&'a BackupDirectory>,
@@ -27,37 +31,89 @@ pub struct Conclusion<'a> {
     pub telegram: Option<&'a TelegramSettings>,
     /// Starts what that takes.
     pub runner: &'a Runner,
+    /// The run's note, which is removed when all this is done.
+    pub note: &'a OwnNote,
+    /// Whether the run has died, and others conclude it.
+    pub died: bool,
 }
 
-/// Keeps and tells the result of a run. What goes wrong here does not change it.
-pub fn conclude(run: &Conclusion, report: &Report) {
-    let previous = run.directory.and_then(|directory| status::read(directory).ok().flatten());
-    keep(run, report);
-    let remembered = Run::of_report(run.start, run.trigger, report);
-    remember(run, history::append, &remembered);
+/// Keeps and tells the result of a run, without the secrets that programs may have named in it, and answers it. What goes
+/// wrong here does not change it, but that it takes too long: a run that has no time left has failed. To say so it has
+/// some of its own.
+pub fn conclude(run: &Conclusion, report: Report) -> Report {
+    let report = conclude_in_time(run, report);
+    run.note.remove();
+    report
+}
+
+fn conclude_in_time(run: &Conclusion, report: Report) -> Report {
+    let runner = run.runner;
+    if let Some(why) = runner.overrun() {
+        runner.go_on();
+        let report = report.ended(why);
+        keep_and_tell(run, &report);
+        return report;
+    }
+    let has_copies = keep_and_tell(run, &report);
+    if !runner.is_over() {
+        return report;
+    }
+    runner.go_on();
+    let report = report.ended_late(runner.overrun().unwrap_or_default());
+    keep_and_tell(&Conclusion { telegram: run.telegram.filter(|_| !has_copies), ..*run }, &report);
+    report
+}
+
+/// Answers whether it came to the copies.
+fn keep_and_tell(run: &Conclusion, report: &Report) -> bool {
+    let redactor = Redactor::of_process();
+    let report = &report.clone().cleaned(&redactor);
+    let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
+    let previous = run.directory.and_then(|directory| status::read(directory, server).ok().flatten());
+    let remembered = Run { id: run.note.id().to_owned(), ..Run::of_report(run.start, run.trigger, report) };
+    if let Some(directory) = run.directory {
+        record(directory, report, &remembered, run.limited, run.died);
+    }
     tell(run, report);
+    if run.died {
+        // Who records this starts another one, should this die as well; nobody is to be told twice.
+        run.note.remove();
+    }
     if run.telegram.is_some_and(|settings| settings.chats().is_empty()) {
         log::warn!("{}", telegram::NO_CHAT);
     }
     let telegram = run.telegram.filter(|settings| !settings.chats().is_empty());
-    if let (Some(settings), Some(directory)) = (telegram, run.directory) {
-        let delivery = Some(Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
-        keep(run, &Report { delivery: delivery.clone(), ..report.clone() });
-        remember(run, history::amend, &Run { delivery, ..remembered });
+    if run.runner.is_over() {
+        return false;
     }
+    if let (Some(settings), Some(directory)) = (telegram, run.directory) {
+        let _doing = run.runner.activity().begin("sending to Telegram");
+        let delivery = Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref());
+        let delivery = Some(DeliveryReport { error: redactor.clean(&delivery.error), ..delivery });
+        keep(directory, &Report { delivery: delivery.clone(), ..report.clone() }, run.limited);
+        let delivered = history::amend(directory, &Run { delivery, ..remembered });
+        delivered.unwrap_or_else(|error| say_unwritten(directory, &error));
+    }
+    true
 }
 
-fn remember(run: &Conclusion, write: fn(&BackupDirectory, &Run) -> io::Result<()>, what: &Run) {
-    if let Some(directory) = run.directory
-        && let Err(error) = write(directory, what)
-    {
+/// Keeps the result of a run and writes it into the history; of one that `died` in place of what it may have recorded itself.
+pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: bool, died: bool) {
+    keep(directory, report, limited);
+    let written = if died { history::put(directory, run) } else { history::append(directory, run) };
+    written.unwrap_or_else(|error| say_unwritten(directory, &error));
+}
+
+fn say_unwritten(directory: &BackupDirectory, error: &io::Error) {
+    // Where nothing may be written, that has been said.
+    if directory.is_writable() {
         log::error!("cannot write this run into the history: {error}");
     }
 }
 
-fn keep(run: &Conclusion, report: &Report) {
-    if let Some(directory) = run.directory
-        && let Err(error) = status::write(directory, report, run.limited)
+fn keep(directory: &BackupDirectory, report: &Report, limited: bool) {
+    if let Err(error) = status::write(directory, report, limited)
+        && directory.is_writable()
     {
         log::error!("cannot keep the result of this run: {error}");
     }
@@ -81,6 +137,7 @@ fn tell(run: &Conclusion, report: &Report) {
         Outcome::Failed => {
             let error = report.errors();
             log::error!("backup failed: {error}");
+            await_room(run.runner);
             run.notifier.tell(&Event::Failed { error: &error, databases: &names });
             run.notifier.error_hook(&paths);
         }

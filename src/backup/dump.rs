@@ -1,10 +1,7 @@
 //! One database, or what a server has besides, through pg_dump into an unpublished file or directory.
 
-use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -16,8 +13,8 @@ use super::recipe::Recipe;
 use super::stream::{self, StreamError, Written};
 use crate::catalog::{Format, directory_size};
 use crate::content::{ContentError, Inspector, Listing, Watcher, inspect_directory};
-use crate::durable;
 use crate::gpg::Gpg;
+use crate::open_dir::OpenDir;
 use crate::process::{Child, Listener, ProgramError, Runner};
 use crate::progress::Progress;
 use crate::restore::NeedsReader;
@@ -25,45 +22,43 @@ use crate::restore::NeedsReader;
 /// A finished dump that has no name yet. Dropped unpublished, it is removed.
 #[derive(Debug)]
 pub struct Partial {
-    path: PathBuf,
+    /// Where it lies.
+    pub place: OpenDir,
+    /// Its name there.
+    pub name: String,
     /// What is in it.
     pub written: Written,
     /// What its SQL asks of a server, for its manifest.
     pub needs: Option<Value>,
 }
 
-impl Partial {
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
 impl Drop for Partial {
     fn drop(&mut self) {
         // Published: the name is gone already. Not published: the next run sweeps what stays.
-        let _ = durable::remove_all_if_there(&self.path);
+        let _ = self.place.remove_all(&self.name);
     }
 }
 
-/// Carries out `recipe` into a file or directory at `path`.
+/// Carries out `recipe` into a file or directory of this name in `place`.
 ///
 /// # Errors
 /// When pg_dump fails or ends early, gpg fails, the file cannot be written, or a stop signal comes. There is
-/// nothing at `path` then.
+/// nothing of that name then.
 pub fn dump(
     runner: &Runner,
     recipe: Recipe,
     gpg: Option<&Gpg>,
-    path: PathBuf,
+    place: OpenDir,
+    name: &str,
 ) -> Result<Partial, BackupError> {
     // From here on what is there is removed whatever happens.
-    let mut partial = Partial { path, written: Written::default(), needs: None };
+    let (written, needs) = (Written::default(), None);
+    let mut partial = Partial { place, name: name.to_owned(), written, needs };
     partial.written = match recipe.format {
-        Format::Directory => dump_directory(runner, recipe, &partial.path)?,
+        Format::Directory => dump_directory(runner, recipe, &partial)?,
         _ => {
             let mut reader = NeedsReader::default();
-            let written = dump_file(runner, recipe, gpg, &partial.path, &mut reader)?;
+            let written = dump_file(runner, recipe, gpg, &partial, &mut reader)?;
             // What is encrypted tells nobody whose names are in it.
             partial.needs = if gpg.is_some() { None } else { reader.record(written.dumped) };
             written
@@ -76,10 +71,10 @@ fn dump_file(
     runner: &Runner,
     mut recipe: Recipe,
     gpg: Option<&Gpg>,
-    path: &Path,
+    partial: &Partial,
     watcher: &mut dyn Watcher,
 ) -> Result<Written, BackupError> {
-    let file = File::options().write(true).create_new(true).mode(0o644).open(path).map_err(write_error)?;
+    let file = partial.place.create_file(&partial.name, 0o644).map_err(write_error)?;
     let command = recipe.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = runner.spawn(command)?;
     let said = Listener::start(child.stderr.take());
@@ -89,7 +84,8 @@ fn dump_file(
             // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
             let _ = fcntl(stdout.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
             let inspector = Inspector::new(runner.clone());
-            stream::copy(progress.reader(stdout), file, recipe.compression, gpg, inspector, watcher)
+            let stdout = runner.activity().reader(progress.reader(stdout));
+            stream::copy(stdout, file, recipe.compression, gpg, inspector, watcher)
         }
         None => Err(StreamError::Dump(ContentError::Empty)),
     };
@@ -123,15 +119,15 @@ fn conclude(
     }
 }
 
-fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Written, BackupError> {
-    DirBuilder::new().mode(0o755).create(path).map_err(write_error)?;
-    let command = recipe.command.arg("--file").arg(path);
-    let mut child =
-        runner.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
+fn dump_directory(runner: &Runner, mut recipe: Recipe, partial: &Partial) -> Result<Written, BackupError> {
+    let directory = partial.place.make_private(&partial.name, 0o755).map_err(write_error)?;
+    // By that name it finds the directory whatever somebody has put in its place; it reads nothing there.
+    let command = recipe.command.arg("--file=/dev/stdin").stdin(directory.to_file().map_err(write_error)?);
+    let mut child = runner.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
     let said = Listener::start(child.stderr.take());
-    let place = path.to_path_buf();
+    let growing = directory.clone();
     let progress =
-        Progress::of_others(format!("dumping {}", recipe.what), move || Some(directory_size(&place)));
+        Progress::of_others(format!("dumping {}", recipe.what), move || Some(directory_size(&growing)));
     let exit = child.wait();
     progress.finish();
     let said = said.finish();
@@ -139,11 +135,11 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Wr
         return Err(runner.failure(command.get_program(), exit, &said).into());
     }
     // The files are read twice: for their checksums, and by pg_restore.
-    let total = 2 * directory_size(path);
+    let total = 2 * directory_size(&directory);
     let progress = Progress::start(format!("checking {}", recipe.what), Some(total));
-    flush(path).map_err(write_error)?;
-    let inspected = Listing::of(path, runner, &progress).and_then(|listing| {
-        inspect_directory(path, listing.size, runner, &progress)?;
+    flush(&directory).map_err(write_error)?;
+    let inspected = Listing::of(&directory, runner, &progress).and_then(|listing| {
+        inspect_directory(&directory, listing.size, runner, &progress)?;
         Ok(listing)
     });
     progress.finish();
@@ -153,11 +149,11 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, path: &Path) -> Result<Wr
 }
 
 /// Flushes a directory and all files in it to disk.
-fn flush(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        File::open(entry?.path())?.sync_all()?;
+fn flush(directory: &OpenDir) -> io::Result<()> {
+    for name in directory.names()? {
+        directory.open_file(name)?.sync_all()?;
     }
-    File::open(directory)?.sync_all()
+    directory.sync()
 }
 
 fn write_error(error: io::Error) -> BackupError {

@@ -62,6 +62,8 @@ pub enum BackupError {
     Seal(io::Error),
     /// The pre-backup hook refused.
     Hook(String),
+    /// A mistake of ours.
+    Panic(String),
     /// The backup is published, but its restore proof has failed: its name, its size, and why.
     Unproven(BackupName, u64, String),
 }
@@ -106,6 +108,7 @@ impl fmt::Display for BackupError {
                 write!(f, "database {:?} is not among those to back up", name.as_str())
             }
             Self::Program(error) => error.fmt(f),
+            Self::Panic(error) => f.write_str(error),
             Self::Write(error) => error.fmt(f),
             Self::Unfinished => f.write_str("a restore was loading this database and was killed: backupgram sweep puts the one before back"),
             Self::Seal(error) => write!(f, "cannot encrypt the settings of the database: {error}"),

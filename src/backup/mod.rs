@@ -1,17 +1,21 @@
 //! A backup run: preflight, each database in turn, and what is said and kept of it.
 
 mod conclusion;
+mod death;
 mod dump;
 mod error;
 mod excluded;
 mod options;
 mod preflight;
 mod properties;
+mod prune;
 mod publish;
 mod recipe;
 mod report;
+mod room;
 mod stream;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Zoned};
@@ -21,18 +25,22 @@ use crate::content::Keys;
 use crate::gpg::Gpg;
 use crate::lock::Lock;
 use crate::notify::{Event, Notifier};
-use crate::postgres::{Client, Server};
-use crate::process::{ProgramError, Runner};
+use crate::postgres::{Client, Server, waits};
+use crate::process::{Doing, ProgramError, Runner};
+use crate::retention::Hold;
+use crate::run_note::OwnNote;
 use crate::settings::{Databases, Storage, Subject};
 use crate::verify::{Verdict, Verifier};
-use crate::{proof, restore, retention, units};
+use crate::{clock, proof, restore, status, units, unwind};
 use excluded::Exclusions;
 use recipe::{Item, Recipe};
 
-pub use conclusion::{Conclusion, conclude};
+pub use conclusion::{Conclusion, conclude, record};
+pub use death::Death;
 pub use error::BackupError;
 pub use options::{DumpFormat, DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
+pub(crate) use report::is_of;
 pub use report::{DatabaseReport, DeliveryReport, Outcome, Report, errors};
 pub use stream::StreamError;
 
@@ -48,6 +56,8 @@ pub struct Backup<'a> {
     pub notifier: &'a Notifier,
     /// Starts the programs.
     pub runner: &'a Runner,
+    /// Where the run leaves word of what it has come to, should it die.
+    pub note: &'a OwnNote,
 }
 
 impl Backup<'_> {
@@ -64,10 +74,11 @@ impl Backup<'_> {
         let lock =
             Lock::take(directory.root(), "backup", patience, self.runner).map_err(BackupError::Locked)?;
         let mut databases = Vec::new();
-        let ended = directory
-            .sweep_leftovers()
-            .map_err(BackupError::from)
-            .and_then(|_| self.back_up_all(&directory, &lock, only, &mut databases));
+        let ended = directory.sweep_leftovers().map_err(BackupError::from).and_then(|_| {
+            // Only now: a killed run may have left the room that is to be kept.
+            status::reserve(&directory);
+            self.back_up_all(&directory, &lock, only, &mut databases)
+        });
         let error = ended.err().map(|error| error.to_string());
         Ok(Report::of_run(begun, databases, &self.subject.databases.names(only), error))
     }
@@ -80,13 +91,19 @@ impl Backup<'_> {
         reports: &mut Vec<DatabaseReport>,
     ) -> Result<(), BackupError> {
         self.notifier.tell(&Event::Started { databases: &self.subject.databases.names(only) });
-        self.notifier.pre_backup_hook().map_err(BackupError::Hook)?;
+        self.runner.check().map_err(ProgramError::Interrupted)?;
+        let hook = self.notifier.pre_backup_hook();
+        self.runner.check().map_err(ProgramError::Interrupted)?;
+        hook.map_err(BackupError::Hook)?;
         preflight::check_space(directory, self.storage, None)?;
         let named = match &self.subject.databases {
             Databases::Named(names) => names.as_slice(),
             Databases::Discovered { .. } | Databases::Cluster => only,
         };
+        let doing = self.doing(format!("connecting to the server {}", self.server.address()));
         let (client, versions) = preflight::check_server(self.server, named.first(), self.runner)?;
+        drop(doing);
+        let doing = self.asking(&client, "asking the server what there is", None);
         restore::sweep(directory, lock, &client);
         for remark in &self.subject.options.remarks {
             log::warn!("POSTGRES_EXTRA_OPTS {remark}");
@@ -94,22 +111,43 @@ impl Backup<'_> {
         let items = preflight::choose_items(&client, self.subject, only)?;
         let passwords = items.iter().all(|item| item.scope == Scope::Database)
             || preflight::sees_role_passwords(&client, self.subject)?;
+        drop(doing);
         let mut exclusions = Exclusions::new(&self.subject.excluded_tables);
         for item in items {
             let begun = Instant::now();
+            let _doing = self.asking(&client, &format!("asking the server about {}", item.name), Some(&item));
             exclusions.look_at(&client, &item);
             let recipe = Recipe::new(&client, self.subject, &item, self.gpg().is_some(), passwords);
-            let backed_up = preflight::refuse_invalid(&client, &item)
-                .and_then(|()| self.back_up(directory, &client, &versions, &item, recipe));
+            let mut hold = None;
+            // A mistake of ours that one of them brings to light is no reason to leave out the others.
+            let backed_up = preflight::refuse_invalid(&client, &item).and_then(|()| {
+                unwind::catch(|| self.back_up(directory, &client, &versions, &item, recipe, &mut hold))
+                    .unwrap_or_else(|panic| Err(BackupError::Panic(panic)))
+            });
             if backed_up.as_ref().is_err_and(|error| error.interrupted().is_some()) {
                 return backed_up.map(drop);
             }
-            reports.push(database_report(&item.name, backed_up, begun));
+            let report = DatabaseReport { clock: hold, ..database_report(&item.name, backed_up, begun) };
+            self.note.add(&report);
+            reports.push(report);
         }
         if only.is_empty() {
             exclusions.finish();
         }
         Ok(())
+    }
+
+    fn doing(&self, what: String) -> Doing {
+        self.runner.activity().begin(what)
+    }
+
+    /// The same of what may wait for a lock on the server: in an item's database, or in any.
+    fn asking(&self, client: &Client, what: &str, item: Option<&Item>) -> Doing {
+        let client = client.clone();
+        let item = item.filter(|item| item.scope == Scope::Database);
+        let database = item.map(|item| item.name.clone());
+        let probe = move || waits::of_dump(&client, database.as_ref());
+        self.runner.activity().begin_with(what, Arc::new(probe))
     }
 
     fn gpg(&self) -> Option<Gpg> {
@@ -123,7 +161,9 @@ impl Backup<'_> {
         versions: &preflight::Versions,
         item: &Item,
         recipe: Recipe,
+        hold: &mut Option<Hold>,
     ) -> Result<(BackupName, u64), BackupError> {
+        directory.refuse_namesake(&item.name)?;
         preflight::check_space(directory, self.storage, preflight::last_size(directory, item)?)?;
         let suffix = self.storage.ending();
         let (begun, time) = (Instant::now(), self.unused_time(directory, &item.name, &suffix)?);
@@ -132,8 +172,12 @@ impl Backup<'_> {
         let (origin, recorded) = recorded.unzip();
         log::info!("{name}: dumping from {} (PostgreSQL {})", self.server.address(), versions.server);
         let file = BackupName::compose(name, &Slot::Last.stamp(&time), &suffix);
-        let path = directory.partial().join(file.as_str());
-        let partial = dump::dump(self.runner, recipe, self.gpg().as_ref(), path)?;
+        directory.try_name(name, &file)?;
+        let place = directory.open_partial()?;
+        let doing = self.asking(client, &format!("dump of {name}"), Some(item));
+        let partial = dump::dump(self.runner, recipe, self.gpg().as_ref(), place, file.as_str())?;
+        drop(doing);
+        let _doing = self.doing(format!("publishing the backup of {name}"));
         let manifest = Manifest {
             sha256: partial.written.sha256.clone(),
             size: partial.written.size,
@@ -165,7 +209,14 @@ impl Backup<'_> {
                 Err(unproven_error(file, manifest.size, verdict, ", and nothing old was deleted"))
             }
             unproven => {
-                self.prune(directory, name);
+                *hold = prune::prune(
+                    directory,
+                    self.storage,
+                    name,
+                    &published,
+                    &self.server.address(),
+                    client.server_clock(),
+                );
                 match unproven {
                     Some(verdict) => Err(unproven_error(file, manifest.size, verdict, "")),
                     None => Ok((file, manifest.size)),
@@ -177,16 +228,18 @@ impl Backup<'_> {
     /// Whether the last restore proof of a database is too old for the settings.
     fn is_proof_due(&self, directory: &BackupDirectory, database: &DatabaseName) -> bool {
         let Some(interval) = self.storage.proof_interval else { return false };
-        let ledger = proof::read(directory).unwrap_or_else(|error| {
+        let now = clock::now();
+        let ledger = proof::believed(directory, now).unwrap_or_else(|error| {
             log::warn!("cannot tell when {database} was last proven: {error}");
             proof::Ledger::new()
         });
-        let age = |last: &proof::LastProof| Timestamp::now().as_second().saturating_sub(last.verification.at);
+        let age = |last: &proof::LastProof| now.saturating_sub(last.verification.at);
         ledger.get(database).is_none_or(|last| age(last) >= interval.cast_signed())
     }
 
     /// The verdict on a backup that is not proven.
     fn prove(&self, directory: &BackupDirectory, name: &BackupName) -> Result<Option<Verdict>, BackupError> {
+        let _doing = self.doing(format!("restore proof of {name}"));
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
         let verdict = Verifier::new(directory, keys, self.storage.restore_jobs).prove(Slot::Last, name);
         let verdict = verdict.map_err(ProgramError::Interrupted)?;
@@ -204,27 +257,10 @@ impl Backup<'_> {
         loop {
             let time = Zoned::now();
             let name = BackupName::compose(database, &Slot::Last.stamp(&time), suffix);
-            if !directory.path(Slot::Last, &name).exists() {
+            if !directory.open_slot(Slot::Last)?.holds(name.as_str()) {
                 return Ok(time);
             }
             self.runner.sleep(Duration::from_millis(50)).map_err(ProgramError::Interrupted)?;
-        }
-    }
-
-    /// Deletes what the policy no longer keeps. The new backup is published: a failure is a warning.
-    fn prune(&self, directory: &BackupDirectory, database: &DatabaseName) {
-        let now = Timestamp::now().as_second();
-        let entries = directory.list_all().unwrap_or_else(|error| {
-            log::warn!("{database}: nothing old was deleted: {error}");
-            Vec::new()
-        });
-        for entry in retention::expired(&entries, database, &self.storage.suffix, &self.storage.policy, now) {
-            match directory.remove(entry.slot, &entry.name) {
-                Ok(()) => {
-                    log::info!("{database}: deleted {}/{}, which has served its time", entry.slot, entry.name)
-                }
-                Err(error) => log::warn!("{database}: {error}"),
-            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::options::DumpFormat;
 use crate::catalog::{DatabaseName, Format, Scope};
 use crate::compress::Compression;
-use crate::postgres::Client;
+use crate::postgres::{Client, named};
 use crate::settings::Subject;
 
 /// Something to back up.
@@ -92,7 +92,7 @@ impl Recipe {
 
     fn of_server(client: &Client, subject: &Subject, scope: Scope, passwords: bool) -> Self {
         let mut command = client.server().command("pg_dumpall", client.database());
-        command.arg("--no-password").arg(format!("--database={}", connection_string(client.database())));
+        command.arg("--no-password").arg(format!("--database={}", named(client.database())));
         if !passwords {
             command.arg("--no-role-passwords");
         }
@@ -103,11 +103,6 @@ impl Recipe {
         let compression = subject.options.text_compression();
         Self { what: scope.name().into(), command, compression, format: text_format(compression) }
     }
-}
-
-/// What leads to a database where a name could be taken for a connection string.
-fn connection_string(database: &DatabaseName) -> String {
-    format!("dbname='{}'", database.as_str().replace('\\', r"\\").replace('\'', r"\'"))
 }
 
 fn text_format(compression: Compression) -> Format {

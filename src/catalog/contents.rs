@@ -4,18 +4,17 @@
 //! A backup's own length and time are not kept: a file may grow under its name.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::stat::{FileStat, fstat};
 
-use super::described::Appearance;
+use super::described::{Appearance, Described};
 use super::directory::{BackupDirectory, DirectoryError, Inode};
 use super::manifest::Manifest;
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
+use crate::open_dir::OpenDir;
 
 /// The most names of a slot that are kept.
 const KEPT: usize = 20_000;
@@ -82,6 +81,12 @@ impl Stamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         since.saturating_sub(SETTLED).as_secs().cast_signed() > self.modified.0.max(self.changed.0)
     }
+
+    /// Whether it changes at all, as far as the newest of the backups tells, which was written before it got its name:
+    /// exFAT by FUSE leaves a directory's time as it is.
+    fn follows(&self, newest: Option<i64>) -> bool {
+        newest.is_some_and(|newest| newest <= self.modified.0)
+    }
 }
 
 impl Contents {
@@ -89,6 +94,11 @@ impl Contents {
         let readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = readings.get(&slot)?;
         (reading.stamp == *stamp && reading.taken.elapsed() < KEEP_TIME).then(|| Arc::clone(&reading.names))
+    }
+
+    /// Forgets what was read of a slot in which this process has changed something.
+    pub(super) fn forget(&self, slot: Slot) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
     }
 
     fn keep(&self, slot: Slot, stamp: Stamp, names: &Arc<Vec<Known>>) {
@@ -103,55 +113,60 @@ impl Contents {
 
 impl BackupDirectory {
     /// The names in an opened slot that may be those of backups.
-    pub(super) fn known(&self, slot: Slot, directory: &OwnedFd) -> Result<Arc<Vec<Known>>, DirectoryError> {
+    pub(super) fn known(&self, slot: Slot, directory: &OpenDir) -> Result<Arc<Vec<Known>>, DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("list the slot {slot}"), error);
         // Before the reading: what changes while it goes on gives the slot another stamp.
         let stamp = Stamp::of(&fstat(directory).map_err(|error| failed(error.into()))?);
         if let Some(names) = self.contents.get(slot, &stamp) {
             return Ok(names);
         }
-        let mut names = Vec::new();
-        for found in fs::read_dir(self.slot_path(slot)).map_err(failed)? {
-            let name = found.map_err(failed)?.file_name();
+        let (mut names, mut newest) = (Vec::new(), None);
+        for name in directory.names().map_err(failed)? {
             let Some(name) = name.to_str().and_then(|name| BackupName::parse(name).ok()) else { continue };
             match self.look(directory, slot, &name) {
-                Ok(Inode::Backup(_)) => names.push(self.know(slot, name, None)),
-                Ok(Inode::Pointer(target)) => names.push(self.know(slot, name, Some(target))),
+                Ok(Inode::Backup(status)) => {
+                    newest = newest.max(Some(status.st_mtime));
+                    names.push(know(directory, slot, name, None));
+                }
+                Ok(Inode::Pointer(target)) => names.push(know(directory, slot, name, Some(target))),
                 Err(_) => {}
             }
         }
         // Most of the way to the order of a listing: newest first.
         names.sort_unstable_by(|a, b| b.name.cmp(&a.name));
         let names = Arc::new(names);
-        self.contents.keep(slot, stamp, &names);
+        match stamp.follows(newest) {
+            true => self.contents.keep(slot, stamp, &names),
+            false => self.contents.forget(slot),
+        }
         Ok(names)
     }
+}
 
-    fn know(&self, slot: Slot, name: BackupName, target: Option<BackupName>) -> Known {
-        let backup = target.as_ref().unwrap_or(&name);
-        let mut described = self.described(slot, backup).unwrap_or_else(|error| {
-            log::warn!("{error}");
-            None
-        });
-        if let Some(described) = &mut described {
-            // Only a restore asks for them, and thousands would take memory.
-            (described.manifest.properties, described.manifest.needs) = (None, None);
-        }
-        let is_latest = name.latest_parts().is_some();
-        let named = match &described {
-            Some(described) => described.contradiction(backup, Some(slot)),
-            None => backup.database(slot),
-        };
-        let written = described.as_ref().map_or(0, |described| described.written);
-        let manifest = described.map(|described| Arc::new(described.manifest));
-        Known { manifest, written, named, target, is_latest, name }
-    }
+fn know(directory: &OpenDir, slot: Slot, name: BackupName, target: Option<BackupName>) -> Known {
+    let backup = target.as_ref().unwrap_or(&name);
+    let described = Described::read(directory, backup).and_then(|described| match described {
+        Some(described) => described.without_properties().map(Some),
+        None => Ok(None),
+    });
+    let described = described.unwrap_or_else(|error| {
+        log::warn!("cannot read the manifest of {slot}/{backup}: {error}");
+        None
+    });
+    let is_latest = name.latest_parts().is_some();
+    let named = match &described {
+        Some(described) => described.contradiction(backup, Some(slot)),
+        None => backup.database(slot),
+    };
+    let written = described.as_ref().map_or(0, |described| described.written);
+    let manifest = described.map(|described| Arc::new(described.manifest));
+    Known { manifest, written, named, target, is_latest, name }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use std::fs::{self, File};
     use std::time::Duration;
 
     use crate::catalog::{Format, Scope};

@@ -1,19 +1,23 @@
 //! Whether a manifest is of the file that it lies beside: somebody may have put another there since, by a copy, another
 //! tool or an editor. Bytes that go bad on a disk change neither length nor time.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::sys::stat::{FileStat, SFlag};
+use nix::sys::stat::{FileStat, SFlag, fstat};
 
-use super::directory::kind;
 use super::manifest::Manifest;
 use super::name::{BackupName, DatabaseName, NameParts};
 use super::slot::Slot;
+use crate::open_dir::{OpenDir, kind};
+use crate::records;
 
 const SECOND: i64 = 1_000_000_000;
+/// Bytes of text in a manifest of those that are kept: the longest of ours is the error of a verification.
+const LONGEST_WITHOUT_PROPERTIES: usize = 16 << 10;
 
 /// A manifest as it lies beside a backup.
 #[derive(Debug, Clone)]
@@ -25,20 +29,30 @@ pub struct Described {
 }
 
 impl Described {
-    /// Reads a manifest; `None` when there is none.
+    /// Reads the manifest of a name in a directory; `None` when there is none.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn read(path: &Path) -> io::Result<Option<Self>> {
-        let file = match File::open(path) {
+    /// When it cannot be read, is no regular file or too long, or says something else.
+    pub fn read(directory: &OpenDir, name: &BackupName) -> io::Result<Option<Self>> {
+        let file = match directory.open_file(name.manifest()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         let status = file.metadata()?;
-        let mut text = Vec::with_capacity(usize::try_from(status.len()).unwrap_or_default() + 1);
-        file.take(u64::MAX).read_to_end(&mut text)?;
-        let written = nanoseconds(status.mtime(), status.mtime_nsec());
-        Ok(Some(Self { manifest: serde_json::from_slice(&text)?, written }))
+        let manifest = records::parse(&records::read_opened(&file, records::LONGEST)?)?;
+        Ok(Some(Self { manifest, written: nanoseconds(status.mtime(), status.mtime_nsec()) }))
+    }
+
+    /// It without what only a restore asks for, as thousands are kept.
+    ///
+    /// # Errors
+    /// When what is left is longer than it ever is.
+    pub(super) fn without_properties(mut self) -> io::Result<Self> {
+        (self.manifest.properties, self.manifest.needs) = (None, None);
+        match self.manifest.length() > LONGEST_WITHOUT_PROPERTIES {
+            true => Err(io::Error::other("it says more than it should")),
+            false => Ok(self),
+        }
     }
 
     /// Whether it can be of a file that looks so. Its checksum alone tells for sure.
@@ -110,39 +124,53 @@ pub struct Appearance {
 }
 
 impl Appearance {
-    /// Of a file or directory of this status that lies at `path`.
-    pub fn of(status: &FileStat, path: &Path) -> Self {
+    /// Of a name in a directory that has this status.
+    pub(super) fn of(status: &FileStat, directory: &OpenDir, name: impl AsRef<OsStr>) -> Self {
         match kind(status) {
-            SFlag::S_IFDIR => Self::of_directory(path),
-            _ => Self {
-                size: status.st_size.cast_unsigned(),
-                modified: nanoseconds(status.st_mtime, status.st_mtime_nsec),
-            },
+            SFlag::S_IFDIR => directory.dir(name).map_or(NOTHING, |opened| Self::of_directory(&opened)),
+            _ => Self::of_file(status),
         }
     }
 
-    /// Of what lies at a path.
+    /// Of what is opened.
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub fn at(path: &Path) -> io::Result<Self> {
-        let status = fs::symlink_metadata(path)?;
-        Ok(match status.is_dir() {
-            true => Self::of_directory(path),
-            false => Self { size: status.len(), modified: nanoseconds(status.mtime(), status.mtime_nsec()) },
+    pub fn of_opened(opened: &File) -> io::Result<Self> {
+        let status = fstat(opened)?;
+        Ok(match kind(&status) {
+            SFlag::S_IFDIR => Self::of_directory(&OpenDir::of_file(opened, Path::new(""))?),
+            _ => Self::of_file(&status),
         })
     }
 
+    /// Of a name in a directory.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(super) fn at(directory: &OpenDir, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = name.as_ref();
+        Ok(Self::of(&directory.status(name)?, directory, name))
+    }
+
     /// Of the files in a directory, as far as they can be looked at.
-    pub(super) fn of_directory(path: &Path) -> Self {
-        let files = fs::read_dir(path).into_iter().flatten().flatten();
-        let statuses = files.filter_map(|entry| entry.metadata().ok());
-        statuses.fold(Self { size: 0, modified: 0 }, |sum, file| Self {
-            size: sum.size.saturating_add(file.len()),
-            modified: sum.modified.max(nanoseconds(file.mtime(), file.mtime_nsec())),
+    pub(super) fn of_directory(directory: &OpenDir) -> Self {
+        let names = directory.names().unwrap_or_default();
+        let statuses = names.iter().filter_map(|name| directory.status(name).ok());
+        statuses.map(|status| Self::of_file(&status)).fold(NOTHING, |sum, file| Self {
+            size: sum.size.saturating_add(file.size),
+            modified: sum.modified.max(file.modified),
         })
     }
+
+    fn of_file(status: &FileStat) -> Self {
+        let modified = nanoseconds(status.st_mtime, status.st_mtime_nsec);
+        Self { size: status.st_size.cast_unsigned(), modified }
+    }
 }
+
+/// Of an empty directory.
+const NOTHING: Appearance = Appearance { size: 0, modified: 0 };
 
 fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(SECOND).saturating_add(more)
@@ -150,6 +178,8 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn manifest(database: &str, size: u64, modified: Option<i64>) -> Manifest {
@@ -229,7 +259,7 @@ mod tests {
             fs::write(&path, vec![0; length]).unwrap();
             File::options().write(true).open(&path).unwrap().set_modified(time(seconds)).unwrap();
         }
-        let now = Appearance::at(root.path()).unwrap();
+        let now = Appearance::of_opened(&File::open(root.path()).unwrap()).unwrap();
         assert_eq!(now, Appearance { size: 12, modified: 30 * SECOND });
     }
 }

@@ -4,22 +4,24 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, access, getuid, unlinkat};
 
 use super::contents::Contents;
 use super::discard::Hold;
-use super::name::BackupName;
+use super::held::HeldDirs;
+use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
+use super::spelling::{is_spelled_so, unusual};
 use crate::durable;
 use crate::fallback::FallbackError;
+use crate::open_dir::{OpenDir, kind};
 
 /// Why the backup directory could not be used.
 #[derive(Debug)]
@@ -30,6 +32,36 @@ pub enum DirectoryError {
     NotABackup(Slot, BackupName),
     /// We may not write to the directory.
     NotWritable(PathBuf),
+    /// It is on a file system that is mounted read-only.
+    ReadOnly(PathBuf),
+    /// There is no room on its file system.
+    Full(PathBuf, io::Error),
+    /// The file system takes the names of one database's backups for those of another's.
+    Namesake {
+        /// The database whose names are not free.
+        database: DatabaseName,
+        /// The database that has them.
+        other: DatabaseName,
+        /// Where one of them is.
+        slot: Slot,
+        /// That one.
+        name: BackupName,
+    },
+    /// The file system does not take the name of a backup.
+    NameRefused {
+        /// The database.
+        database: DatabaseName,
+        /// The name.
+        name: BackupName,
+        /// The directory.
+        root: PathBuf,
+        /// What the file system says.
+        error: io::Error,
+    },
+    /// The file system keeps the name of a backup as another.
+    NameChanged(DatabaseName, BackupName, PathBuf),
+    /// Somebody else holds the names, for longer than we may wait.
+    NamesHeld,
     /// A slot is something else than a directory.
     NotASlot(PathBuf),
     /// Neither the directory, for this cause, nor what would stand in for it can be written to.
@@ -47,6 +79,30 @@ impl fmt::Display for DirectoryError {
                 let (path, uid) = (path.display(), getuid());
                 write!(f, "user id {uid} may not write to {path}; run `chown -R {uid} {path}` on the volume")
             }
+            Self::ReadOnly(path) => write!(f, "{} is mounted read-only", path.display()),
+            Self::Full(path, error) => write!(f, "the file system of {} is full: {error}", path.display()),
+            Self::Namesake { database, other, slot, name } => write!(
+                f,
+                "the file system does not tell the backups of database {database} from those of database {other}, \
+                 such as {slot}/{name}, as it takes both names for one: give one of the two a backup directory of its own"
+            ),
+            Self::NameRefused { database, name, root, error } => write!(
+                f,
+                "the file system of {} does not take the name {name} of a backup of database {database} ({error}; \
+                 unusual in it: {}): back it up to another file system, or leave it out",
+                root.display(),
+                unusual(name.as_str())
+            ),
+            Self::NameChanged(database, name, root) => write!(
+                f,
+                "the file system of {} does not keep the name {name} of a backup of database {database} as it is \
+                 (unusual in it: {}): back it up to another file system, or leave it out",
+                root.display(),
+                unusual(name.as_str())
+            ),
+            Self::NamesHeld => f.write_str(
+                "backups are being renamed by another program, which holds .pointers.lock: try again",
+            ),
             Self::NotASlot(path) => write!(f, "{} is not a directory", path.display()),
             Self::NoFallback(path, cause, error) => {
                 write!(f, "{} cannot be written to ({cause}), and in its place: {error}", path.display())
@@ -62,7 +118,7 @@ impl DirectoryError {
     /// Whether it is for want of a right to write or of space.
     pub fn is_unwritable(&self) -> bool {
         match self {
-            Self::NotWritable(_) => true,
+            Self::NotWritable(_) | Self::ReadOnly(_) | Self::Full(..) => true,
             Self::Io(_, error) => durable::is_unwritable(error),
             _ => false,
         }
@@ -98,10 +154,6 @@ pub(super) enum Inode {
     Pointer(BackupName),
 }
 
-pub(super) fn kind(status: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
-}
-
 /// The directory of all backups.
 #[derive(Debug, Clone)]
 pub struct BackupDirectory {
@@ -109,12 +161,14 @@ pub struct BackupDirectory {
     pub(super) contents: Arc<Contents>,
     /// What takes the files that cannot be written here, once that has come up.
     pub(super) fallback: Arc<OnceLock<PathBuf>>,
+    /// Its directories as the run that has the lock has opened them.
+    pub(super) held: Arc<OnceLock<HeldDirs>>,
 }
 
 impl BackupDirectory {
     /// The directory at this path, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), contents: Arc::default(), fallback: Arc::default() }
+        Self { root: root.into(), contents: Arc::default(), fallback: Arc::default(), held: Arc::default() }
     }
 
     /// Its path.
@@ -131,10 +185,7 @@ impl BackupDirectory {
         for path in std::iter::once(self.root.clone()).chain(slots).chain([self.partial()]) {
             match DirBuilder::new().recursive(path == self.root).mode(0o755).create(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(DirectoryError::NotWritable(self.root.clone()));
-                }
-                Err(error) => return Err(DirectoryError::Io(format!("make {}", path.display()), error)),
+                Err(error) => return Err(self.not_made(&path, error)),
                 Ok(()) => {}
             }
             if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir() || path == self.root) {
@@ -142,9 +193,9 @@ impl BackupDirectory {
             }
             match access(&path, AccessFlags::W_OK | AccessFlags::X_OK) {
                 Ok(()) => {}
-                Err(Errno::EACCES | Errno::EROFS | Errno::EPERM) => {
-                    return Err(DirectoryError::NotWritable(path));
-                }
+                Err(Errno::EACCES) => return Err(DirectoryError::NotWritable(path)),
+                Err(Errno::EROFS) => return Err(DirectoryError::ReadOnly(path)),
+                // Such as EPERM of a directory that is marked immutable, which no owner may write to.
                 Err(error) => {
                     return Err(DirectoryError::Io(format!("write to {}", path.display()), error.into()));
                 }
@@ -153,27 +204,31 @@ impl BackupDirectory {
         Ok(())
     }
 
-    /// Whether we may write to it, if it is there.
+    fn not_made(&self, path: &Path, error: io::Error) -> DirectoryError {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EACCES) => DirectoryError::NotWritable(self.root.clone()),
+            Some(Errno::EROFS) => DirectoryError::ReadOnly(self.root.clone()),
+            Some(Errno::ENOSPC | Errno::EDQUOT) => DirectoryError::Full(self.root.clone(), error),
+            _ => DirectoryError::Io(format!("make {}", path.display()), error),
+        }
+    }
+
+    /// Whether we have the right to write to it, if it is there.
     pub fn is_writable(&self) -> bool {
         access(&self.root, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
     }
 
-    /// The path of a slot.
+    /// The path of a slot, for messages and for programs of the user's.
     pub fn slot_path(&self, slot: Slot) -> PathBuf {
         self.root.join(slot.name())
     }
 
-    /// The path of a name in a slot; for names that are ours, as it follows symlinks.
+    /// The path of a name in a slot, for the same.
     pub fn path(&self, slot: Slot, name: &BackupName) -> PathBuf {
         self.slot_path(slot).join(name.as_str())
     }
 
-    /// The path of the manifest of a name.
-    pub fn manifest_path(&self, slot: Slot, name: &BackupName) -> PathBuf {
-        self.slot_path(slot).join(name.manifest())
-    }
-
-    /// The directory where files are until they are whole.
+    /// The path of the directory where files are until they are whole, for the same.
     pub fn partial(&self) -> PathBuf {
         self.root.join(".partial")
     }
@@ -187,13 +242,12 @@ impl BackupDirectory {
         let failed = |error| DirectoryError::Io("remove what an earlier run left in .partial".into(), error);
         // A deletion on request may be making a link there.
         let _lock = self.lock_names()?;
-        self.put_back().map_err(failed)?;
-        let mut removed = 0;
-        for entry in fs::read_dir(self.partial()).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            self.discard(&entry.path()).map_err(failed)?;
+        self.put_back()?;
+        let (partial, mut removed) = (self.open_partial()?, 0);
+        for name in partial.names().map_err(failed)? {
+            self.discard(&partial, &name).map_err(failed)?;
             // What somebody still sends is there yet.
-            removed += usize::from(fs::symlink_metadata(entry.path()).is_err());
+            removed += usize::from(!partial.holds(&name));
         }
         Ok(removed + self.sweep_temporaries().map_err(failed)?)
     }
@@ -218,12 +272,16 @@ impl BackupDirectory {
     ///
     /// # Errors
     /// When it is not there, or is no backup.
-    pub fn open(&self, slot: Slot, name: &BackupName) -> Result<Opened, DirectoryError> {
+    pub fn open(&self, slot: Slot, asked: &BackupName) -> Result<Opened, DirectoryError> {
         let directory = self.open_slot(slot)?;
-        let name = match self.look(&directory, slot, name)? {
-            Inode::Backup(_) => name.clone(),
+        let name = match self.look(&directory, slot, asked)? {
+            Inode::Backup(_) => asked.clone(),
             Inode::Pointer(target) => target,
         };
+        // What the file system finds under another spelling may be another database's.
+        if !is_spelled_so(&directory, slot, asked)? {
+            return Err(DirectoryError::NotFound(slot, asked.clone()));
+        }
         // A name without a slash, not followed when it is a symlink, cannot lead out of its directory.
         // O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -245,13 +303,14 @@ impl BackupDirectory {
     pub(super) fn unlink(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
         let failed = |error: io::Error| DirectoryError::Io(format!("remove {slot}/{name}"), error);
         let directory = self.open_slot(slot)?;
+        self.contents.forget(slot);
         self.forget_aside(slot, name).map_err(failed)?;
         match self.look(&directory, slot, name)? {
             Inode::Backup(status) if kind(&status) == SFlag::S_IFDIR => {
                 // Out of the slot at once; a crash on the way leaves no half of a backup under its name.
-                let doomed = self.partial().join(name.as_str());
-                durable::rename(&self.path(slot, name), &doomed).map_err(failed)?;
-                self.discard(&doomed).map_err(failed)?;
+                let partial = self.open_partial()?;
+                directory.rename(name.as_str(), &partial, name.as_str()).map_err(failed)?;
+                self.discard(&partial, name.as_str().as_ref()).map_err(failed)?;
             }
             _ => unlinkat(&directory, name.as_str(), UnlinkatFlags::NoRemoveDir)
                 .map_err(|error| self.refusal(slot, name, error))?,
@@ -260,23 +319,13 @@ impl BackupDirectory {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(failed(error.into())),
         }
-        File::from(directory).sync_all().map_err(failed)
-    }
-
-    /// Opens a slot, which must be a directory and not a symlink to one.
-    pub(super) fn open_slot(&self, slot: Slot) -> Result<OwnedFd, DirectoryError> {
-        let path = self.slot_path(slot);
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        open(&path, flags, Mode::empty()).map_err(|error| match error {
-            Errno::ENOTDIR | Errno::ELOOP => DirectoryError::NotASlot(path),
-            error => DirectoryError::Io(format!("open the slot {slot}"), error.into()),
-        })
+        directory.sync().map_err(failed)
     }
 
     /// What a name in an opened slot is.
     pub(super) fn look(
         &self,
-        directory: &impl AsFd,
+        directory: &OpenDir,
         slot: Slot,
         name: &BackupName,
     ) -> Result<Inode, DirectoryError> {

@@ -1,23 +1,23 @@
 //! How a dump in directory format goes: not while somebody sends it, as its files are opened one after the other.
 //! Who sends it has a lock on the directory, and is the one who takes it away then.
 
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
 use super::directory::BackupDirectory;
-use crate::durable;
+use crate::flock::{Flock, FlockError};
+use crate::open_dir::OpenDir;
 
 /// Keeps the files of a directory until it is dropped, whatever becomes of its name.
 #[derive(Debug)]
 pub struct Hold {
-    lock: Option<Flock<File>>,
+    lock: Option<Flock>,
     directory: BackupDirectory,
     inode: u64,
 }
@@ -26,7 +26,9 @@ impl Drop for Hold {
     fn drop(&mut self) {
         drop(self.lock.take());
         // Refused, it stays until the next run sweeps.
-        let _ = self.directory.discard(&self.directory.discarded(self.inode));
+        if let Ok(partial) = self.directory.open_partial() {
+            let _ = self.directory.discard(&partial, discarded(self.inode).as_ref());
+        }
     }
 }
 
@@ -38,10 +40,10 @@ impl BackupDirectory {
     pub(super) fn hold(&self, opened: &impl AsFd) -> Result<Option<Hold>, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let own = File::from(openat(opened, ".", flags, Mode::empty())?);
-        let lock = match Flock::lock(own, FlockArg::LockSharedNonblock) {
+        let lock = match Flock::try_lock_shared(own) {
             Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(Errno::ENOENT),
-            Err(_) => return Ok(None),
+            Err(FlockError::Held(_)) => return Err(Errno::ENOENT),
+            Err(FlockError::Io(_)) => return Ok(None),
         };
         let status = fstat(opened)?;
         match status.st_nlink {
@@ -50,40 +52,44 @@ impl BackupDirectory {
         }
     }
 
-    /// Removes a file, or a directory with all that is in it; not there is as good as removed. A directory that
-    /// somebody holds goes into [`Self::partial`] instead.
+    /// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
+    /// somebody holds goes into `.partial` instead.
     ///
     /// # Errors
     /// When it is there and cannot be removed.
-    pub(super) fn discard(&self, path: &Path) -> io::Result<()> {
-        if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
-            return durable::remove_if_there(path).map(drop);
+    pub(super) fn discard(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
+        if !place.holds_dir(name) {
+            return place.remove_file(name).map(drop);
         }
-        match self.discard_directory(path) {
+        match self.discard_directory(place, name) {
             // Who held it has taken it away meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             discarded => discarded,
         }
     }
 
-    fn discard_directory(&self, path: &Path) -> io::Result<()> {
-        let opened = File::open(path)?;
-        let inode = opened.metadata()?.ino();
-        match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
-            Err((_, Errno::EWOULDBLOCK)) => fs::rename(path, self.discarded(inode)),
+    fn discard_directory(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
+        let doomed = place.dir(name)?;
+        match Flock::try_lock(doomed.to_file()?) {
+            Err(FlockError::Held(_)) => {
+                let partial = self.open_partial().map_err(|error| io::Error::other(error.to_string()))?;
+                place.rename(name, &partial, discarded(fstat(&doomed)?.st_ino))
+            }
             // Where there are no locks nobody can have one.
-            _lock => fs::remove_dir_all(path),
+            _lock => place.remove_all(name),
         }
     }
+}
 
-    /// Where a directory lies as long as somebody holds it.
-    fn discarded(&self, inode: u64) -> PathBuf {
-        self.partial().join(format!("discarded-{inode}"))
-    }
+/// The name in `.partial` of a directory as long as somebody holds it.
+fn discarded(inode: u64) -> String {
+    format!("discarded-{inode}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::catalog::{BackupName, Slot};
 
@@ -118,12 +124,12 @@ mod tests {
             let made = backups.partial().join("made");
             fs::create_dir(&made).unwrap();
             fs::write(made.join("toc.dat"), content).unwrap();
-            backups.put(&made, Slot::Daily, &name).unwrap();
+            backups.put(&backups.open_partial().unwrap(), "made", Slot::Daily, &name).unwrap();
         };
         make("old");
         let old = backups.open(Slot::Daily, &name).unwrap();
         make("new");
-        let kept = backups.discarded(old.status.st_ino).join("toc.dat");
+        let kept = backups.partial().join(discarded(old.status.st_ino)).join("toc.dat");
         assert_eq!(fs::read_to_string(&kept).unwrap(), "old");
         assert_eq!(fs::read_to_string(backups.path(Slot::Daily, &name).join("toc.dat")).unwrap(), "new");
         drop(old);

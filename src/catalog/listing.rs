@@ -1,7 +1,6 @@
 //! What is in the backup directory.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -12,10 +11,12 @@ use serde::Serialize;
 
 use super::contents::Known;
 use super::described::Appearance;
-use super::directory::{BackupDirectory, DirectoryError, Inode, kind};
+use super::directory::{BackupDirectory, DirectoryError, Inode};
 use super::manifest::{Format, Manifest, Scope, Verification};
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
+use crate::clock;
+use crate::open_dir::{OpenDir, kind};
 
 /// A backup, or a pointer to one.
 #[derive(Debug, Clone)]
@@ -46,6 +47,11 @@ impl Entry {
     /// Whether it is a pointer and no backup itself, also one whose backup is gone.
     pub fn is_pointer(&self) -> bool {
         self.alias_of.is_some() || self.name.latest_parts().is_some()
+    }
+
+    /// Whether its time lies in the future, so that it tells nothing of its age.
+    pub fn is_future(&self, now: i64) -> bool {
+        clock::is_future(self.mtime, now)
     }
 
     /// What it is of, as far as that was ever written down under its name.
@@ -99,7 +105,7 @@ impl<'a> From<&'a Entry> for Listed<'a> {
 }
 
 impl BackupDirectory {
-    /// Everything in one slot, newest first. Hidden names, strangers and pointers to nothing are left out.
+    /// Everything in one slot, newest first, and what lies in the future last. Hidden names, strangers and pointers to nothing are left out.
     ///
     /// # Errors
     /// When the slot cannot be read.
@@ -123,7 +129,7 @@ impl BackupDirectory {
                 if known.is_latest {
                     pointers.push(backups.len());
                 }
-                backups.push(self.entry(slot, known, &known.name, status));
+                backups.push(entry(&directory, slot, known, &known.name, status));
             }
         }
         drop(statuses);
@@ -134,12 +140,15 @@ impl BackupDirectory {
                 Ok(_) | Err(Errno::ENOENT) => continue,
                 Err(error) => return Err(failed(error.into())),
             };
-            backups.push(self.entry(slot, known, target, &status));
+            backups.push(entry(&directory, slot, known, target, &status));
         }
-        // A pointer has its target's time; the backup itself comes first.
+        // A pointer has its target's time; the backup itself comes first. Whoever takes the first gets the newest.
+        let now = clock::now();
         backups.sort_by(|a, b| {
+            let future_last = a.is_future(now).cmp(&b.is_future(now));
             let pointers_last = a.alias_of.is_some().cmp(&b.alias_of.is_some());
-            b.mtime.cmp(&a.mtime).then(pointers_last).then_with(|| b.name.cmp(&a.name))
+            let newest_first = future_last.then(b.mtime.cmp(&a.mtime));
+            newest_first.then(pointers_last).then_with(|| b.name.cmp(&a.name))
         });
         Ok(backups)
     }
@@ -155,26 +164,26 @@ impl BackupDirectory {
         }
         Ok(entries)
     }
+}
 
-    fn entry(&self, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {
-        let now = Appearance::of(status, &self.path(slot, backup));
-        let manifest = known.manifest_for(now).cloned();
-        let database = match &manifest {
-            Some(manifest) => Some(manifest.database.clone()),
-            None => known.named.clone().or_else(|| backup.database(slot)),
-        };
-        Entry {
-            slot,
-            name: known.name.clone(),
-            database,
-            size: now.size,
-            mtime: status.st_mtime,
-            is_directory: kind(status) == SFlag::S_IFDIR,
-            alias_of: known.target.clone(),
-            former: known.manifest.clone().filter(|_| manifest.is_none()),
-            manifest,
-            inode: status.st_ino,
-        }
+fn entry(directory: &OpenDir, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {
+    let now = Appearance::of(status, directory, backup.as_str());
+    let manifest = known.manifest_for(now).cloned();
+    let database = match &manifest {
+        Some(manifest) => Some(manifest.database.clone()),
+        None => known.named.clone().or_else(|| backup.database(slot)),
+    };
+    Entry {
+        slot,
+        name: known.name.clone(),
+        database,
+        size: now.size,
+        mtime: status.st_mtime,
+        is_directory: kind(status) == SFlag::S_IFDIR,
+        alias_of: known.target.clone(),
+        former: known.manifest.clone().filter(|_| manifest.is_none()),
+        manifest,
+        inode: status.st_ino,
     }
 }
 
@@ -229,8 +238,8 @@ fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
 }
 
 /// The bytes of the files in a directory.
-pub(crate) fn directory_size(path: &Path) -> u64 {
-    Appearance::of_directory(path).size
+pub(crate) fn directory_size(directory: &OpenDir) -> u64 {
+    Appearance::of_directory(directory).size
 }
 
 #[cfg(test)]
@@ -252,6 +261,39 @@ mod tests {
         for entry in listed {
             let number: usize = entry.name.as_str()[13..19].parse().unwrap();
             assert_eq!(entry.size, (number % 50) as u64, "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_future_comes_last_and_no_pointer_leads_there_while_there_is_more() {
+        use crate::catalog::Latest;
+        for kind in [Latest::Symlink, Latest::Hardlink] {
+            let root = tempfile::tempdir().unwrap();
+            let backups = BackupDirectory::new(root.path());
+            backups.prepare().unwrap();
+            let parse = |name: &str| BackupName::parse(name).unwrap();
+            let names = ["app-20260101-000000.sql", "app-20260102-000000.sql", "app-21060207-062815.sql"];
+            for (name, ahead) in names.iter().zip([-120, -60, 2 * clock::TOLERANCE]) {
+                let file = fs::File::create(backups.slot_path(Slot::Last).join(name)).unwrap();
+                let time = u64::try_from(clock::now() + ahead).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time)).unwrap();
+            }
+            let app = DatabaseName::parse("app").unwrap();
+            backups.point_latest(Slot::Last, &app, ".sql", &parse(names[1]), kind).unwrap();
+            let listed = || -> Vec<String> {
+                backups.list(Slot::Last).unwrap().iter().map(|entry| entry.name.to_string()).collect()
+            };
+            assert_eq!(listed(), [names[1], "app-latest.sql", names[0], names[2]], "{kind:?}");
+            for (gone, left) in [
+                (names[1], &[names[0], "app-latest.sql", names[2]][..]),
+                (names[0], &[names[2], "app-latest.sql"]),
+                (names[2], &[]),
+            ] {
+                backups.remove(Slot::Last, &parse(gone)).unwrap();
+                assert_eq!(listed(), left, "{kind:?} without {gone}");
+                let pointer = backups.list(Slot::Last).unwrap().into_iter().find_map(|entry| entry.alias_of);
+                assert_eq!(pointer, left.first().map(|name| parse(name)), "{kind:?} without {gone}");
+            }
         }
     }
 }

@@ -9,7 +9,6 @@ use super::directory::{BackupDirectory, DirectoryError, Inode, Opened};
 use super::name::{BackupName, DatabaseName};
 use super::properties::{Properties, Recorded};
 use super::slot::Slot;
-use crate::durable;
 
 /// How a backup is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +214,16 @@ impl Manifest {
         (is_whole && self.tool_version == tool_version).then_some(&self.sha256)
     }
 
+    /// The bytes of the text in it that may be of any length, but for the properties.
+    pub(super) fn length(&self) -> usize {
+        let origin = self.origin.as_ref();
+        let origin = origin.map_or(0, |it| it.encoding.len() + it.collate.len() + it.ctype.len());
+        let verifications = [&self.verified, &self.proven].into_iter().flatten();
+        let errors = verifications.filter_map(|verification| verification.error.as_ref()).map(String::len);
+        let named = self.database.as_str().len() + self.server_version.len() + self.tool_version.len();
+        named + origin + errors.sum::<usize>()
+    }
+
     /// Takes note of a verification.
     pub fn note(&mut self, verification: Verification) {
         match (verification.by, &verification.error) {
@@ -244,7 +253,7 @@ impl BackupDirectory {
     /// When there is a manifest that cannot be read.
     pub fn described(&self, slot: Slot, name: &BackupName) -> Result<Option<Described>, DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("read the manifest of {slot}/{name}"), error);
-        Described::read(&self.manifest_path(slot, name)).map_err(failed)
+        Described::read(&self.open_slot(slot)?, name).map_err(failed)
     }
 
     /// What is known of an opened backup; `None` also when it has been replaced since that was written down, or another
@@ -256,7 +265,9 @@ impl BackupDirectory {
         let Some(described) = self.described(slot, &opened.name)? else { return Ok(None) };
         let now = self.look(&self.open_slot(slot)?, slot, &opened.name);
         let is_it = matches!(now, Ok(Inode::Backup(now)) if now.st_ino == opened.status.st_ino);
-        let appearance = Appearance::of(&opened.status, &self.path(slot, &opened.name));
+        let appearance = Appearance::of_opened(&opened.file);
+        let appearance =
+            appearance.map_err(|error| DirectoryError::Io(format!("use {slot}/{}", opened.name), error))?;
         let is_of_it =
             described.is_of(appearance) && described.contradiction(&opened.name, Some(slot)).is_none();
         Ok(Some(described.manifest).filter(|_| is_it && is_of_it))
@@ -298,7 +309,7 @@ impl BackupDirectory {
     /// When it cannot be looked at or written.
     pub fn describe(&self, slot: Slot, name: &BackupName, manifest: &Manifest) -> Result<(), DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("describe {slot}/{name}"), error);
-        let appearance = Appearance::at(&self.path(slot, name)).map_err(failed)?;
+        let appearance = Appearance::at(&self.open_slot(slot)?, name.as_str()).map_err(failed)?;
         let manifest = Manifest { modified: Some(appearance.modified), ..manifest.clone() };
         self.write_manifest(slot, name, &manifest)
     }
@@ -316,7 +327,9 @@ impl BackupDirectory {
         let failed = |error| DirectoryError::Io(format!("describe {slot}/{name}"), error);
         let mut text = serde_json::to_vec(manifest).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
-        durable::replace_file(&self.partial(), &self.manifest_path(slot, name), &text, 0o644).map_err(failed)
+        let (place, staging) = (self.open_slot(slot)?, self.open_partial()?);
+        self.contents.forget(slot);
+        place.replace_file(&staging, &name.manifest(), &text, 0o644).map_err(failed)
     }
 }
 

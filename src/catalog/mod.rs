@@ -5,6 +5,7 @@ mod contents;
 mod described;
 mod directory;
 mod discard;
+mod held;
 mod link;
 mod listing;
 mod manifest;
@@ -12,6 +13,7 @@ mod name;
 mod pointer;
 mod properties;
 mod slot;
+mod spelling;
 mod workplace;
 
 pub use archive::{Archive, END};

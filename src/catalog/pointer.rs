@@ -2,19 +2,28 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::SFlag;
+use nix::unistd::symlinkat;
 
 use super::directory::{BackupDirectory, DirectoryError};
 use super::link::link_or_copy;
 use super::listing::Entry;
 use super::name::{BackupName, DatabaseName, LATEST};
 use super::slot::Slot;
+use super::spelling::is_spelled_so;
 use crate::durable;
+use crate::flock::{Flock, FlockError};
+use crate::open_dir::{OpenDir, kind};
 
 const POINTERS_LOCK: &str = ".pointers.lock";
+/// How long a run waits for who changes names. That takes moments; who holds them longer is stopped or stuck, such as a
+/// paused container, and then an error helps more than a run without an end.
+const RUN_PATIENCE: Duration = Duration::from_secs(600);
+/// The first and the longest pause between two tries for the lock.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// What a `-latest` name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +45,43 @@ impl Latest {
             "none" => Self::None,
             _ => Self::Symlink,
         }
+    }
+}
+
+/// A link that has no name in a slot yet. Dropped before it has one, it is removed: half a copy may be large.
+#[derive(Debug)]
+pub(crate) struct NewLink {
+    /// Where it lies.
+    place: OpenDir,
+    /// Its name there.
+    name: String,
+}
+
+impl NewLink {
+    fn remove(&self) -> io::Result<()> {
+        self.place.remove_all(&self.name)
+    }
+}
+
+impl Drop for NewLink {
+    fn drop(&mut self) {
+        let _ = self.remove();
+    }
+}
+
+/// Locks a file, trying again and again: flock(2) by itself would wait without an end.
+fn lock_within(patience: Duration, mut file: File) -> Result<Flock, DirectoryError> {
+    let deadline = Instant::now() + patience;
+    let [mut pause, longest] = PAUSES;
+    loop {
+        file = match Flock::try_lock(file) {
+            Ok(lock) => return Ok(lock),
+            Err(FlockError::Held(_)) if Instant::now() >= deadline => return Err(DirectoryError::NamesHeld),
+            Err(FlockError::Held(file)) => file,
+            Err(FlockError::Io(error)) => return Err(DirectoryError::Io("lock the names".into(), error)),
+        };
+        thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
+        pause = longest.min(2 * pause);
     }
 }
 
@@ -67,11 +113,11 @@ impl BackupDirectory {
         target: &BackupName,
         kind: Latest,
     ) -> Result<(), DirectoryError> {
-        let target_path = self.path(slot, target);
-        self.link_as(slot, pointer, |temporary| match kind {
+        let (place, target) = (self.open_slot(slot)?, target.as_str());
+        self.link_as(slot, pointer, |partial, temporary| match kind {
             // A directory has no hard links, and a copy of one would be a backup of its own.
-            Latest::Hardlink if !target_path.is_dir() => link_or_copy(&target_path, temporary),
-            _ => symlink(target.as_str(), temporary),
+            Latest::Hardlink if !place.holds_dir(target) => link_or_copy(&place, target, partial, temporary),
+            _ => Ok(symlinkat(target, partial, temporary)?),
         })
     }
 
@@ -80,19 +126,35 @@ impl BackupDirectory {
         &self,
         slot: Slot,
         name: &BackupName,
-        make: impl FnOnce(&Path) -> io::Result<()>,
+        make: impl FnOnce(&OpenDir, &str) -> io::Result<()>,
     ) -> Result<(), DirectoryError> {
+        self.put_link(&self.make_link(slot, name, make)?, slot, name)
+    }
+
+    /// The first half: makes a link under a temporary name. It may take long where it is a copy.
+    pub(crate) fn make_link(
+        &self,
+        slot: Slot,
+        name: &BackupName,
+        make: impl FnOnce(&OpenDir, &str) -> io::Result<()>,
+    ) -> Result<NewLink, DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("link {slot}/{name}"), error);
-        let temporary = self.partial().join(format!("{name}.link"));
-        durable::remove_all_if_there(&temporary).map_err(failed)?;
-        let made = make(&temporary).map_err(failed).and_then(|()| self.put(&temporary, slot, name));
-        if made.is_err() {
-            // Half a copy may be large.
-            let _ = durable::remove_all_if_there(&temporary);
-        }
-        made?;
+        let link = NewLink { place: self.open_partial()?, name: format!("{name}.link") };
+        link.remove().map_err(failed)?;
+        make(&link.place, &link.name).map_err(failed)?;
+        Ok(link)
+    }
+
+    /// The second half: renames it.
+    pub(crate) fn put_link(
+        &self,
+        link: &NewLink,
+        slot: Slot,
+        name: &BackupName,
+    ) -> Result<(), DirectoryError> {
+        self.put(&link.place, &link.name, slot, name)?;
         // rename(2) does nothing when both names are links to one file; the temporary one is then left.
-        durable::remove_all_if_there(&temporary).map_err(failed)
+        link.remove().map_err(|error| DirectoryError::Io(format!("link {slot}/{name}"), error))
     }
 
     /// Removes a backup. Pointers to it lead to the newest one left, or go with it.
@@ -100,8 +162,26 @@ impl BackupDirectory {
     /// # Errors
     /// When it is not there, cannot be removed, or a pointer cannot be changed.
     pub fn remove(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
-        let _lock = self.lock_names()?;
+        self.remove_within(RUN_PATIENCE, slot, name)
+    }
+
+    /// The same for somebody who waits no longer than that for others who change names.
+    ///
+    /// # Errors
+    /// Also when one of them still does after that.
+    pub fn remove_within(
+        &self,
+        patience: Duration,
+        slot: Slot,
+        name: &BackupName,
+    ) -> Result<(), DirectoryError> {
+        let _lock = self.lock_names_within(patience)?;
         let before = self.list(slot)?;
+        // What the file system finds under another spelling is another backup.
+        let directory = self.open_slot(slot)?;
+        if directory.holds(name.as_str()) && !is_spelled_so(&directory, slot, name)? {
+            return Err(DirectoryError::NotFound(slot, name.clone()));
+        }
         self.unlink(slot, name)?;
         let pointers =
             before.iter().filter(|entry| entry.alias_of.as_ref() == Some(name) && entry.name != *name);
@@ -123,7 +203,8 @@ impl BackupDirectory {
         // The list is newest first.
         match self.list(slot)?.iter().find(replaces) {
             Some(newest) => {
-                let is_symlink = self.path(slot, &pointer.name).is_symlink();
+                let status = self.open_slot(slot)?.status(pointer.name.as_str());
+                let is_symlink = status.is_ok_and(|status| kind(&status) == SFlag::S_IFLNK);
                 let kind = if is_symlink { Latest::Symlink } else { Latest::Hardlink };
                 self.point(slot, &pointer.name, &newest.name, kind)
             }
@@ -133,20 +214,24 @@ impl BackupDirectory {
 
     /// Keeps a deletion on request, a verification and a backup that publishes from undoing each other's names,
     /// pointers and manifests. Held for moments only, unlike the lock of a whole run.
-    pub(crate) fn lock_names(&self) -> Result<Flock<File>, DirectoryError> {
+    pub(crate) fn lock_names(&self) -> Result<Flock, DirectoryError> {
+        self.lock_names_within(RUN_PATIENCE)
+    }
+
+    fn lock_names_within(&self, patience: Duration) -> Result<Flock, DirectoryError> {
         let failed = |error| DirectoryError::Io("lock the names".into(), error);
         let file = durable::open_or_create(&self.root().join(POINTERS_LOCK)).map_err(failed)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))
+        lock_within(patience, file)
     }
 
     /// The same for somebody who only reads; `None` where nobody can be kept out, as on a volume that cannot be written
     /// to and has no such lock yet.
-    pub(crate) fn lock_names_to_read(&self) -> Result<Option<Flock<File>>, DirectoryError> {
+    pub(crate) fn lock_names_to_read(&self) -> Result<Option<Flock>, DirectoryError> {
         match self.lock_names() {
             Ok(lock) => Ok(Some(lock)),
             Err(error) if error.is_unwritable() => {
-                let file = durable::open_to_lock(&self.root().join(POINTERS_LOCK)).ok();
-                Ok(file.and_then(|file| Flock::lock(file, FlockArg::LockExclusive).ok()))
+                let file = durable::open_to_read(&self.root().join(POINTERS_LOCK)).ok();
+                Ok(file.and_then(|file| lock_within(RUN_PATIENCE, file).ok()))
             }
             Err(error) => Err(error),
         }

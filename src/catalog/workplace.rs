@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 
 use super::directory::{BackupDirectory, DirectoryError};
 use crate::lock::LOCK_NAME;
-use crate::{durable, fallback, units};
+use crate::open_dir::OpenDir;
+use crate::{durable, fallback, status, units};
 
 /// What a note of a restore is called: this, something of its own, and `.json`.
 pub const NOTE_PREFIX: &str = ".restore-";
@@ -77,12 +78,16 @@ impl BackupDirectory {
     ///
     /// # Errors
     /// When neither place can be written to.
-    pub fn place_for(&self, needed: u64) -> Result<PathBuf, DirectoryError> {
+    pub fn place_for(&self, needed: u64) -> Result<OpenDir, DirectoryError> {
+        let open = |place: &Path| {
+            let failed = |error| DirectoryError::Io(format!("open {}", place.display()), error);
+            OpenDir::open(place).map_err(failed)
+        };
         if let Some(place) = self.fallback.get() {
-            return Ok(place.clone());
+            return open(place);
         }
-        let partial = self.partial();
-        let free = free_space(&partial);
+        let partial = self.open_partial()?;
+        let free = fstatvfs(&partial).map_or(0, |status| free(&status));
         if free >= needed || free_space(&std::env::temp_dir()) <= free {
             return Ok(partial);
         }
@@ -90,7 +95,7 @@ impl BackupDirectory {
         let failed = |error| DirectoryError::NoFallback(self.root().to_path_buf(), cause.clone(), error);
         let place = fallback::create(self.root()).map_err(failed)?;
         log::info!("{}: {cause}: temporary files are in {}", self.root().display(), place.display());
-        Ok(place)
+        open(&place)
     }
 
     /// Whether the directory can be written to, as far as this run has come to know.
@@ -125,7 +130,7 @@ impl BackupDirectory {
         if let Ok(Some(place)) = fallback::open(self.root()) {
             removed += sweep_fallback(&place).map_err(failed)?;
         }
-        match self.sweep_partial() {
+        match self.hold_dirs().and_then(|()| self.sweep_partial()) {
             Ok(count) => Ok(removed + count),
             Err(error) if error.is_unwritable() || !self.takes_files() => Ok(removed),
             Err(error) => Err(error),
@@ -144,13 +149,10 @@ fn notes_in(place: &Path) -> Vec<PathBuf> {
 }
 
 fn sweep_fallback(place: &Path) -> io::Result<usize> {
-    let mut removed = 0;
-    for entry in fs::read_dir(place)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name != LOCK_NAME && !is_note(&name) {
-            durable::remove_all_if_there(&entry.path())?;
+    let (place, mut removed) = (OpenDir::open(place)?, 0);
+    for name in place.names()? {
+        if name != LOCK_NAME && name != status::FILE_NAME && !is_note(&name.to_string_lossy()) {
+            place.remove_all(&name)?;
             removed += 1;
         }
     }
@@ -159,7 +161,10 @@ fn sweep_fallback(place: &Path) -> io::Result<usize> {
 
 /// The bytes that may still be written below a path; nothing where no file can be made.
 pub(crate) fn free_space(path: &Path) -> u64 {
-    let Ok(status) = statvfs(path) else { return 0 };
+    statvfs(path).map_or(0, |status| free(&status))
+}
+
+fn free(status: &Statvfs) -> u64 {
     // Some filesystems make inodes as they need them, and count none.
     let has_inodes = status.files() == 0 || status.files_available() > 0;
     if has_inodes { status.blocks_available() * status.fragment_size() } else { 0 }

@@ -5,17 +5,17 @@ use std::time::Instant;
 use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{Failure, Outcome, runner};
-use crate::backup::{self, Backup, BackupError, Conclusion, Report};
-use crate::catalog::{BackupDirectory, DatabaseName};
+use super::telling::Telling;
+use super::{Failure, Outcome, PANIC, runner};
+use crate::backup::{self, Backup, BackupError, Report};
+use crate::catalog::DatabaseName;
 use crate::history::Trigger;
 use crate::lock::LockError;
-use crate::logger;
-use crate::notify::Notifier;
 use crate::postgres::Server;
 use crate::process::Runner;
-use crate::settings::{self, Environment, Faults, Notices, Reader, Storage, Subject};
-use crate::telegram::TelegramSettings;
+use crate::running::{Note, Watch};
+use crate::settings::{Environment, Faults, Reader, Storage, Subject};
+use crate::{logger, problems, unwind};
 
 pub(super) const HELP: &str = "\
 backupgram backup           every database of the settings
@@ -31,50 +31,43 @@ go, how they are kept, encrypted and verified; HOOKS_DIR, WEBHOOK_*, TELEGRAM_* 
 is told. A name that ends in _FILE holds the path of a file with the value.
 
 exit status: 0 every one was backed up; 1 one was not, or the settings are wrong; 2 wrong call;
-75 another backup or restore is running; 128 + N stopped by signal N.";
+75 another backup or restore is running; 101 a mistake of ours; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;
     let runner = runner()?;
     let (start, begun) = (Timestamp::now().as_second(), Instant::now());
     // Nobody reads the log of a backup that has always worked: whatever fails from here on is told.
-    let (environment, overrides) = match settings::effective_environment() {
-        Ok(environment) => (environment, Ok(())),
-        Err(error) => (Environment::of_process(), Err(Failure::new(error))),
-    };
-    let notices = Reader::resolve(&environment, Notices::read);
-    let (notices, heard) = match notices {
-        Ok(notices) => (notices, Ok(())),
-        Err(faults) => (Notices::hooks_only(&environment), Err(Failure::from(faults))),
-    };
-    let notifier = Notifier::new(notices, environment.clone(), runner.clone());
-    let backed_up = overrides.and(heard).and_then(|()| back_up(&environment, &notifier, &runner, &only));
-    let storage = Reader::resolve(&environment, Storage::read);
-    let directory = storage.ok().map(|storage| BackupDirectory::new(storage.directory));
-    let (report, status) = match backed_up {
+    let (mut telling, settings) = Telling::new(&runner);
+    telling.note.begin();
+    problems::warning(&telling.environment).iter().for_each(|warning| log::warn!("{warning}"));
+    let watch = watch(&telling, &runner, start);
+    let backed_up = settings.and_then(|()| {
+        let worked = unwind::catch(|| back_up(&telling, &runner, &only));
+        worked.unwrap_or_else(|panic| Err(Failure::with_status(PANIC, panic)))
+    });
+    let (mut report, status) = match backed_up {
         Ok(report) => (report, 1),
         Err(failure) => {
-            let subject = Reader::resolve(&environment, Subject::read);
+            let subject = Reader::resolve(&telling.environment, Subject::read);
             let names = subject.map(|subject| subject.databases.names(&only)).unwrap_or_default();
             let error = failure.lines.join("; ");
             (Report::of_run(begun, Vec::new(), &names, Some(error)), failure.status)
         }
     };
-    let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
-    // Where nothing can be written, that has been said.
-    let directory = directory.as_ref().filter(|directory| directory.is_writable());
-    let limited = !only.is_empty();
-    // What is wrong with these settings has been said; it keeps no backup from being made.
-    let telegram = Reader::resolve(&environment, TelegramSettings::read).unwrap_or_else(|faults| {
-        log::warn!("nothing goes to Telegram: {}", faults.to_string().replace('\n', "; "));
-        None
-    });
-    let (notifier, telegram) = (&notifier, telegram.as_ref());
-    let conclusion = Conclusion { directory, notifier, trigger, start, limited, telegram, runner: &runner };
-    backup::conclude(&conclusion, &report);
+    // A job gets a signal when it is cancelled only, or the daemon stops.
+    if let (Trigger::Api, None, Err(interrupted)) = (telling.trigger, runner.overrun(), runner.check()) {
+        report.note_cancellation(&interrupted.to_string());
+    }
+    let report = telling.conclude(report, start, !only.is_empty(), false);
+    drop(watch);
     // What failed has been said. A stop signal that came in time to stop anything shows as a failure.
     match (report.status, runner.check()) {
         (backup::Outcome::Ok, _) => Ok(()),
+        // It was no signal that stopped it.
+        (backup::Outcome::Failed, _) if runner.overrun().is_some() && !runner.has_signal() => {
+            Err(Failure::silent(1))
+        }
         (backup::Outcome::Failed, Err(interrupted)) => {
             Err(Failure::silent(Failure::interrupted(interrupted).status))
         }
@@ -82,14 +75,23 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     }
 }
 
-fn back_up(
-    environment: &Environment,
-    notifier: &Notifier,
-    runner: &Runner,
-    only: &[DatabaseName],
-) -> Result<Report, Failure> {
-    let (storage, server, subject) = resolve(environment)?;
-    let backup = Backup { storage: &storage, server: &server, subject: &subject, notifier, runner };
+/// Has the run watched from now on.
+fn watch(telling: &Telling, runner: &Runner, start: i64) -> Watch {
+    // What is wrong with it is told with the other settings.
+    let limit = Reader::resolve(&telling.environment, |reader| reader.hours("BACKUP_MAX_RUN_HOURS"));
+    let note = telling.directory().and_then(|directory| {
+        // Why it cannot be used is told in a moment.
+        let _ = directory.prepare();
+        let note = Note::write(directory.root(), start, telling.trigger);
+        note.inspect_err(|error| log::debug!("what this run does is not written down: {error}")).ok()
+    });
+    Watch::start(runner, note, limit.unwrap_or_default())
+}
+
+fn back_up(telling: &Telling, runner: &Runner, only: &[DatabaseName]) -> Result<Report, Failure> {
+    let (storage, server, subject) = resolve(&telling.environment)?;
+    let Telling { notifier, note, .. } = telling;
+    let backup = Backup { storage: &storage, server: &server, subject: &subject, notifier, runner, note };
     backup.run(only).map_err(|error| match error {
         BackupError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
         error => error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted),

@@ -3,6 +3,7 @@
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::{Failure, Outcome, print};
+use crate::problems;
 use crate::settings::{self, Reader, Variable};
 
 pub(super) const HELP: &str = "\
@@ -33,6 +34,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
         let faults = settings::check(&environment);
         let remarks = settings::remarks(&environment);
         remarks.iter().for_each(|remark| log::warn!("{remark}"));
+        problems::warning(&environment).iter().for_each(|warning| log::warn!("{warning}"));
         settings::remark_on_time_zone().iter().for_each(|remark| log::warn!("{remark}"));
         return if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) };
     };

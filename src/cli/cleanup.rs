@@ -1,15 +1,18 @@
 //! `backupgram list --cleanup-preview`: what a backup that ran now would do away with.
 
+use std::io;
+
 use jiff::Zoned;
 use serde_json::{Value, json};
 
 use super::table::{Cell, Column, Table};
 use super::{Failure, Outcome, print};
 use crate::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
+use crate::postgres::Server;
 use crate::retention::{Fate, Links, NextRun, Removal};
 use crate::settings::{Databases, Environment, Reader, Storage, Subject};
 use crate::terminal::Paint;
-use crate::units;
+use crate::{status, units};
 
 /// A removal with the space that it frees.
 struct Row {
@@ -44,11 +47,22 @@ pub(super) fn preview(
         latest: storage.latest,
         policy: &storage.policy,
     };
-    let removals = databases.iter().flat_map(|database| run.removals(entries, database)).collect();
+    let server = Server::address_in(environment);
+    let last = status::read(directory, server.as_deref()).unwrap_or_else(|error| {
+        log::warn!("cannot tell what the last run has found of the clock: {error}");
+        None
+    });
+    let (mut removals, mut held) = (Vec::new(), Vec::new());
+    for database in databases.iter() {
+        let held_before = last.as_ref().and_then(|report| report.held_for(database.as_str()));
+        let (found, hold) = run.removals(entries, database, held_before);
+        removals.extend(found);
+        held.extend(hold.map(|hold| (database, hold.to_string())));
+    }
     let rows = weigh(directory, removals).map_err(Failure::new)?;
     match as_json {
-        true => print(&as_value(&rows, &databases, now).to_string()),
-        false => print_rows(&rows, now),
+        true => print(&as_value(&rows, &databases, &held, now).to_string()),
+        false => print_rows(&rows, &held, now),
     }
     Ok(())
 }
@@ -78,10 +92,17 @@ fn databases(subject: &Subject, entries: &[Entry]) -> Vec<DatabaseName> {
 }
 
 /// Adds to each removal what it frees. A `-latest` pointer that frees nothing is not worth a line.
-fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> std::io::Result<Vec<Row>> {
+fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> io::Result<Vec<Row>> {
     let (mut links, mut rows) = (Links::default(), Vec::new());
     for removal in removals {
-        let frees = links.remove(&directory.path(removal.entry.slot, &removal.entry.name))?;
+        let frees = match removal.fate {
+            Fate::Held => 0,
+            Fate::Replaced | Fate::Deleted => {
+                let slot = directory.open_slot(removal.entry.slot);
+                let slot = slot.map_err(|error| io::Error::other(error.to_string()))?;
+                links.remove(&slot, removal.entry.name.as_str())?
+            }
+        };
         if frees > 0 || !removal.entry.is_pointer() {
             rows.push(Row { removal, frees });
         }
@@ -93,6 +114,7 @@ fn word(fate: Fate) -> &'static str {
     match fate {
         Fate::Replaced => "replace",
         Fate::Deleted => "delete",
+        Fate::Held => "keep",
     }
 }
 
@@ -100,7 +122,10 @@ fn total(rows: &[Row]) -> u64 {
     rows.iter().map(|row| row.frees).sum()
 }
 
-fn as_value(rows: &[Row], databases: &[DatabaseName], now: i64) -> Value {
+/// Why nothing of a database would be deleted.
+type Held<'a> = (&'a DatabaseName, String);
+
+fn as_value(rows: &[Row], databases: &[DatabaseName], held: &[Held], now: i64) -> Value {
     let removal = |Row { removal: Removal { entry, fate }, frees }: &Row| {
         json!({
             "action": word(*fate), "slot": entry.slot, "name": entry.name, "database": entry.database,
@@ -108,12 +133,22 @@ fn as_value(rows: &[Row], databases: &[DatabaseName], now: i64) -> Value {
         })
     };
     let removals: Vec<Value> = rows.iter().map(removal).collect();
-    json!({ "at": now, "databases": databases, "removals": removals, "freed_bytes": total(rows) })
+    let held: Vec<Value> =
+        held.iter().map(|(database, reason)| json!({ "database": database, "reason": reason })).collect();
+    json!({
+        "at": now, "databases": databases, "removals": removals, "freed_bytes": total(rows), "held": held,
+    })
 }
 
-fn print_rows(rows: &[Row], now: i64) {
+fn print_rows(rows: &[Row], held: &[Held], now: i64) {
+    let print_held = || {
+        for (database, reason) in held {
+            print(&format!("nothing old of {database} would be deleted: {reason}"));
+        }
+    };
     if rows.is_empty() {
-        return print("a backup that ran now would delete nothing");
+        print("a backup that ran now would delete nothing");
+        return print_held();
     }
     let mut table = Table::new([
         Column::Left("WHAT"),
@@ -137,4 +172,5 @@ fn print_rows(rows: &[Row], now: i64) {
         "\na backup that ran now would free {}, before what it takes itself",
         units::bytes(total(rows))
     ));
+    print_held();
 }

@@ -9,6 +9,7 @@ use super::{Failure, Outcome, environment, print};
 use crate::backup;
 use crate::catalog::BackupDirectory;
 use crate::history::{self, Run};
+use crate::postgres::Server;
 use crate::settings::{Reader, Storage};
 use crate::terminal::Paint;
 use crate::units;
@@ -20,12 +21,14 @@ backupgram history --limit 3 --json
 usage: backupgram history [--json] [--limit N]
 
 Shows the last runs, the newest first: when they began, how they went, and who asked for them (the API,
-the scheduler, or somebody on the command line).
+the scheduler, or somebody on the command line). Those of another server than that of the settings say of
+which they are.
 
   --limit N    at most N runs, 20 without it; the last 1000 are remembered
   --json       for programs
 
-environment: BACKUP_DIR says where the backups are, TZ in which zone times are.
+environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and POSTGRES_PORT which server is theirs, TZ
+in which zone times are.
 
 exit status: 0 shown, whatever the results; 1 they cannot be read; 2 wrong call.";
 
@@ -47,12 +50,12 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     match as_json {
         true => print(&json!({ "history": runs }).to_string()),
         false if runs.is_empty() => print("no backup has been made yet"),
-        false => print_table(&runs),
+        false => print_table(&runs, Server::address_in(&environment).as_deref()),
     }
     Ok(())
 }
 
-fn print_table(runs: &[Run]) {
+fn print_table(runs: &[Run], server: Option<&str>) {
     let mut table = Table::new([
         Column::Left("BEGUN"),
         Column::Right("AGE"),
@@ -71,7 +74,10 @@ fn print_table(runs: &[Run]) {
             time(run.start),
             Cell::from(units::age(now.saturating_sub(run.start))),
             Cell::result(run.result),
-            Cell::from(run.trigger.word()),
+            Cell::from(match run.is_of(server) {
+                true => run.trigger.word().to_owned(),
+                false => format!("{}, of {}", run.trigger.word(), run.server),
+            }),
             Cell::from(if size == 0 { "-".into() } else { units::bytes(size) }),
             Cell::from(units::clock(run.end.saturating_sub(run.start).max(0).unsigned_abs())),
             Cell::from(if names.is_empty() { "-".into() } else { names.join(", ") }),

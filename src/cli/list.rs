@@ -5,11 +5,11 @@ use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
 use super::table::{Cell, Column, Table, time};
-use super::{Failure, Outcome, cleanup, environment, print};
+use super::{Failure, Outcome, cleanup, environment, print, print_line};
 use crate::catalog::{BackupDirectory, DatabaseName, Entry, Listed, Method, Verification};
 use crate::settings::{Reader, Storage};
 use crate::terminal::Paint;
-use crate::units;
+use crate::{clock, units};
 
 pub(super) const HELP: &str = "\
 backupgram list
@@ -20,11 +20,12 @@ backupgram list --json
 usage: backupgram list [--json] [DATABASE]
        backupgram list --cleanup-preview [--json] [DATABASE]
 
-Shows the backups, slot by slot, the newest first, and what the -latest pointers lead to.
+Shows the backups, slot by slot, the newest first and those whose time lies in the future last, and what
+the -latest pointers lead to.
 
   DATABASE             only backups of this database
   --cleanup-preview    show instead what a backup that ran now would delete or replace, and the space
-                       that this frees
+                       that this frees; or what it would keep because the clock is not believed
   --json               for programs
 
 environment: BACKUP_DIR says where the backups are, TZ in which zone times are; for the preview,
@@ -64,7 +65,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
         // A directory that is not there looks the same, and its name tells which it is.
         false if entries.is_empty() => {
             let of = database.map(|database| format!(" of {database}")).unwrap_or_default();
-            print(&format!("no backups yet{of} in {}", directory.root().display()));
+            print_line(&format!("no backups yet{of} in {}", directory.root().display()));
         }
         false => print_table(&entries),
     }
@@ -111,7 +112,10 @@ pub(super) fn verified(entry: &Entry, now: i64) -> Cell {
         Some(verification) if verification.error.is_some() => Cell::from("BROKEN").painted(Paint::Red),
         Some(Verification { by, at, .. }) => {
             let how = if *by == Method::Restore { "restored " } else { "" };
-            Cell::from(format!("{how}{} ago", units::age(now.saturating_sub(*at))))
+            match clock::is_future(*at, now) {
+                true => Cell::from(format!("{how}in the future")).painted(Paint::Red),
+                false => Cell::from(format!("{how}{} ago", units::age(now.saturating_sub(*at)))),
+            }
         }
     }
 }

@@ -8,23 +8,26 @@ mod history;
 mod list;
 mod picker;
 mod question;
+mod record_failure;
 mod restore;
 mod schedule;
 mod status;
 mod sweep;
 mod table;
 mod telegram;
+mod telling;
 mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
 use crate::process::{Interrupted, Runner, Signals};
-use crate::settings::{self, Environment, Faults, Reader};
+use crate::settings::{self, Environment, Faults, Reader, Redactor};
 use crate::{logger, terminal};
 
 /// A command: its file has its text and its work.
@@ -119,6 +122,15 @@ const COMMANDS: [Command; 11] = [
     },
 ];
 
+/// What the daemon and the scheduler call; not in the list.
+const INTERNAL: [Command; 1] = [Command {
+    name: "record-failure",
+    usage: "record-failure --started SECONDS --error TEXT [-- DATABASE...]",
+    summary: "record a run that has died",
+    help: record_failure::HELP,
+    run: record_failure::run,
+}];
+
 /// Not one of the commands, as it speaks of them.
 const HELP: &str = "help";
 
@@ -152,6 +164,8 @@ fn usage() -> String {
 
 /// The work is done by somebody else at the moment (EX_TEMPFAIL of sysexits.h).
 const BUSY: u8 = 75;
+/// A mistake of ours, as of a program that a panic ends.
+const PANIC: u8 = 101;
 /// The command line makes no sense.
 const WRONG_CALL: u8 = 2;
 
@@ -163,7 +177,7 @@ struct Failure {
 
 impl Failure {
     fn new(error: impl Display) -> Self {
-        Self { status: 1, lines: error.to_string().lines().map(String::from).collect() }
+        Self { status: 1, lines: vec![error.to_string()] }
     }
 
     fn with_status(status: u8, error: impl Display) -> Self {
@@ -192,7 +206,7 @@ impl From<lexopt::Error> for Failure {
 
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
-        Self::new(faults)
+        Self { status: 1, lines: faults.0.iter().map(ToString::to_string).collect() }
     }
 }
 
@@ -214,7 +228,7 @@ pub fn run() -> ExitCode {
         }
         Ok(Some(other)) => Err(other.unexpected().into()),
         Ok(None) => {
-            eprintln!("{}", usage());
+            let _ = writeln!(io::stderr(), "{}", usage());
             return ExitCode::from(WRONG_CALL);
         }
         Err(error) => Err(error.into()),
@@ -229,7 +243,7 @@ pub fn run() -> ExitCode {
 }
 
 fn run_named(name: &str, arguments: Parser) -> Outcome {
-    match COMMANDS.iter().find(|command| command.name == name) {
+    match find(name) {
         Some(command) if wants_help(&arguments) => {
             print(command.help);
             Ok(())
@@ -238,6 +252,10 @@ fn run_named(name: &str, arguments: Parser) -> Outcome {
         None if name == HELP => help(arguments),
         None => Err(unknown(name)),
     }
+}
+
+fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().chain(&INTERNAL).find(|command| command.name == name)
 }
 
 fn is_command(name: &str) -> bool {
@@ -264,8 +282,7 @@ fn help(mut arguments: Parser) -> Outcome {
         Some(Arg::Value(name)) if name == HELP => print(&usage()),
         Some(Arg::Value(name)) => {
             let name = name.to_string_lossy();
-            let command = COMMANDS.iter().find(|command| command.name == name);
-            print(command.ok_or_else(|| unknown(&name))?.help);
+            print(find(&name).ok_or_else(|| unknown(&name))?.help);
         }
         Some(other) => return Err(other.unexpected().into()),
     }
@@ -278,9 +295,13 @@ fn unknown(command: &str) -> Failure {
 
 /// Prints to standard output; a reader that has seen enough is no error.
 fn print(text: &str) {
-    use std::io::Write;
     // Standard output may be the same terminal.
-    let _ = terminal::above_bottom_line(|_| writeln!(std::io::stdout(), "{text}"));
+    let _ = terminal::above_bottom_line(|_| writeln!(io::stdout(), "{text}"));
+}
+
+/// Prints one line, in which there may be names, and what programs have said.
+fn print_line(text: &str) {
+    print(&terminal::printable(&Redactor::of_process().clean(text)));
 }
 
 /// The environment with the overrides of the backup directory, when lines are logged as it says.
@@ -292,8 +313,8 @@ fn environment() -> Result<Environment, Failure> {
 
 /// A runner that a stop signal stops. Called first, before any other thread is started.
 fn runner() -> Result<Runner, Failure> {
-    let signals = Signals::catch().map_err(Failure::new)?;
-    Runner::start(signals).map_err(Failure::new)
+    let failed = |error| Failure::new(format_args!("cannot begin: {error}"));
+    Runner::start(Signals::catch().map_err(failed)?).map_err(failed)
 }
 
 #[cfg(test)]
@@ -302,7 +323,7 @@ mod tests {
 
     #[test]
     fn every_command_shows_examples_first_and_says_its_usage_its_environment_and_its_exit_status() {
-        for Command { name, usage, help, .. } in &COMMANDS {
+        for Command { name, usage, help, .. } in COMMANDS.iter().chain(&INTERNAL) {
             let (examples, rest) = help.split_once("\n\n").unwrap();
             let call = format!("backupgram {name}");
             assert!(examples.lines().all(|line| line.starts_with(&call)), "{help}");

@@ -2,14 +2,12 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
-
 use super::list::verified;
 use super::question::Questions;
 use super::table::{Cell, Column, Table};
 use super::{Failure, print};
 use crate::catalog::{BackupDirectory, DatabaseName, Entry};
-use crate::units;
+use crate::{clock, units};
 
 /// No more are shown: nobody reads a longer list.
 const SHOWN: usize = 40;
@@ -51,7 +49,7 @@ fn answer_to(questions: &Questions, question: &str) -> Result<String, Failure> {
     answer.ok_or_else(|| Failure::new("nothing was restored"))
 }
 
-/// The backups, newest first, each under the first of its names.
+/// The backups, newest first and those of the future last, each under the first of its names.
 fn each_once(mut entries: Vec<Entry>) -> Vec<Entry> {
     let mut seen = HashSet::new();
     entries.retain(|entry| {
@@ -59,7 +57,8 @@ fn each_once(mut entries: Vec<Entry>) -> Vec<Entry> {
         let is_new = sha256.is_none_or(|sha256| seen.insert((sha256, entry.database.clone())));
         entry.alias_of.is_none() && is_new
     });
-    entries.sort_by_key(|entry| std::cmp::Reverse(entry.mtime));
+    let now = clock::now();
+    entries.sort_by_key(|entry| (entry.is_future(now), std::cmp::Reverse(entry.mtime)));
     entries
 }
 
@@ -73,7 +72,7 @@ fn show(entries: &[Entry]) {
         Column::Left("VERIFIED"),
         Column::Left("NAME"),
     ]);
-    let now = Timestamp::now().as_second();
+    let now = clock::now();
     for (at, entry) in entries.iter().enumerate() {
         table.add([
             Cell::from((at + 1).to_string()),

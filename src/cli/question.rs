@@ -1,6 +1,6 @@
 //! Questions to whoever sits at the terminal.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl Questions {
         let _ = thread::Builder::new().name("answers".into()).spawn(move || {
             for () in wishes {
                 let mut line = String::new();
-                let read = std::io::stdin().lock().read_line(&mut line);
+                let read = io::stdin().lock().read_line(&mut line);
                 let answer = matches!(read, Ok(1..)).then(|| line.trim_end_matches(['\n', '\r']).to_owned());
                 if tell.send(answer).is_err() {
                     break;
@@ -37,7 +37,7 @@ impl Questions {
 
     /// Says something. Names in it may be anybody's.
     pub fn say(&self, text: &str) {
-        eprintln!("{}", terminal::printable(text));
+        let _ = writeln!(io::stderr(), "{}", terminal::printable(text));
     }
 
     /// The answer to a question, or nothing when there is no more to be read.
@@ -45,7 +45,7 @@ impl Questions {
     /// # Errors
     /// When a stop signal comes first.
     pub fn ask(&self, question: &str) -> Result<Option<String>, Interrupted> {
-        eprint!("{}", terminal::printable(question));
+        let _ = write!(io::stderr(), "{}", terminal::printable(question));
         if self.wanted.send(()).is_err() {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use crate::backup::{DatabaseReport, Report};
 use crate::catalog::BackupDirectory;
 use crate::settings::{Reader, Storage};
 use crate::terminal::Paint;
-use crate::{status, units};
+use crate::{problems, units};
 
 pub(super) const HELP: &str = "\
 backupgram status
@@ -17,11 +17,12 @@ backupgram status --json
 
 usage: backupgram status [--json]
 
-Shows how the last backup run went: as a whole, and each database.
+Shows how the last backup run of the server went: as a whole, and each database.
 
   --json    for programs; null before the first run
 
-environment: BACKUP_DIR says where the backups are, TZ in which zone times are.
+environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and POSTGRES_PORT of which server, TZ in
+which zone times are.
 
 exit status: 0 shown, whatever the result (backupgram health judges it); 1 it cannot be read; 2 wrong call.";
 
@@ -35,7 +36,8 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     }
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
-    let report = status::read(&BackupDirectory::new(storage.directory)).map_err(Failure::new)?;
+    let directory = BackupDirectory::new(storage.directory);
+    let report = problems::last_run(&directory, &environment).map_err(Failure::new)?;
     match report {
         _ if as_json => print(&serde_json::to_string(&report).map_err(Failure::new)?),
         Some(report) => print_report(&report),
@@ -79,6 +81,9 @@ fn print_report(report: &Report) {
         ]);
     }
     databases.print();
+    for reason in report.held() {
+        print(&format!("\n{reason}"));
+    }
 }
 
 fn outcome(database: &DatabaseReport) -> Cell {

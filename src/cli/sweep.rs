@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::Parser;
 
+use super::record_failure::record_orphans;
 use super::{BUSY, Failure, Outcome, environment, runner};
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::lock::{Lock, LockError, SWEEP, SWEEP_LIMIT};
@@ -19,7 +20,8 @@ usage: backupgram sweep
 
 Clears away what backups, restores and proofs have left that were killed: unfinished and unpacked files, and
 the databases that restores were loading into. Every backup and restore does so first, and so does the start
-of the container, by this command. It does not touch what a run is still at, and no finished backup.
+of the container, by this command. It does not touch what a run is still at, and no finished backup. A backup
+run that has died with the container is recorded as FAILED, and told to hooks, webhooks and Telegram.
 
 environment: BACKUP_DIR; POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and
 POSTGRES_PASSFILE_STORE say where databases may be left, and POSTGRES_CONNECT_TIMEOUT how long it waits for
@@ -37,6 +39,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let storage = Reader::resolve(&environment, Storage::read)?;
     let directory = BackupDirectory::new(storage.directory);
     proof::sweep();
+    record_orphans(&runner);
     let refusal = match directory.prepare() {
         Err(error) if error.is_unwritable() => Some(error),
         prepared => {

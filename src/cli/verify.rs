@@ -5,7 +5,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, environment, print, runner};
+use super::{Failure, Outcome, environment, print, print_line, runner};
 use crate::catalog::{BackupDirectory, BackupName, Slot};
 use crate::content::Keys;
 use crate::lock::{Lock, LockError};
@@ -130,7 +130,7 @@ fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> 
 
 fn tell(Verdict { slot, name, error, .. }: &Verdict) {
     match error {
-        None => print(&format!("{slot}/{name} is whole")),
+        None => print_line(&format!("{slot}/{name} is whole")),
         Some(error) => log::error!("{slot}/{name} {error}"),
     }
 }

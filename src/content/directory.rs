@@ -1,15 +1,16 @@
 //! A dump in directory format: what is in it, and whether all of it is there.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
 use std::process::Stdio;
 
+use nix::sys::stat::SFlag;
 use sha2::{Digest, Sha256};
 
 use super::reading::{judge, read_to_the_end};
 use super::{CONTENTS_NAME, Content, ContentError, Findings, HEAD};
+use crate::open_dir::{OpenDir, kind};
 use crate::process::{Listener, Runner};
 use crate::progress::Progress;
 use crate::units::hexadecimal;
@@ -28,15 +29,12 @@ impl Listing {
     ///
     /// # Errors
     /// When one cannot be read, something else than a file is among them, or a stop signal comes.
-    pub fn of(directory: &Path, runner: &Runner, progress: &Progress) -> Result<Self, ContentError> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(directory).map_err(ContentError::Read)? {
-            names.push(entry.map_err(ContentError::Read)?.file_name());
-        }
+    pub fn of(directory: &OpenDir, runner: &Runner, progress: &Progress) -> Result<Self, ContentError> {
+        let mut names = directory.names().map_err(ContentError::Read)?;
         names.sort();
         let (mut lines, mut size) = (String::new(), 0);
         for name in names {
-            let (sha256, length) = digest(&directory.join(&name), runner, progress)?;
+            let (sha256, length) = digest(directory, &name, runner, progress)?;
             let _ = writeln!(lines, "{sha256}  {}", name.display());
             size += length;
         }
@@ -44,12 +42,17 @@ impl Listing {
     }
 }
 
-fn digest(path: &Path, runner: &Runner, progress: &Progress) -> Result<(String, u64), ContentError> {
+fn digest(
+    directory: &OpenDir,
+    name: &OsStr,
+    runner: &Runner,
+    progress: &Progress,
+) -> Result<(String, u64), ContentError> {
     let failed = |error| ContentError::Read(error);
-    if !fs::symlink_metadata(path).map_err(failed)?.is_file() {
+    if kind(&directory.status(name).map_err(failed)?) != SFlag::S_IFREG {
         return Err(ContentError::Foreign);
     }
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = directory.open_file(name).map_err(failed)?;
     let (mut digest, mut length, mut chunk) = (Sha256::new(), 0, vec![0; 64 * 1024]);
     loop {
         runner.check()?;
@@ -71,13 +74,14 @@ fn digest(path: &Path, runner: &Runner, progress: &Progress) -> Result<(String, 
 /// # Errors
 /// When it cannot, or a stop signal comes.
 pub fn inspect_directory(
-    directory: &Path,
+    directory: &OpenDir,
     size: u64,
     runner: &Runner,
     progress: &Progress,
 ) -> Result<Findings, ContentError> {
     let mut command = read_to_the_end();
-    command.arg("--format=directory").arg(directory).stderr(Stdio::piped());
+    let opened = directory.to_file().map_err(ContentError::Read)?;
+    command.args(["--format=directory", "/dev/stdin"]).stdin(opened).stderr(Stdio::piped());
     let judged = |error| judge(error, &head(directory).unwrap_or_default(), runner);
     let mut child = runner.spawn(&mut command).map_err(judged)?;
     let said = Listener::start(child.stderr.take());
@@ -91,8 +95,8 @@ pub fn inspect_directory(
 }
 
 /// What the table of contents begins with.
-fn head(directory: &Path) -> io::Result<Vec<u8>> {
+fn head(directory: &OpenDir) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
-    File::open(directory.join(CONTENTS_NAME))?.take(HEAD as u64).read_to_end(&mut head)?;
+    directory.open_file(CONTENTS_NAME)?.take(HEAD as u64).read_to_end(&mut head)?;
     Ok(head)
 }

@@ -9,6 +9,7 @@ use super::{
     recognise,
 };
 use crate::catalog::directory_size;
+use crate::open_dir::OpenDir;
 use crate::progress::Progress;
 
 /// Bytes read at a time.
@@ -62,17 +63,12 @@ pub struct Whole<'a> {
     pub sql: Option<u64>,
 }
 
-/// Reads the backup `opened`, which lies at `path`.
+/// Reads an opened backup.
 ///
 /// # Errors
 /// When it cannot be read to its end, or a stop signal comes. What is wrong with what was read is in the answer.
-pub fn examine(
-    opened: File,
-    path: &Path,
-    keys: &Keys,
-    progress: &Progress,
-) -> Result<Examination, ContentError> {
-    examine_watched(opened, path, keys, progress, None, &mut Nobody)
+pub fn examine(opened: File, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
+    examine_watched(opened, keys, progress, None, &mut Nobody)
 }
 
 /// The same, while `watcher` sees all that goes by. It sees nothing of a directory. Where the checksum is that of a backup
@@ -82,14 +78,13 @@ pub fn examine(
 /// As for [`examine`].
 pub fn examine_watched(
     opened: File,
-    path: &Path,
     keys: &Keys,
     progress: &Progress,
     whole: Option<Whole>,
     watcher: &mut dyn Watcher,
 ) -> Result<Examination, ContentError> {
     let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
-        true => examine_directory(path, keys, progress, whole)?,
+        true => examine_directory(&opened, keys, progress, whole)?,
         false => {
             let recognised =
                 whole.map(|whole| recognise_whole(&opened, keys, progress, whole)).transpose()?;
@@ -104,10 +99,10 @@ pub fn examine_watched(
 }
 
 /// How many bytes [`examine`] counts of a backup, where that is known: the files of a directory are read twice.
-pub fn bytes_to_examine(opened: &File, path: &Path) -> Option<u64> {
+pub fn bytes_to_examine(opened: &File) -> Option<u64> {
     let metadata = opened.metadata().ok()?;
     match metadata.is_dir() {
-        true => Some(2 * directory_size(path)),
+        true => Some(2 * directory_size(&directory(opened).ok()?)),
         false => Some(metadata.len()),
     }
 }
@@ -126,17 +121,22 @@ pub fn peek(opened: File, keys: &Keys) -> Result<Option<Content>, ContentError> 
     Ok(recognise(&head).filter(|_| failure.is_none() && read.is_ok()))
 }
 
+fn directory(opened: &File) -> io::Result<OpenDir> {
+    OpenDir::of_file(opened, Path::new(""))
+}
+
 fn examine_directory(
-    path: &Path,
+    opened: &File,
     keys: &Keys,
     progress: &Progress,
     whole: Option<Whole>,
 ) -> Result<Examination, ContentError> {
-    let listing = Listing::of(path, &keys.runner, progress)?;
+    let directory = directory(opened).map_err(ContentError::Read)?;
+    let listing = Listing::of(&directory, &keys.runner, progress)?;
     let is_recognised = whole.is_some_and(|whole| whole.sha256 == listing.sha256);
     let findings = match is_recognised {
         true => Ok(Findings { content: Content::Directory, bytes: listing.size, makes_database: false }),
-        false => inspect_directory(path, listing.size, &keys.runner, progress),
+        false => inspect_directory(&directory, listing.size, &keys.runner, progress),
     };
     Ok(Examination { sha256: listing.sha256, is_bare: false, is_recognised, findings })
 }

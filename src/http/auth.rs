@@ -1,35 +1,51 @@
-//! Who may ask: whoever knows the one token.
+//! Who may ask: whoever knows the token, for everything, and whoever knows the one for reading, for what may be read.
 
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use super::error::ApiError;
 use super::message::Headers;
 use crate::settings::Secret;
 
-/// The token, as its digest. Digests are of one length, so comparing them in constant time tells nothing,
-/// not even how long the token is.
+/// What a token opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// What tells how everything is, and changes nothing.
+    Read,
+    /// Everything.
+    Full,
+}
+
+/// The tokens, as their digests. Digests are of one length, so comparing them in constant time tells nothing,
+/// not even how long a token is.
 #[derive(Clone)]
 pub struct Token {
-    digest: [u8; 32],
+    full: [u8; 32],
+    read: Option<[u8; 32]>,
 }
 
 impl Token {
-    /// Takes the token from the settings.
-    pub fn new(token: &Secret) -> Self {
-        Self { digest: Sha256::digest(token.expose()).into() }
+    /// Takes the token from the settings, and the one for reading if there is one.
+    pub fn new(full: &Secret, read: Option<&Secret>) -> Self {
+        let digest = |token: &Secret| Sha256::digest(token.expose()).into();
+        Self { full: digest(full), read: read.map(digest) }
     }
 
-    /// Sees that a request with these header fields carries the token.
+    /// Sees that a request with these header fields carries a token, and answers what that opens. It is compared with
+    /// both, whichever it is.
     ///
     /// # Errors
     /// 401 when it does not.
-    pub fn check(&self, headers: &Headers) -> Result<(), ApiError> {
-        let given = headers.get("Authorization").and_then(bearer);
-        let digest = given.map(|token| <[u8; 32]>::from(Sha256::digest(token)));
-        match digest.is_some_and(|digest| digest.ct_eq(&self.digest).into()) {
-            true => Ok(()),
-            false => Err(ApiError::unauthorized()),
+    pub fn check(&self, headers: &Headers) -> Result<Rights, ApiError> {
+        let given = headers.get("Authorization").and_then(bearer).ok_or_else(ApiError::unauthorized)?;
+        let given: [u8; 32] = Sha256::digest(given).into();
+        let is_full = given.ct_eq(&self.full);
+        let is_read =
+            given.ct_eq(&self.read.unwrap_or_default()) & Choice::from(u8::from(self.read.is_some()));
+        match (bool::from(is_full), bool::from(is_read)) {
+            (true, _) => Ok(Rights::Full),
+            (false, true) => Ok(Rights::Read),
+            (false, false) => Err(ApiError::unauthorized()),
         }
     }
 }
@@ -45,9 +61,25 @@ fn bearer(value: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn status(values: &[&str]) -> u16 {
+    fn check(token: &Token, values: &[&str]) -> Result<Rights, ApiError> {
         let headers = values.iter().map(|value| ("authorization".to_owned(), (*value).to_owned())).collect();
-        Token::new(&Secret::new("right")).check(&Headers(headers)).map_or_else(|error| error.status, |()| 200)
+        token.check(&Headers(headers))
+    }
+
+    fn status(values: &[&str]) -> u16 {
+        let token = Token::new(&Secret::new("right"), None);
+        check(&token, values).map_or_else(|error| error.status, |_| 200)
+    }
+
+    #[test]
+    fn each_token_opens_what_it_is_for() {
+        let token = Token::new(&Secret::new("right"), Some(&Secret::new("reads")));
+        let rights = |value| check(&token, &[value]).ok();
+        assert_eq!(rights("Bearer right"), Some(Rights::Full));
+        assert_eq!(rights("Bearer reads"), Some(Rights::Read));
+        assert_eq!(rights("Bearer wrong"), None);
+        let one = Token::new(&Secret::new("right"), None);
+        assert_eq!(check(&one, &["Bearer reads"]).ok(), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::error::ApiError;
 use super::line::ANSWER_TIME;
 use super::lines::Lines;
 use super::message::Response;
+use super::pulse::Pulse;
 use super::queue::Queue;
 
 /// Threads that answer requests.
@@ -54,8 +55,14 @@ pub struct Crew {
 struct Shared {
     lines: Arc<Lines>,
     answering: Box<dyn Answering>,
-    requests: Arc<Queue<Request>>,
+    requests: Arc<Waiting>,
     stopping: AtomicBool,
+}
+
+/// Requests that wait for the pool, and whether that moves.
+struct Waiting {
+    queue: Queue<Request>,
+    pulse: Arc<Pulse>,
 }
 
 struct Accepting {
@@ -76,9 +83,9 @@ impl Crew {
     /// # Errors
     /// When a thread cannot be started, or there is no place for the socket in the directory for temporary
     /// files.
-    pub fn start(lines: Arc<Lines>, answering: impl Answering) -> io::Result<Self> {
+    pub fn start(lines: Arc<Lines>, pulse: Arc<Pulse>, answering: impl Answering) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("backupgram-").tempdir()?;
-        let requests = Arc::new(Queue::new(IN_FLIGHT));
+        let requests = Arc::new(Waiting { queue: Queue::new(IN_FLIGHT), pulse });
         let accepting = Accepting::start(directory.path().join("api-0"), Arc::clone(&requests))?;
         let shared = Arc::new(Shared {
             lines,
@@ -160,7 +167,7 @@ impl Watch {
 }
 
 impl Accepting {
-    fn start(socket: PathBuf, requests: Arc<Queue<Request>>) -> io::Result<Self> {
+    fn start(socket: PathBuf, requests: Arc<Waiting>) -> io::Result<Self> {
         let listener = Arc::new(tiny_http::Server::http_unix(&socket).map_err(io::Error::other)?);
         let accepted = Arc::clone(&listener);
         let thread = thread::Builder::new().name("accept".into()).spawn(move || {
@@ -173,8 +180,9 @@ impl Accepting {
 }
 
 /// There are no more lines than places in the queue, but for those to a listener that has ended.
-fn hand_over(requests: &Queue<Request>, request: Request) {
-    if let Err(request) = requests.send(request)
+fn hand_over(requests: &Waiting, request: Request) {
+    requests.pulse.note_request();
+    if let Err(request) = requests.queue.send(request)
         && let Err(error) = request.respond(tiny_http::Response::empty(503))
     {
         log::error!("a request was neither taken nor refused: {error}");
@@ -185,11 +193,14 @@ fn start_answering(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
     thread::Builder::new().name("http".into()).spawn(move || {
         loop {
-            let mut request = shared.requests.receive();
+            let Waiting { queue, pulse } = &*shared.requests;
+            let mut request = queue.receive();
+            pulse.note_movement(!queue.is_empty());
             let answered = catch_unwind(AssertUnwindSafe(|| shared.answering.answer(&mut request)));
             let response = answered
                 .unwrap_or_else(|_| ApiError::internal("the request failed", "a handler panicked").into());
             shared.answering.send(request, response);
+            pulse.note_movement(!queue.is_empty());
         }
     })
 }
@@ -243,7 +254,8 @@ mod tests {
     }
 
     fn crew() -> Crew {
-        let mut crew = Crew::start(Arc::new(Lines::new(IN_FLIGHT, IN_FLIGHT, SOON)), Fragile).unwrap();
+        let mut crew =
+            Crew::start(Arc::new(Lines::new(IN_FLIGHT, IN_FLIGHT, SOON)), Arc::default(), Fragile).unwrap();
         crew.make_round();
         crew
     }

@@ -29,6 +29,11 @@ impl ApiError {
         Self::new(401, "a valid bearer token is required").with_header("WWW-Authenticate", "Bearer")
     }
 
+    /// 403: the token for reading does not open this, whether there is such a thing or not.
+    pub fn read_only() -> Self {
+        Self::new(403, "REST_API_READ_TOKEN does not open this: it needs REST_API_TOKEN")
+    }
+
     /// 404: there is no such thing.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(404, message)

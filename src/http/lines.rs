@@ -93,6 +93,12 @@ impl Lines {
         state.free.clear();
     }
 
+    /// How many are open and lent to nobody.
+    #[cfg(test)]
+    pub fn free(&self) -> usize {
+        self.lock().free.len()
+    }
+
     fn take(&self) -> Option<Kept> {
         let mut state = self.lock();
         if let Some(kept) = state.free.pop() {

@@ -27,6 +27,12 @@ pub enum Method {
 }
 
 impl Method {
+    /// The method that is written so.
+    pub fn named(name: &str) -> Self {
+        let known = [Self::Get, Self::Head, Self::Post, Self::Patch, Self::Delete];
+        known.into_iter().find(|method| method.name() == name).unwrap_or(Self::Other)
+    }
+
     /// The method as it is written; "" for any other.
     pub fn name(&self) -> &'static str {
         match self {

@@ -12,8 +12,10 @@ use super::error::ApiError;
 use super::gate::{Head, Incoming, Service};
 use super::handlers::status;
 use super::lines::Lines;
-use super::message::{Body, Response};
+use super::message::{Body, Method, Response};
 use super::permits::Permits;
+use super::pulse::Pulse;
+use super::router;
 use super::throttle::Throttle;
 use super::traffic::Traffic;
 
@@ -60,6 +62,7 @@ pub struct Relay {
     token: Token,
     downloads: Permits,
     most_downloads: usize,
+    pulse: Arc<Pulse>,
 }
 
 impl Relay {
@@ -71,14 +74,18 @@ impl Relay {
         traffic: Arc<Traffic>,
         token: Token,
         most_downloads: usize,
+        pulse: Arc<Pulse>,
     ) -> Self {
         let downloads = Permits::new(most_downloads);
-        Self { lines, tickets, throttle, traffic, token, downloads, most_downloads }
+        Self { lines, tickets, throttle, traffic, token, downloads, most_downloads, pulse }
     }
 
     fn relay(&self, incoming: &Incoming) -> Result<Response, ApiError> {
-        // A stranger's request goes no further, whatever else may be wrong with it.
-        self.token.check(&incoming.head.headers)?;
+        // A stranger's request goes no further, whatever else may be wrong with it, and neither does one for more than
+        // its token opens.
+        let head = &incoming.head;
+        router::authorize(&self.token, &Method::named(&head.method), head.path(), &head.headers)?;
+        self.pulse.note_request();
         let answer = self.lines.ask(&request(incoming));
         let answer = answer.ok_or_else(|| ApiError::unavailable("too many requests are waiting", 1))?;
         let answer = answer.map_err(|error| {
@@ -106,15 +113,15 @@ impl Relay {
 
 impl Service for Relay {
     fn answer(&self, incoming: &Incoming) -> Response {
-        // Whether anybody is alive does not depend on whether somebody is free.
+        // Whether anybody is alive does not depend on whether somebody is free, but on whether anybody will be.
         if incoming.head.path() == "/healthz" && ["GET", "HEAD"].contains(&incoming.head.method.as_str()) {
-            return status::health();
+            return self.pulse.check().map_or_else(Response::from, |()| status::health());
         }
         self.relay(incoming).unwrap_or_else(Response::from)
     }
 
     fn wants_body(&self, head: &Head) -> bool {
-        self.token.check(&head.headers).is_ok()
+        router::authorize(&self.token, &Method::named(&head.method), head.path(), &head.headers).is_ok()
     }
 
     fn hold_back(&self, incoming: &Incoming, response: &Response) -> Duration {

@@ -1,9 +1,9 @@
 //! Which handler answers which request.
 
-use super::auth::Token;
+use super::auth::{Rights, Token};
 use super::error::ApiError;
 use super::handlers::{App, backups, config, history, jobs, metrics, openapi, status};
-use super::message::{Method, Request, Response, Target};
+use super::message::{Headers, Method, Request, Response, Target};
 use crate::jobs::JobId;
 
 /// The most segments of a path that stand for something.
@@ -17,15 +17,17 @@ pub struct Route {
     pub method: Method,
     /// The path. A segment in braces stands for any one.
     pub path: &'static str,
+    /// What a token must open; nothing where none is needed.
+    pub rights: Option<Rights>,
     handler: Handler,
 }
 
 /// Every route, and `docs/openapi.yaml` describes each; for a path, GET comes first.
 pub const ROUTES: &[Route] = &[
-    Route::new(Method::Get, "/healthz", |_, _, _| Ok(status::health())),
-    Route::new(Method::Get, "/status", |app, _, _| status::show(app)),
-    Route::new(Method::Get, "/metrics", |app, _, _| metrics::show(app)),
-    Route::new(Method::Get, "/backups", |app, request, _| backups::list(app, request)),
+    Route::open(Method::Get, "/healthz", |_, _, _| Ok(status::health())),
+    Route::read(Method::Get, "/status", |app, _, _| status::show(app)),
+    Route::read(Method::Get, "/metrics", |app, _, _| metrics::show(app)),
+    Route::read(Method::Get, "/backups", |app, request, _| backups::list(app, request)),
     Route::new(Method::Get, "/backups/{slot}/{name}", |app, request, [slot, name]| {
         backups::download(app, request, slot, name)
     }),
@@ -36,19 +38,30 @@ pub const ROUTES: &[Route] = &[
     Route::new(Method::Post, "/restore", |app, request, _| jobs::restore(app, request)),
     Route::new(Method::Post, "/verify", |app, request, _| jobs::verify(app, request)),
     Route::new(Method::Post, "/telegram/test", |app, request, _| jobs::test_telegram(app, request)),
-    Route::new(Method::Get, "/jobs", |app, _, _| Ok(jobs::list(app))),
-    Route::new(Method::Get, "/jobs/{id}", |app, _, [id, _]| jobs::show(app, &JobId::from_path(id))),
+    Route::read(Method::Get, "/jobs", |app, _, _| Ok(jobs::list(app))),
+    Route::read(Method::Get, "/jobs/{id}", |app, _, [id, _]| jobs::show(app, &JobId::from_path(id))),
     Route::new(Method::Delete, "/jobs/{id}", |app, _, [id, _]| jobs::cancel(app, &JobId::from_path(id))),
-    Route::new(Method::Get, "/history", |app, request, _| history::show(app, request)),
-    Route::new(Method::Get, "/config", |app, _, _| Ok(config::show(app))),
+    Route::read(Method::Get, "/history", |app, request, _| history::show(app, request)),
+    Route::read(Method::Get, "/config", |app, _, _| Ok(config::show(app))),
     Route::new(Method::Patch, "/config", |app, request, _| config::change(app, request)),
     Route::new(Method::Delete, "/config/{key}", |app, _, [key, _]| config::clear(app, key)),
-    Route::new(Method::Get, "/openapi.json", |_, _, _| Ok(openapi::show())),
+    Route::read(Method::Get, "/openapi.json", |_, _, _| Ok(openapi::show())),
 ];
 
 impl Route {
+    /// One that only the token for everything opens.
     const fn new(method: Method, path: &'static str, handler: Handler) -> Self {
-        Self { method, path, handler }
+        Self { method, path, rights: Some(Rights::Full), handler }
+    }
+
+    /// One that the token for reading opens, too.
+    const fn read(method: Method, path: &'static str, handler: Handler) -> Self {
+        Self { rights: Some(Rights::Read), ..Self::new(method, path, handler) }
+    }
+
+    /// One that anybody may ask.
+    const fn open(method: Method, path: &'static str, handler: Handler) -> Self {
+        Self { rights: None, ..Self::new(method, path, handler) }
     }
 
     /// What the segments in braces stand for, if these segments are this path.
@@ -89,6 +102,28 @@ pub fn route(path: &str) -> &'static str {
     found.map_or(OTHER, |route| route.path)
 }
 
+/// Sees that the token in these header fields opens what a request asks for. What nothing is known of needs the token for
+/// everything, so that nobody else learns what there is.
+///
+/// # Errors
+/// 401 without a token, 403 when it is for reading and this is more, or nothing that there is.
+pub fn authorize(token: &Token, method: &Method, path: &str, headers: &Headers) -> Result<(), ApiError> {
+    let segments = Target::parse(path).map(|target| target.path).unwrap_or_default();
+    permit(token, method, &segments, headers)
+}
+
+fn permit(token: &Token, method: &Method, segments: &[String], headers: &Headers) -> Result<(), ApiError> {
+    let route = ROUTES.iter().find(|route| route.answers(method) && route.parameters(segments).is_some());
+    let needed = route.map_or(Some(Rights::Full), |route| route.rights);
+    match needed {
+        None => Ok(()),
+        Some(needed) => match (token.check(headers)?, needed) {
+            (Rights::Full, _) | (Rights::Read, Rights::Read) => Ok(()),
+            (Rights::Read, Rights::Full) => Err(ApiError::read_only()),
+        },
+    }
+}
+
 /// Answers a request. Nothing but the liveness probe is looked at without the token.
 pub fn answer(app: &App, token: &Token, request: &Request) -> Response {
     dispatch(app, token, request).unwrap_or_else(Response::from)
@@ -96,10 +131,7 @@ pub fn answer(app: &App, token: &Token, request: &Request) -> Response {
 
 fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, ApiError> {
     let segments = &request.target.path;
-    let is_probe = matches!(request.method, Method::Get | Method::Head) && *segments == ["healthz"];
-    if !is_probe {
-        token.check(&request.headers)?;
-    }
+    permit(token, &request.method, segments, &request.headers)?;
     let mut allowed = Vec::new();
     for route in ROUTES {
         let Some(parameters) = route.parameters(segments) else { continue };

@@ -15,6 +15,7 @@ use super::gate::limits::{self, Limits};
 use super::handlers::App;
 use super::lines::Lines;
 use super::message::{Body, Headers, Method, Request, Response, Target};
+use super::pulse::Pulse;
 use super::relay::{Relay, TICKET, Tickets};
 use super::router;
 
@@ -69,6 +70,7 @@ impl Server {
         let lines = Arc::new(Lines::new(shares.in_flight, shares.waiting, PATIENCE));
         let tickets = Arc::new(Tickets::default());
         let (throttle, traffic) = (Arc::clone(&app.throttle), Arc::clone(&app.traffic));
+        let pulse = Arc::new(Pulse::default());
         let relay = Relay::new(
             Arc::clone(&lines),
             Arc::clone(&tickets),
@@ -76,8 +78,9 @@ impl Server {
             traffic,
             token.clone(),
             shares.downloads,
+            Arc::clone(&pulse),
         );
-        let watch = Crew::start(lines, Behind { app, token, tickets })?.watch()?;
+        let watch = Crew::start(lines, pulse, Behind { app, token, tickets })?.watch()?;
         let gate = Gate::open("gate", listener, Limits::of(slots), Arc::new(relay))?;
         Ok(Self { gate, watch })
     }
@@ -135,7 +138,11 @@ fn read_request(token: &Token, incoming: &mut tiny_http::Request) -> Result<Requ
     let target = match Target::parse(incoming.url()) {
         Ok(target) => target,
         // Nothing else is looked at before the token.
-        Err(error) => return Err(token.check(&headers).err().unwrap_or(error)),
+        Err(error) => {
+            let refused =
+                router::authorize(token, &method(incoming.method()), incoming.url(), &headers).err();
+            return Err(refused.unwrap_or(error));
+        }
     };
     let mut body = Vec::new();
     let read = incoming.as_reader().read_to_end(&mut body);
@@ -203,13 +210,26 @@ mod tests {
 
     impl Front {
         fn of(slots: usize) -> Self {
+            Self::with_patience(slots, SOON)
+        }
+
+        /// One whose pool may stand still for so long.
+        fn with_patience(slots: usize, patience: Duration) -> Self {
             let (kept, keeping) = unbounded();
             let (letting_go, let_go) = unbounded();
             let traffic = Arc::new(Traffic::default());
             let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, SOON));
-            let watch = Crew::start(Arc::clone(&lines), Keeper { kept, let_go }).unwrap().watch().unwrap();
-            let (token, counted) = (Token::new(&Secret::new("right")), Arc::clone(&traffic));
-            let relay = Relay::new(lines, Arc::default(), Arc::default(), counted, token, DOWNLOADS);
+            let pulse = Arc::new(Pulse::new(patience));
+            let keeper = Keeper { kept, let_go };
+            let watch = Crew::start(Arc::clone(&lines), Arc::clone(&pulse), keeper).unwrap().watch().unwrap();
+            let (token, counted) = (Token::new(&Secret::new("right"), None), Arc::clone(&traffic));
+            // Each is proven by a request, which must not be in the way of those of a test.
+            let begun = Instant::now();
+            while lines.free() < IN_FLIGHT {
+                assert!(begun.elapsed() < SOON, "the lines are not opened");
+                thread::yield_now();
+            }
+            let relay = Relay::new(lines, Arc::default(), Arc::default(), counted, token, DOWNLOADS, pulse);
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
             let gate = Gate::open("test", listener, Limits::of(slots), Arc::new(relay)).unwrap();
@@ -239,6 +259,33 @@ mod tests {
             assert!(asking.iter().all(|asking| !asking.is_finished()));
             drop(letting_go);
             asking.into_iter().for_each(|asking| assert_eq!(asking.join().unwrap(), 200));
+        });
+        server.stop();
+    }
+
+    #[test]
+    fn a_pool_that_stands_still_while_a_request_waits_is_told_until_it_moves() {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        let Front { address, server, keeping, letting_go, .. } = Front::with_patience(128, PATIENCE);
+        thread::scope(|scope| {
+            let ask_kept = move || scope.spawn(move || ask(address, "/kept"));
+            let mut asking: Vec<_> = (0..POOL).map(|_| ask_kept()).collect();
+            (0..POOL).for_each(|_| keeping.recv_timeout(SOON).unwrap());
+            thread::sleep(2 * PATIENCE);
+            assert_eq!(ask(address, "/healthz"), 200, "all are busy, and nobody waits");
+            asking.push(ask_kept());
+            let begun = Instant::now();
+            while ask(address, "/healthz") == 200 {
+                assert!(begun.elapsed() < SOON, "it is not told");
+            }
+            assert!(begun.elapsed() >= PATIENCE);
+            drop(letting_go);
+            asking.into_iter().for_each(|asking| assert_eq!(asking.join().unwrap(), 200));
+            // A thread says that it is done when its answer is sent.
+            let begun = Instant::now();
+            while ask(address, "/healthz") != 200 {
+                assert!(begun.elapsed() < SOON, "it is told for ever");
+            }
         });
         server.stop();
     }

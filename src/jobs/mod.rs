@@ -1,5 +1,7 @@
 //! Work asked for over HTTP: what it is, how it goes, and the queue that it waits in.
 
+mod ending;
+mod failed;
 mod registry;
 mod worker;
 
@@ -13,7 +15,8 @@ use crate::restore::Options;
 use crate::telegram::Chat;
 use crate::units::hexadecimal;
 
-pub use registry::{CancelError, Counts, Jobs, SubmitError, Totals};
+pub use failed::FailedBackup;
+pub use registry::{CancelError, Counts, Jobs, SubmitError};
 pub(crate) use worker::remove_api_settings;
 pub use worker::{Programs, Worker};
 
@@ -109,6 +112,25 @@ pub enum State {
     Failed,
 }
 
+/// How many jobs of a type have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Well.
+    pub succeeded: u64,
+    /// Not well.
+    pub failed: u64,
+}
+
+impl Totals {
+    fn count(&mut self, state: State) {
+        match state {
+            State::Succeeded => self.succeeded += 1,
+            State::Failed => self.failed += 1,
+            State::Queued | State::Running => {}
+        }
+    }
+}
+
 /// A job as the API shows it. Times are Unix seconds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Job {
@@ -138,6 +160,10 @@ impl Job {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, State::Succeeded | State::Failed)
+    }
+
+    fn last_error(&self) -> Option<&str> {
+        self.log_tail.lines().filter_map(|line| line.strip_prefix("error: ")).next_back()
     }
 }
 

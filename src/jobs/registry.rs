@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use jiff::Timestamp;
-use nix::sys::signal::Signal;
 use serde::Serialize;
 
-use super::{Job, JobId, State, Task};
+use super::ending::{CANCEL_GRACE, STOP_GRACE, kill_after, terminate};
+use super::{Job, JobId, State, Task, Totals};
+use crate::clock::now;
 use crate::process::{Exit, Signaller, Tail};
 
 /// Jobs that may wait at once.
@@ -20,8 +19,6 @@ pub const CAPACITY: usize = 64;
 const REMEMBERED: usize = 100;
 /// Lines of a job's output that are remembered.
 const LOG_TAIL: usize = 50;
-/// How long a cancelled job may take to end before it is killed.
-const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
 /// Why a job was not taken on.
 #[derive(Debug)]
@@ -62,25 +59,6 @@ pub struct Counts {
     pub running: usize,
 }
 
-/// How many jobs of a type have ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Well.
-    pub succeeded: u64,
-    /// Not well.
-    pub failed: u64,
-}
-
-impl Totals {
-    fn count(&mut self, state: State) {
-        match state {
-            State::Succeeded => self.succeeded += 1,
-            State::Failed => self.failed += 1,
-            State::Queued | State::Running => {}
-        }
-    }
-}
-
 /// The jobs and their queue.
 #[derive(Debug)]
 pub struct Jobs {
@@ -91,20 +69,22 @@ pub struct Jobs {
 }
 
 #[derive(Debug, Default)]
-struct Registry {
+pub(super) struct Registry {
     /// Oldest first.
-    jobs: VecDeque<Entry>,
+    pub(super) jobs: VecDeque<Entry>,
     /// Those that have ended and are no longer among them.
     forgotten: BTreeMap<&'static str, Totals>,
     stopping: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
-    job: Job,
-    task: Task,
+pub(super) struct Entry {
+    pub(super) job: Job,
+    pub(super) task: Task,
     running: Option<Signaller>,
     cancelled: bool,
+    /// When it ended, by a clock that nobody sets.
+    ended: Option<Instant>,
 }
 
 impl Jobs {
@@ -138,7 +118,7 @@ impl Jobs {
             log_tail: Tail::new(LOG_TAIL),
             error: String::new(),
         };
-        registry.jobs.push_back(Entry { job, task, running: None, cancelled: false });
+        registry.jobs.push_back(Entry { job, task, running: None, cancelled: false, ended: None });
         // Full: as many wake-ups as the queue has places are on their way already.
         let _ = self.wake.try_send(());
         Ok(id)
@@ -188,7 +168,7 @@ impl Jobs {
                 entry.end(State::Failed, None, "cancelled before it began");
                 registry.forget_oldest();
             }
-            (Some(signaller), _) if first => terminate(signaller.clone()),
+            (Some(signaller), _) if first => terminate(signaller.clone(), CANCEL_GRACE),
             _ => {}
         }
         Ok(())
@@ -207,7 +187,7 @@ impl Jobs {
                 }
                 (State::Running, Some(signaller)) => {
                     entry.cancelled = true;
-                    signaller.signal(Signal::SIGTERM);
+                    terminate(signaller.clone(), STOP_GRACE);
                 }
                 _ => {}
             }
@@ -236,10 +216,32 @@ impl Jobs {
         if let Some(entry) = registry.find(id) {
             if entry.cancelled || stopping {
                 entry.cancelled = true;
-                terminate(signaller.clone());
+                terminate(signaller.clone(), if stopping { STOP_GRACE } else { CANCEL_GRACE });
             }
             entry.running = Some(signaller);
         }
+    }
+
+    /// Notes the process that records how a job ended. What has been cancelled before does not end it at once.
+    pub(super) fn attach_recorder(&self, id: &JobId, signaller: Signaller) {
+        let mut registry = self.lock();
+        if let Some(entry) = registry.find(id) {
+            if entry.cancelled {
+                kill_after(CANCEL_GRACE, signaller.clone());
+            }
+            entry.running = Some(signaller);
+        }
+    }
+
+    /// Whether somebody has asked for a job's end, be it that of the daemon.
+    pub(super) fn is_cancelled(&self, id: &JobId) -> bool {
+        let mut registry = self.lock();
+        registry.stopping || registry.find(id).is_some_and(|entry| entry.cancelled)
+    }
+
+    /// The last error that it has printed.
+    pub(super) fn last_error(&self, id: &JobId) -> Option<String> {
+        self.lock().find(id).and_then(|entry| entry.job.last_error().map(String::from))
     }
 
     /// Adds a line of a job's output.
@@ -253,7 +255,7 @@ impl Jobs {
     pub(super) fn end(&self, id: &JobId, exit: Exit) {
         let mut registry = self.lock();
         if let Some(entry) = registry.find(id) {
-            let said = entry.job.log_tail.lines().filter_map(|line| line.strip_prefix("error: ")).next_back();
+            let said = entry.job.last_error();
             match (exit.success(), entry.cancelled) {
                 (true, _) => entry.end(State::Succeeded, Some(exit.code()), ""),
                 (false, true) => entry.end(State::Failed, Some(exit.code()), "cancelled"),
@@ -275,7 +277,7 @@ impl Jobs {
         registry.forget_oldest();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Registry> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Registry> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -294,7 +296,7 @@ impl Registry {
         let ended = self.jobs.iter().filter(|entry| entry.job.has_ended()).count();
         for _ in REMEMBERED..ended {
             let ended = |entry: &&Entry| entry.job.has_ended();
-            let oldest = self.jobs.iter().filter(ended).min_by_key(|entry| entry.job.finished_at);
+            let oldest = self.jobs.iter().filter(ended).min_by_key(|entry| entry.ended);
             let Some(Entry { job, .. }) = oldest else { return };
             let (id, kind, state) = (job.id.clone(), job.kind, job.state);
             self.forgotten.entry(kind).or_default().count(state);
@@ -308,25 +310,10 @@ impl Entry {
         self.running = None;
         self.job.state = state;
         self.job.finished_at = Some(now());
+        self.ended = Some(Instant::now());
         self.job.exit_code = exit_code;
         self.job.error = error.to_owned();
     }
-}
-
-fn terminate(signaller: Signaller) {
-    signaller.signal(Signal::SIGTERM);
-    let kill = move || {
-        thread::sleep(CANCEL_GRACE);
-        // Goes nowhere when the job has ended, even if its pid is somebody else's by now.
-        signaller.signal(Signal::SIGKILL);
-    };
-    if let Err(error) = thread::Builder::new().name("cancel".into()).spawn(kill) {
-        log::error!("cannot start the thread that would kill the cancelled job: {error}");
-    }
-}
-
-fn now() -> i64 {
-    Timestamp::now().as_second()
 }
 
 #[cfg(test)]

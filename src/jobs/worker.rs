@@ -13,8 +13,10 @@ use super::registry::Jobs;
 use super::{JobId, Task};
 use crate::history::Trigger;
 use crate::logger;
-use crate::process::{Reaper, for_each_line};
+use crate::process::{Child, Exit, Reaper, Redacted, for_each_line};
+use crate::recorder::{self, WatchedRun};
 use crate::settings::Redactor;
+use crate::unwind;
 
 /// Seconds that a job waits for a scheduled backup, or another restore, to end.
 const LOCK_WAIT: &str = "3600";
@@ -113,7 +115,11 @@ impl Worker {
         let thread = thread::Builder::new().name("worker".into()).spawn(move || {
             while woken.recv().is_ok() {
                 if let Some((id, task)) = bench.jobs.begin_next() {
-                    bench.work(&id, &task);
+                    // The thread is the only one: without it nothing that is asked for would ever be done.
+                    if let Err(panic) = unwind::catch(|| bench.work(&id, &task)) {
+                        log::error!("job {id}: {panic}");
+                        bench.jobs.fail(&id, &panic);
+                    }
                 }
                 if bench.jobs.is_stopping() {
                     break;
@@ -140,10 +146,28 @@ struct Bench {
 impl Bench {
     fn work(&self, id: &JobId, task: &Task) {
         log::info!("job {id}: {} begins", task.kind());
-        match self.run(id, task) {
-            Ok(()) => {}
+        let watched = match task {
+            Task::Backup(databases) => {
+                let names = databases.iter().map(|name| name.as_str().to_owned()).collect();
+                Some(WatchedRun::new(Trigger::Api, names))
+            }
+            _ => None,
+        };
+        match self.run(id, task, watched.as_ref()) {
+            Ok(exit) => match watched.filter(|run| run.has_died(exit)) {
+                Some(run) => {
+                    let error = self.error_of_end(id, exit);
+                    self.record(id, &run, &error);
+                    // A script may have hidden it.
+                    if exit.success() { self.jobs.fail(id, &error) } else { self.jobs.end(id, exit) }
+                }
+                None => self.jobs.end(id, exit),
+            },
             Err(error) => {
                 log::error!("job {id}: cannot be started: {error}");
+                if let Some(run) = watched {
+                    self.record(id, &run, &recorder::error_of_start(&error));
+                }
                 self.jobs.fail(id, &format!("the program could not be started: {error}"));
             }
         }
@@ -155,35 +179,60 @@ impl Bench {
         }
     }
 
-    fn run(&self, id: &JobId, task: &Task) -> io::Result<()> {
-        let (output, stdout) = io::pipe()?;
+    fn run(&self, id: &JobId, task: &Task, watched: Option<&WatchedRun>) -> io::Result<Exit> {
         let mut command = self.programs.command(task);
-        command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
-        command
-            .env(logger::PLAIN_VARIABLE, "plain")
-            .env(Trigger::VARIABLE, Trigger::Api.word())
-            .env("BACKUP_LOCK_WAIT", LOCK_WAIT);
-        remove_api_settings(&mut command);
-        let (drained, done) = bounded::<()>(0);
-        let (jobs, redactor, name) = (Arc::clone(&self.jobs), self.redactor.clone(), id.clone());
-        let directory = self.directory.clone();
-        // Before the child: without a reader it would not run unobserved, but not at all.
-        thread::Builder::new().name("job output".into()).spawn(move || {
-            for_each_line(output, |line| {
-                log::info!("job {name}: {}", redactor.clean(line));
-                jobs.add_line(&name, &redactor.clean_for_api(line, &directory));
-            });
-            drop(drained);
-        })?;
-        let child = self.reaper.spawn_group(&mut command)?;
+        command.env(Trigger::VARIABLE, Trigger::Api.word()).env("BACKUP_LOCK_WAIT", LOCK_WAIT);
+        if let Some(run) = watched {
+            run.prepare(&mut command);
+        }
+        let (child, done) = self.start(id, &mut command)?;
         // Our copies of the pipe's writing end; the output ends when the child's last one is closed.
         drop(command);
         self.jobs.attach(id, child.signaller());
         let exit = child.wait();
         // A process that left the job's group may hold the pipe open for as long as it likes.
         let _ = done.recv_timeout(OUTPUT_GRACE);
-        self.jobs.end(id, exit);
-        Ok(())
+        Ok(exit)
+    }
+
+    /// Starts a program of a job. The channel ends with its output.
+    fn start(&self, id: &JobId, command: &mut Command) -> io::Result<(Child, Receiver<()>)> {
+        let (output, stdout) = io::pipe()?;
+        command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
+        command.env(logger::PLAIN_VARIABLE, "plain");
+        remove_api_settings(command);
+        let (drained, done) = bounded::<()>(0);
+        let (jobs, redactor, name) = (Arc::clone(&self.jobs), self.redactor.clone(), id.clone());
+        let directory = self.directory.clone();
+        // Before the child: without a reader it would not run unobserved, but not at all.
+        thread::Builder::new().name("job output".into()).spawn(move || {
+            for_each_line(Redacted::new(output, redactor.clone()), |line| {
+                log::info!("job {name}: {line}");
+                jobs.add_line(&name, &redactor.clean_for_api(line, &directory));
+            });
+            drop(drained);
+        })?;
+        Ok((self.reaper.spawn_group(command)?, done))
+    }
+
+    /// Records a run that has died, as part of its job.
+    fn record(&self, id: &JobId, run: &WatchedRun, error: &str) {
+        let mut output = None;
+        let start = |command: &mut Command| {
+            let (child, done) = self.start(id, command)?;
+            self.jobs.attach_recorder(id, child.signaller());
+            output = Some(done);
+            Ok(child)
+        };
+        run.record(&self.programs.command, error, start, || !self.jobs.is_cancelled(id));
+        let _ = output.map(|done| done.recv_timeout(OUTPUT_GRACE));
+    }
+
+    fn error_of_end(&self, id: &JobId, exit: Exit) -> String {
+        match self.jobs.is_cancelled(id) {
+            true => recorder::error_of_cancellation(exit),
+            false => recorder::error_of_end(exit, self.jobs.last_error(id).as_deref()),
+        }
     }
 }
 

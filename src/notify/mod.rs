@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use crate::process::Runner;
 use crate::settings::{Environment, Notices};
-
-pub(crate) use webhook::check_trusted_options;
+use hooks::Call;
 
 /// What happened.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +69,7 @@ impl Notifier {
     }
 
     fn run_hooks(&self, event: &str, files: &[PathBuf]) -> Result<(), String> {
-        hooks::run(&self.notices.hooks, event, files, &self.environment, &self.runner)
+        let call = Call { event, files, environment: &self.environment, limit: self.notices.hook_limit };
+        hooks::run(&self.notices.hooks, &call, &self.runner)
     }
 }

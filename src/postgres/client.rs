@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::server::{Server, Setting};
 use crate::catalog::DatabaseName;
+use crate::clock::OtherClock;
 use crate::process::{Interrupted, Output, ProgramError, Runner};
 use crate::settings::remove_secrets;
 
@@ -132,15 +133,22 @@ pub struct Client {
     runner: Runner,
     /// When clean-ups are given up, if ever.
     deadline: Option<Instant>,
-    /// The server's version, once it is known.
-    version: Arc<OnceLock<Version>>,
+    /// What the server has said of itself.
+    heard: Arc<Heard>,
+}
+
+/// What a server says of itself once.
+#[derive(Debug, Default)]
+struct Heard {
+    version: OnceLock<Version>,
+    clock: OnceLock<OtherClock>,
 }
 
 impl Client {
     /// A client of `database`.
     pub fn new(server: Server, database: DatabaseName, runner: Runner) -> Self {
-        let (application, version) = ("backupgram".into(), Arc::default());
-        Self { server, database, application, runner, deadline: None, version }
+        let (application, heard) = ("backupgram".into(), Arc::default());
+        Self { server, database, application, runner, deadline: None, heard }
     }
 
     /// The same client with another name for its sessions.
@@ -194,18 +202,26 @@ impl Client {
     /// # Errors
     /// When it cannot be asked.
     pub fn server_version(&self) -> Result<Version, DatabaseError> {
-        if let Some(version) = self.version.get() {
+        if let Some(version) = self.heard.version.get() {
             return Ok(version.clone());
         }
         let text: String = self.ask("SELECT to_json(current_setting('server_version'))", &[])?;
         let version = Version::within(&text).ok_or(DatabaseError::Answer(text))?;
-        Ok(self.version.get_or_init(|| version).clone())
+        Ok(self.heard.version.get_or_init(|| version).clone())
     }
 
-    /// Keeps what the server has said of its version.
-    pub(super) fn know_version(&self, said: &str) {
-        if let Some(version) = Version::within(said) {
-            let _ = self.version.set(version);
+    /// The server's clock, if it has said what that shows.
+    pub fn server_clock(&self) -> Option<&OtherClock> {
+        self.heard.clock.get()
+    }
+
+    /// Keeps what the server has just said of its version and its clock.
+    pub(super) fn know(&self, version: &str, clock: &str) {
+        if let Some(version) = Version::within(version) {
+            let _ = self.heard.version.set(version);
+        }
+        if let Ok(second) = clock.parse() {
+            let _ = self.heard.clock.set(OtherClock::saying(second));
         }
     }
 

@@ -12,9 +12,11 @@ use crate::process::{Exit, Output, ProgramError, Runner};
 /// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
 /// options, others ignore them.
 const OPTION: &str = "-c backupgram.options=on";
-/// Whether it is there, and the server's version. In the database's own search path, so its names have their schema.
+/// Whether it is there, the server's version, and its time. In the database's own search path, so its names have their
+/// schema.
 const PROBE: &str = "SELECT pg_catalog.current_setting('backupgram.options', true), \
-                            pg_catalog.current_setting('server_version')";
+                            pg_catalog.current_setting('server_version'), \
+                            CAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) AS pg_catalog.int8)";
 
 /// Seconds that pg_isready may take, and psql where that has heard nothing.
 const PATIENCE: u32 = 3;
@@ -156,8 +158,9 @@ fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
     match run(runner, psql)? {
         Ok(output) => {
             let answer = String::from_utf8_lossy(&output.stdout);
-            let (option, version) = answer.trim().split_once('|').unwrap_or_default();
-            client.know_version(version);
+            let mut said = answer.trim().split('|');
+            let [option, version, clock] = [(); 3].map(|()| said.next().unwrap_or_default());
+            client.know(version, clock);
             match client.server().takes_options && option != "on" {
                 true => Ok(Attempt::TakesNoOptions),
                 false => Ok(Attempt::Answers),

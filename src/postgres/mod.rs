@@ -6,8 +6,9 @@ mod database_settings;
 mod properties;
 pub mod quote;
 mod server;
+pub mod waits;
 
 pub(crate) use client::WRITES;
 pub use client::{Client, DatabaseError, Version};
 pub use database_settings::{changes_rights, setting_statements, setting_value};
-pub use server::{Login, Server, Setting};
+pub use server::{Login, Server, Setting, named};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::catalog::DatabaseName;
-use crate::settings::{Reader, Secret, remove_secrets};
+use crate::settings::{Environment, Reader, Secret, remove_secrets};
 
 /// A server and a login.
 #[derive(Debug, Clone)]
@@ -26,6 +26,14 @@ pub struct Server {
     /// Whether it is a server of our own, for which libpq's variables in our environment are not meant.
     pub is_private: bool,
 }
+
+/// What our sessions are called in `pg_stat_activity`, unless they are signed otherwise.
+pub(super) const APPLICATION: &str = "backupgram";
+
+/// When a connection is given up whose other end does not answer any more: after 60 s without a word it is asked, every 10 s,
+/// six times; what was sent and not taken counts for 120 s (in ms). There are no variables of libpq for these.
+const KEEPALIVES: &str =
+    "keepalives=1 keepalives_idle=60 keepalives_interval=10 keepalives_count=6 tcp_user_timeout=120000";
 
 /// A setting of a session: its name and value.
 pub type Setting = (&'static str, &'static str);
@@ -54,11 +62,7 @@ pub enum Login {
 impl Server {
     /// Reads the part of the settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
-        let host = reader.text("POSTGRES_HOST");
-        let (host, port) = match host {
-            Some(host) => (Some(host), reader.server_port("POSTGRES_PORT")),
-            None => linked(reader),
-        };
+        let (host, port) = place(reader);
         if host.is_none() {
             reader.missing("POSTGRES_HOST", "is not set: name the server to back up");
         }
@@ -80,11 +84,29 @@ impl Server {
         })
     }
 
-    /// A command of PostgreSQL that talks to this server. All of it goes by the environment: the password
-    /// must not be seen in the process list, and a database's name in an argument could be taken for a
-    /// connection string.
+    /// Where the server of the settings is, as they have it, by which records name it; nothing where they do not say.
+    pub fn address_in(environment: &Environment) -> Option<String> {
+        let address = Reader::resolve(environment, |reader| {
+            let (host, port) = place(reader);
+            Some(format!("{}:{}", host?, port?))
+        });
+        address.ok()
+    }
+
+    /// A command of PostgreSQL that talks to this server. What it needs goes by the environment, as the password must not be
+    /// seen in the process list. The database is named in a connection string, too, with what has no variable; there no
+    /// name is taken for a connection string of its own.
     pub fn command(&self, program: &str, database: &DatabaseName) -> Command {
+        let mut command = self.bare_command(program, database);
+        command.arg(format!("--dbname={} {KEEPALIVES}", named(database)));
+        command
+    }
+
+    /// The same for a program that takes no connection string.
+    pub fn bare_command(&self, program: &str, database: &DatabaseName) -> Command {
         let mut command = Command::new(program);
+        // What is set below is all that PostgreSQL's programs see of our secrets.
+        remove_secrets(&mut command);
         if self.is_private {
             let variables = env::vars_os().map(|(name, _)| name);
             variables.filter(|name| name.as_encoded_bytes().starts_with(b"PG")).for_each(|name| {
@@ -97,7 +119,7 @@ impl Server {
             .env("PGUSER", &self.user)
             .env("PGDATABASE", database.as_str())
             .env("PGCONNECT_TIMEOUT", self.connect_timeout.max(2).to_string())
-            .env("PGAPPNAME", "backupgram")
+            .env("PGAPPNAME", APPLICATION)
             .env_remove("PGPASSWORD")
             .env_remove("PGPASSFILE")
             .env_remove("PGSERVICE")
@@ -113,8 +135,6 @@ impl Server {
             // pg_dump takes such a limit of the role or the database away, but not before its first statement.
             command.env("PGOPTIONS", as_options(&[("statement_timeout", "0")]));
         }
-        // Nor do PostgreSQL's programs see our other secrets.
-        remove_secrets(&mut command);
         command
     }
 
@@ -133,6 +153,19 @@ impl Server {
     /// Where the server is, for messages.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
+    }
+}
+
+/// A database's name where it could be taken for a connection string.
+pub fn named(database: &DatabaseName) -> String {
+    format!("dbname='{}'", database.as_str().replace('\\', r"\\").replace('\'', r"\'"))
+}
+
+/// Host and port.
+fn place(reader: &mut Reader) -> (Option<String>, Option<u16>) {
+    match reader.text("POSTGRES_HOST") {
+        Some(host) => (Some(host), reader.server_port("POSTGRES_PORT")),
+        None => linked(reader),
     }
 }
 

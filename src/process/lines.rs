@@ -93,8 +93,8 @@ impl Listener {
 
     /// The same, but for lines that are not worth it.
     pub fn start_without(output: Option<impl Read + Send + 'static>, is_noise: fn(&str) -> bool) -> Self {
-        Self(output.map(|output| {
-            std::thread::spawn(move || {
+        let start = |output| {
+            let listen = move || {
                 let mut said = Tail::new(ERROR_LINES);
                 for_each_line(output, |line| {
                     if !is_noise(line) {
@@ -103,8 +103,12 @@ impl Listener {
                     }
                 });
                 said
-            })
-        }))
+            };
+            let thread = std::thread::Builder::new().name("listener".into()).spawn(listen);
+            // The program has nobody to talk to then, and ends of that.
+            thread.inspect_err(|error| log::error!("cannot listen to a program: {error}")).ok()
+        };
+        Self(output.and_then(start))
     }
 
     /// Waits for the end of the output, and answers its last lines.

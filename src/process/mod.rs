@@ -1,14 +1,22 @@
 //! Child processes: starting them, telling their owners how they ended, what they print, and the signals
 //! that end us.
 
+mod activity;
+mod group;
+mod limit;
 mod lines;
+mod passing;
 mod reaper;
+mod redacted;
 mod runner;
 mod signals;
 mod usage;
 
+pub use activity::{Activity, Doing, Probe};
+pub use group::{Ended, GRACE};
 pub use lines::{Listener, Tail, for_each_line, for_each_line_within};
 pub use reaper::{Child, Exit, Reaper, Signaller};
+pub use redacted::Redacted;
 #[cfg(test)]
 pub(crate) use runner::test_runner;
 pub use runner::{Interrupted, Output, ProgramError, Runner};

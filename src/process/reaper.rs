@@ -170,7 +170,7 @@ impl Reaper {
             stdout: child.stdout.take(),
             stderr: child.stderr.take(),
             exit,
-            signaller: Signaller { pid, serial, shared: Arc::clone(&self.shared) },
+            signaller: Signaller { pid, serial, has_group: leads_group, shared: Arc::clone(&self.shared) },
         })
     }
 }
@@ -285,10 +285,18 @@ impl Child {
 pub struct Signaller {
     pid: Pid,
     serial: u64,
+    /// Whether signals go to a group that the child leads.
+    has_group: bool,
     shared: Arc<Shared>,
 }
 
 impl Signaller {
+    /// The same for a child that the caller has made the leader of a group: its signals go to all of that.
+    #[must_use]
+    pub fn of_group(self) -> Self {
+        Self { has_group: true, ..self }
+    }
+
     /// Whether the child has not ended yet.
     pub fn is_running(&self) -> bool {
         self.shared.lock().get(&self.pid).is_some_and(|entry| entry.serial == self.serial)
@@ -313,7 +321,7 @@ impl Signaller {
         let children = self.shared.lock();
         match children.get(&self.pid) {
             Some(entry) if entry.serial == self.serial => {
-                let sent = if entry.leads_group { killpg(self.pid, signal) } else { kill(self.pid, signal) };
+                let sent = if self.has_group { killpg(self.pid, signal) } else { kill(self.pid, signal) };
                 sent.is_ok()
             }
             _ => false,

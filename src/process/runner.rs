@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use nix::sys::signal::Signal;
 
+use super::activity::Activity;
 use super::lines::{Tail, for_each_line};
 use super::reaper::{Child, Exit, Reaper, Signaller};
-use super::signals::Signals;
-use crate::logger;
+use super::signals::{STOP, Signals};
 
 /// A signal asked us to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +65,8 @@ pub struct Output {
 /// How long a program that runs on after a stop signal may do so.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 
-/// How long after its end the rest of a program's output is awaited, which what it has left behind may hold open.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a stop signal that has ended a program may take to reach us as well.
+const GROUP_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Lines of standard error that a failure's message carries.
 const ERROR_LINES: usize = 5;
@@ -74,20 +74,27 @@ const ERROR_LINES: usize = 5;
 /// Starts programs, unless a stop signal came; then it passes the signal on to those that run.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    reaper: Reaper,
-    stop: Arc<Stop>,
+    pub(super) reaper: Reaper,
+    pub(super) stop: Arc<Stop>,
+    activity: Activity,
 }
 
 #[derive(Debug, Default)]
-struct Stop {
+pub(super) struct Stop {
     state: Mutex<State>,
     came: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     signal: Option<Signal>,
-    running: Vec<Signaller>,
+    /// Whether there is no time left.
+    pub(super) is_over: bool,
+    /// Why there was none left when it first ran out.
+    pub(super) overrun: Option<String>,
+    pub(super) running: Vec<Signaller>,
+    /// Those that a stop signal does not end, but the end of the time.
+    pub(super) regardless: Vec<Signaller>,
 }
 
 impl Runner {
@@ -96,7 +103,7 @@ impl Runner {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(mut signals: Signals) -> io::Result<Self> {
-        let runner = Self { reaper: Reaper::start()?, stop: Arc::default() };
+        let runner = Self { reaper: Reaper::start()?, stop: Arc::default(), activity: Activity::default() };
         let stop = Arc::clone(&runner.stop);
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             loop {
@@ -106,12 +113,32 @@ impl Runner {
         Ok(runner)
     }
 
+    /// A runner for what is worth doing after a stop signal, which ends that only after so long.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn respite(&self, time: Duration) -> io::Result<Self> {
+        let (reaper, activity) = (self.reaper.clone(), self.activity.clone());
+        let runner = Self { reaper, stop: Arc::default(), activity };
+        let stop = Arc::clone(&runner.stop);
+        std::thread::Builder::new().name("respite".into()).spawn(move || {
+            std::thread::sleep(time);
+            stop.request(Signal::SIGTERM);
+        })?;
+        Ok(runner)
+    }
+
     /// Fails once a stop signal has come.
     ///
     /// # Errors
     /// Then.
     pub fn check(&self) -> Result<(), Interrupted> {
-        self.stop.lock().signal.map_or(Ok(()), |signal| Err(Interrupted(signal)))
+        self.stop.lock().stopped_by().map_or(Ok(()), |signal| Err(Interrupted(signal)))
+    }
+
+    /// Where it is told what is being done.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// Sleeps, unless a stop signal comes.
@@ -120,9 +147,9 @@ impl Runner {
     /// When one has come.
     pub fn sleep(&self, time: Duration) -> Result<(), Interrupted> {
         let state = self.stop.lock();
-        let waited = self.stop.came.wait_timeout_while(state, time, |state| state.signal.is_none());
+        let waited = self.stop.came.wait_timeout_while(state, time, |state| state.stopped_by().is_none());
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.signal.map_or(Ok(()), |signal| Err(Interrupted(signal)))
+        state.stopped_by().map_or(Ok(()), |signal| Err(Interrupted(signal)))
     }
 
     /// Starts a program that a stop signal will end.
@@ -132,11 +159,11 @@ impl Runner {
     pub fn spawn(&self, command: &mut Command) -> Result<Child, ProgramError> {
         // Held over the start, so that no signal falls between it and the registration.
         let mut state = self.stop.lock();
-        if let Some(signal) = state.signal {
+        if let Some(signal) = state.stopped_by() {
             return Err(ProgramError::Interrupted(Interrupted(signal)));
         }
         let child = self.reaper.spawn(command).map_err(|error| start_error(command, error))?;
-        state.register(&child);
+        state.register(child.signaller());
         Ok(child)
     }
 
@@ -147,7 +174,7 @@ impl Runner {
     pub fn spare(&self, child: &Child) -> Result<(), Interrupted> {
         let mut state = self.stop.lock();
         state.running.retain(|running| !running.is_of(child));
-        state.signal.map_or(Ok(()), |signal| Err(Interrupted(signal)))
+        state.stopped_by().map_or(Ok(()), |signal| Err(Interrupted(signal)))
     }
 
     /// Runs a program to its end with `input` as its standard input.
@@ -164,8 +191,12 @@ impl Runner {
     /// # Errors
     /// When the program cannot be started or fails.
     pub fn run_regardless(&self, command: &mut Command, input: &[u8]) -> Result<Output, ProgramError> {
+        let mut state = self.stop.lock();
         let child = self.reaper.spawn(piped(command)).map_err(|error| start_error(command, error))?;
-        let output = communicate(child, input, |_| true);
+        state.regardless.retain(Signaller::is_running);
+        state.regardless.push(child.signaller());
+        drop(state);
+        let output = communicate(child, input, |_| true).map_err(|error| start_error(command, error))?;
         match output.exit.success() {
             true => Ok(output),
             false => Err(failed(command.get_program(), output.exit, &output.stderr)),
@@ -187,8 +218,8 @@ impl Runner {
         let child = self.reaper.spawn(piped(command)).map_err(|error| start_error(command, error))?;
         let (signaller, begun) = (child.signaller(), Instant::now());
         let (done, running) = bounded::<()>(0);
-        Ok(std::thread::scope(|scope| {
-            scope.spawn(|| {
+        let output = std::thread::scope(|scope| {
+            let watch = || {
                 let mut stopped: Option<Instant> = None;
                 while running.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
                     if self.check().is_err() {
@@ -199,42 +230,20 @@ impl Runner {
                         signaller.signal(Signal::SIGKILL);
                     }
                 }
-            });
+            };
+            let watching = std::thread::Builder::new().spawn_scoped(scope, watch);
+            if watching.is_err() {
+                signaller.signal(Signal::SIGKILL);
+            }
             let output = communicate(child, input, counts);
             drop(done);
-            output
-        }))
-    }
-
-    /// Runs a program whose output goes where ours goes, or into the log if that is to hold all of it, even after a
-    /// stop signal; one that comes while it runs ends it.
-    ///
-    /// # Errors
-    /// When the program cannot be started or fails.
-    pub fn run_visibly(&self, command: &mut Command) -> Result<(), ProgramError> {
-        let logged = match logger::is_json() {
-            true => Some(log_output(command).map_err(|error| start_error(command, error))?),
-            false => None,
-        };
-        let mut state = self.stop.lock();
-        let child =
-            self.reaper.spawn(command.stdin(Stdio::null())).map_err(|error| start_error(command, error))?;
-        state.register(&child);
-        drop(state);
-        let exit = child.wait();
-        if let Some(logged) = logged {
-            // Our copies of the pipe's writing end.
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            let _ = logged.recv_timeout(LAST_WORDS);
-        }
-        match exit {
-            exit if exit.success() => Ok(()),
-            exit => Err(self.failure(command.get_program(), exit, &Tail::new(0))),
-        }
+            watching.and(output)
+        });
+        output.map_err(|error| start_error(command, error))
     }
 
     fn finish(&self, command: &Command, child: Child, input: &[u8]) -> Result<Output, ProgramError> {
-        let output = communicate(child, input, |_| true);
+        let output = communicate(child, input, |_| true).map_err(|error| start_error(command, error))?;
         match output.exit.success() {
             true => Ok(output),
             false => Err(self.failure(command.get_program(), output.exit, &output.stderr)),
@@ -243,7 +252,9 @@ impl Runner {
 
     /// The error of a program that failed: the stop signal's, when that ended it.
     pub fn failure(&self, program: &OsStr, exit: Exit, stderr: &Tail) -> ProgramError {
-        match self.check() {
+        // A signal to all of a group may reach the others first.
+        let by_signal = matches!(exit, Exit::Signal(signal) if STOP.contains(&signal));
+        match if by_signal { self.sleep(GROUP_SIGNAL) } else { self.check() } {
             Err(interrupted) => ProgramError::Interrupted(interrupted),
             Ok(()) => failed(program, exit, stderr),
         }
@@ -251,9 +262,17 @@ impl Runner {
 }
 
 impl State {
-    fn register(&mut self, child: &Child) {
+    pub(super) fn register(&mut self, child: Signaller) {
         self.running.retain(Signaller::is_running);
-        self.running.push(child.signaller());
+        self.running.push(child);
+    }
+
+    fn stopped_by(&self) -> Option<Signal> {
+        self.signal.or(self.is_over.then_some(Signal::SIGTERM))
+    }
+
+    pub(super) fn has_signal(&self) -> bool {
+        self.signal.is_some()
     }
 }
 
@@ -262,13 +281,18 @@ fn failed(program: &OsStr, exit: Exit, stderr: &Tail) -> ProgramError {
 }
 
 impl Stop {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn request(&self, signal: Signal) {
         let mut state = self.lock();
         state.signal.get_or_insert(signal);
+        self.end(&state);
+    }
+
+    /// Asks what runs to end, and wakes who sleeps.
+    pub(super) fn end(&self, state: &State) {
         for child in &state.running {
             child.signal(Signal::SIGTERM);
         }
@@ -280,34 +304,22 @@ fn piped(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
-fn start_error(command: &Command, error: io::Error) -> ProgramError {
+pub(super) fn start_error(command: &Command, error: io::Error) -> ProgramError {
     ProgramError::Start(command.get_program().to_owned(), error)
 }
 
-/// Has everything that a program prints logged. The channel ends with its output.
-fn log_output(command: &mut Command) -> io::Result<Receiver<()>> {
-    let (output, stdout) = io::pipe()?;
-    command.stderr(stdout.try_clone()?).stdout(stdout);
-    let (ended, end) = bounded(0);
-    std::thread::Builder::new().name("output".into()).spawn(move || {
-        for_each_line(output, |line| log::info!("{line}"));
-        drop::<Sender<()>>(ended);
-    })?;
-    Ok(end)
-}
-
 /// Feeds and drains a child's three pipes at once, so that none of them can fill up, and waits for it. Of its standard
-/// error the lines that `counts` takes are kept.
-fn communicate(mut child: Child, input: &[u8], counts: fn(&str) -> bool) -> Output {
+/// error the lines that `counts` takes are kept. Where there is no room for the threads that this takes, it is killed.
+fn communicate(mut child: Child, input: &[u8], counts: fn(&str) -> bool) -> io::Result<Output> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let mut printed = Vec::new();
     let mut said = Tail::new(ERROR_LINES);
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
+    let started = std::thread::scope(|scope| {
+        let feed = move || {
             // A program that does not read its input to the end says so by its exit status.
             let _ = stdin.map(|mut stdin| stdin.write_all(input));
-        });
-        scope.spawn(|| {
+        };
+        let listen = || {
             if let Some(stderr) = stderr {
                 for_each_line(stderr, |line| {
                     if counts(line) {
@@ -315,10 +327,18 @@ fn communicate(mut child: Child, input: &[u8], counts: fn(&str) -> bool) -> Outp
                     }
                 });
             }
-        });
+        };
+        let start = std::thread::Builder::new;
+        let feeding = start().spawn_scoped(scope, feed);
+        let started = feeding.and_then(|_| start().spawn_scoped(scope, listen)).map(drop);
+        if started.is_err() {
+            child.signaller().signal(Signal::SIGKILL);
+        }
         let _ = stdout.map(|mut stdout| stdout.read_to_end(&mut printed));
+        started
     });
-    Output { exit: child.wait(), stdout: printed, stderr: said }
+    let exit = child.wait();
+    started.map(|()| Output { exit, stdout: printed, stderr: said })
 }
 
 /// One runner for all tests of this process, as it can have one reaper only.

@@ -13,7 +13,8 @@ use signal_hook::iterator;
 #[derive(Debug)]
 pub struct Signals(iterator::Signals);
 
-const STOP: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+/// Which they are.
+pub(super) const STOP: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
 impl Signals {
     /// Catches TERM, INT, HUP and QUIT, even where whoever started us has blocked them. Call it first in

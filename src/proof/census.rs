@@ -1,8 +1,7 @@
 //! What a restored database holds, counted, and whether its files are in order.
 
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read, Seek};
 use std::process::Stdio;
 
 use serde::Deserialize;
@@ -74,11 +73,10 @@ pub fn check_files(
         let client = server.client(database);
         // One may forbid what makes the extension.
         client.execute(format!("{AS_THEY_ARE} {SILENCE_TRIGGERS}"), &[])?;
-        let said = server.place().join(format!("amcheck.{database}"));
-        let output = File::options().write(true).create_new(true).open(&said);
-        let output = output.and_then(|file| Ok((file.try_clone()?, file)));
+        let said = server.make_file("amcheck").map_err(ProofError::Report)?;
+        let output = said.try_clone().and_then(|file| Ok((file.try_clone()?, file)));
         let (output, errors) = output.map_err(ProofError::Report)?;
-        let mut command = client.command("pg_amcheck");
+        let mut command = client.server().bare_command("pg_amcheck", database);
         // The database by the environment, as a pattern would have to be escaped.
         command.args(["--install-missing", "--no-password"]);
         client.server().set_up(&mut command, &WRITES);
@@ -102,9 +100,14 @@ const SILENCE_TRIGGERS: &str = r"
     \gexec
 ";
 
+/// Bytes that are read of what it says.
+const LONGEST: u64 = 64 << 10;
+
 /// The first lines that pg_amcheck has written.
-fn beginning(said: &Path) -> io::Result<String> {
-    let text = std::fs::read(said)?;
+fn beginning(mut said: &File) -> io::Result<String> {
+    let mut text = Vec::new();
+    said.rewind()?;
+    said.take(LONGEST).read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text).into_owned();
     Ok(text.lines().map(str::trim).take(3).collect::<Vec<_>>().join(" | "))
 }

@@ -2,13 +2,12 @@
 //! proven.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{BackupDirectory, DatabaseName, Verification};
-use crate::durable;
+use crate::{clock, durable, records};
 
 const FILE_NAME: &str = ".proofs.json";
 
@@ -30,11 +29,17 @@ pub type Ledger = BTreeMap<DatabaseName, LastProof>;
 /// # Errors
 /// When it is there and cannot be read.
 pub fn read(directory: &BackupDirectory) -> io::Result<Ledger> {
-    match fs::read(directory.root().join(FILE_NAME)) {
-        Ok(text) => Ok(serde_json::from_slice(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ledger::new()),
-        Err(error) => Err(error),
-    }
+    Ok(records::read_json(&directory.root().join(FILE_NAME))?.unwrap_or_default())
+}
+
+/// The last proofs, but for those whose time lies in the future: when they were made nobody knows, so they prove nothing.
+///
+/// # Errors
+/// When they are there and cannot be read.
+pub fn believed(directory: &BackupDirectory, now: i64) -> io::Result<Ledger> {
+    let mut ledger = read(directory)?;
+    ledger.retain(|_, proof| !clock::is_future(proof.verification.at, now));
+    Ok(ledger)
 }
 
 /// Writes down the last proof of a database. Only the holder of the directory's lock may call this.
@@ -51,6 +56,8 @@ pub fn note(directory: &BackupDirectory, database: DatabaseName, proof: LastProo
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::catalog::{Counts, Proof};
 
@@ -67,6 +74,7 @@ mod tests {
         let name = |name| DatabaseName::parse(name).unwrap();
         note(&directory, name("a"), proof(1)).unwrap();
         note(&directory, name("b"), proof(2)).unwrap();
+        assert_eq!(believed(&directory, -3599).unwrap(), Ledger::from([(name("a"), proof(1))]));
         note(&directory, name("a"), proof(3)).unwrap();
         assert_eq!(read(&directory).unwrap(), Ledger::from([(name("a"), proof(3)), (name("b"), proof(2))]));
         let text = fs::read_to_string(root.path().join(FILE_NAME)).unwrap();

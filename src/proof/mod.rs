@@ -21,7 +21,7 @@ use server::{PrivateServer, ServerError};
 use statement_error::StatementError;
 use workplace::Workplace;
 
-pub use ledger::{LastProof, Ledger, note, read};
+pub use ledger::{LastProof, Ledger, believed, note, read};
 pub use server::sweep;
 
 /// Why a backup is not proven.
@@ -156,18 +156,17 @@ pub fn prove(
     // The least that it will take: only what surely has no room on the volume goes elsewhere, which may be memory.
     let size = backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.findings.bytes);
     let workplace = Workplace::choose(directory, size)?;
-    let server = PrivateServer::start(workplace.path(), &keys.runner)?;
+    let server = PrivateServer::start(workplace.directory(), &keys.runner)?;
     let client = server.client(&DatabaseName::maintenance());
     let restart = |settings: &[String]| {
         server.restart(settings).map_err(|error| RestoreError::Missing(error.to_string()))
     };
-    let place = workplace.path().to_path_buf();
     let has_other_locale = Cell::new(false);
     let trial = Trial {
         backup: &backup,
         client: &client,
         keys,
-        workplace: place,
+        workplace: workplace.directory().clone(),
         jobs,
         has_other_locale: &has_other_locale,
         restart: &restart,

@@ -3,22 +3,25 @@
 use std::cell::RefCell;
 use std::env;
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::fs::{self, File};
+use std::io::{self, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Uid, User};
+use nix::sys::stat::SFlag;
+use nix::unistd::{Uid, User, fchown};
 
 use super::statement_error::{LOG_LINE_PREFIX, StatementError};
-use crate::catalog::DatabaseName;
-use crate::durable;
+use crate::catalog::{DatabaseName, DirectoryError};
 use crate::leftovers::{self, Held};
+use crate::open_dir::{OpenDir, kind};
 use crate::postgres::{Client, Login, Server};
 use crate::process::{Child, Interrupted, ProgramError, Runner};
+use crate::records;
 
 /// Why there is no server of our own.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub enum ServerError {
     NoUser,
     /// The user that it would run as cannot get to its directory because of this one.
     Unreachable(PathBuf),
+    /// The directory for it cannot be opened.
+    Directory(DirectoryError),
     /// Its directories cannot be made.
     Place(PathBuf, io::Error),
     /// A program failed, or a stop signal came.
@@ -52,6 +57,7 @@ impl fmt::Display for ServerError {
                 )
             }
             Self::Place(path, error) => write!(f, "cannot make {}: {error}", path.display()),
+            Self::Directory(error) => error.fmt(f),
             Self::Program(error) => error.fmt(f),
             Self::Ended(log) => write!(f, "the server for the proof did not come up: {log}"),
         }
@@ -109,6 +115,10 @@ pub fn sweep() {
     leftovers::sweep(&env::temp_dir(), TEMPORARY_PREFIX, |_| true);
 }
 
+/// Begins in the server's directory. Opened, it is the same whatever somebody puts in the place of one above it.
+const ENTER: &str = "exec 9<. && cd / && ";
+/// That directory, for programs that are started so.
+const DATA: &str = "/proc/self/fd/9";
 /// Runs a server until its standard input ends, as it does however we end.
 const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT $!; wait $!"#;
 
@@ -116,7 +126,13 @@ const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT 
 #[derive(Debug)]
 pub struct PrivateServer {
     guard: RefCell<Option<(Child, Option<ChildStdin>)>>,
-    place: PathBuf,
+    workplace: OpenDir,
+    name: String,
+    /// Ours: what a dump has the server do must not be able to put anything there.
+    place: OpenDir,
+    /// The server's.
+    data: OpenDir,
+    log: File,
     socket: Held,
     runner: Runner,
     owner: Option<User>,
@@ -127,7 +143,7 @@ impl PrivateServer {
     ///
     /// # Errors
     /// When it cannot be made, or a stop signal comes.
-    pub fn start(workplace: &Path, runner: &Runner) -> Result<Self, ServerError> {
+    pub fn start(workplace: &OpenDir, runner: &Runner) -> Result<Self, ServerError> {
         for program in ["initdb", "postgres"] {
             find(program).ok_or_else(|| ServerError::NoPrograms(program.into()))?;
         }
@@ -135,15 +151,21 @@ impl PrivateServer {
             true => Some(User::from_name("postgres").ok().flatten().ok_or(ServerError::NoUser)?),
             false => None,
         };
-        let place = workplace.join(format!("proof.{}", std::process::id()));
-        let failed = |error| ServerError::Place(place.clone(), error);
+        let name = format!("proof.{}", std::process::id());
+        let failed = |error| ServerError::Place(workplace.path().join(&name), error);
         sweep();
         let temporary = env::temp_dir();
         let socket = Held::make(&temporary, TEMPORARY_PREFIX, 0o700);
         let socket = socket.map_err(|error| ServerError::Place(temporary, error))?;
-        // Ours: what a dump has the server do must not be able to put anything there.
-        DirBuilder::new().mode(0o711).create(&place).map_err(failed)?;
-        let server = Self { guard: RefCell::new(None), place, socket, runner: runner.clone(), owner };
+        let place = workplace.make_private(&name, 0o711).map_err(failed)?;
+        let made =
+            place.make_private("data", 0o700).and_then(|data| Ok((data, place.create_file("log", 0o644)?)));
+        let (data, log) = made.map_err(|error| {
+            let _ = workplace.remove_all(&name);
+            failed(error)
+        })?;
+        let (guard, workplace, runner) = (RefCell::new(None), workplace.clone(), runner.clone());
+        let server = Self { guard, workplace, name, place, data, log, socket, runner, owner };
         server.give_away()?;
         server.init()?;
         server.run(&[])?;
@@ -164,9 +186,13 @@ impl PrivateServer {
         Client::new(server, database.clone(), self.runner.clone())
     }
 
-    /// A directory that goes with the server.
-    pub fn place(&self) -> &Path {
-        &self.place
+    /// An empty file that goes with the server, in place of the last of that name.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_file(&self, name: &str) -> io::Result<File> {
+        self.place.remove_file(name)?;
+        self.place.create_file(name, 0o600)
     }
 
     /// Whether it still runs. One that does not explains much.
@@ -176,27 +202,27 @@ impl PrivateServer {
 
     /// The last error that a statement has ended with there, if there was one.
     pub fn last_error(&self) -> Option<StatementError> {
-        StatementError::last_in(&self.log()).unwrap_or_else(|error| {
-            log::debug!("cannot read {}: {error}", self.log().display());
+        let last = self.place.open_file("log").and_then(StatementError::last_in);
+        last.unwrap_or_else(|error| {
+            log::debug!("cannot read the log of the server for the proof: {error}");
             None
         })
     }
 
     /// The bytes that it takes on the disk.
     pub fn size(&self) -> u64 {
-        size_of(&self.place)
+        size_of(&self.place).unwrap_or_default()
     }
 
     /// Gives its directories to the user that it runs as.
     fn give_away(&self) -> Result<(), ServerError> {
         let Some(owner) = &self.owner else { return Ok(()) };
-        DirBuilder::new()
-            .mode(0o700)
-            .create(self.data())
-            .map_err(|error| ServerError::Place(self.data(), error))?;
-        for path in [&self.data(), &self.socket.path().to_path_buf()] {
-            chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))
-                .map_err(|error| ServerError::Place(path.clone(), error))?;
+        let directories =
+            [(self.data.as_fd(), self.data.path()), (self.socket.as_file().as_fd(), self.socket.path())];
+        for (opened, path) in directories {
+            // What was opened, and not what lies there by now.
+            fchown(opened, Some(owner.uid), Some(owner.gid))
+                .map_err(|error| ServerError::Place(path.to_path_buf(), error.into()))?;
         }
         let is_shut = |path: &&Path| {
             fs::metadata(path).is_ok_and(|found| {
@@ -211,26 +237,21 @@ impl PrivateServer {
                 mode & bit == 0
             })
         };
-        let real = self.place.canonicalize().unwrap_or_else(|_| self.place.clone());
+        let path = self.place.path();
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         match real.ancestors().skip(1).find(is_shut) {
             Some(path) => Err(ServerError::Unreachable(path.to_path_buf())),
             None => Ok(()),
         }
     }
 
-    fn log(&self) -> PathBuf {
-        self.place.join("log")
-    }
-
-    fn data(&self) -> PathBuf {
-        self.place.join("data")
-    }
-
-    /// A command as the server's user, with nothing in its environment that is ours.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+    /// Lines of shell that run words as the server's user, with nothing in their environment that is ours. Its directory is
+    /// [`DATA`] there.
+    fn command(&self, lines: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{ENTER}{lines}")).arg("sh");
         command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
-        command.current_dir("/");
+        command.current_dir(self.data.path_of_child());
         if let Some(owner) = &self.owner {
             command.uid(owner.uid.as_raw()).gid(owner.gid.as_raw());
         }
@@ -238,8 +259,8 @@ impl PrivateServer {
     }
 
     fn init(&self) -> Result<(), ServerError> {
-        let mut command = self.command("initdb");
-        command.arg("--pgdata").arg(self.data()).arg(format!("--username={SUPERUSER}"));
+        let mut command = self.command(r#"exec "$@""#);
+        command.args(["initdb", "--pgdata", DATA]).arg(format!("--username={SUPERUSER}"));
         command.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
         self.runner.run(&mut command, b"")?;
         Ok(())
@@ -262,15 +283,11 @@ impl PrivateServer {
     }
 
     fn run(&self, settings: &[String]) -> Result<(), ServerError> {
-        let log_path = self.log();
-        let log = File::create(&log_path).map_err(|error| ServerError::Place(log_path.clone(), error))?;
-        let errors = log.try_clone().map_err(|error| ServerError::Place(log_path.clone(), error))?;
-        let mut command = self.command("sh");
-        command
-            .args(["-c", GUARD, "sh", "postgres", "-D"])
-            .arg(self.data())
-            .arg("-k")
-            .arg(self.socket.path());
+        let failed = |error| ServerError::Place(self.place.path().join("log"), error);
+        let log = self.fresh_log().map_err(failed)?;
+        let errors = log.try_clone().map_err(failed)?;
+        let mut command = self.command(GUARD);
+        command.args(["postgres", "-D", DATA, "-k"]).arg(self.socket.path());
         command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
         command.args(settings.iter().flat_map(|setting| ["-c", setting]));
         command.stdin(Stdio::piped()).stdout(log).stderr(errors);
@@ -281,19 +298,31 @@ impl PrivateServer {
         let begun = Instant::now();
         while !client.is_ready()? {
             if !self.is_running() || begun.elapsed() > START_LIMIT {
-                return Err(ServerError::Ended(tail(&log_path)));
+                return Err(ServerError::Ended(
+                    self.place.open_file("log").and_then(tail).unwrap_or_default(),
+                ));
             }
             self.runner.sleep(Duration::from_millis(20))?;
         }
         Ok(())
+    }
+
+    /// The log, for another start of the server.
+    fn fresh_log(&self) -> io::Result<File> {
+        self.log.set_len(0)?;
+        let mut log = self.log.try_clone()?;
+        log.rewind()?;
+        Ok(log)
     }
 }
 
 impl Drop for PrivateServer {
     fn drop(&mut self) {
         self.stop();
-        if let Err(error) = durable::remove_all_if_there(&self.place) {
-            log::warn!("{} stays until the next run: {error}", self.place.display());
+        // Its files go wherever somebody has moved them to.
+        let removed = self.place.clear().and_then(|()| self.workplace.remove_all(&self.name));
+        if let Err(error) = removed {
+            log::warn!("{} stays until the next run: {error}", self.place.path().display());
         }
     }
 }
@@ -304,17 +333,24 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file())
 }
 
-fn tail(log: &Path) -> String {
-    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+fn tail(log: File) -> io::Result<String> {
+    let (text, _) = records::read_end(&log, LONGEST_TAIL)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join(" | ")
+    Ok(lines[lines.len().saturating_sub(LOG_LINES)..].join(" | "))
 }
 
-fn size_of(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let sizes = entries.flatten().filter_map(|entry| {
-        let found = entry.metadata().ok()?;
-        Some(if found.is_dir() { size_of(&entry.path()) } else { found.blocks() * 512 })
-    });
-    sizes.sum()
+/// Bytes of its log that its last lines are looked for in.
+const LONGEST_TAIL: u64 = 64 << 10;
+
+fn size_of(directory: &OpenDir) -> io::Result<u64> {
+    let mut size = 0;
+    for name in directory.names()? {
+        let Ok(found) = directory.status(&name) else { continue };
+        size += match kind(&found) {
+            SFlag::S_IFDIR => directory.dir(&name).and_then(|below| size_of(&below)).unwrap_or_default(),
+            _ => found.st_blocks.unsigned_abs() * 512,
+        };
+    }
+    Ok(size)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 
 use crate::process::for_each_line;
 
@@ -26,8 +25,7 @@ impl StatementError {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub fn last_in(log: &Path) -> io::Result<Option<Self>> {
-        let mut log = File::open(log)?;
+    pub fn last_in(mut log: File) -> io::Result<Option<Self>> {
         let length = log.metadata()?.len();
         log.seek(SeekFrom::Start(length.saturating_sub(END)))?;
         let mut last = None;
@@ -107,10 +105,11 @@ mod tests {
                     state=57014 ERROR:  canceling statement due to user request\n\
                     state=57P01 FATAL:  terminating connection\n";
         std::fs::write(&log, text).unwrap();
-        let last = StatementError::last_in(&log).unwrap();
+        let last_in = || StatementError::last_in(File::open(&log).unwrap()).unwrap();
+        let last = last_in();
         assert_eq!(last, Some(error("23505", "duplicate key | of")));
         std::fs::write(&log, "state=00000 LOG:  x\n").unwrap();
-        assert_eq!(StatementError::last_in(&log).unwrap(), None);
+        assert_eq!(last_in(), None);
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! Where the server of a proof lies: on the backup volume, or, where that is read-only or has too little room, in a
-//! temporary directory of its own.
+//! Where the server of a proof lies: on the backup volume, or, where that is read-only, has too little room or keeps no
+//! owners and modes, in a temporary directory of its own.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::os::unix::fs::fchown;
 
+use nix::sys::stat::fstat;
 use nix::unistd::Uid;
 
 use super::server::{ServerError, TEMPORARY_PREFIX};
 use crate::catalog::{BackupDirectory, free_space};
 use crate::leftovers::Held;
+use crate::open_dir::OpenDir;
 use crate::units;
 
 /// What a server takes without a database, in bytes.
@@ -16,11 +19,9 @@ const SERVER_SIZE: u64 = 64 << 20;
 
 /// A directory for a proof; a temporary one goes with the value.
 #[derive(Debug)]
-pub enum Workplace {
-    /// Of the backup directory.
-    Partial(PathBuf),
-    /// Of our own.
-    Temporary(Held),
+pub struct Workplace {
+    directory: OpenDir,
+    _temporary: Option<Held>,
 }
 
 impl Workplace {
@@ -29,30 +30,56 @@ impl Workplace {
     /// # Errors
     /// When the volume will not do, and there is no temporary directory.
     pub fn choose(directory: &BackupDirectory, size: u64) -> Result<Self, ServerError> {
-        let (partial, temporary) = (directory.partial(), env::temp_dir());
+        let temporary = env::temp_dir();
         let needed = size.saturating_add(SERVER_SIZE);
-        let free = free_space(&partial);
-        if directory.takes_files() && (free >= needed || free >= free_space(&temporary)) {
-            return Ok(Self::Partial(partial));
+        let free = free_space(&directory.partial());
+        let has_room = free >= needed || free >= free_space(&temporary);
+        if directory.takes_files() && has_room {
+            let directory = directory.open_partial().map_err(ServerError::Directory)?;
+            if keeps_permissions(&directory) {
+                return Ok(Self { directory, _temporary: None });
+            }
         }
         // As root the server is another user's, who must come to his own directory in it.
         let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
         let made = Held::make(&temporary, TEMPORARY_PREFIX, mode);
-        let made = made.map_err(|error| ServerError::Place(temporary, error))?;
+        let failed = |error| ServerError::Place(temporary.clone(), error);
+        let made = made.map_err(failed)?;
+        let opened = OpenDir::of_file(made.as_file(), made.path()).map_err(failed)?;
         let cause = match directory.takes_files() {
+            true if has_room => ": the volume keeps no owners and modes of files".into(),
             true => format!(": {} are free, {} are needed", units::bytes(free), units::bytes(needed)),
             // That has been said.
             false => String::new(),
         };
         log::info!("the server for the proof is in {}{cause}", made.path().display());
-        Ok(Self::Temporary(made))
+        Ok(Self { directory: opened, _temporary: Some(made) })
     }
 
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Partial(path) => path,
-            Self::Temporary(made) => made.path(),
-        }
+    /// It, opened.
+    pub fn directory(&self) -> &OpenDir {
+        &self.directory
     }
+}
+
+/// Whether a directory there can be for its owner alone, as a server demands, and, as root, be somebody else's: FAT and
+/// exFAT have neither.
+fn keeps_permissions(place: &OpenDir) -> bool {
+    let name = format!(".permissions.{}.tmp", std::process::id());
+    let tried = try_permissions(place, &name);
+    // What stays goes with the next sweep.
+    let _ = place.remove_dir(&name);
+    tried.unwrap_or(false)
+}
+
+fn try_permissions(place: &OpenDir, name: &str) -> io::Result<bool> {
+    place.make_dir(name, 0o700)?;
+    // By a descriptor: others may write to the volume, and put a link in its place.
+    let made = place.dir(name)?;
+    let is_shut = fstat(&made)?.st_mode & 0o077 == 0;
+    if Uid::effective().is_root() {
+        // Any other user will do.
+        fchown(&made, Some(1), None)?;
+    }
+    Ok(is_shut)
 }

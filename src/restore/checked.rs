@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use super::RestoreError;
 use super::needs::Needs;
 use super::source::Source;
 use crate::catalog::{BackupDirectory, Origin, Properties};
 use crate::content::{Content, Findings, Keys, Snapshot, Unpacked};
+use crate::open_dir::OpenDir;
 
 /// A backup that has been read from end to end and found whole.
 #[derive(Debug)]
@@ -89,14 +91,18 @@ impl Checked {
     ///
     /// # Errors
     /// When neither the backup directory nor its fallback can be written to.
-    pub fn workplace(&self, directory: &BackupDirectory) -> Result<PathBuf, RestoreError> {
+    pub fn workplace(&self, directory: &BackupDirectory) -> Result<OpenDir, RestoreError> {
         let is_packed = self.content() == Content::PackedDirectory;
         Ok(directory.place_for(if is_packed { self.findings.bytes } else { 0 })?)
     }
 
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.source.path
+    /// It as a directory, for pg_restore.
+    ///
+    /// # Errors
+    /// When it cannot be opened once more.
+    pub fn directory(&self) -> Result<OpenDir, RestoreError> {
+        OpenDir::of_file(&self.source.file, Path::new(&self.source.label))
+            .map_err(|error| self.open_error(error))
     }
 
     /// The file itself, when it holds the dump with nothing around it: pg_restore may go to and fro in it.
@@ -110,12 +116,20 @@ impl Checked {
         }
     }
 
-    /// Sees that what lies at its path is as it was before it was checked: pg_restore reads it there by itself.
+    /// Sees that it is as it was before it was checked: pg_restore reads it by itself.
     ///
     /// # Errors
     /// When it is not.
     pub fn check_unchanged(&self) -> Result<(), RestoreError> {
-        match Snapshot::of(&self.source.path).is_ok_and(|now| now == self.unchanged) {
+        self.check_as(&self.source.file)
+    }
+
+    /// Sees that what is opened is what was checked.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_as(&self, opened: impl AsFd) -> Result<(), RestoreError> {
+        match Snapshot::of(opened).is_ok_and(|now| now == self.unchanged) {
             true => Ok(()),
             false => Err(RestoreError::Changed(self.source.label.clone())),
         }

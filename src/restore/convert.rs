@@ -29,7 +29,7 @@ impl Converter {
     /// When pg_restore cannot be started, or a stop signal has come.
     pub(super) fn start(archive: Archive, runner: &Runner) -> Result<Self, ProgramError> {
         let mut command = command();
-        archive.add_to(&mut command);
+        archive.add_to(&mut command).map_err(|error| ProgramError::Start("pg_restore".into(), error))?;
         Self::run(command, runner)
     }
 
@@ -96,7 +96,7 @@ pub(super) fn hand_on(
     configure(&mut command);
     let mut stream = match input {
         Input::Archive(archive) => {
-            archive.add_to(&mut command);
+            archive.add_to(&mut command).map_err(RestoreError::Convert)?;
             return Converter::run(command, runner)?.hand_on(take);
         }
         Input::Stream(stream) => stream,

@@ -1,7 +1,6 @@
 //! What a restore has on the server that belongs to nobody else, written down in the backup directory, or in the one
 //! that stands in for it, so that a later run finds it when this one is killed.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::RestoreError;
 use super::replication::Noted;
 use crate::catalog::{BackupDirectory, DatabaseName, NOTE_PREFIX};
-use crate::durable;
 use crate::lock::Lock;
 use crate::postgres::quote::identifier;
 use crate::postgres::{Client, DatabaseError};
 use crate::units::hexadecimal;
+use crate::{durable, records};
 
 /// The databases of one restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,7 +290,8 @@ impl Journal {
     }
 
     fn read(path: &Path) -> io::Result<Self> {
-        let mut journal: Self = serde_json::from_slice(&fs::read(path)?)?;
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let mut journal: Self = records::read_json(path)?.ok_or_else(missing)?;
         journal.place = path.parent().map(Path::to_path_buf);
         let hexadecimal = journal.tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match hexadecimal && journal.tag.len() == 12 {

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -15,6 +14,7 @@ use super::adapt::hand_on_adapted;
 use super::checked::Checked;
 use super::convert::{Converter, Input, feed_archive, hand_on_streamed};
 use super::keep_going;
+use super::linked::LinkedDirectory;
 use super::listener::{Heard, Listener};
 use super::options::SearchPath;
 use super::places::{Entries, NamingEntries, OwnLines};
@@ -22,6 +22,7 @@ use super::psql::{LOADS, Manner, Psql};
 use super::selection::{Listed, Selection};
 use super::unpack::UnpackedDirectory;
 use crate::content::{Content, Keys};
+use crate::open_dir::OpenDir;
 use crate::postgres::quote::literal;
 use crate::postgres::{Client, Version};
 use crate::process::{Child, Exit, ProgramError};
@@ -41,7 +42,7 @@ pub struct Loading<'a> {
     /// What encrypted backups are opened with.
     pub keys: &'a Keys,
     /// Where a directory is unpacked to.
-    pub workplace: PathBuf,
+    pub workplace: OpenDir,
     /// The search path of the load, in place of pg_dump's.
     pub search_path: Option<&'a SearchPath>,
     /// Whether it goes on after statements that fail, and lists them.
@@ -53,7 +54,7 @@ pub(super) enum Archive<'a> {
     /// A file in which it may go to and fro.
     File(File),
     /// A directory.
-    Directory(&'a Path),
+    Directory(&'a OpenDir),
 }
 
 impl Archive<'_> {
@@ -64,17 +65,22 @@ impl Archive<'_> {
     pub(super) fn share(&self) -> io::Result<Self> {
         Ok(match self {
             Self::File(file) => Self::File(file.try_clone()?),
-            Self::Directory(path) => Self::Directory(path),
+            Self::Directory(directory) => Self::Directory(directory),
         })
     }
 
     /// Gives it to pg_restore.
-    pub(super) fn add_to(self, command: &mut Command) {
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub(super) fn add_to(self, command: &mut Command) -> io::Result<()> {
         match self {
-            // By that name each of its jobs opens the file anew.
-            Self::File(file) => command.stdin(file).arg("/dev/stdin"),
-            Self::Directory(path) => command.stdin(Stdio::null()).arg("--format=directory").arg(path),
+            Self::File(file) => command.stdin(file),
+            Self::Directory(directory) => command.stdin(directory.to_file()?).arg("--format=directory"),
         };
+        // By that name each of its jobs opens a file anew, and whatever lies where a directory was, it is that one.
+        command.arg("/dev/stdin");
+        Ok(())
     }
 }
 
@@ -90,7 +96,9 @@ impl Loading<'_> {
         let loaded = self.load_by_content(backup).map_err(|error| error.of_backup(backup.label()));
         self.keys.runner.check().map_err(ProgramError::Interrupted)?;
         let heard = loaded?;
-        backup.check_unchanged()?;
+        if backup.content() != Content::Directory {
+            backup.check_unchanged()?;
+        }
         Ok(if self.keep_going { heard.count } else { 0 })
     }
 
@@ -113,10 +121,10 @@ impl Loading<'_> {
     fn load_by_content(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         match backup.content() {
             Content::Database | Content::Cluster => self.load_sql(backup),
-            Content::Directory => self.load_archive(backup, Archive::Directory(backup.path())),
+            Content::Directory => self.load_directory(backup),
             Content::PackedDirectory => {
                 let unpacked = UnpackedDirectory::of(backup, self.keys, &self.workplace)?;
-                self.load_archive(backup, Archive::Directory(unpacked.path()))
+                self.load_archive(backup, Archive::Directory(unpacked.directory()))
             }
             Content::Custom => match backup.bare_file()? {
                 Some(file) => self.load_archive(backup, Archive::File(file)),
@@ -124,6 +132,15 @@ impl Loading<'_> {
             },
             Content::Tar => self.load_stream(backup),
         }
+    }
+
+    fn load_directory(&self, backup: &Checked) -> Result<Heard, RestoreError> {
+        let Some(linked) = LinkedDirectory::of(backup, &self.workplace)? else {
+            let heard = self.load_archive(backup, Archive::Directory(&backup.directory()?))?;
+            return backup.check_unchanged().map(|()| heard);
+        };
+        let heard = self.load_archive(backup, Archive::Directory(linked.directory()))?;
+        linked.check(backup).map(|()| heard)
     }
 
     /// psql runs statement by statement and stops at the first error: nobody sees the scratch database, so one
@@ -165,7 +182,7 @@ impl Loading<'_> {
         let share = || archive.share().map(Input::Archive).map_err(RestoreError::Convert);
         let selection = self.selection(backup, share)?;
         selection.iter().for_each(|selection| selection.add_to(&mut command));
-        archive.add_to(&mut command);
+        archive.add_to(&mut command).map_err(RestoreError::Convert)?;
         let (child, said) = self.start(&mut command)?;
         let progress = self.progress(backup);
         let exit = progress.follow(&child, backup.findings.bytes, || child.wait());
@@ -218,7 +235,7 @@ impl Loading<'_> {
     fn pg_restore(&self) -> Command {
         let mut command = self.into.command("pg_restore");
         // Without --verbose it does not say which entry has failed.
-        command.args(["--no-password", "--verbose", "--dbname", self.into.database().as_str()]);
+        command.args(["--no-password", "--verbose"]);
         self.into.server().set_up(&mut command, &LOADS);
         command.env("LC_ALL", "C");
         if !self.keep_going {

@@ -9,6 +9,7 @@ mod convert;
 mod error;
 mod journal;
 mod keep_going;
+mod linked;
 mod listener;
 mod load;
 mod making;
@@ -32,17 +33,17 @@ mod tied;
 mod trial;
 mod unpack;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::content::Keys;
 use crate::lock::Lock;
+use crate::open_dir::OpenDir;
 use crate::postgres::{Client, Server, Version};
 use crate::process::{Interrupted, ProgramError, Runner};
 use crate::settings::Storage;
-use crate::telegram::{self, Chat, TelegramSettings};
-use crate::{durable, units};
+use crate::telegram::{self, Chat, FetchError, TelegramSettings};
+use crate::units;
 use cluster::{ClusterLoad, Made};
 use journal::Journal;
 use making::Making;
@@ -128,10 +129,11 @@ impl Restore<'_> {
             Place::File(file) => (Source::open(&directory, file, ignore_manifest)?, None),
             Place::Telegram(id, chat) => {
                 let lock = self.lock(&directory)?;
-                let held = Fetched { place: directory.place_for(0)?.join("telegram"), lock };
-                let fetched = telegram::fetch(self.telegram, chat.as_ref(), *id, &held.place, self.runner);
-                let path = fetched.map_err(RestoreError::Fetch)?;
-                (Source::open(&directory, &path.to_string_lossy(), ignore_manifest)?, Some(held))
+                let held = Fetched::make(directory.place_for(0)?, lock)?;
+                let fetched =
+                    telegram::fetch(self.telegram, chat.as_ref(), *id, &held.directory, self.runner);
+                let (file, name) = fetched.map_err(RestoreError::Fetch)?;
+                (Source::fetched(file, &held.directory.path().join(name)), Some(held))
             }
         };
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
@@ -181,14 +183,28 @@ impl Restore<'_> {
 
 /// The place of a backup that is fetched, under the lock that it needs. Dropped, it is gone.
 struct Fetched {
-    place: PathBuf,
+    place: OpenDir,
+    directory: OpenDir,
     lock: Lock,
+}
+
+/// The name of that place.
+const FETCHED: &str = "telegram";
+
+impl Fetched {
+    fn make(place: OpenDir, lock: Lock) -> Result<Self, RestoreError> {
+        let failed = |error| RestoreError::Fetch(FetchError::Write(error));
+        place.remove_all(FETCHED).map_err(failed)?;
+        let directory = place.make_private(FETCHED, 0o700).map_err(failed)?;
+        Ok(Self { place, directory, lock })
+    }
 }
 
 impl Drop for Fetched {
     fn drop(&mut self) {
-        if let Err(error) = durable::remove_all_if_there(&self.place) {
-            log::warn!("{} stays until the next run: {error}", self.place.display());
+        let removed = self.directory.clear().and_then(|()| self.place.remove_all(FETCHED));
+        if let Err(error) = removed {
+            log::warn!("{} stays until the next run: {error}", self.directory.path().display());
         }
     }
 }

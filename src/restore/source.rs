@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::RestoreError;
 use super::checked::Checked;
@@ -13,11 +14,12 @@ use crate::catalog::{
     Appearance, BackupDirectory, BackupName, DatabaseName, Described, DirectoryError, Manifest, Scope, Slot,
 };
 use crate::content::{Content, Keys, Snapshot, Unpacked, Whole, bytes_to_examine, examine_watched, peek};
+use crate::open_dir::OpenDir;
 use crate::postgres::Version;
 use crate::process::ProgramError;
 use crate::progress::Progress;
 use crate::sql::Refusal;
-use crate::units;
+use crate::{durable, units};
 
 /// Bytes of a dump in which its extensions are made, as far as the question needs to know whether to go on.
 const BEGINNING: u64 = 256 * 1024;
@@ -32,7 +34,6 @@ pub struct Source {
     /// The slot that it lies in, which says what the stamp in its name looks like.
     slot: Option<Slot>,
     pub(super) file: File,
-    pub(super) path: PathBuf,
     pub(super) manifest: Option<Manifest>,
     /// Whether the file looks as if it had been replaced since its manifest was written; its checksum will tell.
     is_replaced: bool,
@@ -74,7 +75,6 @@ impl Source {
         let opened = directory.open(slot, name)?;
         let source = Self {
             label: format!("{slot}/{}", opened.name),
-            path: directory.path(slot, &opened.name),
             name: Some(opened.name),
             slot: Some(slot),
             file: opened.file,
@@ -93,8 +93,10 @@ impl Source {
     fn open_path(label: &str, ignore_manifest: bool) -> Result<Self, RestoreError> {
         let failed = |error| RestoreError::Open(label.to_owned(), error);
         // A pointer's own name says nothing of its target's manifest.
-        let path: PathBuf = std::fs::canonicalize(label).map_err(failed)?;
-        let file = File::open(&path).map_err(failed)?;
+        let path = std::fs::canonicalize(label).map_err(failed)?;
+        // What is there now, which is no link; a FIFO would be waited for.
+        let flags = durable::CAREFULLY.bits();
+        let file = File::options().read(true).custom_flags(flags).open(&path).map_err(failed)?;
         let kind = file.metadata().map_err(failed)?;
         if !kind.is_file() && !kind.is_dir() {
             return Err(RestoreError::Foreign(label.to_owned()));
@@ -105,14 +107,21 @@ impl Source {
             (Some(name), Some(parent)) if !ignore_manifest => {
                 let manifest = parent.join(name.manifest());
                 let failed = |error| RestoreError::Open(manifest.display().to_string(), error);
-                Described::read(&manifest).map_err(failed)?
+                OpenDir::open(parent).and_then(|parent| Described::read(&parent, name)).map_err(failed)?
             }
             _ => None,
         };
         let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
         let slot = parent.and_then(Slot::named);
         let label = label.to_owned();
-        Self { label, name, slot, file, path, manifest: None, is_replaced: false }.described_by(described)
+        Self { label, name, slot, file, manifest: None, is_replaced: false }.described_by(described)
+    }
+
+    /// A file that was fetched to a path. Nothing is written down about it.
+    pub fn fetched(file: File, path: &Path) -> Self {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (label, name) = (path.display().to_string(), name.and_then(|name| BackupName::parse(name).ok()));
+        Self { label, name, slot: None, file, manifest: None, is_replaced: false }
     }
 
     /// Takes over what lies beside it.
@@ -122,8 +131,8 @@ impl Source {
         if let Some(named) = named {
             return Err(RestoreError::OtherDatabase(self.label, named, described.manifest.database));
         }
-        let now =
-            Appearance::at(&self.path).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
+        let now = Appearance::of_opened(&self.file)
+            .map_err(|error| RestoreError::Open(self.label.clone(), error))?;
         self.is_replaced = !described.is_of(now);
         self.manifest = Some(described.manifest);
         Ok(self)
@@ -182,11 +191,11 @@ impl Source {
     /// When anything is not as it should be, or a stop signal comes.
     pub fn check(mut self, keys: &Keys) -> Result<Checked, RestoreError> {
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
-        let total = bytes_to_examine(&file, &self.path);
+        let total = bytes_to_examine(&file);
         let progress = Progress::start(format!("checking {}", self.label), total);
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let unchanged =
-            Snapshot::of(&self.path).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
+            Snapshot::of(&self.file).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
         let mut reader = NeedsReader::default();
         let tool = Version::of_program("pg_restore", &keys.runner).ok();
         let whole = self.manifest.as_ref().zip(tool.as_ref());
@@ -194,7 +203,7 @@ impl Source {
         let recorded = self.manifest.as_ref().and_then(|manifest| Needs::recorded(manifest.needs.as_ref()?));
         let sql = recorded.as_ref().map(|(bytes, _)| *bytes);
         let whole = whole.map(|sha256| Whole { sha256, sql });
-        let examination = examine_watched(file, &self.path, keys, &progress, whole, &mut reader);
+        let examination = examine_watched(file, keys, &progress, whole, &mut reader);
         let examination = examination.map_err(content)?;
         let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare);
         let is_recognised = examination.is_recognised;
@@ -240,39 +249,4 @@ impl Source {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_of_another_database_is_refused_unless_it_is_ignored() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = BackupDirectory::new(root.path().join("backups"));
-        directory.prepare().unwrap();
-        let name = "app-20260416-143000.sql";
-        let manifest = serde_json::json!({
-            "sha256": "0".repeat(64), "size": 4, "database": "shop", "format": "plain", "encrypted": false,
-            "server_version": "17.2", "tool_version": "17.2", "created_at": 0, "duration_seconds": 1.5,
-        });
-        let outside = root.path().join("outside");
-        std::fs::create_dir(&outside).unwrap();
-        for place in [directory.slot_path(Slot::Last), outside.clone()] {
-            std::fs::write(place.join(name), "dump").unwrap();
-            std::fs::write(place.join(format!(".{name}.json")), manifest.to_string()).unwrap();
-        }
-        std::os::unix::fs::symlink(name, outside.join("app-latest.sql")).unwrap();
-        let labels = [
-            format!("last/{name}"),
-            directory.slot_path(Slot::Last).join(name).display().to_string(),
-            outside.join(name).display().to_string(),
-            outside.join("app-latest.sql").display().to_string(),
-        ];
-        for label in labels {
-            let error = Source::open(&directory, &label, false).unwrap_err().to_string();
-            let said = "is of database app by its name and of shop by its manifest: --ignore-manifest";
-            assert!(error.contains(said), "{error}");
-            let source = Source::open(&directory, &label, true).unwrap();
-            assert_eq!(source.database().unwrap().as_str(), "app", "{label}");
-            assert!(source.manifest.is_none() && source.size_on_server().is_none(), "{label}");
-        }
-    }
-}
+mod tests;

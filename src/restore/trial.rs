@@ -2,7 +2,6 @@
 //! any other, so that the one ends as the other does.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 
 use super::RestoreError;
 use super::checked::Checked;
@@ -13,6 +12,7 @@ use super::options::PropertyChoice;
 use super::tied::TIED;
 use crate::catalog::DatabaseName;
 use crate::content::{Content, Keys};
+use crate::open_dir::OpenDir;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};
 use crate::process::ProgramError;
@@ -26,7 +26,7 @@ pub struct Trial<'a> {
     /// What encrypted backups are opened with.
     pub keys: &'a Keys,
     /// Where a directory is unpacked to.
-    pub workplace: PathBuf,
+    pub workplace: OpenDir,
     /// How many jobs pg_restore may do at once.
     pub jobs: usize,
     /// Becomes true when the database gets another locale than the backup's, as the server lacks that: what is sorted

@@ -1,10 +1,12 @@
 //! The space that removing names frees: a file's bytes come back with the last of its names.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+
+use nix::sys::stat::{FileStat, SFlag};
+
+use crate::open_dir::{OpenDir, kind};
 
 /// Counts the names of files that are, or will be, removed.
 #[derive(Debug, Default)]
@@ -20,31 +22,36 @@ impl Links {
     ///
     /// # Errors
     /// When something that is there cannot be looked at.
-    pub fn remove(&mut self, path: &Path) -> io::Result<u64> {
-        let metadata = match fs::symlink_metadata(path) {
+    pub(crate) fn remove(&mut self, place: &OpenDir, name: impl AsRef<OsStr>) -> io::Result<u64> {
+        let name = name.as_ref();
+        let status = match place.status(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            metadata => metadata?,
+            status => status?,
         };
-        if metadata.is_dir() {
-            let mut freed = 0;
-            for entry in fs::read_dir(path)? {
-                freed += self.remove(&entry?.path())?;
+        match kind(&status) {
+            SFlag::S_IFDIR => {
+                let (directory, mut freed) = (place.dir(name)?, 0);
+                for name in directory.names()? {
+                    freed += self.remove(&directory, name)?;
+                }
+                Ok(freed)
             }
-            return Ok(freed);
+            SFlag::S_IFREG => Ok(self.unlink(&status)),
+            _ => Ok(0),
         }
-        Ok(if metadata.is_file() { self.unlink(&metadata) } else { 0 })
     }
 
-    fn unlink(&mut self, file: &Metadata) -> u64 {
-        let removed = self.removed.entry((file.dev(), file.ino())).or_default();
+    fn unlink(&mut self, file: &FileStat) -> u64 {
+        let removed = self.removed.entry((file.st_dev, file.st_ino)).or_default();
         *removed += 1;
-        if *removed == file.nlink() { file.len() } else { 0 }
+        if *removed == file.st_nlink { file.st_size.cast_unsigned() } else { 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -62,7 +69,7 @@ mod tests {
         fs::write(path("dump/own.dat"), "1234567").unwrap();
         let mut links = Links::default();
         let freed = ["pointer", "one", "nothing", "dump", "two", "copy"]
-            .map(|name| links.remove(&path(name)).unwrap());
+            .map(|name| links.remove(&OpenDir::open(root.path()).unwrap(), name).unwrap());
         assert_eq!(freed, [0, 0, 0, 7, 5, 3]);
     }
 
@@ -72,6 +79,7 @@ mod tests {
         let path = |name: &str| root.path().join(name);
         fs::write(path("one"), "12345").unwrap();
         fs::hard_link(path("one"), path("elsewhere")).unwrap();
-        assert_eq!(Links::default().remove(&path("one")).unwrap(), 0);
+        let place = OpenDir::open(root.path()).unwrap();
+        assert_eq!(Links::default().remove(&place, "one").unwrap(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! Which backups have served their time: a pure function from what is there, the policy and the time.
 
+mod hold;
 mod links;
 mod next_run;
 #[cfg(test)]
@@ -7,9 +8,11 @@ mod properties;
 
 use std::collections::HashMap;
 
-use crate::catalog::{DatabaseName, Entry, Slot, Suffix};
+use crate::catalog::{BackupName, DatabaseName, Entry, Slot, Suffix};
+use crate::clock;
 use crate::settings::Reader;
 
+pub use hold::Hold;
 pub use links::Links;
 pub use next_run::{Fate, NextRun, Removal};
 
@@ -49,34 +52,70 @@ impl Policy {
     }
 }
 
-/// The backups of `database` among `entries` to delete at `now` (Unix seconds), oldest first, so that a run
-/// that breaks off has kept the newer ones. The newest of a slot stays whatever its age; pointers and
-/// strangers are never in the answer.
-pub fn expired<'a>(
-    entries: &'a [Entry],
-    database: &DatabaseName,
-    suffix: &Suffix,
-    policy: &Policy,
-    now: i64,
-) -> Vec<&'a Entry> {
-    let ours = |entry: &&Entry| {
-        let parts = entry.name.parts(entry.slot).filter(|parts| parts.database == *database);
-        entry.alias_of.is_none() && parts.is_some_and(|parts| is_ours(entry, &parts.suffix, suffix))
-    };
-    let age_order = |entry: &Entry| (entry.mtime, entry.name.clone());
-    let mut newest: HashMap<Slot, &Entry> = HashMap::new();
-    for entry in entries.iter().filter(ours) {
-        let kept = newest.entry(entry.slot).or_insert(entry);
-        if age_order(entry) > age_order(kept) {
-            *kept = entry;
+/// A run that has published a backup of a database, and now looks at the others of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Cleanup<'a> {
+    /// The database.
+    pub database: &'a DatabaseName,
+    /// The end of names in the settings.
+    pub suffix: &'a Suffix,
+    /// What is kept.
+    pub policy: &'a Policy,
+    /// The names that the run has given: none of them goes, whatever the times say.
+    pub published: &'a [(Slot, BackupName)],
+    /// Why the run before it has deleted nothing of the database, if that was for the clock's sake.
+    pub held_before: Option<Hold>,
+    /// What the clock says, in Unix seconds.
+    pub now: i64,
+}
+
+/// What has served its time, and whether it may go.
+#[derive(Debug)]
+pub struct Sentence<'e> {
+    /// The backups to delete, oldest first, so that a run that breaks off has kept the newer ones.
+    pub expired: Vec<&'e Entry>,
+    /// Why none of them may go this time.
+    pub hold: Option<Hold>,
+}
+
+impl Cleanup<'_> {
+    /// Judges the backups of the database among `entries`. The newest of a slot stays whatever its age. One whose time lies
+    /// in the future is not the newest, and stays, too: nothing tells how old it is. Pointers and strangers are never in the
+    /// answer.
+    pub fn judge<'e>(&self, entries: &'e [Entry]) -> Sentence<'e> {
+        let ours: Vec<&Entry> = entries.iter().filter(|entry| self.is_ours(entry)).collect();
+        let age_order = |entry: &Entry| (entry.mtime, entry.name.clone());
+        let mut newest: HashMap<Slot, &Entry> = HashMap::new();
+        for entry in ours.iter().filter(|entry| !self.is_future(entry)) {
+            let kept = newest.entry(entry.slot).or_insert(entry);
+            if age_order(entry) > age_order(kept) {
+                *kept = entry;
+            }
         }
+        let outlived = |entry: &Entry| self.now.saturating_sub(entry.mtime) > self.policy.limit(entry.slot);
+        let stays = |entry: &Entry| {
+            let is_newest = newest.get(&entry.slot).is_some_and(|kept| kept.name == entry.name);
+            is_newest || self.is_future(entry) || self.is_published(entry)
+        };
+        let mut expired: Vec<&Entry> =
+            ours.iter().copied().filter(|entry| outlived(entry) && !stays(entry)).collect();
+        expired.sort_by_key(|entry| age_order(entry));
+        let hold = self.hold(&ours, &expired);
+        Sentence { expired, hold }
     }
-    let outlived = |entry: &&Entry| now.saturating_sub(entry.mtime) > policy.limit(entry.slot);
-    let is_newest = |entry: &Entry| newest.get(&entry.slot).is_some_and(|kept| kept.name == entry.name);
-    let mut expired: Vec<&Entry> =
-        entries.iter().filter(ours).filter(outlived).filter(|entry| !is_newest(entry)).collect();
-    expired.sort_by_key(|entry| age_order(entry));
-    expired
+
+    fn is_ours(&self, entry: &Entry) -> bool {
+        let parts = entry.name.parts(entry.slot).filter(|parts| parts.database == *self.database);
+        entry.alias_of.is_none() && parts.is_some_and(|parts| is_ours(entry, &parts.suffix, self.suffix))
+    }
+
+    fn is_published(&self, entry: &Entry) -> bool {
+        self.published.iter().any(|(slot, name)| *slot == entry.slot && *name == entry.name)
+    }
+
+    fn is_future(&self, entry: &Entry) -> bool {
+        clock::is_future(entry.mtime, self.now)
+    }
 }
 
 /// Whether a backup is this tool's: a manifest lies beside it, or it ends as the settings say, or as they say
@@ -90,7 +129,6 @@ fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::BackupName;
 
     pub(super) const POLICY: Policy = Policy { minutes: 10, days: 7, weeks: 4, months: 6 };
 
@@ -109,12 +147,17 @@ mod tests {
         }
     }
 
+    fn judged<'e>(entries: &'e [Entry], suffix: &str, published: &[(Slot, &str)], now: i64) -> Vec<&'e str> {
+        let (database, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(suffix).unwrap());
+        let published: Vec<_> =
+            published.iter().map(|(slot, name)| (*slot, BackupName::parse(name).unwrap())).collect();
+        let (database, suffix, published, held_before) = (&database, &suffix, published.as_slice(), None);
+        let cleanup = Cleanup { database, suffix, policy: &POLICY, published, held_before, now };
+        cleanup.judge(entries).expired.iter().map(|entry| entry.name.as_str()).collect()
+    }
+
     fn names(entries: &[Entry], now: i64) -> Vec<&str> {
-        let app = DatabaseName::parse("app").unwrap();
-        expired(entries, &app, &Suffix::parse(".dump").unwrap(), &POLICY, now)
-            .iter()
-            .map(|entry| entry.name.as_str())
-            .collect()
+        judged(entries, ".dump", &[], now)
     }
 
     #[test]
@@ -159,11 +202,40 @@ mod tests {
             entry(Slot::Daily, "app-20260101.dump", 0),
             entry(Slot::Daily, "app-20260102.dump.gpg", 1),
         ];
-        let (app, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(".dump.gpg").unwrap());
-        let gone = expired(&entries, &app, &suffix, &POLICY, 1000 * DAY);
-        assert_eq!(
-            gone.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(),
-            ["app-20260101.dump.gpg"]
-        );
+        assert_eq!(judged(&entries, ".dump.gpg", &[], 1000 * DAY), ["app-20260101.dump.gpg"]);
+    }
+
+    #[test]
+    fn what_lies_in_the_future_is_not_the_newest_and_stays() {
+        let (now, hour) = (100 * DAY, 3600);
+        let at = |ahead| {
+            [
+                entry(Slot::Daily, "app-20260101.dump", 0),
+                entry(Slot::Daily, "app-20260102.dump", DAY),
+                entry(Slot::Daily, "app-21060207.dump", now + ahead),
+            ]
+        };
+        assert_eq!(names(&at(hour + 1), now), ["app-20260101.dump"]);
+        assert_eq!(names(&at(80 * 365 * DAY), now), ["app-20260101.dump"]);
+        // Another clock may be ahead by an hour.
+        assert_eq!(names(&at(hour), now), ["app-20260101.dump", "app-20260102.dump"]);
+        let all = [entry(Slot::Daily, "app-21060207.dump", i64::MAX)];
+        assert_eq!(names(&all, now), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_the_run_has_published_stays_whatever_the_times_say() {
+        let now = 100 * DAY;
+        let entries = [
+            entry(Slot::Daily, "app-20260101.dump", 0),
+            entry(Slot::Daily, "app-20260102.dump", DAY),
+            // A file system with a clock of its own.
+            entry(Slot::Daily, "app-20260103.dump", -50 * DAY),
+        ];
+        let published = [(Slot::Daily, "app-20260103.dump")];
+        assert_eq!(judged(&entries, ".dump", &published, now), ["app-20260101.dump"]);
+        let elsewhere = [(Slot::Weekly, "app-20260103.dump")];
+        let gone = ["app-20260103.dump", "app-20260101.dump"];
+        assert_eq!(judged(&entries, ".dump", &elsewhere, now), gone);
     }
 }

@@ -3,7 +3,7 @@
 
 use jiff::{ToSpan, Zoned};
 
-use super::{Policy, expired};
+use super::{Cleanup, Hold, Policy};
 use crate::catalog::{BackupName, DatabaseName, Entry, Latest, Slot, Suffix};
 
 /// A run as it would go if it published at [`time`](Self::time).
@@ -28,6 +28,8 @@ pub enum Fate {
     Replaced,
     /// It has served its time.
     Deleted,
+    /// It has, too, but the clock is not believed.
+    Held,
 }
 
 /// A name that will lead to its present file no longer.
@@ -41,21 +43,37 @@ pub struct Removal {
 
 impl NextRun<'_> {
     /// What will happen to the names among `entries` if `database` is backed up, in the order in which it will
-    /// happen. The new backup is then the newest in every slot, so what is the newest now may go.
-    pub fn removals(&self, entries: &[Entry], database: &DatabaseName) -> Vec<Removal> {
+    /// happen. The new backup is then the newest in every slot, so what is the newest now may go. With it, why nothing is
+    /// deleted: what the last run has heard from the server, if that is why it was `held_before`, or what the times say.
+    pub fn removals(
+        &self,
+        entries: &[Entry],
+        database: &DatabaseName,
+        held_before: Option<Hold>,
+    ) -> (Vec<Removal>, Option<Hold>) {
         let time = self.unused_time(entries, database);
         let now = time.timestamp().as_second();
-        let (mut after, mut removals) = (entries.to_vec(), Vec::new());
+        let (mut after, mut removals, mut published) = (entries.to_vec(), Vec::new(), Vec::new());
         for slot in Slot::ALL {
             let name = BackupName::compose(database, &slot.stamp(&time), self.ending);
             take_out(&mut after, &mut removals, |entry| entry.slot == slot && entry.name == name);
-            after.push(new_backup(slot, name, database, now));
+            after.push(new_backup(slot, name.clone(), database, now));
+            published.push((slot, name));
         }
         if self.latest != Latest::None {
             take_out(&mut after, &mut removals, |entry| self.is_pointer(entry, database));
         }
-        for entry in expired(&after, database, self.suffix, self.policy, now) {
-            removals.push(Removal { entry: entry.clone(), fate: Fate::Deleted });
+        let Self { suffix, policy, .. } = *self;
+        let cleanup = Cleanup { database, suffix, policy, published: &published, held_before, now };
+        let sentence = cleanup.judge(&after);
+        let by_server = held_before.filter(|hold| matches!(hold, Hold::Server { .. }));
+        let hold = by_server.or(sentence.hold);
+        let fate = if hold.is_some() { Fate::Held } else { Fate::Deleted };
+        for entry in sentence.expired {
+            removals.push(Removal { entry: entry.clone(), fate });
+            if fate == Fate::Held {
+                continue;
+            }
             let follows = |other: &&Entry| {
                 other.slot == entry.slot
                     && other.alias_of.as_ref() == Some(&entry.name)
@@ -64,7 +82,7 @@ impl NextRun<'_> {
             let pointers = after.iter().filter(follows).cloned();
             removals.extend(pointers.map(|entry| Removal { entry, fate: Fate::Replaced }));
         }
-        removals
+        (removals, hold)
     }
 
     /// A second that no backup in `last` is named after; a run waits for one.
@@ -116,7 +134,7 @@ mod tests {
         let suffix = Suffix::parse(".sql.gz").unwrap();
         let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
         let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
-        let removals = run.removals(entries, &DatabaseName::parse("app").unwrap());
+        let (removals, _) = run.removals(entries, &DatabaseName::parse("app").unwrap(), None);
         removals
             .into_iter()
             .map(|Removal { entry, fate }| (fate, format!("{}/{}", entry.slot, entry.name)))
@@ -127,9 +145,12 @@ mod tests {
         Entry { alias_of: Some(BackupName::parse(target).unwrap()), ..entry(slot, name, 0) }
     }
 
+    /// Too old for `last`.
+    const OLD: i64 = 1_776_349_800 - 1200;
+
     #[test]
     fn the_newest_of_today_may_go_once_the_new_one_is_there() {
-        let lone = [entry(Slot::Last, "app-20200101-000000.sql.gz", 0)];
+        let lone = [entry(Slot::Last, "app-20200101-000000.sql.gz", OLD)];
         let gone = [(Fate::Deleted, "last/app-20200101-000000.sql.gz".to_owned())];
         assert_eq!(removals(&lone, ".sql.gz", Latest::Symlink), gone);
     }
@@ -160,8 +181,8 @@ mod tests {
     #[test]
     fn pointers_move_to_the_new_backup_or_away_from_what_is_deleted() {
         let entries = [
-            entry(Slot::Last, "app-20200101-000000.dump", 0),
-            entry(Slot::Last, "app-20200101-000000.sql.gz", 0),
+            entry(Slot::Last, "app-20200101-000000.dump", OLD),
+            entry(Slot::Last, "app-20200101-000000.sql.gz", OLD),
             pointer(Slot::Last, "app-latest.dump", "app-20200101-000000.dump"),
             pointer(Slot::Last, "app-latest.sql.gz", "app-20200101-000000.sql.gz"),
             pointer(Slot::Last, "app-eu-latest.sql.gz", "app-20200101-000000.sql.gz"),
@@ -179,5 +200,31 @@ mod tests {
             removals(&entries, ".sql.gz", Latest::None),
             expected(&[(Fate::Deleted, old), (Fate::Replaced, new), moved])
         );
+    }
+
+    #[test]
+    fn nothing_is_deleted_and_no_pointer_moves_while_the_clock_is_not_believed() {
+        let gone = "app-20200101-000000.sql.gz";
+        let preview = |mtime, held_before| {
+            let entries = [
+                entry(Slot::Last, gone, mtime),
+                pointer(Slot::Last, "app-eu-latest.sql.gz", gone),
+                entry(Slot::Daily, "app-20260416.sql.gz", mtime),
+            ];
+            let suffix = Suffix::parse(".sql.gz").unwrap();
+            let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
+            let (ending, latest) = (".sql.gz", Latest::Symlink);
+            let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
+            let (removals, hold) = run.removals(&entries, &DatabaseName::parse("app").unwrap(), held_before);
+            (removals.iter().map(|removal| removal.fate).collect::<Vec<_>>(), hold)
+        };
+        let held = vec![Fate::Replaced, Fate::Held];
+        assert_eq!(preview(OLD, None), (vec![Fate::Replaced, Fate::Deleted, Fate::Replaced], None));
+        let of_server = Some(Hold::Server { ahead_seconds: 7200 });
+        assert_eq!(preview(OLD, of_server), (held.clone(), of_server));
+        let (found, hold) = preview(0, None);
+        assert_eq!(found, held);
+        assert_eq!(preview(0, hold).1, None, "the run after it may");
+        assert!(matches!(hold, Some(Hold::Gap { .. })), "{hold:?}");
     }
 }

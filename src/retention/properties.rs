@@ -121,9 +121,23 @@ fn key(entry: &Entry) -> Key {
     (entry.slot, entry.name.clone())
 }
 
-fn gone(entries: &[Entry], database: &str, policy: &Policy, now: i64) -> Vec<Key> {
+/// What has served its time, and whether it may go.
+fn judged(
+    entries: &[Entry],
+    database: &str,
+    policy: &Policy,
+    published: &[Key],
+    now: i64,
+) -> (Vec<Key>, bool) {
     let (database, suffix) = (DatabaseName::parse(database).unwrap(), Suffix::parse(SUFFIX).unwrap());
-    expired(entries, &database, &suffix, policy, now).into_iter().map(key).collect()
+    let (database, suffix, held_before) = (&database, &suffix, None);
+    let cleanup = Cleanup { database, suffix, policy, published, held_before, now };
+    let sentence = cleanup.judge(entries);
+    (sentence.expired.into_iter().map(key).collect(), sentence.hold.is_none())
+}
+
+fn gone(entries: &[Entry], database: &str, policy: &Policy, now: i64) -> Vec<Key> {
+    judged(entries, database, policy, &[], now).0
 }
 
 /// The limits as the README says them, in seconds.
@@ -136,10 +150,16 @@ fn limit(policy: &Policy, slot: Slot) -> i64 {
     }
 }
 
-/// What the model would delete: of each slot all but the last in age, if too old.
+/// Whether a time is later than a clock an hour ahead would have it.
+fn is_future(entry: &Entry, now: i64) -> bool {
+    i128::from(entry.mtime) - i128::from(now) > 3600
+}
+
+/// What the model would delete: of each slot all but the last in age, if too old, and of what is not in the future.
 fn model(directory: &[Made], database: &str, policy: &Policy, now: i64) -> BTreeSet<Key> {
     let mut slots: BTreeMap<Slot, Vec<&Entry>> = BTreeMap::new();
-    for made in directory.iter().filter(|made| made.of == Some(database)) {
+    let is_of = |made: &&Made| made.of == Some(database) && !is_future(&made.entry, now);
+    for made in directory.iter().filter(is_of) {
         slots.entry(made.entry.slot).or_default().push(&made.entry);
     }
     let mut doomed = BTreeSet::new();
@@ -163,6 +183,43 @@ proptest! {
                 gone(&entries(&directory), database, &policy, now).into_iter().collect();
             prop_assert_eq!(gone, model(&directory, database, &policy, now), "{}", database);
         }
+    }
+
+    #[test]
+    fn nothing_that_was_published_or_lies_in_the_future_ever_goes(
+        directory in directory(), policy in policy(), now in clock(), share in 0..4usize,
+    ) {
+        let entries = entries(&directory);
+        let published: Vec<Key> = entries.iter().step_by(share + 1).map(key).collect();
+        let (gone, _) = judged(&entries, "app", &policy, &published, now);
+        for entry in &entries {
+            let is_safe = published.contains(&key(entry)) || is_future(entry, now);
+            prop_assert!(!(is_safe && gone.contains(&key(entry))), "{:?}", entry);
+        }
+    }
+
+    #[test]
+    fn a_run_long_after_all_others_deletes_no_more_than_half_of_a_slot(
+        directory in directory(), policy in policy(), now in clock(),
+    ) {
+        let entries = entries(&directory);
+        let ours = || {
+            let made = directory.iter().filter(|made| made.of == Some("app") && !is_future(&made.entry, now));
+            made.map(|made| &made.entry)
+        };
+        let mut times: Vec<i64> = ours().map(|entry| entry.mtime).collect();
+        times.sort_unstable_by_key(|time| std::cmp::Reverse(*time));
+        times.dedup_by(|later, kept| kept.saturating_sub(*later) < DAY);
+        let Some(newest) = times.first().copied() else { return Ok(()) };
+        let gap = now.saturating_sub(newest);
+        let is_rhythm = times.len() > 2
+            && (0..2).all(|at| gap <= times[at].saturating_sub(times[at + 1]).saturating_add(5 * DAY));
+        let (gone, may) = judged(&entries, "app", &policy, &[], now);
+        let takes_most = Slot::ALL.iter().any(|slot| {
+            let had = ours().filter(|entry| entry.slot == *slot).count();
+            gone.iter().filter(|(of, _)| of == slot).count() * 2 > had
+        });
+        prop_assert_eq!(may, gap <= 30 * DAY || is_rhythm || !takes_most);
     }
 
     #[test]
@@ -199,20 +256,24 @@ proptest! {
         // No backup in `last` is named after this second; a run would wait for the next one.
         let now = moment + 1;
         let run = NextRun { time: zoned(now), ending: end, suffix: &suffix, latest: Latest::Symlink, policy: &policy };
-        let removals = run.removals(&entries(&directory), &app);
+        let (removals, hold) = run.removals(&entries(&directory), &app, None);
         let shown = |fate| removals.iter().filter(move |removal| removal.fate == fate);
         // The run: names are given as to files in a directory, and only then is anything deleted.
         let mut after: BTreeMap<Key, Entry> =
             entries(&directory).into_iter().map(|entry| (key(&entry), entry)).collect();
-        let mut replaced = BTreeSet::new();
+        let (mut replaced, mut published) = (BTreeSet::new(), Vec::new());
         for slot in Slot::ALL {
             let name = BackupName::compose(&app, &slot.stamp(&zoned(now)), end);
             let new = bare(slot, name, now);
+            published.push(key(&new));
             replaced.extend(after.insert(key(&new), new).map(|old| key(&old)));
         }
         let after: Vec<Entry> = after.into_values().collect();
-        let deleted: Vec<Key> = shown(Fate::Deleted).map(|removal| key(&removal.entry)).collect();
-        prop_assert_eq!(deleted, gone(&after, "app", &policy, now));
+        let keys = |fate| shown(fate).map(|removal| key(&removal.entry)).collect::<Vec<Key>>();
+        let (gone, may) = judged(&after, "app", &policy, &published, now);
+        prop_assert_eq!(hold.is_none(), may);
+        let expected = if may { (gone, Vec::new()) } else { (Vec::new(), gone) };
+        prop_assert_eq!((keys(Fate::Deleted), keys(Fate::Held)), expected);
         let is_pointer = |name: &BackupName| name.latest_parts().is_some();
         let shown: BTreeSet<Key> = shown(Fate::Replaced).map(|removal| key(&removal.entry)).collect();
         let dated: BTreeSet<Key> = shown.iter().filter(|(_, name)| !is_pointer(name)).cloned().collect();

@@ -1,9 +1,10 @@
-//! The health port: answers every GET with the record of the runs.
+//! The health port: answers every GET with the record of the runs, and what else is wrong with the backups.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::Arc;
 
+use super::backups::Backups;
 use super::record::Record;
 use crate::http::error::ApiError;
 use crate::http::gate::limits::{self, Limits};
@@ -17,11 +18,11 @@ const CONNECTIONS: usize = 64;
 ///
 /// # Errors
 /// When the port cannot be had, because another program has it for example.
-pub fn open(port: u16, record: Arc<Record>) -> io::Result<Gate> {
+pub fn open(port: u16, record: Arc<Record>, backups: Option<Backups>) -> io::Result<Gate> {
     let listener = listen(port)?;
     limits::raise_descriptors();
     let limits = Limits::of(CONNECTIONS.min(limits::connections()));
-    Gate::open("health port", listener, limits, Arc::new(Health { record }))
+    Gate::open("health port", listener, limits, Arc::new(Health { record, backups }))
 }
 
 /// Listens on every address of the machine, by IPv6 and IPv4, or by IPv4 where there is nothing else.
@@ -39,6 +40,7 @@ pub fn listen(port: u16) -> io::Result<TcpListener> {
 
 struct Health {
     record: Arc<Record>,
+    backups: Option<Backups>,
 }
 
 impl Service for Health {
@@ -46,7 +48,8 @@ impl Service for Health {
         if !["GET", "HEAD"].contains(&incoming.head.method.as_str()) {
             return ApiError::method_not_allowed("GET, HEAD").into();
         }
-        let report = self.record.report();
+        let problems = self.backups.as_ref().map(|backups| backups.problems(&self.record.ended()));
+        let report = self.record.report(problems);
         let headers = vec![("Content-Type".into(), "application/json".to_owned())];
         let body = Body::Bytes((report.json + "\n").into_bytes());
         Response { status: if report.healthy { 200 } else { 503 }, headers, body }

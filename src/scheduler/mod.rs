@@ -4,6 +4,7 @@
 //! goes on ends in peace, so that a scheduler with another schedule can take over meanwhile.
 
 mod arguments;
+mod backups;
 pub mod health_port;
 mod record;
 mod run;
@@ -24,8 +25,9 @@ use nix::unistd::Pid;
 
 use crate::http::gate::Gate;
 pub use arguments::{Arguments, Service, USAGE};
+use backups::Backups;
 use record::Record;
-use run::Going;
+use run::{Going, Runs};
 use timer::{Tick, Timer};
 
 use crate::process::{Reaper, Signals};
@@ -33,12 +35,12 @@ use crate::schedule::{Schedule, ScheduleError, rfc3339};
 use crate::settings;
 use crate::supervisor::SUPERVISOR_VARIABLE;
 
-/// How long a run may take to end after TERM; under the eight seconds of a daemon that stops us, and the ten
-/// of `docker stop`.
-const GRACE: Duration = Duration::from_secs(7);
+/// How long a run may take to end after TERM. With the time for the record of one that has been killed it is under the
+/// eight seconds of a daemon that stops us, and the ten of `docker stop`.
+const GRACE: Duration = Duration::from_secs(6);
 
-/// How long to wait for a run that was killed.
-const AFTER_KILL: Duration = Duration::from_secs(1);
+/// How long to wait for the record of a run that was killed.
+const AFTER_KILL: Duration = Duration::from_millis(1800);
 
 /// Why go-cron does not start.
 #[derive(Debug)]
@@ -78,16 +80,24 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
         log::info!("the supervisor is gone already");
         return Ok(());
     }
+    let backups = Backups::of_environment();
+    // A supervisor has said it.
+    if let Some(warning) = backups.as_ref().filter(|_| supervisor.is_none()).and_then(Backups::warning) {
+        log::warn!("{warning}");
+    }
     let record = Arc::new(Record::new(schedule.text()));
     let port = service.port.map(|port| {
-        health_port::open(port, Arc::clone(&record)).map_err(|error| SchedulerError::Port(port, error))
+        let opened = health_port::open(port, Arc::clone(&record), backups);
+        opened.map_err(|error| SchedulerError::Port(port, error))
     });
     let port = port.transpose()?;
     let reaper = Reaper::start().map_err(SchedulerError::Thread)?;
     let signals = listen(signals).map_err(SchedulerError::Thread)?;
     let timer = Timer::new(schedule, Timestamp::now());
     let supervised = supervisor.is_some();
-    Scheduler { service, record, reaper, signals, timer, supervised, going: None }.serve(port);
+    let (text, at_start) = (service.schedule.clone(), service.at_start);
+    let runs = Runs::start(service, reaper, record).map_err(SchedulerError::Thread)?;
+    Scheduler { runs, signals, timer, supervised, going: None }.serve(port, &text, at_start);
     Ok(())
 }
 
@@ -117,9 +127,7 @@ fn listen(mut signals: Signals) -> io::Result<Receiver<Signal>> {
 }
 
 struct Scheduler {
-    service: Service,
-    record: Arc<Record>,
-    reaper: Reaper,
+    runs: Runs,
     signals: Receiver<Signal>,
     timer: Timer,
     supervised: bool,
@@ -127,11 +135,11 @@ struct Scheduler {
 }
 
 impl Scheduler {
-    fn serve(mut self, port: Option<Gate>) {
+    fn serve(mut self, port: Option<Gate>, schedule: &str, at_start: bool) {
         let next = self.timer.due().map_or_else(|| "never".into(), rfc3339);
-        log::info!("schedule {}, next run {next}", self.service.schedule);
-        if self.service.at_start {
-            self.going = run::start(&self.service, &self.reaper, &self.record);
+        log::info!("schedule {schedule}, next run {next}");
+        if at_start {
+            self.going = self.runs.begin();
         }
         match self.follow() {
             signal if self.retires_on(signal) => {
@@ -158,6 +166,11 @@ impl Scheduler {
                     self.start_due();
                     continue;
                 }
+                Tick::SetBack => {
+                    let next = self.timer.due().map_or_else(|| "never".into(), rfc3339);
+                    log::warn!("the clock was set back: the next run is {next}");
+                    continue;
+                }
                 Tick::Sleep(pause) => pause,
             };
             let ended = self.going.as_ref().map_or_else(never, |going| going.ended.clone());
@@ -175,7 +188,7 @@ impl Scheduler {
         if let Some(going) = busy {
             log::warn!("skipped a run: the one of process {} still goes on", going.pid);
         } else {
-            self.going = run::start(&self.service, &self.reaper, &self.record);
+            self.going = self.runs.begin();
         }
     }
 
@@ -197,11 +210,14 @@ impl Scheduler {
     fn stop(&self, signal: Signal) {
         log::info!("stopping on {signal}");
         let Some(going) = &self.going else { return };
-        going.signaller.signal(Signal::SIGTERM);
-        if going.ended.recv_timeout(GRACE).is_err() {
-            log::warn!("killing the run of process {}: it did not stop", going.pid);
-            going.signaller.signal(Signal::SIGKILL);
-            let _ = going.ended.recv_timeout(AFTER_KILL);
+        going.stop();
+        if going.ended.recv_timeout(GRACE).is_ok() {
+            return;
+        }
+        log::warn!("killing the run of process {}: it did not stop", going.pid);
+        going.kill();
+        if going.ended.recv_timeout(AFTER_KILL).is_err() {
+            going.kill_recorder();
         }
     }
 }

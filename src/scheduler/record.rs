@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::mutex::lock;
+use crate::problems::scheduled::Ended;
 
 /// How much of a stream is kept, in bytes.
 pub const KEPT: usize = 64 * 1024;
@@ -27,7 +29,7 @@ impl Tail {
     }
 
     /// The end of the stream as text of at most [`KEPT`] bytes. Bytes that are not UTF-8 are replaced.
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let (front, back) = self.bytes.as_slices();
         let bytes = [front, back].concat();
         // The cut may have gone through a character, which has up to three bytes after its first.
@@ -78,12 +80,15 @@ struct Runs {
 pub struct Report {
     /// The JSON text.
     pub json: String,
-    /// Whether the last run ended well, or there was none.
+    /// Whether the last run ended well, or there was none, and nothing else is wrong.
     pub healthy: bool,
 }
 
 #[derive(Serialize)]
 struct ReportJson<'a> {
+    /// Not among the original's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<Vec<String>>,
     #[serde(rename = "Running")]
     running: BTreeMap<String, RunJson>,
     #[serde(rename = "Last")]
@@ -126,17 +131,25 @@ impl Record {
         runs.last = run;
     }
 
-    /// All of it, as the health port answers it.
-    pub fn report(&self) -> Report {
+    /// How the last run ended.
+    pub fn ended(&self) -> Ended {
+        let last = Arc::clone(&lock(&self.runs).last);
+        let last = lock(&last);
+        let at = last.ended.parse::<Timestamp>().ok().map(Timestamp::as_second);
+        Ended { status: last.exit_status.into(), at }
+    }
+
+    /// All of it, as the health port answers it, with what else is wrong where somebody has looked.
+    pub fn report(&self, problems: Option<Vec<String>>) -> Report {
         let (running, last) = {
             let runs = lock(&self.runs);
             (runs.running.clone(), Arc::clone(&runs.last))
         };
         let running = running.map(|run| RunJson::from(&*lock(&run)));
         let last = RunJson::from(&*lock(&last));
-        let healthy = last.exit_status == 0;
+        let healthy = last.exit_status == 0 && problems.as_ref().is_none_or(Vec::is_empty);
         let running = running.map(|run| (run.pid.to_string(), run)).into_iter().collect();
-        let report = ReportJson { running, last, schedule: &self.schedule };
+        let report = ReportJson { problems, running, last, schedule: &self.schedule };
         // A map with text keys and plain values always has a JSON text.
         Report { json: serde_json::to_string_pretty(&report).unwrap_or_default(), healthy }
     }
@@ -189,8 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn what_else_is_wrong_is_told_beside_the_runs() {
+        let record = Record::new("@daily");
+        assert!(record.report(Some(Vec::new())).healthy);
+        let report = record.report(Some(vec!["no".into()]));
+        assert!(!report.healthy);
+        let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
+        assert_eq!((&json["problems"][0], &json["Last"]["Exit_status"]), (&"no".into(), &0.into()));
+        assert_eq!(record.ended(), Ended { status: 0, at: None });
+    }
+
+    #[test]
     fn before_the_first_run_the_report_is_healthy_and_empty() {
-        let report = Record::new("@daily").report();
+        let report = Record::new("@daily").report(None);
         assert!(report.healthy);
         let json: serde_json::Value = serde_json::from_str(&report.json).unwrap();
         assert_eq!(

@@ -21,6 +21,8 @@ const SLIGHT_STEP: SignedDuration = SignedDuration::from_secs(60);
 pub enum Tick {
     /// A run is due now; the next one has been worked out.
     Due,
+    /// The clock was set back, and the next run has been worked out anew.
+    SetBack,
     /// Nothing to do for this long at most.
     Sleep(Duration),
 }
@@ -47,10 +49,12 @@ impl Timer {
 
     /// Looks at the clock.
     pub fn tick(&mut self, now: Timestamp) -> Tick {
-        if now < self.seen.saturating_sub(SLIGHT_STEP).unwrap_or(self.seen) {
-            self.due = self.schedule.next_after(now);
-        }
+        let was_set_back = now < self.seen.saturating_sub(SLIGHT_STEP).unwrap_or(self.seen);
         self.seen = now;
+        if was_set_back {
+            self.due = self.schedule.next_after(now);
+            return Tick::SetBack;
+        }
         let Some(due) = &self.due else { return Tick::Sleep(SLICE) };
         let left = due.timestamp().duration_since(now);
         if left.is_positive() {
@@ -101,8 +105,27 @@ mod tests {
     fn after_a_step_back_the_time_is_worked_out_anew() {
         let mut timer = daily("10T12:00:00");
         assert_eq!(due(&timer), at("11T03:00:00"));
+        assert_eq!(timer.tick(at("02T02:59:59")), Tick::SetBack);
         assert_eq!(timer.tick(at("02T02:59:59")), Tick::Sleep(Duration::from_secs(1)));
         assert_eq!(timer.tick(at("02T03:00:00")), Tick::Due);
+    }
+
+    #[test]
+    fn jumps_by_years_bring_one_run_each_way_and_nobody_waits_for_years() {
+        let year = |year: i16| -> Timestamp { format!("{year:04}-05-10T12:00:00Z").parse().unwrap() };
+        for schedule in ["0 3 * * *", "* * * * *", "@every 1h"] {
+            let mut timer = Timer::new(Schedule::parse_in(schedule, &TimeZone::UTC).unwrap(), year(2026));
+            for now in [year(2106), year(9998)] {
+                assert_eq!(timer.tick(now), Tick::Due, "{schedule:?}");
+                assert_eq!(timer.tick(now), Tick::Sleep(SLICE), "{schedule:?}");
+            }
+            for now in [year(2026), year(1970), year(1)] {
+                assert_eq!(timer.tick(now), Tick::SetBack, "{schedule:?}");
+                assert_eq!(timer.tick(now), Tick::Sleep(SLICE), "{schedule:?}");
+                let wait = timer.due().unwrap().timestamp().duration_since(now);
+                assert!(wait <= SignedDuration::from_hours(24), "{schedule:?} from {now}: {wait}");
+            }
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct SchedulerSettings {
     pub health_port: u16,
     /// Another go-cron than the one beside this program.
     pub program: Option<PathBuf>,
+    /// The backup directory.
+    pub directory: PathBuf,
     /// The directory of `backup.sh`, `restore.sh` and `verify.sh`; without one the commands beside this program serve.
     pub scripts: Option<PathBuf>,
 }
@@ -29,12 +31,14 @@ impl SchedulerSettings {
         let on_start = reader.flag("BACKUP_ON_START");
         let health_port = reader.port("HEALTHCHECK_PORT");
         let program = reader.text("GOCRON_BIN").map(PathBuf::from);
+        let directory = reader.text("BACKUP_DIR").map(PathBuf::from);
         let scripts = reader.text("SCRIPTS_DIR").map(PathBuf::from);
         Some(Self {
             schedule: Schedule::parse(&schedule?).ok()?,
             on_start: on_start?,
             health_port: health_port?,
             program,
+            directory: directory?,
             scripts,
         })
     }
@@ -45,8 +49,10 @@ impl SchedulerSettings {
 pub struct ApiSettings {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Who may ask.
+    /// Who may ask for everything.
     pub token: Secret,
+    /// Who may ask how everything is, and nothing else.
+    pub read_token: Option<Secret>,
 }
 
 impl ApiSettings {
@@ -58,10 +64,17 @@ impl ApiSettings {
         if token.is_none() {
             reader.missing("REST_API_TOKEN", "is not set: the API does not start without a token");
         }
-        if token.as_ref().is_some_and(|token| !can_be_sent(token.expose())) {
-            reader.fault("REST_API_TOKEN", "must be printable ASCII without a space at either end");
+        let read_token = reader.secret("REST_API_READ_TOKEN");
+        for (variable, token) in [("REST_API_TOKEN", &token), ("REST_API_READ_TOKEN", &read_token)] {
+            if token.as_ref().is_some_and(|token| !can_be_sent(token.expose())) {
+                reader.fault(variable, "must be printable ASCII without a space at either end");
+            }
         }
-        Some(Self { listen: SocketAddr::new(address?, port?), token: token? })
+        if token.is_some() && token == read_token {
+            reader
+                .fault("REST_API_READ_TOKEN", "must be another than REST_API_TOKEN, which opens everything");
+        }
+        Some(Self { listen: SocketAddr::new(address?, port?), token: token?, read_token })
     }
 
     /// Reads the part when the API is enabled; without it there is nothing to check.

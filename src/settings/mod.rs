@@ -2,15 +2,18 @@
 //! own, so that listing backups does not fail for want of a server's name.
 
 mod api;
+mod curl_options;
 mod environment;
 mod reader;
+mod redactor;
 mod remarks;
 mod rule;
+mod secrecy;
 mod secret;
 mod variable;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::time::Duration;
 
 use crate::backup::{DumpFormat, DumpOptions};
 use crate::catalog::{DatabaseName, Latest, Scope, Suffix};
@@ -20,12 +23,16 @@ use crate::retention::Policy;
 use crate::telegram::TelegramSettings;
 
 pub use api::{ApiSettings, SchedulerSettings};
+pub(crate) use curl_options::{check_trusted_options, config_lines, without_value};
 pub use environment::{Environment, Found, Source};
 pub use reader::{Fault, Faults, Reader};
+pub use redactor::Redactor;
 pub use remarks::{remark_on_time_zone, remarks};
 pub use rule::Rule;
 pub(crate) use rule::split_words;
-pub use secret::{Redactor, Secret};
+pub(crate) use secrecy::remove_secrets;
+pub use secrecy::{has_mask, secrets, shown};
+pub use secret::Secret;
 pub use variable::{Access, VARIABLES, Variable};
 
 /// Where backups are kept, and for how long.
@@ -49,6 +56,8 @@ pub struct Storage {
     pub proof_interval: Option<u64>,
     /// How many jobs restore at once.
     pub restore_jobs: usize,
+    /// How long a backup run may take, if there is a limit.
+    pub longest_run: Option<Duration>,
 }
 
 /// What to dump, and how.
@@ -105,15 +114,27 @@ pub struct Notices {
     pub curl_options: Vec<String>,
     /// The directory of hook programs.
     pub hooks: PathBuf,
+    /// How long one of them may take, if there is a limit.
+    pub hook_limit: Option<Duration>,
     /// A label for messages.
     pub project: String,
 }
 
-/// The environment of this process under the override file of its backup directory.
+/// The environment of this process under the override file of its backup directory. Whatever is secret in it is kept out
+/// of this process's log from now on.
 ///
 /// # Errors
 /// When the override file is there and is not one that the API wrote.
 pub fn effective_environment() -> Result<Environment, OverridesError> {
+    let environment = read_environment();
+    Redactor::of_process().learn(&match &environment {
+        Ok(environment) => secrets(environment),
+        Err(_) => secrets(&Environment::of_process()),
+    });
+    environment
+}
+
+fn read_environment() -> Result<Environment, OverridesError> {
     let base = Environment::of_process();
     let directory = base.plain("BACKUP_DIR").ok().flatten().unwrap_or("/backups");
     let overrides = Overrides::load(directory.as_ref())?;
@@ -153,21 +174,6 @@ fn check_ports(reader: &mut Reader) -> Option<()> {
     Some(())
 }
 
-/// Every secret that the settings know, to be kept out of logs and answers. Unreadable ones are skipped:
-/// nobody can have used them.
-pub fn secrets(environment: &Environment) -> Vec<Secret> {
-    let secret = VARIABLES.iter().filter(|variable| variable.secret);
-    let found = secret.filter_map(|variable| environment.find(variable).ok().flatten());
-    found.map(|found| Secret::new(found.text)).collect()
-}
-
-/// Takes our secrets out of the environment of a program that has no use for them.
-pub(crate) fn remove_secrets(command: &mut Command) {
-    for variable in VARIABLES.iter().filter(|variable| variable.secret) {
-        command.env_remove(variable.name);
-    }
-}
-
 /// How many jobs pg_restore may do at once: as many as there are processors, unless `RESTORE_JOBS` says.
 fn restore_jobs(reader: &mut Reader) -> Option<usize> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -187,6 +193,7 @@ impl Storage {
         let lock_wait = reader.whole("BACKUP_LOCK_WAIT");
         let passphrase = reader.secret("BACKUP_ENCRYPTION_KEY");
         let restore_jobs = restore_jobs(reader);
+        let longest_run = reader.hours("BACKUP_MAX_RUN_HOURS");
         let (verify, interval) = (reader.word("BACKUP_VERIFY"), reader.span("BACKUP_VERIFY_EVERY"));
         Some(Self {
             directory: reader.text("BACKUP_DIR")?.into(),
@@ -198,6 +205,7 @@ impl Storage {
             passphrase,
             proof_interval: interval.filter(|_| verify == Some("restore")),
             restore_jobs: restore_jobs?,
+            longest_run: longest_run?,
         })
     }
 
@@ -272,12 +280,16 @@ impl Notices {
     /// What is left when the part as a whole is wrong, to tell that by.
     pub fn hooks_only(environment: &Environment) -> Self {
         let hooks = Reader::resolve(environment, |reader| reader.text("HOOKS_DIR"));
-        Self { hooks: hooks.map(PathBuf::from).unwrap_or_default(), ..Self::default() }
+        let limit = Reader::resolve(environment, |reader| reader.limit("HOOK_TIMEOUT"));
+        // Its default where it is wrong.
+        let hook_limit = limit.unwrap_or(Some(Duration::from_secs(3600)));
+        Self { hooks: hooks.map(PathBuf::from).unwrap_or_default(), hook_limit, ..Self::default() }
     }
 
     /// Reads the part.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let curl_options = reader.text("WEBHOOK_EXTRA_ARGS").unwrap_or_default();
+        let hook_limit = reader.limit("HOOK_TIMEOUT");
         Some(Self {
             webhook: reader.secret("WEBHOOK_URL"),
             webhook_pre_backup: reader.secret("WEBHOOK_PRE_BACKUP_URL"),
@@ -285,6 +297,7 @@ impl Notices {
             webhook_error: reader.secret("WEBHOOK_ERROR_URL"),
             curl_options: split_words(&curl_options).ok()?,
             hooks: reader.text("HOOKS_DIR")?.into(),
+            hook_limit: hook_limit?,
             project: reader.text("PROJECT_NAME").unwrap_or_default(),
         })
     }

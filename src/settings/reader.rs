@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::environment::{Environment, Source};
 use super::rule::{self, Rule};
@@ -107,6 +108,17 @@ impl<'a> Reader<'a> {
     /// A span of time, in seconds.
     pub fn span(&mut self, name: &str) -> Option<u64> {
         rule::parse_span(&self.text(name)?).ok()
+    }
+
+    /// A limit, if there is one.
+    pub fn limit(&mut self, name: &str) -> Option<Option<Duration>> {
+        let limit = rule::parse_limit(&self.text(name)?).ok()?;
+        Some(limit.map(Duration::from_secs))
+    }
+
+    /// A limit in hours, if there is one.
+    pub fn hours(&mut self, name: &str) -> Option<Option<Duration>> {
+        rule::parse_hours(&self.text(name)?).ok()
     }
 
     /// A port to listen on.

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::{ApiSettings, Environment, Reader, Subject};
+use super::{ApiSettings, Environment, Reader, Secret, Subject};
 use crate::telegram;
 
 /// Below this many bytes a token is short.
@@ -12,10 +12,13 @@ const SHORT_TOKEN: usize = 32;
 pub fn remarks(environment: &Environment) -> Vec<String> {
     let mut remarks = Vec::new();
     let api = Reader::resolve(environment, ApiSettings::read_if_enabled).ok().flatten();
-    if api.is_some_and(|api| api.token.expose().len() < SHORT_TOKEN) {
-        remarks.push(format!(
-            "REST_API_TOKEN is shorter than {SHORT_TOKEN} bytes; `openssl rand -hex 32` makes a good one"
-        ));
+    if let Some(api) = api {
+        let tokens = [("REST_API_TOKEN", Some(api.token)), ("REST_API_READ_TOKEN", api.read_token)];
+        let is_short = |token: Option<Secret>| token.is_some_and(|token| token.expose().len() < SHORT_TOKEN);
+        let short = tokens.into_iter().filter_map(|(name, token)| is_short(token).then_some(name));
+        remarks.extend(short.map(|name| {
+            format!("{name} is shorter than {SHORT_TOKEN} bytes; `openssl rand -hex 32` makes a good one")
+        }));
     }
     if let Ok(subject) = Reader::resolve(environment, Subject::read) {
         let of_options = subject.options.remarks.iter();

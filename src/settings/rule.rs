@@ -1,6 +1,7 @@
 //! What a value must look like. One rule per kind of value, used wherever a value comes in.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::backup::DumpOptions;
 use crate::catalog::{DatabaseName, Suffix};
@@ -17,6 +18,10 @@ pub enum Rule {
     Whole,
     /// A span of time: a whole number with `s`, `m`, `h`, `d` or `w`.
     Span,
+    /// The same, or 0 for none.
+    Limit,
+    /// Hours, whole or not, 0 for none.
+    Hours,
     /// A TCP port to listen on, 0 for none.
     Port,
     /// A TCP port to connect to; `tcp://HOST:PORT`, as container links and Kubernetes set it, counts.
@@ -56,6 +61,8 @@ impl Rule {
             Self::Flag => parse_flag(text).map(drop),
             Self::Whole => parse_whole(text).map(drop),
             Self::Span => parse_span(text).map(drop),
+            Self::Limit => parse_limit(text).map(drop),
+            Self::Hours => parse_hours(text).map(drop),
             Self::Port => parse_port(text).map(drop),
             Self::ServerPort => parse_server_port(text).map(drop),
             Self::OneOf(words) => parse_word(text, words).map(drop),
@@ -124,6 +131,29 @@ pub(super) fn parse_span(text: &str) -> Result<u64, String> {
     let number = text.get(..text.len().saturating_sub(1)).and_then(|number| parse_whole(number).ok());
     let span = number.zip(seconds).map(|(number, seconds)| u64::from(number) * seconds);
     span.ok_or_else(|| "must be a whole number with s, m, h, d or w behind it, such as 7d".into())
+}
+
+/// A limit in seconds, if there is one.
+pub(super) fn parse_limit(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "0" => Ok(None),
+        _ => match parse_span(text) {
+            Ok(span) => Ok(Some(span).filter(|span| *span > 0)),
+            Err(problem) => Err(format!("{problem}, or 0 for none")),
+        },
+    }
+}
+
+/// The most hours of a setting: what is more is as good as none.
+const MOST_HOURS: f64 = 1_000_000.0;
+
+/// A limit in hours, if there is one.
+pub(super) fn parse_hours(text: &str) -> Result<Option<Duration>, String> {
+    // Not what else a number may look like, such as 1e3 or inf.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let hours = text.parse::<f64>().ok().filter(|hours| digits && *hours <= MOST_HOURS);
+    let hours = hours.ok_or_else(|| format!("must be hours from 0 to {MOST_HOURS}, such as 12 or 0.5"))?;
+    Ok((hours > 0.0).then(|| Duration::from_secs_f64(hours * 3600.0)))
 }
 
 pub(super) fn parse_port(text: &str) -> Result<u16, String> {
@@ -211,6 +241,21 @@ mod tests {
             &["", "7", "d", "1.5d", "-1d", "7 d", "7D", "7é"],
         );
         assert_eq!((parse_span("7d"), parse_span("2h")), (Ok(604_800), Ok(7200)));
+    }
+
+    #[test]
+    fn limits_may_be_none_and_hours_may_have_fractions() {
+        check(Rule::Limit, &["0", "0s", "90s", "1h"], &["", "90", "00", "-1s", "1.5h", "none"]);
+        assert_eq!(
+            (parse_limit("0"), parse_limit("0m"), parse_limit("2m")),
+            (Ok(None), Ok(None), Ok(Some(120)))
+        );
+        check(
+            Rule::Hours,
+            &["0", "0.0", "0.5", "12", ".5", "1000000"],
+            &["", ".", "-1", "+1", "1e3", "inf", "NaN", "1,5", "1000001", "1.5.", "1h", " 1"],
+        );
+        assert_eq!((parse_hours("0"), parse_hours("0.5")), (Ok(None), Ok(Some(Duration::from_secs(1800)))));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::history::Trigger;
 use crate::jobs::{Programs, remove_api_settings};
 use crate::logger;
-use crate::process::{Child, Reaper, for_each_line};
+use crate::process::{Child, Reaper, Redacted, for_each_line};
 use crate::schedule::Schedule;
 use crate::scheduler::health_port;
 use crate::settings::{Redactor, SchedulerSettings};
@@ -24,6 +24,7 @@ pub const SUPERVISOR_VARIABLE: &str = "BACKUPGRAM_SUPERVISOR";
 pub(super) struct Starter {
     health_port: u16,
     program: PathBuf,
+    directory: PathBuf,
     programs: Programs,
     reaper: Reaper,
     redactor: Redactor,
@@ -40,6 +41,7 @@ impl Starter {
         Self {
             health_port: settings.health_port,
             program: settings.program.unwrap_or(beside),
+            directory: settings.directory,
             programs: programs.clone(),
             reaper,
             redactor,
@@ -70,6 +72,8 @@ impl Starter {
         let backup = self.programs.backup();
         command.arg("--").arg(backup.get_program()).args(backup.get_args());
         command.env(logger::PLAIN_VARIABLE, "plain").env(Trigger::VARIABLE, Trigger::Schedule.word());
+        // Named also where it is the default: its port tells what is wrong with the backups in there.
+        command.env("BACKUP_DIR", &self.directory);
         command.env(SUPERVISOR_VARIABLE, std::process::id().to_string());
         remove_api_settings(&mut command);
         let (output, stdout) = io::pipe()?;
@@ -77,7 +81,7 @@ impl Starter {
         let redactor = self.redactor.clone();
         // Before the child: without a reader it would not run unobserved, but not at all.
         thread::Builder::new().name("go-cron output".into()).spawn(move || {
-            for_each_line(output, |line| log::info!("go-cron: {}", redactor.clean(line)));
+            for_each_line(Redacted::new(output, redactor), |line| log::info!("go-cron: {line}"));
         })?;
         // A group of its own, so that a signal to ours does not reach a scheduled backup behind its back.
         self.reaper.spawn(command.process_group(0))

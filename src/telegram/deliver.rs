@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -13,12 +14,15 @@ use super::pending::{Delivery, Pending};
 use super::{Chat, NotifyOn, TelegramSettings, summary};
 use crate::backup::{DeliveryReport, Outcome, Report};
 use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Slot};
+use crate::clock;
 use crate::mutex::lock;
 use crate::process::Runner;
 use crate::units;
 
 /// Uploads at once.
 const UPLOADS: usize = 4;
+/// How long the summary of a run that was stopped may take.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Seconds after which a delivery that broke off is given up.
 const PATIENCE: i64 = 86_400;
 
@@ -27,6 +31,7 @@ pub struct Courier<'a> {
     settings: &'a TelegramSettings,
     directory: &'a BackupDirectory,
     bot: Bot<'a>,
+    runner: &'a Runner,
 }
 
 /// A backup that is about to be sent.
@@ -43,7 +48,7 @@ struct Parcel<'a> {
 impl<'a> Courier<'a> {
     /// A courier of these settings.
     pub fn new(settings: &'a TelegramSettings, directory: &'a BackupDirectory, runner: &'a Runner) -> Self {
-        Self { settings, directory, bot: Bot::new(settings, runner) }
+        Self { settings, directory, bot: Bot::new(settings, runner), runner }
     }
 
     /// Sends what a run has published, what earlier runs could not, and then the summary of the run. Says how the
@@ -66,8 +71,12 @@ impl<'a> Courier<'a> {
             return;
         }
         let text = summary::text(report, previous, errors, &self.settings.project);
+        // That a run was stopped is told as well.
+        let respite = self.runner.check().err().and_then(|_| self.runner.respite(LAST_WORDS).ok());
+        let last_bot = respite.as_ref().map(|runner| Bot::new(self.settings, runner));
+        let bot = last_bot.as_ref().unwrap_or(&self.bot);
         for chat in &self.settings.chats {
-            if let Err(error) = self.bot.send_message(chat, &text) {
+            if let Err(error) = bot.send_message(chat, &text) {
                 log::warn!("telegram: the summary does not reach chat {chat}: {error}");
             }
         }
@@ -79,7 +88,11 @@ impl<'a> Courier<'a> {
             return Ok(vec!["another run is still sending; it was left to the next one".into()]);
         };
         let now = Timestamp::now().as_second();
-        pending.deliveries.retain(|delivery| {
+        pending.deliveries.retain_mut(|delivery| {
+            if clock::is_future(delivery.began, now) {
+                // It would never be given up.
+                delivery.began = now;
+            }
             let is_young = now.saturating_sub(delivery.began) < PATIENCE;
             if !is_young {
                 log::warn!("telegram: {} could not be sent for a day, and is given up", delivery.file);
@@ -87,7 +100,11 @@ impl<'a> Courier<'a> {
             is_young
         });
         let files = report.databases.iter().filter_map(|database| database.file.clone());
-        pending.deliveries.extend(files.map(|file| Delivery { file, began: now, ..Delivery::default() }));
+        // One that a run was at when it died goes on.
+        let is_new = |file: &String| pending.deliveries.iter().all(|delivery| delivery.file != *file);
+        let new: Vec<String> = files.filter(is_new).collect();
+        let begin = |file| Delivery { file, began: now, ..Delivery::default() };
+        pending.deliveries.extend(new.into_iter().map(begin));
         pending.save()?;
         let count = pending.deliveries.len();
         let (pending, mut errors) = (Mutex::new(pending), Vec::new());

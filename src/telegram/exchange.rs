@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::curl::quote;
+use crate::curl::{self, quote};
 use crate::process::{Exit, Interrupted, Listener, ProgramError, Runner};
-use crate::settings::remove_secrets;
 
 /// curl with its configuration on descriptor 3 and a socket as standard input and output: more than three descriptors
 /// cannot be handed down without unsafe code, so a shell puts them where they belong.
-const CURL: &str = "exec 3<&0 0<&1; exec curl --disable --config /dev/fd/3";
+const CURL: &str = "exec 3<&0 0<&1; exec curl --disable --globoff --config /dev/fd/3";
 /// Seconds to reach the server.
 const CONNECT_TIMEOUT: u64 = 15;
 /// Seconds that a call may take besides what its bytes need.
@@ -82,7 +81,7 @@ pub fn exchange(
     let (ours, theirs) = UnixStream::pair().map_err(ExchangeError::Take)?;
     let mut command = Command::new("sh");
     command.args(["-c", CURL]);
-    remove_secrets(&mut command);
+    curl::confine(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
     let mut child = runner.spawn(&mut command)?;
     // The other end must be curl's alone, so that its end is seen.

@@ -1,10 +1,10 @@
 //! Gets a backup back from Telegram, by the message that it was sent in.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
@@ -14,10 +14,11 @@ use super::parallel::try_each;
 use super::parts::{LONGEST, PartsManifest, SUFFIX};
 use super::{Chat, TelegramSettings};
 use crate::catalog::BackupName;
+use crate::open_dir::OpenDir;
 use crate::process::{Interrupted, Runner};
 use crate::progress::Progress;
-use crate::units;
 use crate::units::hexadecimal;
+use crate::{records, units};
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -89,7 +90,7 @@ impl FetchError {
 }
 
 /// Fetches the backup of message `id` in a chat, or without one in whichever of the settings has it, into `directory`,
-/// and answers where it lies.
+/// and answers it with its name.
 ///
 /// # Errors
 /// When it cannot be fetched whole, or a stop signal comes. Nothing is left then.
@@ -97,14 +98,13 @@ pub fn fetch(
     settings: Option<&TelegramSettings>,
     chat: Option<&Chat>,
     id: i64,
-    directory: &Path,
+    directory: &OpenDir,
     runner: &Runner,
-) -> Result<PathBuf, FetchError> {
+) -> Result<(File, String), FetchError> {
     let settings = settings.ok_or(FetchError::NotConfigured("TELEGRAM_BOT_TOKEN"))?;
     let bot = Bot::new(settings, runner);
     let document = find(&bot, chat.map_or(settings.chats.as_slice(), std::slice::from_ref), id)?;
     let name = document.file_name.clone().unwrap_or_default();
-    fs::create_dir_all(directory).map_err(FetchError::Write)?;
     match name.strip_suffix(SUFFIX) {
         Some(_) => {
             let manifest = fetch_manifest(&bot, &document, &name, directory)?;
@@ -151,26 +151,26 @@ fn find(bot: &Bot, chats: &[Chat], id: i64) -> Result<Document, FetchError> {
 /// A file that is being put together; dropped before it is kept, it is removed.
 struct Target {
     file: File,
-    path: PathBuf,
+    directory: OpenDir,
+    name: String,
     is_kept: bool,
 }
 
 impl Target {
-    fn create(directory: &Path, name: &str, size: u64) -> Result<Self, FetchError> {
+    fn create(directory: &OpenDir, name: &str, size: u64) -> Result<Self, FetchError> {
         // Whoever sent it chose the name.
         let name =
             BackupName::parse(name).map_or_else(|_| "backup".to_owned(), |name| name.as_str().to_owned());
-        let path = directory.join(name);
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let target = Self { file: file.map_err(FetchError::Write)?, path, is_kept: false };
+        let file = directory.create_file(&name, 0o600).map_err(FetchError::Write)?;
+        let target = Self { file, directory: directory.clone(), name, is_kept: false };
         // So that a full disk is told now.
         target.file.set_len(size).map_err(FetchError::Write)?;
         Ok(target)
     }
 
-    fn keep(mut self) -> Result<PathBuf, FetchError> {
+    fn keep(mut self) -> Result<(File, String), FetchError> {
         self.is_kept = true;
-        Ok(self.path.clone())
+        Ok((self.file.try_clone().map_err(FetchError::Write)?, self.name.clone()))
     }
 
     fn digest(&self, offset: u64, length: u64) -> io::Result<String> {
@@ -192,7 +192,7 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         if !self.is_kept {
-            let _ = fs::remove_file(&self.path);
+            let _ = self.directory.remove_file(&self.name);
         }
     }
 }
@@ -201,7 +201,7 @@ fn fetch_manifest(
     bot: &Bot,
     document: &Document,
     name: &str,
-    directory: &Path,
+    directory: &OpenDir,
 ) -> Result<PartsManifest, FetchError> {
     let size = document.file_size.unwrap_or_default();
     let refused = |error: String| FetchError::Manifest(name.to_owned(), error);
@@ -211,12 +211,15 @@ fn fetch_manifest(
     let target = Target::create(directory, name, size)?;
     let progress = Progress::start(format!("fetching {name}"), Some(size));
     fetch_document(bot, &document.file_id, size, None, &target, 0, &progress)?;
-    let mut text = Vec::new();
-    File::open(&target.path).and_then(|mut file| file.read_to_end(&mut text)).map_err(FetchError::Write)?;
+    let text = records::read_opened(&target.file, LONGEST).map_err(FetchError::Write)?;
     PartsManifest::parse(&text).map_err(refused)
 }
 
-fn fetch_parts(bot: &Bot, manifest: &PartsManifest, directory: &Path) -> Result<PathBuf, FetchError> {
+fn fetch_parts(
+    bot: &Bot,
+    manifest: &PartsManifest,
+    directory: &OpenDir,
+) -> Result<(File, String), FetchError> {
     let target = Target::create(directory, &manifest.name, manifest.size)?;
     let progress = Progress::start(format!("fetching {}", manifest.name), Some(manifest.size));
     let mut offset = 0;
@@ -244,10 +247,9 @@ fn fetch_document(
     progress: &Progress,
 ) -> Result<(), FetchError> {
     let path = bot.file_path(file_id).map_err(|error| match error {
-        BotError::Refused(400, reason) if reason.contains("too big") => FetchError::TooBig(
-            target.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            size,
-        ),
+        BotError::Refused(400, reason) if reason.contains("too big") => {
+            FetchError::TooBig(target.name.clone(), size)
+        }
         error => FetchError::Bot(error),
     })?;
     // A server of one's own in local mode names a path on its disk, which may be ours, too.

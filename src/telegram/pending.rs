@@ -2,16 +2,15 @@
 //! broke off.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::parts::SentPart;
 use crate::catalog::BackupDirectory;
-use crate::durable;
+use crate::flock::Flock;
+use crate::{durable, records};
 
 const FILE_NAME: &str = ".telegram.json";
 const LOCK_NAME: &str = ".telegram.lock";
@@ -42,7 +41,7 @@ impl Delivery {
 #[derive(Debug)]
 pub struct Pending {
     root: PathBuf,
-    _lock: Flock<fs::File>,
+    _lock: Flock,
     /// Oldest first.
     pub deliveries: Vec<Delivery>,
 }
@@ -54,14 +53,12 @@ impl Pending {
     /// When they cannot be read.
     pub fn open(directory: &BackupDirectory) -> io::Result<Option<Self>> {
         let root = directory.root().to_path_buf();
-        let file = durable::open_or_create(&root.join(LOCK_NAME))?;
-        let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { return Ok(None) };
-        let deliveries = match fs::read(root.join(FILE_NAME)) {
-            // One that is torn or foreign is worth a new delivery, not an error.
-            Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        let path = root.join(LOCK_NAME);
+        let file = durable::open_or_create(&path).map_err(|error| records::of(&path, error))?;
+        let Ok(lock) = Flock::try_lock(file) else { return Ok(None) };
+        // One that is torn or foreign is worth a new delivery, not an error.
+        let text = records::read(&root.join(FILE_NAME))?.unwrap_or_default();
+        let deliveries = serde_json::from_slice(&text).unwrap_or_default();
         Ok(Some(Self { root, _lock: lock, deliveries }))
     }
 

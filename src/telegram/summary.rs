@@ -34,6 +34,7 @@ pub fn text(report: &Report, previous: Option<&Report>, undelivered: &[String], 
         }
         lines.push(line);
     }
+    lines.extend(report.held().iter().map(|reason| format!("\u{26a0} {}", escape(end(reason)))));
     if !undelivered.is_empty() {
         lines.push(format!("\u{26a0} not delivered: {}", escape(end(&undelivered.join("; ")))));
     }

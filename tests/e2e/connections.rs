@@ -179,7 +179,7 @@ fn says(server: &Cluster, store: &Store, file: &str, variables: &[(&str, &str)],
 fn a_server_that_cannot_be_reached_is_reported_with_the_cause() {
     let (server, store) = (Cluster::start(15), Store::new());
     server.sql("postgres", "CREATE DATABASE app; CREATE ROLE shut LOGIN PASSWORD 'shut'");
-    server.sql("postgres", "CREATE ROLE narrow LOGIN PASSWORD 'narrow' CONNECTION LIMIT 0");
+    server.sql("postgres", "CREATE ROLE narrow LOGIN PASSWORD 'n4rr0w-pw' CONNECTION LIMIT 0");
     let file = backed_up(Cli::backup(&server, &store, "app"), &store);
     let hba = server.data().join("pg_hba.conf");
     fs::write(&hba, "host all backup_login,narrow,ghost 127.0.0.1/32 scram-sha-256\n").unwrap();
@@ -191,7 +191,7 @@ fn a_server_that_cannot_be_reached_is_reported_with_the_cause() {
         (&[("POSTGRES_HOST", "/nonexistent")], "No such file or directory"),
         (&[("POSTGRES_HOST", "::1"), ("POSTGRES_PORT", &port)], "\"::1\""),
         (
-            &[("POSTGRES_USER", "narrow"), ("POSTGRES_PASSWORD", "narrow")],
+            &[("POSTGRES_USER", "narrow"), ("POSTGRES_PASSWORD", "n4rr0w-pw")],
             "too many connections for role \"narrow\"",
         ),
     ];
@@ -216,13 +216,13 @@ fn a_server_that_cannot_be_reached_is_reported_with_the_cause() {
 #[test]
 fn what_passes_is_waited_for() {
     let (server, store) = (Cluster::start(15), Store::new());
-    server.sql("postgres", "CREATE ROLE narrow LOGIN PASSWORD 'narrow' CONNECTION LIMIT 3");
+    server.sql("postgres", "CREATE ROLE narrow LOGIN PASSWORD 'n4rr0w-pw' CONNECTION LIMIT 3");
     server.sql("postgres", "CREATE DATABASE app OWNER narrow");
-    let login = [("PGUSER", "narrow"), ("PGPASSWORD", "narrow")];
+    let login = [("PGUSER", "narrow"), ("PGPASSWORD", "n4rr0w-pw")];
     let mut app: Vec<_> = (0..3).map(|_| server.session_as("app", &login)).collect();
     app.iter_mut().for_each(|session| drop(session.run("SELECT 1")));
     let backup = Cli::backup(&server, &store, "app").env("POSTGRES_USER", "narrow");
-    let running = backup.env("POSTGRES_PASSWORD", "narrow").env("POSTGRES_CONNECT_TIMEOUT", "120").start();
+    let running = backup.env("POSTGRES_PASSWORD", "n4rr0w-pw").env("POSTGRES_CONNECT_TIMEOUT", "120").start();
     wait_until("it to wait", SOON, || running.text().contains("too many connections for role \"narrow\""));
     drop(app);
     running.wait().succeeded();

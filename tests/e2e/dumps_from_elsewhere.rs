@@ -115,7 +115,9 @@ fn the_schema_public_comes_back_with_its_grants(server: &'static Cluster) {
 }
 on_both_servers!(the_schema_public_comes_back_with_its_grants);
 
-fn removing_statements_find_nothing_to_remove(server: &'static Cluster) {
+#[test]
+fn removing_statements_find_nothing_to_remove() {
+    let server = Cluster::shared(18);
     // The two views need each other's key, and the large object is removed by a function.
     let more = "CREATE VIEW grouped AS SELECT c.id, c.name, count(*) FROM customers c JOIN orders o ON o.customer = c.id
                     GROUP BY c.id;
@@ -131,13 +133,13 @@ fn removing_statements_find_nothing_to_remove(server: &'static Cluster) {
         [&["--clean"], &["-c", "--if-exists"], &["--clean", "--quote-all-identifiers"]];
     a_dump_with_these_options_comes_back(server, &options, more);
 }
-on_both_servers!(removing_statements_find_nothing_to_remove);
 
-fn functions_and_tables_with_names_of_blocks_come_back(server: &'static Cluster) {
+#[test]
+fn functions_and_tables_with_names_of_blocks_come_back() {
+    let server = Cluster::shared(15);
     let options: [&[&str]; 2] = [&[], &["--create"]];
     a_dump_with_these_options_comes_back(server, &options, BLOCKS);
 }
-on_both_servers!(functions_and_tables_with_names_of_blocks_come_back);
 
 #[test]
 fn backups_with_such_names_and_options_are_proven() {
@@ -191,7 +193,9 @@ fn dumps_of_two_databases_in_one_file_are_refused() {
 }
 
 /// What `docker exec -t … pg_dump > file` and a Windows editor make of a dump.
-fn a_dump_that_came_through_a_terminal_is_loaded_as_psql_loads_it(server: &'static Cluster) {
+#[test]
+fn a_dump_that_came_through_a_terminal_is_loaded_as_psql_loads_it() {
+    let server = Cluster::shared(18);
     let (store, database) = (Store::new(), server.database("terminal"));
     fixture::fill_with_everything(&database);
     database.sql("CREATE FUNCTION lines() RETURNS text LANGUAGE sql BEGIN ATOMIC\nSELECT 'a\nb';\nEND");
@@ -217,7 +221,6 @@ fn a_dump_that_came_through_a_terminal_is_loaded_as_psql_loads_it(server: &'stat
         expected.comes_back(&store.root().join("terminal.sql.gz"), &format!("{options:?} gzipped"));
     }
 }
-on_both_servers!(a_dump_that_came_through_a_terminal_is_loaded_as_psql_loads_it);
 
 /// Bodies of functions and comments of more than one line.
 const QUOTED: &str = "SELECT json_agg(text ORDER BY text) FROM (

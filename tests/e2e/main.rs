@@ -37,6 +37,8 @@ mod excluded_tables;
 mod extensions;
 /// What breaks in the middle of a dump breaks nothing else.
 mod faults;
+/// Backups on file systems that tell no case, have no links, refuse names or flush no directory.
+mod file_systems;
 /// Every format comes back from a backup as it was, by whatever way it went.
 mod formats;
 /// A restore that goes on after errors, or searches schemas while it loads.
@@ -91,14 +93,26 @@ mod jobs;
 mod log_lines;
 /// What Prometheus is told.
 mod metrics;
+/// Names that would write lines of their own.
+mod names;
+/// No wait of a request ends the API.
+mod pool;
 /// A backup is proven by restoring it into a server of its own.
 mod proofs;
+/// What the token for reading opens.
+mod read_token;
+/// What programs print is handed on without secrets.
+mod redaction;
 /// Another schedule for a running scheduler, ours or a foreign one.
 mod schedule_changes;
 /// Where a secret may not appear.
 mod secrets;
 /// What is refused before anything runs.
 mod settings;
+/// What somebody who writes to the volume can put in the way of a run.
+mod swapped;
+/// What somebody who writes to the volume can put in the place of a record.
+mod tampered;
 /// Backups go to Telegram and come back, whatever their size.
 mod telegram;
 /// What a terminal is shown, and what everything else.
@@ -110,13 +124,27 @@ mod verify;
 /// Who is told of a run by curl, and what curl may not tell the log.
 mod webhooks;
 
+/// Runs, hooks and peers that hang: what is said of them, and what ends them.
+mod hangs;
 /// What a hostile reader of the code has found.
 mod hardening;
 /// When the health check says that something is wrong, and what.
 mod health;
+/// What is wrong is told everywhere, also where it cannot be written down.
+mod problems;
+/// How a run went is written down whole, whatever happens meanwhile.
+mod status_steps;
+
+/// What a clock that is wrong may not do.
+mod clock;
+
+/// A run that is struck by a fault is red everywhere, or its backup restores.
+mod random_faults;
 
 /// Killed programs leave no half backup.
 mod crash;
+/// A run that dies has failed, and all are told.
+mod deaths;
 /// The daemon as the first process of a container.
 mod pid1;
 /// The daemon stops in order.

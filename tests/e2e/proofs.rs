@@ -56,12 +56,14 @@ fn counts(database: &Database<'_>) -> [u64; 4] {
 #[track_caller]
 fn nothing_is_left(store: &Store) {
     assert_eq!(store.partial(), [""; 0]);
-    let place = store.path().display().to_string();
-    wait_until("the server of the proof to go", SOON, || {
-        !Process::all()
-            .iter()
-            .any(|process| process.name == "postgres" && process.command_line().contains(&place))
-    });
+    wait_until("the server of the proof to go", SOON, || !has_server(store));
+}
+
+/// Whether a server is at work below the backup directory.
+fn has_server(store: &Store) -> bool {
+    let place = store.path();
+    let works_there = |process: &Process| process.directory().is_some_and(|path| path.starts_with(&place));
+    Process::all().iter().any(|process| process.name == "postgres" && works_there(process))
 }
 
 fn every_kind_of_backup_is_proven(server: &'static Cluster) {
@@ -263,6 +265,7 @@ fn a_proof_that_is_broken_off_leaves_nothing() {
         let mut running = prove(server, &store, &[&file]).start();
         running.descendant("postgres");
         running.descendant("psql");
+        assert!(has_server(&store));
         Cli::backup(server, &store, &database.name)
             .run()
             .exited_with(75)
@@ -271,12 +274,7 @@ fn a_proof_that_is_broken_off_leaves_nothing() {
         let outcome = running.wait();
         let expected = if signal == Signal::SIGKILL { None } else { Some(128 + signal as i32) };
         assert_eq!(outcome.status.unwrap().code(), expected, "{outcome}");
-        let place = store.path().display().to_string();
-        wait_until("the server to go", SOON, || {
-            !Process::all()
-                .iter()
-                .any(|process| process.command_line().contains(&place) && process.name == "postgres")
-        });
+        wait_until("the server to go", SOON, || !has_server(&store));
         assert_eq!(manifest(&store, &file)["verified"]["by"], "checksum");
     }
     // What was killed could not clean up; whoever comes next does.

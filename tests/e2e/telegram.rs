@@ -189,6 +189,8 @@ fn a_delivery_that_broke_off_goes_on_where_it_stopped() {
     let parts = fs::metadata(store.file("last", &large)).unwrap().len().div_ceil(PART) as usize;
     assert!(sent < parts, "it ended too soon");
     let daemon = plan(&other.name).start();
+    // It records the run that has died, which is told as well.
+    wait_until("the sweep to end", LONG, || Process::descendants(daemon.pid()).len() == 1);
     daemon.back_up();
     assert_eq!(delivery(&store)["telegram"], "delivered", "{}", daemon.log());
     // The parts and their manifest once each, but for those that were on their way, and the other backup.

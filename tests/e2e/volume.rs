@@ -125,8 +125,14 @@ fn a_volume_that_is_mounted_read_only_is_restored_and_verified_from() {
     assert_eq!(lines(&proven, "warn"), 1, "{proven}");
     scene.cli(&["list"]).run().succeeded();
     let backup = scene.cli(&["backup"]).env("POSTGRES_DB", &scene.database.name).run().exited_with(1);
-    assert!(backup.text().contains("may not write to"), "{backup}");
+    assert!(backup.text().contains("is mounted read-only"), "{backup}");
+    assert!(!backup.text().contains("chown"), "{backup}");
     assert_eq!(scene.store.everything(), before);
+    // How it went is told all the same, and stays when somebody reads there again.
+    let missed = scene.fallback(Uid::effective().as_raw()).join(".status.json");
+    scene.cli(&["verify"]).run().succeeded();
+    assert!(fs::read_to_string(&missed).unwrap().contains("FAILED"));
+    fs::remove_file(missed).unwrap();
     // Nothing of the proofs but what is there anyhow.
     only_a_lock_is_left(&scene.fallback(Uid::effective().as_raw()));
     assert_eq!(fs::read_dir(scene.tmp()).unwrap().count(), 1);

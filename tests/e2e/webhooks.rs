@@ -92,3 +92,26 @@ fn what_a_talkative_curl_says_of_urls_and_headers_is_not_logged_and_what_it_igno
     assert!(!outcome.text().contains("T0KEN"), "{outcome}");
     assert!(webhook.first_call("/error/T0KEN-2").head.contains("X-Token: T0KEN-4"));
 }
+
+/// curl would make many requests of some paths, and many files of others.
+#[test]
+fn a_url_is_asked_for_once_and_as_it_stands() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let webhook = Webhook::start();
+    for path in ["/[1-2000]", "/{a,b}/x", "/[a-c]{1,2}?q=[0-9]&r={x}", "/plain", "/[", "/}{", "/[[1-3]]"] {
+        Cli::backup(server, &store, "nosuch")
+            .env("WEBHOOK_ERROR_URL", webhook.url(path))
+            .run()
+            .exited_with(1);
+        assert_eq!(webhook.calls(path).len(), 1, "{path}");
+        assert_eq!(webhook.calls(path)[0].json()["status"], "failure", "{path}");
+    }
+    assert_eq!(webhook.count(), 7);
+    // One that the API has set, too.
+    let daemon = Plan::new(server, &store).database("nosuch").start();
+    daemon.patch(&serde_json::json!({"WEBHOOK_URL": webhook.url("/api/{1,2}[3-9]")})).expect(200);
+    daemon.failed(&daemon.start_backup());
+    wait_until("both calls", SOON, || webhook.calls("/api/{1,2}[3-9]").len() == 2);
+    assert_eq!(webhook.count(), 9);
+}

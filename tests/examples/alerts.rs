@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{documents, example, repository};
 
 /// The metrics of `GET /metrics` that are worth an alert.
-const METRICS: [&str; 17] = [
+const METRICS: [&str; 19] = [
     "backupgram_backup_failures_total",
     "backupgram_backup_last_size_bytes",
     "backupgram_backup_last_success_timestamp_seconds",
@@ -18,9 +18,11 @@ const METRICS: [&str; 17] = [
     "backupgram_last_run_duration_seconds",
     "backupgram_last_run_success",
     "backupgram_next_run_timestamp_seconds",
+    "backupgram_problems",
     "backupgram_proof_last_timestamp_seconds",
     "backupgram_queue_jobs",
     "backupgram_refused_connections_total",
+    "backupgram_run_overdue",
     "backupgram_scheduler_restarts_total",
     "backupgram_scheduler_up",
     "backupgram_slot_backups",

@@ -78,12 +78,13 @@ fn variable(name: &str) -> Option<&'static Variable> {
 /// are others, as this machine has not those.
 fn check_env(settings: &BTreeMap<String, String>) {
     let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_backupgram"));
     command.arg("check-env").env_clear().envs(settings).env("BACKUP_DIR", directory.path());
     for (name, path) in settings.iter().filter(|(_, path)| !path.is_empty()) {
         if variable(name).is_some_and(|known| known.name != name) {
+            // No two secrets are the same.
+            let secret = directory.path().join(name);
+            fs::write(&secret, format!("0123456789abcdef0123456789abcdef-{name}\n")).unwrap();
             command.env(name, &secret);
             assert!(path.starts_with("/run/secrets/"), "{name} is {path}");
         }

@@ -1,16 +1,25 @@
 //! GET /backups, and GET and DELETE of one of them.
 
+use std::time::Duration;
+
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::App;
 use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Slot};
+use crate::http::ListerError;
 use crate::http::download;
 use crate::http::error::ApiError;
 use crate::http::message::{Request, Response};
 
 /// About the length of what is shown of a backup, in bytes.
 const SHOWN: usize = 256;
+/// How long a deletion waits for somebody else who changes names.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits when half of the pool does so already: the other half is there for those who need no lock.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
+/// When to try again what somebody was in the way of, in seconds.
+pub const RETRY_AFTER: u32 = 10;
 
 #[derive(Serialize)]
 struct Inventory<'a> {
@@ -31,7 +40,15 @@ pub fn list(app: &App, request: &Request) -> Result<Response, ApiError> {
     };
     let (directory, database) = (app.directory.clone(), request.parameter("database").map(String::from));
     let made = app.lister.make(move || inventory(&directory, slot, database.as_deref()));
-    made.map_err(|error| ApiError::internal("the backups cannot be listed", error))?.map_err(refusal)
+    made.map_err(not_listed)?.map_err(refusal)
+}
+
+/// A list that was not made, as an answer.
+pub fn not_listed(error: ListerError) -> ApiError {
+    match error {
+        ListerError::Slow => ApiError::unavailable(error.to_string(), RETRY_AFTER),
+        error => ApiError::internal("the backups cannot be listed", error),
+    }
 }
 
 fn inventory(
@@ -66,7 +83,9 @@ pub fn delete(app: &App, request: &Request, slot: &str, name: &str) -> Result<Re
     if request.parameter("confirm") != Some("true") {
         return Err(ApiError::bad_request("deleting a backup needs confirm=true"));
     }
-    app.directory.remove(slot, &name).map_err(refusal)?;
+    let waiter = app.waiters.take();
+    let patience = if waiter.is_some() { PATIENCE } else { LAST_PATIENCE };
+    app.directory.remove_within(patience, slot, &name).map_err(refusal)?;
     log::info!("deleted {slot}/{name} on request");
     Ok(Response::json(200, &json!({ "deleted": name })))
 }
@@ -83,6 +102,10 @@ pub fn refusal(error: DirectoryError) -> ApiError {
     match error {
         DirectoryError::NotFound(..) | DirectoryError::NotABackup(..) => {
             ApiError::not_found(error.to_string())
+        }
+        DirectoryError::NamesHeld => {
+            log::warn!("{error}");
+            ApiError::unavailable(error.to_string(), RETRY_AFTER)
         }
         error => ApiError::internal("the backup directory cannot be used", error),
     }

@@ -6,11 +6,12 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::App;
+use super::backups::RETRY_AFTER;
 use crate::http::error::ApiError;
 use crate::http::json::parse_object;
 use crate::http::message::{Request, Response};
 use crate::live_settings::{ChangeError, Changes};
-use crate::settings::{Access, Environment, Source, Variable};
+use crate::settings::{self, Access, Environment, Source, Variable};
 
 /// The effective value of everything that may be changed; of secrets only whether they are set.
 pub fn show(app: &App) -> Response {
@@ -54,6 +55,7 @@ fn refusal(error: ChangeError) -> ApiError {
             log::error!("{error}");
             ApiError::new(500, format!("{error}; nothing was changed"))
         }
+        ChangeError::Busy => ApiError::unavailable(error.to_string(), RETRY_AFTER),
         ChangeError::Write(_) => ApiError::internal("the change could not be kept", error),
     }
 }
@@ -76,7 +78,7 @@ fn describe_one(environment: &Environment, variable: &Variable) -> Value {
     let source = if from == Some(Source::Override) { "override" } else { "base" };
     let mut shown = match variable.access {
         Access::WriteOnly => json!({"set": !text.is_empty(), "source": source}),
-        _ => json!({"value": text, "source": source}),
+        _ => json!({"value": settings::shown(variable, text), "source": source}),
     };
     if from == Some(Source::File) && environment.overrides().get(variable.name).is_some() {
         shown["shadowed_by"] = variable.file_twin().into();

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::App;
-use super::backups::refusal;
+use super::backups::{not_listed, refusal};
 use super::status::Standing;
 use crate::backup::{Outcome, Report};
 use crate::catalog::{DatabaseName, Entry, Slot};
+use crate::clock;
 use crate::http::error::ApiError;
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
 use crate::http::message::{Body, Response};
+use crate::postgres::Server;
+use crate::problems::overdue;
 use crate::proof::LastProof;
 use crate::supervisor::SchedulerState;
 
@@ -18,13 +21,22 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
     let standing = Standing::of(app)?;
     let directory = app.directory.clone();
     let made = app.lister.make(move || directory.list_all().map(Stock::of));
-    let stock = made.map_err(|error| ApiError::internal("the backups cannot be listed", error))?;
-    let stock = stock.map_err(refusal)?;
-    let failures = app.failures.count(&app.directory);
-    let failures = failures.map_err(|error| ApiError::internal("the history cannot be read", error))?;
+    let stock = made.map_err(not_listed)?;
+    let stock = match stock {
+        // Whoever watches hears of that by the number of problems, and not by none.
+        Err(_) if !standing.problems.is_empty() => Stock::default(),
+        stock => stock.map_err(refusal)?,
+    };
+    let server = Server::address_in(&app.settings.environment());
+    let failures = app.failures.count(&app.directory, server.as_deref()).ok();
     let mut page = Exposition::default();
+    page.gauge("backupgram_problems", "How many things are wrong; /status says which.")
+        .value(Some(standing.problems.len()));
     tell_databases(&mut page, &standing, &stock);
     tell_runs(&mut page, &standing, failures);
+    let overdue = overdue::check(&app.directory, &app.settings.environment());
+    page.gauge("backupgram_run_overdue", "Whether a backup run takes longer than it should.")
+        .value(Some(u8::from(!overdue.is_empty())));
     tell_storage(&mut page, &standing, &stock);
     tell_daemon(&mut page, app);
     let headers = vec![("Content-Type".into(), CONTENT_TYPE.to_owned())];
@@ -32,9 +44,10 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
 }
 
 /// What a listing comes to.
+#[derive(Default)]
 struct Stock {
     slots: BTreeMap<Slot, Shelf>,
-    /// The newest backup of each database that is not known to be broken.
+    /// The newest backup of each database that is not known to be broken, and does not lie in the future.
     newest: BTreeMap<DatabaseName, Entry>,
 }
 
@@ -49,13 +62,14 @@ impl Stock {
     fn of(entries: Vec<Entry>) -> Self {
         let mut slots: BTreeMap<Slot, Shelf> = Slot::ALL.map(|slot| (slot, Shelf::default())).into();
         let mut newest: BTreeMap<DatabaseName, Entry> = BTreeMap::new();
+        let now = clock::now();
         for entry in entries.into_iter().filter(|entry| !entry.is_pointer()) {
             let shelf = slots.entry(entry.slot).or_default();
             shelf.backups += 1;
             shelf.bytes = shelf.bytes.saturating_add(entry.size);
             let verification = entry.manifest.as_ref().and_then(|manifest| manifest.verification());
             let is_broken = verification.is_some_and(|verification| verification.error.is_some());
-            if let Some(database) = entry.database.clone().filter(|_| !is_broken)
+            if let Some(database) = entry.database.clone().filter(|_| !is_broken && !entry.is_future(now))
                 && newest.get(&database).is_none_or(|known| known.mtime < entry.mtime)
             {
                 newest.insert(database, entry);
@@ -107,21 +121,23 @@ fn age(standing: &Standing, time: i64) -> i64 {
     standing.now.as_second().saturating_sub(time).max(0)
 }
 
-fn tell_runs(page: &mut Exposition, standing: &Standing, failures: u64) {
+fn tell_runs(page: &mut Exposition, standing: &Standing, failures: Option<u64>) {
     let last = standing.last.as_ref();
+    let ended = last.filter(|report| report.age(standing.now.as_second()).is_some());
     page.gauge("backupgram_last_run_timestamp_seconds", "When the last backup run ended, in Unix seconds.")
-        .value(last.map(|report| report.timestamp));
+        .value(ended.map(|report| report.timestamp));
     page.gauge("backupgram_last_run_duration_seconds", "How long the last backup run took.")
         .value(last.map(|report| report.duration_seconds));
     page.gauge("backupgram_last_run_success", "Whether the last backup run succeeded.")
         .value(last.map(|report| u8::from(report.status == Outcome::Ok)));
-    page.counter("backupgram_backup_failures_total", "Backup runs that failed.").value(Some(failures));
+    page.counter("backupgram_backup_failures_total", "Backup runs that failed.").value(failures);
     page.gauge("backupgram_next_run_timestamp_seconds", "When the next backup run is due, in Unix seconds.")
         .value(standing.next.as_ref().map(|time| time.timestamp().as_second()));
 }
 
 fn tell_storage(page: &mut Exposition, standing: &Standing, stock: &Stock) {
-    page.gauge("backupgram_free_bytes", "Free bytes on the disk of the backups.").value(Some(standing.free));
+    page.gauge("backupgram_free_bytes", "Free bytes on the disk of the backups.")
+        .value(standing.space.map(|(free, _)| free));
     let each = || stock.slots.iter().map(|(slot, shelf)| (slot.name(), shelf));
     page.gauge("backupgram_slot_backups", "Backups in a slot.")
         .by("slot", each().map(|(slot, shelf)| (slot, shelf.backups)));

@@ -15,11 +15,17 @@ use std::sync::Arc;
 use crate::backup::DatabaseReport;
 use crate::catalog::BackupDirectory;
 use crate::history::Failures;
+use crate::http::crew::POOL;
+use crate::http::permits::Permits;
 use crate::http::{Lister, Throttle, Traffic};
 use crate::jobs::Jobs;
 use crate::live_settings::LiveSettings;
+use crate::problems::Watch;
 use crate::settings::Redactor;
 use crate::supervisor::Supervisor;
+
+/// Requests that may wait long for a lock at one time: half of the pool is there for others.
+pub const WAITERS: usize = POOL / 2;
 
 impl App {
     /// Takes secrets and paths of the container out of the errors of a run.
@@ -36,6 +42,8 @@ pub struct App {
     pub settings: LiveSettings,
     /// The backups.
     pub directory: BackupDirectory,
+    /// What is wrong.
+    pub watch: Watch,
     /// What answers must not show.
     pub redactor: Redactor,
     /// The jobs.
@@ -52,4 +60,6 @@ pub struct App {
     pub planned: Planned,
     /// Who makes lists of backups.
     pub lister: Lister,
+    /// For requests that may wait long for a lock.
+    pub waiters: Permits,
 }

@@ -11,10 +11,11 @@ use crate::backup::{DatabaseReport, Report, disk_space};
 use crate::catalog::DatabaseName;
 use crate::http::error::ApiError;
 use crate::http::message::Response;
-use crate::proof::{self, LastProof, Ledger};
+use crate::problems::{self, Look, SCHEDULER_FAILS};
+use crate::proof::{LastProof, Ledger};
 use crate::schedule::{Schedule, rfc3339};
 use crate::settings::{Environment, Faults, Reader, SchedulerSettings};
-use crate::status;
+use crate::supervisor::SchedulerState;
 
 /// What the settings say of scheduled runs. Resolved once for as long as the settings stay as they are, as
 /// that takes longer than all the rest of /status.
@@ -53,37 +54,41 @@ pub(super) struct Standing {
     pub last: Option<Report>,
     /// The last restore proof of each database.
     pub proofs: Ledger,
-    /// Bytes on the backups' disk that are free.
-    pub free: u64,
-    /// Bytes on that disk.
-    pub total: u64,
+    /// Bytes on the backups' disk that are free, and all of them; nothing when it cannot be asked.
+    pub space: Option<(u64, u64)>,
+    /// What is wrong, without secrets and paths of the container.
+    pub problems: Vec<String>,
     /// When the next run is due.
     pub next: Option<Zoned>,
     plan: Arc<Plan>,
 }
 
 impl Standing {
-    /// Asks for it now.
+    /// Asks for it now. What cannot be read is a problem among others.
     ///
     /// # Errors
-    /// 500 when a part of it cannot be read.
+    /// 500 when the settings cannot be read.
     pub fn of(app: &App) -> Result<Self, ApiError> {
-        let last = status::read(&app.directory)
-            .map_err(|error| ApiError::internal("the last result cannot be read", error))?;
-        let proofs = proof::read(&app.directory)
-            .map_err(|error| ApiError::internal("the restore proofs cannot be read", error))?;
-        let (free, total) = disk_space(&app.directory)
-            .map_err(|error| ApiError::internal("the disk cannot be asked for its space", error))?;
-        let plan = app.planned.by(app.settings.environment());
+        let environment = app.settings.environment();
+        let look = problems::with_job(app.watch.look(&environment), app.jobs.failed_backup());
+        let Look { last, proofs, mut problems } = look;
+        if app.supervisor.status().state == SchedulerState::Failing {
+            problems.push(SCHEDULER_FAILS.into());
+        }
+        let clean = |problem: &String| app.redactor.clean_for_api(problem, app.directory.root());
+        let problems = problems.iter().map(clean).collect();
+        let space = disk_space(&app.directory).ok();
+        let plan = app.planned.by(environment);
         let plan = plan.map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
         let now = Timestamp::now();
-        Ok(Self { now, last, proofs, free, total, next: plan.schedule.next_after(now), plan })
+        Ok(Self { now, last, proofs, space, problems, next: plan.schedule.next_after(now), plan })
     }
 }
 
 /// The state of everything.
 pub fn show(app: &App) -> Result<Response, ApiError> {
-    let Standing { now, last, proofs, free, total, next, plan } = Standing::of(app)?;
+    let Standing { now, last, proofs, space, problems, next, plan } = Standing::of(app)?;
+    let (free, total) = space.unwrap_or_default();
     let mut answer = json!({
         "schedule": plan.schedule.text(),
         "cluster": plan.cluster,
@@ -91,6 +96,7 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
         "scheduler": app.supervisor.status(),
         "disk": {"free_bytes": free, "total_bytes": total},
         "jobs": app.jobs.counts(),
+        "problems": problems,
         "wrong_tokens": app.throttle.total(),
         "version": env!("CARGO_PKG_VERSION"),
     });
@@ -123,7 +129,7 @@ fn last_backup(report: &Report, proofs: &Ledger, now: i64) -> Value {
     json!({
         "status": report.status,
         "timestamp": report.timestamp,
-        "age_seconds": now.saturating_sub(report.timestamp).max(0),
+        "age_seconds": report.age(now),
         "duration_seconds": report.duration_seconds,
         "databases": databases,
         "error": report.error,

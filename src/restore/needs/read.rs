@@ -9,6 +9,7 @@ use tar::{Builder, Header};
 
 use super::Needs;
 use crate::content::{CONTENTS_NAME, Content, Keys, TarWalk, Watcher, without_compression};
+use crate::open_dir::OpenDir;
 use crate::process::Interrupted;
 use crate::restore::RestoreError;
 use crate::restore::checked::Checked;
@@ -88,14 +89,16 @@ pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Res
 
 fn read_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Needs, RestoreError> {
     let packed = packed.and_then(|contents| archive_of_contents(contents).ok());
-    let listed = Listed::of(input(backup, packed.clone(), keys)?, &keys.runner)?;
+    let is_directory = backup.content() == Content::Directory;
+    let directory = is_directory.then(|| backup.directory()).transpose()?;
+    let listed = Listed::of(input(backup, directory.as_ref(), packed.clone(), keys)?, &keys.runner)?;
     let definitions = listed.definitions().map_err(RestoreError::Convert)?;
     let mut needs = Needs::default();
     let create = |command: &mut Command| {
         command.arg("--create");
         definitions.add_to(command);
     };
-    hand_on(input(backup, packed, keys)?, create, &keys.runner, |sql| {
+    hand_on(input(backup, directory.as_ref(), packed, keys)?, create, &keys.runner, |sql| {
         needs = Edited::new(sql, Needs::default()).survey().map_err(RestoreError::Read)?;
         Ok(())
     })?;
@@ -103,9 +106,16 @@ fn read_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Resul
     Ok(needs)
 }
 
-fn input<'a>(backup: &'a Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Input<'a>, RestoreError> {
+fn input<'a>(
+    backup: &Checked,
+    directory: Option<&'a OpenDir>,
+    packed: Option<Vec<u8>>,
+    keys: &Keys,
+) -> Result<Input<'a>, RestoreError> {
+    if let Some(directory) = directory {
+        return Ok(Input::Archive(Archive::Directory(directory)));
+    }
     Ok(match (backup.content(), backup.bare_file()?) {
-        (Content::Directory, _) => Input::Archive(Archive::Directory(backup.path())),
         (Content::Custom, Some(file)) => Input::Archive(Archive::File(file)),
         (Content::PackedDirectory, _) => {
             let too_large = || RestoreError::Read(io::Error::other("its table of contents is too large"));

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, User};
 use tempfile::TempDir;
 
+use super::fake_clock::FakeClock;
 use super::guardian;
 use super::mount::SmallDisk;
 use super::process::signal_pid;
@@ -38,6 +39,8 @@ pub struct Cluster {
     password: String,
     root: TempDir,
     data: PathBuf,
+    /// More of its programs' environment.
+    variables: Vec<(&'static str, PathBuf)>,
     postmaster: Mutex<Option<Child>>,
 }
 
@@ -72,6 +75,14 @@ impl Cluster {
         cluster
     }
 
+    /// The same with another clock.
+    pub fn start_with_clock(major: u32, clock: &FakeClock) -> Self {
+        let mut cluster = Self::prepare(program_directory(major), major, &[]);
+        cluster.variables = clock.variables().into();
+        cluster.run();
+        cluster
+    }
+
     /// A standby of this server, for the caller alone.
     pub fn standby(&self) -> Self {
         let root = guardian::directory("standby-");
@@ -88,8 +99,9 @@ impl Cluster {
         assert!(output.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&output.stderr));
         let password = self.password.clone();
         let postmaster = Mutex::new(None);
-        let (programs, major) = (self.programs.clone(), self.major);
-        let standby = Self { programs, major, port: free_port(), password, root, data, postmaster };
+        let (programs, major, variables) = (self.programs.clone(), self.major, Vec::new());
+        let standby =
+            Self { programs, major, port: free_port(), password, root, data, variables, postmaster };
         standby.run();
         standby
     }
@@ -105,6 +117,7 @@ impl Cluster {
             password: password().to_owned(),
             root,
             data,
+            variables: Vec::new(),
             postmaster: Mutex::new(None),
         };
         cluster.init(initdb);
@@ -246,7 +259,7 @@ impl Cluster {
     fn server_program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
-        command.stdin(Stdio::null()).current_dir("/");
+        command.envs(self.variables.iter().cloned()).stdin(Stdio::null()).current_dir("/");
         if Uid::effective().is_root() {
             let (uid, gid) = server_user();
             command.uid(uid.as_raw()).gid(gid.as_raw());

@@ -141,6 +141,19 @@ impl Cli {
         self
     }
 
+    /// Runs it by another program, whose own arguments these are.
+    pub fn under(self, program: &str, words: Vec<OsString>) -> Self {
+        let mut command = Command::new(program);
+        command.args(words).arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        for (key, value) in self.command.get_envs() {
+            command.envs(value.map(|value| (key, value)));
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        Self { command }
+    }
+
     /// Starts it and leaves it running.
     pub fn start(mut self) -> Running {
         let (output, error) = (anonymous_file(), anonymous_file());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +30,7 @@ pub struct Plan<'s> {
     env: BTreeMap<String, String>,
     first: bool,
     limit: Option<&'static str>,
+    user: Option<(PathBuf, u32)>,
 }
 
 impl<'s> Plan<'s> {
@@ -42,10 +44,12 @@ impl<'s> Plan<'s> {
             ("REST_API_TOKEN", random_hex(32)),
             ("HEALTHCHECK_PORT", free_port().to_string()),
             ("GOCRON_BIN", env!("CARGO_BIN_EXE_go-cron").to_owned()),
+            // Before the first backup the age of process 1 counts, and the tester's machine may be up for long.
+            ("BACKUP_MAX_AGE_HOURS", "1000000".to_owned()),
         ] {
             env.insert(key.to_owned(), value);
         }
-        Self { store, env, first: false, limit: None }
+        Self { store, env, first: false, limit: None, user: None }
     }
 
     /// Sets a variable.
@@ -77,7 +81,34 @@ impl<'s> Plan<'s> {
         self
     }
 
+    /// Runs it, and all that it starts, as another user, by programs that this one may read.
+    #[track_caller]
+    pub fn user(self, uid: u32) -> Self {
+        let programs = self.store.root().join("programs");
+        fs::create_dir_all(&programs).expect("make a directory for programs");
+        for program in [PROGRAM, env!("CARGO_BIN_EXE_backupgram"), env!("CARGO_BIN_EXE_go-cron")] {
+            // Not by this process: it could not be started while a child of another test holds it open.
+            Cli::of_program("cp", self.store)
+                .args([program.as_ref(), programs.as_os_str()])
+                .run()
+                .succeeded();
+        }
+        let scheduler = programs.join("go-cron").to_str().expect("UTF-8").to_owned();
+        self.env("GOCRON_BIN", scheduler).program(programs.join("backupgram-api"), uid)
+    }
+
+    /// Starts `program`, a copy of ours that this user can read, as that user.
+    pub fn program(mut self, program: PathBuf, uid: u32) -> Self {
+        self.user = Some((program, uid));
+        self
+    }
+
     fn command(&self) -> Command {
+        if let Some((program, uid)) = &self.user {
+            let mut command = Command::new(program);
+            command.uid(*uid).gid(*uid);
+            return command;
+        }
         match (self.first, self.limit) {
             (true, _) => {
                 let mut command = Command::new("unshare");

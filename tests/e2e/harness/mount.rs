@@ -32,6 +32,33 @@ fn mount(words: &[&str], path: &Path) -> bool {
     output.status.success()
 }
 
+/// An ext4 in a file, as a volume has it: with blocks, inodes, a journal, and the delays of all of that.
+pub struct SmallExt4 {
+    path: PathBuf,
+}
+
+impl SmallExt4 {
+    /// Makes one of `mebibytes` in the file `image` and mounts it on an existing directory; nothing, loudly, where that is
+    /// not allowed.
+    pub fn mount(path: &Path, image: &Path, mebibytes: u64) -> Option<Self> {
+        let file = std::fs::File::create(image).expect("make an image");
+        file.set_len(mebibytes << 20).expect("make an image");
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: a test needs mkfs.ext4");
+            return None;
+        }
+        let image = image.to_str().expect("UTF-8");
+        mount(&["-o", "loop", image], path).then(|| Self { path: path.to_path_buf() })
+    }
+}
+
+impl Drop for SmallExt4 {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
 /// A directory that can also be read, and not written to, at another path or its own; unmounted with the value.
 pub struct ReadOnly {
     path: PathBuf,

@@ -90,7 +90,8 @@ impl Pooler {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        signal_pid(self.process.id(), Signal::SIGQUIT);
+        // Versions differ in what else ends it at once, and a shell in the background has its children ignore QUIT.
+        signal_pid(self.process.id(), Signal::SIGKILL);
         let _ = self.process.wait();
         guardian::forget(self.process.id());
         if std::thread::panicking() {

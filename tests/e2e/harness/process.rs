@@ -1,6 +1,7 @@
 //! What `/proc` says about processes.
 
 use std::fs;
+use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -68,6 +69,11 @@ impl Process {
         wait_for(&format!("a process {name} below process {pid}"), SOON, || {
             Self::descendants(pid).into_iter().find(|process| process.works_as(name))
         })
+    }
+
+    /// The directory that it is in.
+    pub fn directory(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{}/cwd", self.pid)).ok()
     }
 
     /// Whether it runs the program `name`, and not only to be asked for its version.

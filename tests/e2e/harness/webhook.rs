@@ -76,6 +76,11 @@ impl Webhook {
         self.calls.lock().expect("not poisoned").iter().filter(|call| call.path == path).cloned().collect()
     }
 
+    /// How many came so far, to any path.
+    pub fn count(&self) -> usize {
+        self.calls.lock().expect("not poisoned").len()
+    }
+
     /// Waits for the first call to `path`.
     #[track_caller]
     pub fn first_call(&self, path: &str) -> Call {

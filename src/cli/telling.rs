@@ -1,0 +1,67 @@
+//! Whom the end of a run is told, as far as the settings say: what is wrong with them must not keep that back.
+
+use super::Failure;
+use crate::backup::{self, Conclusion, Report};
+use crate::catalog::BackupDirectory;
+use crate::history::Trigger;
+use crate::notify::Notifier;
+use crate::postgres::Server;
+use crate::process::Runner;
+use crate::run_note::OwnNote;
+use crate::settings::{self, Environment, Notices, Reader, Storage};
+use crate::telegram::TelegramSettings;
+
+/// The settings of a run, and who is told of it.
+pub(super) struct Telling {
+    /// The settings, without overrides that cannot be read.
+    pub environment: Environment,
+    /// Tells webhooks and hooks, or hooks alone.
+    pub notifier: Notifier,
+    /// The run's own note.
+    pub note: OwnNote,
+    /// Who asked for the run.
+    pub trigger: Trigger,
+    runner: Runner,
+}
+
+impl Telling {
+    /// Reads the settings, and says what is wrong with them.
+    pub fn new(runner: &Runner) -> (Self, Result<(), Failure>) {
+        let (environment, overrides) = match settings::effective_environment() {
+            Ok(environment) => (environment, Ok(())),
+            Err(error) => (Environment::of_process(), Err(Failure::new(error))),
+        };
+        let (notices, heard) = match Reader::resolve(&environment, Notices::read) {
+            Ok(notices) => (notices, Ok(())),
+            Err(faults) => (Notices::hooks_only(&environment), Err(Failure::from(faults))),
+        };
+        let notifier = Notifier::new(notices, environment.clone(), runner.clone());
+        let note = OwnNote::of(&environment);
+        let trigger = Trigger::of_word(environment.plain(Trigger::VARIABLE).ok().flatten());
+        (Self { environment, notifier, note, trigger, runner: runner.clone() }, overrides.and(heard))
+    }
+
+    /// Where backups lie, if the settings say.
+    pub fn directory(&self) -> Option<BackupDirectory> {
+        let storage = Reader::resolve(&self.environment, Storage::read);
+        storage.ok().map(|storage| BackupDirectory::new(storage.directory))
+    }
+
+    /// Keeps and tells how a run went that began at `start`, and was `limited` to some databases or `died`; answers what was
+    /// kept in the end.
+    pub fn conclude(&self, report: Report, start: i64, limited: bool, died: bool) -> Report {
+        let directory = self.directory();
+        let directory = directory.as_ref();
+        let report = Report { server: Server::address_in(&self.environment).unwrap_or_default(), ..report };
+        // What is wrong with these settings has been said; it keeps no backup from being made.
+        let telegram = Reader::resolve(&self.environment, TelegramSettings::read).unwrap_or_else(|faults| {
+            log::warn!("nothing goes to Telegram: {}", faults.to_string().replace('\n', "; "));
+            None
+        });
+        let Self { notifier, note, trigger, runner, .. } = self;
+        let (trigger, telegram) = (*trigger, telegram.as_ref());
+        let conclusion =
+            Conclusion { directory, notifier, trigger, start, limited, telegram, runner, note, died };
+        backup::conclude(&conclusion, report)
+    }
+}

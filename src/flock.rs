@@ -1,0 +1,107 @@
+//! A lock on a whole file (flock(2)), held until it is dropped.
+//!
+//! Giving it back cannot fail, let alone panic: where the unlock is refused, as by an NFS server that has restarted (ENOLCK,
+//! EIO, ESTALE), the lock goes with the file, which is closed next.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::ops::{Deref, DerefMut};
+
+/// A locked file.
+#[derive(Debug)]
+pub struct Flock(File);
+
+/// Why a lock could not be had at once.
+#[derive(Debug)]
+pub enum FlockError {
+    /// Another process, or another part of this one, has it. The file comes back, to look who.
+    Held(File),
+    /// The file cannot be locked.
+    Io(io::Error),
+}
+
+impl Flock {
+    /// Waits for the lock.
+    ///
+    /// # Errors
+    /// When the file cannot be locked.
+    pub fn lock(file: File) -> io::Result<Self> {
+        loop {
+            match file.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                locked => return locked.map(|()| Self(file)),
+            }
+        }
+    }
+
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    /// When somebody has it, or the file cannot be locked.
+    pub fn try_lock(file: File) -> Result<Self, FlockError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(error) => Err(FlockError::new(error, file)),
+        }
+    }
+
+    /// The same, beside others who take it by this function.
+    ///
+    /// # Errors
+    /// When somebody has it for himself, or the file cannot be locked.
+    pub fn try_lock_shared(file: File) -> Result<Self, FlockError> {
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self(file)),
+            Err(error) => Err(FlockError::new(error, file)),
+        }
+    }
+}
+
+impl FlockError {
+    fn new(error: TryLockError, file: File) -> Self {
+        match error {
+            TryLockError::WouldBlock => Self::Held(file),
+            TryLockError::Error(error) => Self::Io(error),
+        }
+    }
+}
+
+impl Deref for Flock {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl DerefMut for Flock {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.0
+    }
+}
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        // A child that another thread has just forked has a copy of the file until its exec; the lock must not wait for it.
+        let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_one_or_shared_by_all_and_is_free_when_it_is_dropped() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || file.reopen().unwrap();
+        let first = Flock::lock(open()).unwrap();
+        assert!(matches!(Flock::try_lock(open()), Err(FlockError::Held(_))));
+        assert!(matches!(Flock::try_lock_shared(open()), Err(FlockError::Held(_))));
+        drop(first);
+        let shared = [(); 2].map(|()| Flock::try_lock_shared(open()).unwrap());
+        assert!(matches!(Flock::try_lock(open()), Err(FlockError::Held(_))));
+        drop(shared);
+        Flock::try_lock(open()).unwrap();
+    }
+}

@@ -1,0 +1,81 @@
+//! What is wrong with the times: a run that the clock has kept from deleting, and whatever says that it was written in the
+//! future. Such a time counts for nothing; only somebody who knows what was wrong can tell what it is worth.
+
+use crate::catalog::{BackupDirectory, Entry};
+use crate::postgres::Server;
+use crate::settings::Environment;
+use crate::{clock, history, proof, status};
+
+/// So many names are told; the others are counted.
+const NAMED: usize = 3;
+
+/// What is wrong with the times in a backup directory. What cannot be read is for others to tell.
+pub fn check(directory: &BackupDirectory, environment: &Environment) -> Vec<String> {
+    let (now, server) = (clock::now(), Server::address_in(environment));
+    let server = server.as_deref();
+    let mut problems = Vec::new();
+    if let Ok(Some(report)) = status::read(directory, server) {
+        problems.extend(report.held());
+        if report.age(now).is_none() {
+            let ended = clock::text(report.timestamp);
+            problems.push(format!("the last run ended in the future, at {ended} (.status.json)"));
+        }
+    }
+    problems.extend(check_history(directory, server, now));
+    problems.extend(check_proofs(directory, now));
+    if let Ok(entries) = directory.list_all() {
+        problems.extend(check_backups(&entries, now));
+    }
+    problems
+}
+
+/// The newest run of the history. What was wrong before it has been told, and the log of it stays.
+fn check_history(directory: &BackupDirectory, server: Option<&str>, now: i64) -> Option<String> {
+    let newest = history::newest_of(directory, server).ok()??;
+    let time = newest.start.max(newest.end);
+    let problem = || format!("the newest run in .history.jsonl lies in the future, at {}", clock::text(time));
+    clock::is_future(time, now).then(problem)
+}
+
+fn check_proofs(directory: &BackupDirectory, now: i64) -> Option<String> {
+    let proofs = proof::read(directory).ok()?;
+    let future = proofs.iter().filter(|(_, proof)| clock::is_future(proof.verification.at, now));
+    let names =
+        future.map(|(database, proof)| format!("{database} ({})", clock::text(proof.verification.at)));
+    let names = named(names.collect())?;
+    Some(format!("restore proofs in .proofs.json lie in the future and prove nothing: {names}"))
+}
+
+fn check_backups(entries: &[Entry], now: i64) -> Vec<String> {
+    let backups = || entries.iter().filter(|entry| entry.alias_of.is_none());
+    let label = |entry: &Entry, time| format!("{}/{} ({})", entry.slot, entry.name, clock::text(time));
+    let future = backups().filter(|entry| entry.is_future(now)).map(|entry| label(entry, entry.mtime));
+    let files = named(future.collect())
+        .map(|names| format!("backups lie in the future, are not the newest and are not deleted: {names}"));
+    // Where the file has such a time itself, that has been said.
+    let others = backups().filter(|entry| !entry.is_future(now));
+    let written =
+        others.filter_map(|entry| Some(label(entry, latest(entry).filter(|at| clock::is_future(*at, now))?)));
+    let manifests = named(written.collect()).map(|names| {
+        format!("manifests of backups have times in the future, which count for nothing: {names}")
+    });
+    files.into_iter().chain(manifests).collect()
+}
+
+/// The latest time in a manifest.
+fn latest(entry: &Entry) -> Option<i64> {
+    let manifest = entry.manifest.as_ref()?;
+    let verified = [&manifest.verified, &manifest.proven].into_iter().flatten().map(|verified| verified.at);
+    verified.chain([manifest.created_at]).max()
+}
+
+fn named(mut names: Vec<String>) -> Option<String> {
+    let rest = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let listed = names.join(", ");
+    match rest {
+        _ if names.is_empty() => None,
+        0 => Some(listed),
+        rest => Some(format!("{listed} and {rest} more")),
+    }
+}

@@ -1,0 +1,211 @@
+//! Which values are secrets, and which programs do not inherit them.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::process::Command;
+
+use super::environment::Environment;
+use super::rule::Rule;
+use super::secret::Secret;
+use super::variable::{VARIABLES, Variable};
+use super::{curl_options, read_environment, redactor::MASK};
+
+/// From this many bytes on what is only likely to be a secret is one. Shorter ones would blot out words.
+const SHORTEST: usize = 6;
+/// From this many bytes on a part of a webhook's URL is a token and no word.
+const SHORTEST_PART: usize = 16;
+
+/// Every secret that the settings know, to be kept out of logs and answers, and what by its name is one in the
+/// environment of this process. Unreadable ones are skipped: nobody can have used them.
+pub fn secrets(environment: &Environment) -> Vec<Secret> {
+    let mut texts = Vec::new();
+    for variable in VARIABLES {
+        let effective = environment.find(variable).ok().flatten().map(|found| found.text);
+        // One that another hides is seen by who does not look at overrides.
+        let own = environment.plain(variable.name).ok().flatten().map(String::from);
+        for text in effective.into_iter().chain(own) {
+            texts.extend(of_setting(variable, &text));
+        }
+    }
+    for (name, value) in environment.variables() {
+        let Some(value) = value.to_str() else { continue };
+        if is_proxy(name) {
+            texts.extend(in_userinfo(value));
+        } else if is_foreign_secret(name) && value.len() >= SHORTEST && !value.starts_with('/') {
+            texts.push(value.to_owned());
+        }
+    }
+    let shown = shown_names(environment);
+    texts.into_iter().filter(|text| !shown.contains(text)).map(Secret::new).collect()
+}
+
+/// The names that are shown everywhere. A password that is the name of its own user is none, and masked it would hide
+/// that name in every message.
+fn shown_names(environment: &Environment) -> BTreeSet<String> {
+    let variables = ["POSTGRES_USER", "POSTGRES_HOST", "POSTGRES_DB"].into_iter().filter_map(Variable::named);
+    let texts = variables.filter_map(|variable| Some(environment.find(variable).ok()??.text));
+    texts.flat_map(|text| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).collect()
+}
+
+/// The secrets that the settings hold at this moment.
+pub(super) fn current_secrets() -> Vec<Secret> {
+    secrets(&read_environment().unwrap_or_else(|_| Environment::of_process()))
+}
+
+/// What of a setting is secret.
+fn of_setting(variable: &Variable, text: &str) -> Vec<String> {
+    match variable.rule {
+        Rule::Url if variable.secret => in_url(text),
+        Rule::Url => in_userinfo(text),
+        Rule::CurlOptions => {
+            let credentials = curl_options::credentials(text).into_iter();
+            credentials.filter(|text| text.len() >= SHORTEST).collect()
+        }
+        _ if variable.secret => vec![text.to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+/// A URL as a whole, its userinfo, what follows the host, and what of that is as long as a token.
+fn in_url(url: &str) -> Vec<String> {
+    let (_, rest) = split_authority(url);
+    let parts = rest.split(['/', '?', '#', '&', '=']).filter(|part| part.len() >= SHORTEST_PART);
+    let whole = (rest.len() >= SHORTEST_PART).then_some(rest);
+    let texts = [Some(url), whole].into_iter().flatten().chain(parts).map(String::from);
+    texts.chain(in_userinfo(url)).collect()
+}
+
+/// The userinfo of a URL and the password in it, as they stand there and decoded.
+fn in_userinfo(url: &str) -> Vec<String> {
+    let Some(userinfo) = userinfo(url) else { return Vec::new() };
+    let password = userinfo.split_once(':').map(|(_, password)| password);
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let texts = [Some(userinfo), password].into_iter().flatten();
+    texts.flat_map(|text| [text.to_owned(), decoded(text)]).filter(|text| text.len() >= SHORTEST).collect()
+}
+
+/// Who asks, as a URL has it.
+pub(super) fn userinfo(url: &str) -> Option<&str> {
+    let userinfo = split_authority(url).0.rsplit_once('@').map(|(userinfo, _)| userinfo);
+    userinfo.filter(|userinfo| !userinfo.is_empty())
+}
+
+/// The authority of a URL, without its scheme, and what follows.
+fn split_authority(url: &str) -> (&str, &str) {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()))
+}
+
+/// A URL that may be shown: with a mask for its userinfo.
+pub(super) fn masked_url(url: &str) -> String {
+    match userinfo(url) {
+        // The last `@` of the authority, which begins before any other.
+        Some(userinfo) => url.replacen(&format!("{userinfo}@"), &format!("{MASK}@"), 1),
+        None => url.to_owned(),
+    }
+}
+
+/// How the value of a setting is shown to whoever may see the setting.
+pub fn shown(variable: &Variable, text: &str) -> String {
+    match variable.rule {
+        Rule::CurlOptions => curl_options::masked(text),
+        Rule::Url => masked_url(text),
+        _ => text.to_owned(),
+    }
+}
+
+/// Whether a value has a mask where [`shown`] puts one: somebody sends back what was shown.
+pub fn has_mask(variable: &Variable, text: &str) -> bool {
+    match variable.rule {
+        Rule::CurlOptions => curl_options::credentials(text).iter().any(|text| text == MASK),
+        Rule::Url => userinfo(text) == Some(MASK),
+        _ => false,
+    }
+}
+
+/// Takes our secrets out of the environment of a program that has no use for them, and what else is one by its name.
+pub(crate) fn remove_secrets(command: &mut Command) {
+    for variable in VARIABLES.iter().filter(|variable| variable.secret || variable.rule.may_hold_secret()) {
+        command.env_remove(variable.name);
+    }
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| is_foreign_secret(name)) {
+        command.env_remove(name);
+    }
+}
+
+/// Whether a variable that is none of ours is a secret, by its name: what hooks are given for clouds and mail, mostly.
+fn is_foreign_secret(name: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["PASS", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS"];
+    const ENDS: [&str; 4] = ["PASSWORD", "PASSPHRASE", "SECRET", "TOKEN"];
+    // Who, where and which are no secrets.
+    const OF_SECRETS: [&str; 7] = ["FILE", "PATH", "DIR", "ID", "URL", "NAME", "TYPE"];
+    let name = name.to_ascii_uppercase();
+    let is_ours = VARIABLES.iter().any(|variable| variable.name == name || variable.file_twin() == name);
+    let words: Vec<&str> = name.split('_').collect();
+    let is_secret = |word: &&str| WORDS.contains(word) || ENDS.iter().any(|end| word.ends_with(end));
+    !is_ours && words.iter().any(is_secret) && !words.last().is_some_and(|last| OF_SECRETS.contains(last))
+}
+
+fn is_proxy(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with("_proxy")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(variables: &[(&str, &str)]) -> Vec<String> {
+        let mut known: Vec<String> =
+            secrets(&Environment::of(variables)).iter().map(|secret| secret.expose().to_owned()).collect();
+        known.sort();
+        known.dedup();
+        known
+    }
+
+    #[test]
+    fn what_is_secret_in_a_setting_is_known_in_all_its_parts() {
+        assert_eq!(known(&[("POSTGRES_PASSWORD", "x"), ("POSTGRES_DB", "app")]), ["x"]);
+        let url = "https://u:p%40ssword@hooks.example.org/services/T0KEN-0123456789ab?x=short";
+        let path = "/services/T0KEN-0123456789ab?x=short";
+        let expected =
+            ["T0KEN-0123456789ab", "p%40ssword", "p@ssword", "u:p%40ssword", "u:p@ssword", path, url];
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(known(&[("WEBHOOK_URL", url)]), expected);
+        assert_eq!(known(&[("TELEGRAM_API_URL", "http://u:password@h/")]), ["password", "u:password"]);
+        assert_eq!(
+            known(&[("WEBHOOK_EXTRA_ARGS", "-m 5 -H 'X-Key: 0123456' -u me:password")]),
+            ["0123456", "me:password", "password"]
+        );
+    }
+
+    #[test]
+    fn what_is_a_secret_by_its_name_is_one() {
+        let environment = [
+            ("AWS_SECRET_ACCESS_KEY", "aws-secret"),
+            ("RCLONE_CONFIG_S3_PASS", "rclone-pass"),
+            ("MYSQLPASSWORD", "mysql-password"),
+            ("SMTP_PASSWORD", "short"),
+            ("X_TOKEN_FILE", "/run/secrets/x"),
+            ("API_KEY", "/run/secrets/x"),
+            ("AWS_ACCESS_KEY_ID", "no-secret"),
+            ("KEYBOARD", "no-secret"),
+            ("https_proxy", "http://me:pr0xy-pass@proxy:3128"),
+        ];
+        let expected = ["aws-secret", "me:pr0xy-pass", "mysql-password", "pr0xy-pass", "rclone-pass"];
+        assert_eq!(known(&environment), expected);
+    }
+
+    #[test]
+    fn a_url_is_shown_without_who_asks() {
+        assert_eq!(masked_url("http://u:p@h/@x"), "http://***@h/@x");
+        assert_eq!(masked_url("http://a@b@h/"), "http://***@h/");
+        for url in ["http://h/u:p@x", "https://api.telegram.org", "http://@h/"] {
+            assert_eq!(masked_url(url), url);
+        }
+        let variable = Variable::named("TELEGRAM_API_URL").unwrap();
+        assert!(has_mask(variable, "http://***@h/") && !has_mask(variable, "http://h/***"));
+    }
+}
