@@ -179,13 +179,10 @@ fn what_pg_restore_reads_is_seen_whatever_it_reads_it_for() {
             let running = start(options, &["verify", &name]);
             pass(&running, "checking", &format!("verifying {name}"));
             running.wait();
-            hold("checking");
         }
+        // What was found whole is not read by pg_restore before it is loaded.
         hold("loading");
         let running = start(options, &["restore", "--yes", &name]);
-        if holds {
-            pass(&running, "checking", &format!("checking {name}"));
-        }
         pass(&running, "loading", &format!("loading {name}"));
         running.wait();
         assert_eq!(database.dump(), before, "{options}");
