@@ -21,19 +21,6 @@ pub enum FlockError {
 }
 
 impl Flock {
-    /// Waits for the lock.
-    ///
-    /// # Errors
-    /// When the file cannot be locked.
-    pub fn lock(file: File) -> io::Result<Self> {
-        loop {
-            match file.lock() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                locked => return locked.map(|()| Self(file)),
-            }
-        }
-    }
-
     /// Takes the lock if nobody has it.
     ///
     /// # Errors
@@ -95,7 +82,7 @@ mod tests {
     fn a_lock_is_one_or_shared_by_all_and_is_free_when_it_is_dropped() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let open = || file.reopen().unwrap();
-        let first = Flock::lock(open()).unwrap();
+        let first = Flock::try_lock(open()).unwrap();
         assert!(matches!(Flock::try_lock(open()), Err(FlockError::Held(_))));
         assert!(matches!(Flock::try_lock_shared(open()), Err(FlockError::Held(_))));
         drop(first);

@@ -6,12 +6,14 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::backup::{self, DatabaseReport, DeliveryReport, Outcome, Report};
 use crate::catalog::BackupDirectory;
-use crate::flock::Flock;
+use crate::flock::{Flock, FlockError};
 use crate::{durable, records};
 
 mod failures;
@@ -21,6 +23,9 @@ pub use failures::Failures;
 pub use newest::newest_of;
 
 const FILE_NAME: &str = ".history.jsonl";
+/// How long the lock on it is waited for, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Runs that are remembered.
 pub const REMEMBERED: usize = 1000;
 /// Runs past that number after which the file is shortened.
@@ -216,13 +221,30 @@ fn is_end(byte: &u8) -> bool {
 fn lock(path: &Path) -> io::Result<Flock> {
     loop {
         let file = durable::open_or_create(path).map_err(|error| records::of(path, error))?;
-        let locked = Flock::lock(file)?;
+        let locked = lock_within(PATIENCE, file)?;
         // It may have been shortened, and so replaced, while we waited.
         if fs::symlink_metadata(path)
             .is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
         {
             return Ok(locked);
         }
+    }
+}
+
+/// Who has the lock needs it for moments; who keeps it longer is stopped or stuck, and nobody may be held up by that.
+fn lock_within(patience: Duration, mut file: File) -> io::Result<Flock> {
+    let begun = Instant::now();
+    loop {
+        file = match Flock::try_lock(file) {
+            Ok(locked) => return Ok(locked),
+            Err(FlockError::Io(error)) => return Err(error),
+            Err(FlockError::Held(file)) if begun.elapsed() < patience => file,
+            Err(FlockError::Held(_)) => {
+                let problem = format!("another program has locked it for more than {} s", patience.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+            }
+        };
+        thread::sleep(PAUSE);
     }
 }
 
@@ -285,6 +307,18 @@ pub(super) mod tests {
         append(&directory, &run(3)).unwrap();
         let newest = |limit| newest(&directory, limit).unwrap();
         assert_eq!((newest(10), newest(1)), (vec![run(3), run(1)], vec![run(3)]));
+    }
+
+    #[test]
+    fn who_keeps_the_lock_holds_nobody_up_for_ever() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(FILE_NAME);
+        let open = || durable::open_or_create(&path).unwrap();
+        let held = Flock::try_lock(open()).unwrap();
+        let error = lock_within(Duration::ZERO, open()).unwrap_err();
+        assert!(error.to_string().contains("another program has locked it"), "{error}");
+        drop(held);
+        lock_within(Duration::ZERO, open()).unwrap();
     }
 
     #[test]

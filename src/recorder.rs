@@ -15,7 +15,7 @@ use crate::history::{self, Run, Trigger};
 use crate::postgres::Server;
 use crate::process::{Child, Exit};
 use crate::run_note::{OwnNote, RunNote, Started};
-use crate::settings::{self, Environment, Reader, Storage, Subject};
+use crate::settings::{self, Environment, Reader, Redactor, Storage, Subject};
 
 /// The pauses between attempts, in seconds; half a minute in all.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
@@ -111,6 +111,7 @@ impl WatchedRun {
         let (id, start, trigger) = (note.id().to_owned(), self.started.start, self.started.trigger);
         let report = Death { note, start, error: error.to_owned() }.report(&names, recorded.as_ref());
         let report = Report { server: Server::address_in(&environment).unwrap_or_default(), ..report };
+        let report = report.cleaned(&Redactor::of_process());
         let run = Run { id, ..Run::of_report(start, trigger, &report) };
         backup::record(&directory, &report, &run, !only.is_empty(), true);
     }

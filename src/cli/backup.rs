@@ -79,10 +79,11 @@ pub(super) fn run(arguments: Parser) -> Outcome {
 fn watch(telling: &Telling, runner: &Runner, start: i64) -> Watch {
     // What is wrong with it is told with the other settings.
     let limit = Reader::resolve(&telling.environment, |reader| reader.hours("BACKUP_MAX_RUN_HOURS"));
+    let server = Server::address_in(&telling.environment).unwrap_or_default();
     let note = telling.directory().and_then(|directory| {
         // Why it cannot be used is told in a moment.
         let _ = directory.prepare();
-        let note = Note::write(directory.root(), start, telling.trigger);
+        let note = Note::write(directory.root(), start, telling.trigger, &server);
         note.inspect_err(|error| log::debug!("what this run does is not written down: {error}")).ok()
     });
     Watch::start(runner, note, limit.unwrap_or_default())

@@ -49,12 +49,14 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let api = Reader::resolve(&environment, ApiSettings::read_if_enabled)?;
     let directory = BackupDirectory::new(storage.directory);
     let Look { last, proofs, mut problems } = problems::look(&directory, &environment);
-    problems.extend(check_scheduler(&runner, scheduler.health_port, last.as_ref()));
+    let (scheduled, told) = check_scheduler(&runner, scheduler.health_port, last.as_ref());
+    problems.extend(scheduled);
     // As the API tells them, whose own they are to be told from.
     let redactor = Redactor::of_process();
     let mut cleaned: Vec<String> =
         problems.iter().map(|problem| redactor.clean_for_api(problem, directory.root())).collect();
     let known = cleaned.len();
+    problems::join(&mut cleaned, told);
     problems::join(&mut cleaned, api.map(|api| ask_api(&runner, &api)).unwrap_or_default());
     problems.extend(cleaned.drain(known..));
     let healthy = problems.is_empty();
@@ -66,15 +68,20 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     if healthy { Ok(()) } else { Err(Failure { status: 1, lines: Vec::new() }) }
 }
 
-/// The scheduler answers, and its last run did not fail unless a later one has gone well.
-fn check_scheduler(runner: &Runner, port: u16, last: Option<&Report>) -> Option<String> {
+/// The scheduler answers, and its last run did not fail unless a later one has gone well. Also what else it knows.
+fn check_scheduler(runner: &Runner, port: u16, last: Option<&Report>) -> (Option<String>, Vec<String>) {
     if port == 0 {
-        return None;
+        return (None, Vec::new());
     }
     match get(runner, &format!("http://127.0.0.1:{port}/"), None) {
-        Ok(answer) => scheduled::check(&Ended::of(&answer), last),
-        Err(error) => Some(format!("the scheduler does not answer on port {port}: {error}")),
+        Ok(answer) => (scheduled::check(&Ended::of(&answer), last), told(&answer["problems"])),
+        Err(error) => (Some(format!("the scheduler does not answer on port {port}: {error}")), Vec::new()),
     }
+}
+
+/// The problems in an answer.
+fn told(problems: &Value) -> Vec<String> {
+    problems.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from).collect()
 }
 
 /// What the API knows to be wrong, or what is wrong with the API.
@@ -90,11 +97,10 @@ fn ask_api(runner: &Runner, api: &ApiSettings) -> Vec<String> {
         Ok(answer) => answer,
         Err(error) => return vec![format!("the API does not answer on port {}: {error}", api.listen.port())],
     };
-    let told = answer["problems"].as_array().into_iter().flatten();
-    let told = told.filter_map(Value::as_str).map(String::from);
+    let told = told(&answer["problems"]);
     match answer["scheduler"]["state"].as_str() {
         Some("failing") => std::iter::once(SCHEDULER_FAILS.to_owned()).chain(told).collect(),
-        Some(_) => told.collect(),
+        Some(_) => told,
         None => vec!["the API does not accept the token of these settings".into()],
     }
 }

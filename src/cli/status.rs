@@ -1,6 +1,5 @@
 //! `backupgram status`.
 
-use jiff::Timestamp;
 use lexopt::{Arg, Parser};
 
 use super::table::{Cell, Column, Table, time};
@@ -9,7 +8,7 @@ use crate::backup::{DatabaseReport, Report};
 use crate::catalog::BackupDirectory;
 use crate::settings::{Reader, Storage};
 use crate::terminal::Paint;
-use crate::{problems, units};
+use crate::{clock, problems, units};
 
 pub(super) const HELP: &str = "\
 backupgram status
@@ -57,7 +56,7 @@ fn print_report(report: &Report) {
     run.add([
         Cell::result(report.status),
         time(report.timestamp),
-        Cell::from(units::age(Timestamp::now().as_second().saturating_sub(report.timestamp))),
+        Cell::from(report.age(clock::now()).map_or("-".into(), units::age)),
         Cell::from(format!("{:.1} s", report.duration_seconds)),
         Cell::from(if report.error.is_empty() { "-" } else { &report.error }),
     ]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::history::Trigger;
 use crate::jobs::remove_api_settings;
 use crate::process::{Ended, ProgramError, Runner};
 use crate::run_note;
@@ -81,7 +82,7 @@ fn prepare(command: &mut Command, call: &Call) {
     // A variable that is empty by an override must not come through from our own environment, nor the API's token.
     remove_api_settings(command);
     // A backup that a hook makes is another run.
-    command.env_remove(run_note::VARIABLE);
+    command.env_remove(run_note::VARIABLE).env_remove(Trigger::VARIABLE);
     for variable in VARIABLES {
         command.env_remove(variable.name);
     }

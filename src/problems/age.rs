@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use jiff::Timestamp;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::backup::Report;
+use crate::clock;
 use crate::settings::{Environment, Reader};
 
 /// The last backup is young enough; before the first, the container is.
@@ -17,7 +17,8 @@ pub(super) fn check(environment: &Environment, last: Option<&Report>) -> Option<
     let limit = i64::from(hours) * 3600;
     match last {
         Some(report) => {
-            let age = Timestamp::now().as_second().saturating_sub(report.timestamp);
+            // What lies in the future is told by itself.
+            let age = report.age(clock::now()).unwrap_or_default();
             (age > limit).then(|| {
                 format!("the last backup is {} h old, BACKUP_MAX_AGE_HOURS allows {hours}", age / 3600)
             })

@@ -44,7 +44,7 @@ pub struct Look {
 
 /// Looks at everything now.
 pub fn look(directory: &BackupDirectory, environment: &Environment) -> Look {
-    Watch::new(directory.clone(), None).look(environment)
+    Watch::once(directory.clone()).look(environment)
 }
 
 /// Looks at what costs little, with what is known of the rest.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::backup::is_of;
 use crate::catalog::BackupDirectory;
 use crate::history::{self, Trigger};
 use crate::postgres::Server;
@@ -19,14 +20,15 @@ const FACTOR: i64 = 3;
 
 /// What is to be said of each run that is overdue.
 pub fn check(directory: &BackupDirectory, environment: &Environment) -> Vec<String> {
-    let running = running::list(directory.root());
+    let server = Server::address_in(environment);
+    let mut running = running::list(directory.root());
+    running.retain(|run| is_of(&run.server, server.as_deref()));
     if running.is_empty() {
         return Vec::new();
     }
     let schedule = Reader::resolve(environment, |reader| reader.text("SCHEDULE"));
     let schedule = schedule.ok().and_then(|text| Schedule::parse(&text).ok());
     // One that cannot be read is told elsewhere.
-    let server = Server::address_in(environment);
     let last = history::newest(directory, history::REMEMBERED).unwrap_or_default();
     let own = last.iter().filter(|run| run.is_of(server.as_deref())).take(LAST);
     let longest = own.map(|run| run.end.saturating_sub(run.start)).max();
@@ -68,7 +70,8 @@ mod tests {
     const START: i64 = 1_700_000_000;
 
     fn judged(trigger: Trigger, schedule: &str, longest: impl Into<Option<i64>>, age: i64) -> Option<String> {
-        let run = Running { pid: 7, start: START, trigger, doing: "dump of app".into() };
+        let (server, doing) = (String::new(), "dump of app".into());
+        let run = Running { pid: 7, start: START, trigger, server, doing };
         let schedule = Schedule::parse_in(schedule, &TimeZone::UTC).unwrap();
         judge(&run, Some(&schedule), longest.into(), Timestamp::from_second(START + age).unwrap())
     }

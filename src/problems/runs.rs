@@ -2,6 +2,7 @@
 
 use super::Look;
 use crate::backup::{Outcome, Report};
+use crate::clock;
 use crate::history::Run;
 use crate::jobs::FailedBackup;
 
@@ -24,12 +25,13 @@ pub(super) fn check(last: Option<&Report>) -> Option<String> {
 }
 
 /// A look with what the daemon knows: a backup job of its own that failed, and of which nothing was written down. Every
-/// run writes its result, and none that ended after this one had begun is there.
+/// run writes its result, and none that has ended after this one is there.
 pub fn with_job(mut look: Look, job: Option<FailedBackup>) -> Look {
+    let is_later = |last: &Report, time: i64| last.timestamp > time && last.age(clock::now()).is_some();
     let is_recorded = |job: &FailedBackup| {
         look.last
             .as_ref()
-            .is_some_and(|last| last.status == Outcome::Failed || last.timestamp > job.started_at)
+            .is_some_and(|last| last.status == Outcome::Failed || is_later(last, job.finished_at))
     };
     let Some(job) = job.filter(|job| !is_recorded(job)) else { return look };
     look.problems.push(format!("the last backup job failed: {}", job.error));
@@ -84,10 +86,11 @@ mod tests {
         let last = look.last.unwrap();
         assert_eq!((last.status, last.timestamp, last.error.as_str()), (Outcome::Failed, 12, "x"));
         let databases = vec![DatabaseReport::published("a", "last/a".into(), 1)];
-        let look = with(Some(Report { databases, ..report(9, None) }));
+        // It may have waited for a run that went well.
+        let look = with(Some(Report { databases, ..report(11, None) }));
         assert_eq!(look.problems.len(), 1);
         assert_eq!(look.last.unwrap().databases, [DatabaseReport::failed("a", "x")]);
-        for last in [report(11, None), report(9, Some("already"))] {
+        for last in [report(13, None), report(9, Some("already"))] {
             let look = with(Some(last.clone()));
             assert_eq!((look.problems.len(), look.last), (0, Some(last)));
         }

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::backup::{Outcome, Report};
 use crate::clock;
 
-/// How long the port may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the port may take to answer: it waits up to two seconds for a slow disk itself.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The most of an answer that is read: two streams of 64 KiB, each byte of which may take six in JSON, and some more.
 const LONGEST: u64 = 1 << 20;
 

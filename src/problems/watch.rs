@@ -19,9 +19,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// After which time without an answer something is wrong with the volume. A flush may have to wait for gigabytes.
 const STALLED: Duration = Duration::from_secs(60);
 
+/// How long a process waits that looks once.
+const ONCE: Duration = Duration::from_secs(4);
+
 /// Looks for problems again and again.
 #[derive(Debug)]
-pub struct Watch(Arc<Asked>);
+pub struct Watch {
+    asked: Arc<Asked>,
+    patience: Duration,
+    stalled: Duration,
+}
 
 #[derive(Debug)]
 struct Asked {
@@ -48,14 +55,21 @@ impl Watch {
     /// A watch on this directory, and on the scheduler that answers on this port of the machine, if there is one.
     pub fn new(directory: BackupDirectory, scheduler: Option<u16>) -> Self {
         let scheduler = scheduler.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Self(Arc::new(Asked { directory, scheduler, known: Mutex::default(), answered: Condvar::new() }))
+        let (known, answered) = (Mutex::default(), Condvar::new());
+        let asked = Arc::new(Asked { directory, scheduler, known, answered });
+        Self { asked, patience: PATIENCE, stalled: STALLED }
+    }
+
+    /// One for a process that looks once. To that, a volume that does not answer soon is a problem at once.
+    pub fn once(directory: BackupDirectory) -> Self {
+        Self { patience: ONCE, stalled: ONCE, ..Self::new(directory, None) }
     }
 
     /// What is found now.
     pub fn look(&self, environment: &Environment) -> Look {
         let Known { begun, listed: mut problems, scheduled, .. } = self.ask(environment);
-        let directory = &self.0.directory;
-        if let Some(begun) = begun.filter(|begun| begun.elapsed() > STALLED) {
+        let directory = &self.asked.directory;
+        if let Some(begun) = begun.filter(|begun| begun.elapsed() >= self.stalled) {
             let root = directory.root().display();
             problems.push(format!("{root} has not taken a file for {} s", begun.elapsed().as_secs()));
         }
@@ -67,18 +81,18 @@ impl Watch {
 
     /// What is known, after asking if that is due and nobody else does so already.
     fn ask(&self, environment: &Environment) -> Known {
-        let mut known = lock(&self.0.known);
+        let mut known = lock(&self.asked.known);
         if known.begun.is_none() && known.at.is_none_or(|at| at.elapsed() >= FRESH) {
             known.begun = Some(Instant::now());
             drop(known);
-            let (asked, settings) = (Arc::clone(&self.0), environment.clone());
+            let (asked, settings) = (Arc::clone(&self.asked), environment.clone());
             if thread::Builder::new().name("probe".into()).spawn(move || asked.ask(&settings)).is_err() {
-                self.0.ask(environment);
+                self.asked.ask(environment);
             }
-            known = lock(&self.0.known);
+            known = lock(&self.asked.known);
         }
-        while let Some(left) = known.begun.and_then(|begun| PATIENCE.checked_sub(begun.elapsed())) {
-            let waited = self.0.answered.wait_timeout(known, left);
+        while let Some(left) = known.begun.and_then(|begun| self.patience.checked_sub(begun.elapsed())) {
+            let waited = self.asked.answered.wait_timeout(known, left);
             known = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         known.clone()
@@ -88,9 +102,15 @@ impl Watch {
 impl Asked {
     fn ask(&self, environment: &Environment) {
         let mut listed = writable::ask(&self.directory);
+        // Listing may take long.
+        lock(&self.known).listed.clone_from(&listed);
         listed.extend(clock::check(&self.directory, environment));
         let scheduled = self.scheduler.and_then(scheduled::ask);
-        *lock(&self.known) = Known { begun: None, at: Some(Instant::now()), listed, scheduled };
+        let mut known = lock(&self.known);
+        // Who does not answer once has not taken back what he said.
+        let scheduled = scheduled.or(known.scheduled.take());
+        *known = Known { begun: None, at: Some(Instant::now()), listed, scheduled };
+        drop(known);
         self.answered.notify_all();
     }
 }
@@ -122,7 +142,7 @@ mod tests {
         let watch = Watch::new(BackupDirectory::new(root.path()), None);
         let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
         let look = |begun: u64| {
-            *watch.0.known.lock().unwrap() = Known { begun: ago(begun), at: ago(90), ..Known::default() };
+            *watch.asked.known.lock().unwrap() = Known { begun: ago(begun), at: ago(90), ..Known::default() };
             let looked = Instant::now();
             let problems = watch.look(&environment).problems;
             assert!(looked.elapsed() < PATIENCE);
@@ -132,7 +152,7 @@ mod tests {
         assert_eq!(look(30), [""; 0]);
         let problems = look(70);
         assert!(problems[0].contains("has not taken a file for 7"), "{problems:?}");
-        watch.0.ask(&environment);
+        watch.asked.ask(&environment);
         assert_eq!(watch.look(&environment).problems, [""; 0]);
     }
 }

@@ -37,6 +37,9 @@ pub struct Running {
     pub start: i64,
     /// Who asked for it.
     pub trigger: Trigger,
+    /// The server that it is about, as `host:port` of the settings.
+    #[serde(default)]
+    pub server: String,
     /// What it does at present, and what it waits for if that is known.
     pub doing: String,
 }
@@ -48,6 +51,7 @@ pub struct Note {
     file: File,
     start: i64,
     trigger: Trigger,
+    server: String,
 }
 
 impl Note {
@@ -55,7 +59,7 @@ impl Note {
     ///
     /// # Errors
     /// When the directory does not take it.
-    pub fn write(directory: &Path, start: i64, trigger: Trigger) -> io::Result<Self> {
+    pub fn write(directory: &Path, start: i64, trigger: Trigger, server: &str) -> io::Result<Self> {
         sweep(directory);
         loop {
             let mut named = tempfile::Builder::new();
@@ -70,7 +74,7 @@ impl Note {
             }
             let (file, path) = named.keep().map_err(|error| error.error)?;
             // From here on it is removed whatever happens.
-            let note = Self { path, file, start, trigger };
+            let note = Self { path, file, start, trigger, server: server.to_owned() };
             note.update("beginning")?;
             return Ok(note);
         }
@@ -81,8 +85,8 @@ impl Note {
     /// # Errors
     /// When it cannot be written.
     pub fn update(&self, doing: &str) -> io::Result<()> {
-        let (start, trigger) = (self.start, self.trigger);
-        let running = Running { pid: std::process::id(), start, trigger, doing: on_one_line(doing) };
+        let (start, trigger, server) = (self.start, self.trigger, self.server.clone());
+        let running = Running { pid: std::process::id(), start, trigger, server, doing: on_one_line(doing) };
         let mut text = serde_json::to_vec(&running)?;
         text.resize(LENGTH, b' ');
         self.file.write_all_at(&text, 0)
@@ -164,7 +168,7 @@ mod tests {
     #[test]
     fn a_run_is_seen_from_its_first_moment_to_its_last() {
         let root = tempfile::tempdir().unwrap();
-        let note = Note::write(root.path(), 7, Trigger::Api).unwrap();
+        let note = Note::write(root.path(), 7, Trigger::Api, "a:1").unwrap();
         let seen = list(root.path());
         assert_eq!((seen.len(), seen[0].start, seen[0].trigger), (1, 7, Trigger::Api));
         note.update(&format!("pre-backup hook a\u{1b}[31m\n{}", "x".repeat(5000))).unwrap();
@@ -172,7 +176,7 @@ mod tests {
         assert!(seen[0].doing.starts_with("pre-backup hook a [31m xxx"), "{seen:?}");
         note.update("b").unwrap();
         assert_eq!(list(root.path())[0].doing, "b");
-        let other = Note::write(root.path(), 3, Trigger::Schedule).unwrap();
+        let other = Note::write(root.path(), 3, Trigger::Schedule, "a:1").unwrap();
         assert_eq!(list(root.path()).iter().map(|run| run.start).collect::<Vec<_>>(), [3, 7]);
         drop((note, other));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
@@ -194,7 +198,7 @@ mod tests {
         let held = File::open(path(".run-odd.json")).unwrap();
         held.lock().unwrap();
         assert_eq!(list(root.path()), []);
-        let note = Note::write(root.path(), 7, Trigger::Cli).unwrap();
+        let note = Note::write(root.path(), 7, Trigger::Cli, "a:1").unwrap();
         assert_eq!(list(root.path()).len(), 1);
         assert!(!path(".run-left.json").exists() && path(".run-odd.json").exists());
         assert!(path("target").exists() && path(".run-pipe.json").exists());
