@@ -190,7 +190,9 @@ fn a_delivery_that_broke_off_goes_on_where_it_stopped() {
     assert!(sent < parts, "it ended too soon");
     let daemon = plan(&other.name).start();
     // It records the run that has died, which is told as well.
-    wait_until("the sweep to end", LONG, || Process::descendants(daemon.pid()).len() == 1);
+    wait_until("the sweep to have recorded it", LONG, || {
+        store.status()["status"] == "FAILED" && Process::descendants(daemon.pid()).len() == 1
+    });
     daemon.back_up();
     assert_eq!(delivery(&store)["telegram"], "delivered", "{}", daemon.log());
     // The parts and their manifest once each, but for those that were on their way, and the other backup.
