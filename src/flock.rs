@@ -6,6 +6,11 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The first and the longest pause between two tries for a lock.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// A locked file.
 #[derive(Debug)]
@@ -32,7 +37,24 @@ impl Flock {
         }
     }
 
-    /// The same, beside others who take it by this function.
+    /// The same, trying again for as long as there is patience.
+    ///
+    /// # Errors
+    /// When somebody has it all the time, or the file cannot be locked.
+    pub fn lock_within(patience: Duration, mut file: File) -> Result<Self, FlockError> {
+        let deadline = Instant::now() + patience;
+        let [mut pause, longest] = PAUSES;
+        loop {
+            file = match Self::try_lock(file) {
+                Err(FlockError::Held(file)) if Instant::now() < deadline => file,
+                tried => return tried,
+            };
+            thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
+            pause = longest.min(2 * pause);
+        }
+    }
+
+    /// The same as [`Self::try_lock`], beside others who take it by this function.
     ///
     /// # Errors
     /// When somebody has it for himself, or the file cannot be locked.

@@ -6,8 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +22,8 @@ pub use failures::Failures;
 pub use newest::newest_of;
 
 const FILE_NAME: &str = ".history.jsonl";
-/// How long the lock on it is waited for, and how often it is tried.
+/// How long the lock on it is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(20);
 /// Runs that are remembered.
 pub const REMEMBERED: usize = 1000;
 /// Runs past that number after which the file is shortened.
@@ -232,20 +230,14 @@ fn lock(path: &Path) -> io::Result<Flock> {
 }
 
 /// Who has the lock needs it for moments; who keeps it longer is stopped or stuck, and nobody may be held up by that.
-fn lock_within(patience: Duration, mut file: File) -> io::Result<Flock> {
-    let begun = Instant::now();
-    loop {
-        file = match Flock::try_lock(file) {
-            Ok(locked) => return Ok(locked),
-            Err(FlockError::Io(error)) => return Err(error),
-            Err(FlockError::Held(file)) if begun.elapsed() < patience => file,
-            Err(FlockError::Held(_)) => {
-                let problem = format!("another program has locked it for more than {} s", patience.as_secs());
-                return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
-            }
-        };
-        thread::sleep(PAUSE);
-    }
+fn lock_within(patience: Duration, file: File) -> io::Result<Flock> {
+    Flock::lock_within(patience, file).map_err(|error| match error {
+        FlockError::Io(error) => error,
+        FlockError::Held(_) => {
+            let problem = format!("another program has locked it for more than {} s", patience.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, problem)
+        }
+    })
 }
 
 fn open(directory: &BackupDirectory) -> io::Result<Option<File>> {

@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::stat::SFlag;
 use nix::unistd::symlinkat;
@@ -22,8 +21,6 @@ const POINTERS_LOCK: &str = ".pointers.lock";
 /// How long a run waits for who changes names. That takes moments; who holds them longer is stopped or stuck, such as a
 /// paused container, and then an error helps more than a run without an end.
 const RUN_PATIENCE: Duration = Duration::from_secs(600);
-/// The first and the longest pause between two tries for the lock.
-const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// What a `-latest` name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,19 +67,11 @@ impl Drop for NewLink {
 }
 
 /// Locks a file, trying again and again: flock(2) by itself would wait without an end.
-fn lock_within(patience: Duration, mut file: File) -> Result<Flock, DirectoryError> {
-    let deadline = Instant::now() + patience;
-    let [mut pause, longest] = PAUSES;
-    loop {
-        file = match Flock::try_lock(file) {
-            Ok(lock) => return Ok(lock),
-            Err(FlockError::Held(_)) if Instant::now() >= deadline => return Err(DirectoryError::NamesHeld),
-            Err(FlockError::Held(file)) => file,
-            Err(FlockError::Io(error)) => return Err(DirectoryError::Io("lock the names".into(), error)),
-        };
-        thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
-        pause = longest.min(2 * pause);
-    }
+fn lock_within(patience: Duration, file: File) -> Result<Flock, DirectoryError> {
+    Flock::lock_within(patience, file).map_err(|error| match error {
+        FlockError::Held(_) => DirectoryError::NamesHeld,
+        FlockError::Io(error) => DirectoryError::Io("lock the names".into(), error),
+    })
 }
 
 impl BackupDirectory {

@@ -8,14 +8,6 @@ use std::time::Instant;
 
 use crate::harness::*;
 
-#[track_caller]
-fn backed_up(cli: Cli, store: &Store) -> String {
-    let known = store.dated("last");
-    cli.run().succeeded();
-    let new = store.dated("last").into_iter().find(|name| !known.contains(name));
-    format!("last/{}", new.expect("a new backup"))
-}
-
 /// A note of a killed restore, as a sweep finds it.
 fn leave_journal(server: &Cluster, store: &Store) {
     let note = format!(r#"{{"server":"127.0.0.1:{}","tag":"0123456789ab"}}"#, server.port());

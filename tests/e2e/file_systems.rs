@@ -10,21 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::command::Outcome;
 use crate::harness::*;
-
-/// `backupgram health` with the settings of this daemon.
-fn health(daemon: &Daemon<'_>) -> Outcome {
-    Cli::new(Cluster::shared(15), daemon.store)
-        .env("HEALTHCHECK_PORT", daemon.health_port.to_string())
-        .env("REST_API_ENABLE", "TRUE")
-        .env("REST_API_BIND", "127.0.0.1")
-        .env("REST_API_PORT", daemon.port.to_string())
-        .env("REST_API_TOKEN", &daemon.token)
-        .env("BACKUP_MAX_AGE_HOURS", "1000000")
-        .args(["health"])
-        .run()
-}
 
 /// The status of the scheduler's port; 0 when it does not answer.
 fn scheduler_port(daemon: &Daemon<'_>) -> u16 {
@@ -143,7 +129,7 @@ fn a_refused_namesake_is_told_by_job_status_health_and_port_and_nobody_reaches_t
     assert_eq!(status["last_backup"]["status"], "FAILED", "{status}");
     is_told("/status", &status.to_string());
     is_told("/history", &daemon.get("/history").expect(200).text());
-    is_told("health", &health(&daemon).exited_with(1).text());
+    is_told("health", &daemon.health().exited_with(1).text());
     let job = daemon.failed(&daemon.start_backup());
     assert_eq!(job["exit_code"], 1);
     is_told("the job", &job.to_string());
@@ -266,7 +252,7 @@ fn exfat_fat_and_folding_ext4_keep_backups_as_any_other() {
         assert_eq!(last.iter().filter(|entry| !is_pointer(entry)).count(), 1, "{last:?}");
         assert_eq!(store.dated("last").len(), 1);
         assert_eq!(daemon.status()["last_backup"]["status"], "OK");
-        let checked = health(&daemon).succeeded();
+        let checked = daemon.health().succeeded();
         assert_eq!(checked.text(), "healthy\n");
         assert_eq!(scheduler_port(&daemon), 200);
         for slot in SLOTS {

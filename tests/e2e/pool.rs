@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::command::Outcome;
 use crate::harness::*;
 
 /// What /healthz takes at most, mostly: other tests run meanwhile.
@@ -18,19 +17,6 @@ const PROBE_LIMIT: Duration = Duration::from_millis(250);
 const LOCK_LIMIT: Duration = Duration::from_secs(10 + 5);
 /// How long the pool may stand still.
 const STILL_LIMIT: Duration = Duration::from_secs(30);
-
-/// `backupgram health` with the settings of this daemon.
-fn health(daemon: &Daemon<'_>) -> Outcome {
-    Cli::new(Cluster::shared(15), daemon.store)
-        .env("HEALTHCHECK_PORT", daemon.health_port.to_string())
-        .env("REST_API_ENABLE", "TRUE")
-        .env("REST_API_BIND", "127.0.0.1")
-        .env("REST_API_PORT", daemon.port.to_string())
-        .env("REST_API_TOKEN", &daemon.token)
-        .env("BACKUP_MAX_AGE_HOURS", "1000000")
-        .args(["health"])
-        .run()
-}
 
 /// A program that is ended with the value.
 struct Ended(Child);
@@ -132,7 +118,7 @@ fn nine_deletions_that_wait_for_a_paused_program_are_answered_and_keep_nobody_fr
             assert!(begun.elapsed() < LOCK_LIMIT, "{path} took {:?}", begun.elapsed());
         }
         daemon.get(&format!("/backups/last/{}", names[0])).expect(200);
-        let checked = health(&daemon).succeeded();
+        let checked = daemon.health().succeeded();
         assert_eq!(checked.text(), "healthy\n");
         assert!(answers(daemon.health_port));
         for deleting in deleting {
@@ -244,7 +230,7 @@ fn nine_lists_of_a_volume_that_does_not_answer_are_answered_in_time() {
     assert_prompt(times);
     drop(volume);
     wait_until("the backups to be listed again", SOON, || daemon.get("/backups").status == 200);
-    health(&daemon).succeeded();
+    daemon.health().succeeded();
 }
 
 #[test]
@@ -280,7 +266,7 @@ fn a_pool_that_stands_still_is_told_by_healthz_until_it_moves_again() {
     let said = told.error(503);
     assert!(said.contains("the API has answered nothing for 3"), "{said}");
     assert_eq!(told.header("retry-after"), Some("5"));
-    let checked = health(&daemon).exited_with(1);
+    let checked = daemon.health().exited_with(1);
     assert!(checked.text().contains("the API does not answer"), "{checked}");
     // go-cron has a pool of nobody's.
     assert!(answers(daemon.health_port));
@@ -290,7 +276,7 @@ fn a_pool_that_stands_still_is_told_by_healthz_until_it_moves_again() {
     assert_prompt(times);
     wait_until("the API to answer again", SOON, || daemon.get("/status").status == 200);
     wait_until("the health check to be well", SOON, || {
-        health(&daemon).status.is_some_and(|status| status.success())
+        daemon.health().status.is_some_and(|status| status.success())
     });
     daemon.post("/verify", &json!({"file": format!("last/{}", store.only("last"))})).expect(202);
 }

@@ -23,15 +23,6 @@ fn prove(server: &Cluster, store: &Store, names: &[&str]) -> Cli {
     verify.args(["verify", "--restore"]).args(names)
 }
 
-/// Backs up, and answers the new backup as `last/NAME`.
-#[track_caller]
-fn backed_up(cli: Cli, store: &Store) -> String {
-    let known = store.dated("last");
-    cli.run().succeeded();
-    let new = store.dated("last").into_iter().find(|name| !known.contains(name));
-    format!("last/{}", new.expect("a new backup"))
-}
-
 fn manifest(store: &Store, file: &str) -> Value {
     let (slot, name) = file.split_once('/').unwrap();
     store.manifest(slot, name)

@@ -327,3 +327,12 @@ impl std::fmt::Display for Outcome {
         writeln!(f, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr)
     }
 }
+
+/// Backs up, and answers the new backup as `last/NAME`.
+#[track_caller]
+pub fn backed_up(cli: Cli, store: &Store) -> String {
+    let known = store.dated("last");
+    cli.run().succeeded();
+    let new = store.dated("last").into_iter().find(|name| !known.contains(name));
+    format!("last/{}", new.expect("a new backup"))
+}

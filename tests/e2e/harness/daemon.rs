@@ -263,6 +263,19 @@ impl Daemon<'_> {
         self.get("/status").expect(200).json()
     }
 
+    /// What `backupgram health` says with the settings of this daemon.
+    pub fn health(&self) -> Outcome {
+        Cli::new(Cluster::shared(15), self.store)
+            .env("HEALTHCHECK_PORT", self.health_port.to_string())
+            .env("REST_API_ENABLE", "TRUE")
+            .env("REST_API_BIND", "127.0.0.1")
+            .env("REST_API_PORT", self.port.to_string())
+            .env("REST_API_TOKEN", &self.token)
+            .env("BACKUP_MAX_AGE_HOURS", "1000000")
+            .args(["health"])
+            .run()
+    }
+
     /// The entries of GET /backups with this query.
     #[track_caller]
     pub fn backups(&self, query: &str) -> Vec<Value> {

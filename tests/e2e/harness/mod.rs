@@ -32,7 +32,7 @@ pub use client::{Line, Response, exchange, request};
 pub use cluster::{
     Cluster, Database, icu_program_directory, program_directory, quoted, without_volatile_lines,
 };
-pub use command::{Cli, coverage};
+pub use command::{Cli, backed_up, coverage};
 pub use configure::{argument, overrides, rendered};
 pub use daemon::{Daemon, Plan, STOP_LIMIT, job_id};
 pub use fake_clock::{FakeClock, write_as_if_ahead};
