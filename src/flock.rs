@@ -3,9 +3,11 @@
 //! Giving it back cannot fail, let alone panic: where the unlock is refused, as by an NFS server that has restarted (ENOLCK,
 //! EIO, ESTALE), the lock goes with the file, which is closed next.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,16 @@ impl Flock {
             Err(error) => Err(FlockError::new(error, file)),
         }
     }
+}
+
+/// Whether a path still leads to this file: while somebody waited for its lock, another may have removed or replaced it.
+///
+/// # Errors
+/// When the file itself cannot be asked.
+pub fn is_still_at(path: &Path, file: &File) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    let found = fs::symlink_metadata(path);
+    Ok(found.is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())))
 }
 
 impl FlockError {

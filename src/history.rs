@@ -2,9 +2,8 @@
 //!
 //! A line that a crash tore is left alone and skipped; the next run begins a line of its own.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::{self, DatabaseReport, DeliveryReport, Outcome, Report};
 use crate::catalog::BackupDirectory;
-use crate::flock::{Flock, FlockError};
+use crate::flock::{self, Flock, FlockError};
 use crate::{durable, records};
 
 mod failures;
@@ -221,9 +220,7 @@ fn lock(path: &Path) -> io::Result<Flock> {
         let file = durable::open_or_create(path).map_err(|error| records::of(path, error))?;
         let locked = lock_within(PATIENCE, file)?;
         // It may have been shortened, and so replaced, while we waited.
-        if fs::symlink_metadata(path)
-            .is_ok_and(|now| locked.metadata().is_ok_and(|ours| ours.ino() == now.ino()))
-        {
+        if flock::is_still_at(path, &locked)? {
             return Ok(locked);
         }
     }
@@ -279,6 +276,8 @@ fn shorten(path: &Path, file: &File) -> io::Result<()> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::*;
 
     pub fn run(start: i64) -> Run {

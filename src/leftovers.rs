@@ -2,13 +2,14 @@
 //! can be told from what is used by whoever comes next, also in another container with the same temporary files, where
 //! a process id says nothing.
 
-use std::fs::{self, File, Metadata, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use tempfile::TempDir;
 
+use crate::flock;
 use crate::open_dir::OpenDir;
 
 /// A directory that its maker holds; dropped, it is gone.
@@ -31,8 +32,7 @@ impl Held {
             let lock = File::open(directory.path())?;
             lock.lock()?;
             // Somebody's sweep may have locked it first, and removed it.
-            let found = fs::symlink_metadata(directory.path());
-            if found.is_ok_and(|found| lock.metadata().is_ok_and(|held| is_same(&found, &held))) {
+            if flock::is_still_at(directory.path(), &lock)? {
                 return Ok(Self { directory, lock });
             }
         }
@@ -65,13 +65,10 @@ pub fn sweep(place: &Path, prefix: &str, is_ours: impl Fn(&Metadata) -> bool) {
     }
 }
 
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -5,17 +5,17 @@
 //! read-only, lies in the fallback, where every reader looks, too.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Report;
 use crate::catalog::BackupDirectory;
+use crate::flock::Flock;
 use crate::{durable, fallback, records, spare};
 
 /// What it is called, on the volume and in the fallback.
@@ -30,8 +30,6 @@ const SMALL_SPARE: u64 = 8 << 10;
 const OTHERS: usize = 8;
 /// How long a writer waits for another one. It only reads a file and writes it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it pauses in between.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// All that the file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -192,21 +190,14 @@ fn fallback_file(root: &Path) -> Option<PathBuf> {
 
 /// One writer after the other: each takes over what others have written. The lock is on the directory itself, so that
 /// it needs no inode. Where there are no such locks, or somebody does not give it back, it goes without.
-fn take_turn(root: &Path) -> Option<File> {
-    let directory = File::open(root).ok()?;
-    let begun = Instant::now();
-    loop {
-        match directory.try_lock() {
-            Ok(()) => return Some(directory),
-            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
-            Err(_) => return None,
-        }
-    }
+fn take_turn(root: &Path) -> Option<Flock> {
+    Flock::lock_within(PATIENCE, File::open(root).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Instant;
 
     use super::*;
     use crate::backup::{DatabaseReport, Outcome};

@@ -209,18 +209,9 @@ fn shortened(said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::Login;
 
     fn judged(host: &str, ping: i32, heard: &str) -> &'static str {
-        let server = Server {
-            host: host.into(),
-            port: 1,
-            user: "u".into(),
-            login: Login::None,
-            connect_timeout: 1,
-            takes_options: true,
-            is_private: false,
-        };
+        let server = Server::at(host);
         match judge(&server, ping, heard.to_owned()) {
             Attempt::Answers => "answers",
             Attempt::TakesNoOptions => "no options",

@@ -60,6 +60,19 @@ pub enum Login {
 }
 
 impl Server {
+    #[cfg(test)]
+    pub(super) fn at(host: &str) -> Self {
+        Self {
+            host: host.into(),
+            port: 1,
+            user: "u".into(),
+            login: Login::None,
+            connect_timeout: 1,
+            takes_options: true,
+            is_private: false,
+        }
+    }
+
     /// Reads the part of the settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let (host, port) = place(reader);
@@ -182,15 +195,7 @@ mod tests {
 
     #[test]
     fn a_session_is_set_up_by_options_or_by_sql_on_one_line() {
-        let mut server = Server {
-            host: "h".into(),
-            port: 1,
-            user: "u".into(),
-            login: Login::None,
-            connect_timeout: 1,
-            takes_options: true,
-            is_private: false,
-        };
+        let mut server = Server::at("h");
         let settings = [("statement_timeout", "0"), ("synchronous_commit", "off")];
         let option = |command: &Command| {
             command

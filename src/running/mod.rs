@@ -8,14 +8,14 @@ mod watch;
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
 use crate::history::Trigger;
+use crate::{durable, flock};
 
 pub use watch::{Watch, as_hours};
 
@@ -67,9 +67,7 @@ impl Note {
             let named = named.tempfile_in(directory)?;
             named.as_file().lock()?;
             // Somebody's sweep may have locked it first, and removed it.
-            let found = fs::symlink_metadata(named.path());
-            let ours = named.as_file().metadata()?;
-            if !found.is_ok_and(|found| (found.dev(), found.ino()) == (ours.dev(), ours.ino())) {
+            if !flock::is_still_at(named.path(), named.as_file())? {
                 continue;
             }
             let (file, path) = named.keep().map_err(|error| error.error)?;
