@@ -263,7 +263,8 @@ for user in 10001:10001 postgres; do
     until_so 'a scheduled backup' says scheduled 'backup succeeded'
     until_so 'it is healthy' healthy scheduled
     name=$(containers exec scheduled ls /backups/last | grep -v latest | head -n 1)
-    containers exec scheduled restore "last/$name" copy >>"$log" 2>&1
+    # Not while the next backup runs.
+    until_so 'it is restored' containers exec scheduled restore "last/$name" copy >>"$log" 2>&1
     [ "$(rows mydb)" = "$(rows copy)" ] || fail 'the restored database is another one'
     no_zombie scheduled || fail 'a zombie is left'
     stop scheduled 0

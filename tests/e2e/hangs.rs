@@ -177,7 +177,10 @@ fn what_a_dump_waits_for_is_named_by_table_and_holder() {
         (&prepared, held_dump(&server, &prepared, "prepared", "-Fc").start()),
         (&whole, cluster),
     ];
-    let check = |store| move || health(Cluster::shared(15), store).env("SCHEDULE", "* * * * * *");
+    let check = |store| {
+        let server = &server;
+        move || health(server, store).env("SCHEDULE", "* * * * * *")
+    };
     let by_bob = format!(
         "dump of plain: waits for a lock on table \"Odd\".\"Table \"\"1\" held by process {pid} (user bob, application a \
          migration, for "

@@ -197,8 +197,8 @@ fn a_secret_that_changes_while_the_scheduler_runs_is_known_to_it() {
         let text = printed(&health(daemon.health_port)) + &daemon.log();
         assert!(secrets.iter().all(|secret| !text.contains(secret)), "{text}");
     };
-    let scheduler = daemon.schedulers()[0].pid;
     wait_until("a run", LONG, || printed(&health(daemon.health_port)).contains("ENCRYPTION_KEY=***"));
+    let scheduler = daemon.schedulers()[0].pid;
     daemon.patch(&json!({"TELEGRAM_API_HASH": "a-h4sh-of-the-apis-own"})).expect(200);
     fs::write(&key, "the-s3cond-passphrase").unwrap();
     wait_until("a run after the change", LONG, || {
