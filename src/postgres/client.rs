@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::server::{Server, Setting};
 use crate::catalog::DatabaseName;
@@ -141,6 +142,7 @@ pub struct Client {
 #[derive(Debug, Default)]
 struct Heard {
     version: OnceLock<Version>,
+    psql: OnceLock<Version>,
     clock: OnceLock<OtherClock>,
 }
 
@@ -215,8 +217,19 @@ impl Client {
         self.heard.clock.get()
     }
 
-    /// Keeps what the server has just said of its version and its clock.
-    pub(super) fn know(&self, version: &str, clock: &str) {
+    /// The version of psql on this machine; it says that when it connects.
+    ///
+    /// # Errors
+    /// When it is missing or says none.
+    pub fn psql_version(&self) -> Result<Version, DatabaseError> {
+        self.heard.psql.get().map_or_else(|| self.program_version("psql"), |version| Ok(version.clone()))
+    }
+
+    /// Keeps what the server has just said of its version and its clock, and psql of its own.
+    pub(super) fn know(&self, version: &str, clock: &str, psql: &str) {
+        if let Some(version) = Version::within(psql) {
+            let _ = self.heard.psql.set(version);
+        }
         if let Some(version) = Version::within(version) {
             let _ = self.heard.version.set(version);
         }
@@ -244,6 +257,21 @@ impl Client {
         variables: &[(&str, &str)],
     ) -> Result<T, DatabaseError> {
         answer(&self.execute(sql, variables)?.stdout)
+    }
+
+    /// Asks several such questions at once, each of which is one SELECT.
+    ///
+    /// # Errors
+    /// When psql fails, at whichever of them, or answers something else.
+    pub fn ask_all<const N: usize>(
+        &self,
+        questions: [&str; N],
+        variables: &[(&str, &str)],
+    ) -> Result<[Value; N], DatabaseError> {
+        let each = questions.map(|sql| format!("({})", sql.trim().trim_end_matches(';')));
+        let answers: Vec<Value> =
+            self.ask(&format!("SELECT json_build_array({});", each.join(",\n")), variables)?;
+        answers.try_into().map_err(|_| DatabaseError::Answer("it has not answered all questions".into()))
     }
 
     /// Gives orders.
@@ -312,6 +340,14 @@ impl Client {
         command.args(["--set", "ON_ERROR_STOP=1"]).env("PGCLIENTENCODING", "UTF8");
         command
     }
+}
+
+/// An answer as what was asked for.
+///
+/// # Errors
+/// When it is something else.
+pub fn parsed<T: DeserializeOwned>(answer: Value) -> Result<T, DatabaseError> {
+    serde_json::from_value(answer).map_err(|error| DatabaseError::Answer(error.to_string()))
 }
 
 /// What psql has printed, as JSON.

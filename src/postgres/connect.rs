@@ -1,24 +1,24 @@
 //! Getting hold of a server: waiting for it, telling what waiting cannot mend, and finding out which database lets us in
 //! and whether the server takes options.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, DatabaseError};
 use super::server::Server;
 use crate::catalog::DatabaseName;
-use crate::process::{Exit, Output, ProgramError, Runner};
+use crate::process::{Exit, ProgramError, Runner};
 
 /// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
 /// options, others ignore them.
 const OPTION: &str = "-c backupgram.options=on";
-/// Whether it is there, the server's version, and its time. In the database's own search path, so its names have their
-/// schema.
+/// Whether it is there, the server's version, its time, and psql's version. In the database's own search path, so its names
+/// have their schema.
 const PROBE: &str = "SELECT pg_catalog.current_setting('backupgram.options', true), \
                             pg_catalog.current_setting('server_version'), \
-                            CAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) AS pg_catalog.int8)";
+                            CAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) AS pg_catalog.int8), \
+                            :'VERSION_NAME';";
 
-/// Seconds that pg_isready may take, and psql where that has heard nothing.
+/// Seconds that psql may take, and pg_isready after it. One whose server answers pg_isready has as long as the settings say.
 const PATIENCE: u32 = 3;
 
 /// What libpq says that no waiting mends, whatever the server.
@@ -34,7 +34,9 @@ const NOT_MENDED: [&str; 8] = [
 ];
 
 /// What is said by a server that answers, or of one that has just gone, that passes.
-const PASSES: [&str; 13] = [
+const PASSES: [&str; 14] = [
+    // A socket whose server has come meanwhile.
+    "failed: No such file or directory",
     "the database system is ",
     "too many ",
     "remaining connection slots",
@@ -139,47 +141,59 @@ fn try_all(
     Ok(Err(first.unwrap_or_else(|| Attempt::Refused("there is no database to connect to".into()))))
 }
 
-/// Asks pg_isready, which needs no password, and then psql, whatever that has said: it alone tells causes.
+/// Asks by psql, which alone tells causes, and where that fails by pg_isready, which needs no password.
 fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
+    let mut said = match probe(client, runner, Some(PATIENCE))? {
+        Ok(attempt) => return Ok(attempt),
+        Err(said) => said,
+    };
     let ping = match runner.run(client.command("pg_isready").args(["-t", &PATIENCE.to_string()]), b"") {
         Ok(_) => 0,
         Err(ProgramError::Failed(_, exit, _)) => exit.code(),
         Err(error) => return Err(error),
     };
+    if ping == 0 && said.contains("timeout expired") {
+        said = match probe(client, runner, None)? {
+            Ok(attempt) => return Ok(attempt),
+            Err(said) => said,
+        };
+    }
+    Ok(judge(client.server(), ping, shortened(&said)))
+}
+
+/// Has psql connect, within so many seconds if not those of the settings, and ask what is good to know. Answers what it
+/// says when it cannot.
+fn probe(
+    client: &Client,
+    runner: &Runner,
+    patience: Option<u32>,
+) -> Result<Result<Attempt, String>, ProgramError> {
     let mut psql = client.bare_psql();
     // What libpq says is compared with what it says in English.
-    psql.env("LC_ALL", "C").args(["--command", PROBE]);
-    if ping != 0 {
-        psql.env("PGCONNECT_TIMEOUT", PATIENCE.to_string());
+    psql.env("LC_ALL", "C").args(["--file", "-"]);
+    if let Some(patience) = patience {
+        psql.env("PGCONNECT_TIMEOUT", patience.to_string());
     }
     if client.server().takes_options {
         psql.env("PGOPTIONS", OPTION);
     }
-    match run(runner, psql)? {
-        Ok(output) => {
-            let answer = String::from_utf8_lossy(&output.stdout);
-            let mut said = answer.trim().split('|');
-            let [option, version, clock] = [(); 3].map(|()| said.next().unwrap_or_default());
-            client.know(version, clock);
-            match client.server().takes_options && option != "on" {
-                true => Ok(Attempt::TakesNoOptions),
-                false => Ok(Attempt::Answers),
-            }
-        }
-        Err(said) => Ok(judge(client.server(), ping, shortened(&said))),
-    }
+    let output = match runner.run(&mut psql, PROBE.as_bytes()) {
+        Ok(output) => output,
+        Err(ProgramError::Failed(_, Exit::Code(_), said)) => return Ok(Err(said)),
+        Err(error) => return Err(error),
+    };
+    let answer = String::from_utf8_lossy(&output.stdout);
+    let mut said = answer.trim().split('|');
+    let [option, version, clock, psql] = [(); 4].map(|()| said.next().unwrap_or_default());
+    client.know(version, clock, psql);
+    Ok(Ok(match client.server().takes_options && option != "on" {
+        true => Attempt::TakesNoOptions,
+        false => Attempt::Answers,
+    }))
 }
 
 /// pg_isready's status for a server that does not answer.
 const NO_RESPONSE: i32 = 2;
-
-fn run(runner: &Runner, mut psql: Command) -> Result<Result<Output, String>, ProgramError> {
-    match runner.run(&mut psql, b"") {
-        Ok(output) => Ok(Ok(output)),
-        Err(ProgramError::Failed(_, Exit::Code(_), said)) => Ok(Err(said)),
-        Err(error) => Err(error),
-    }
-}
 
 /// What psql's failure means, of which pg_isready has said `ping`: 0 that the server takes connections, 1 that it does not
 /// yet, 2 that there is none, 3 that it could not even try.
@@ -203,7 +217,12 @@ fn judge(server: &Server, ping: i32, heard: String) -> Attempt {
 /// What psql has said, without its name and what libpq asks back.
 fn shortened(said: &str) -> String {
     let lines = said.split(" | ").filter(|line| !line.starts_with("Is the server running"));
-    lines.map(|line| line.strip_prefix("psql: error: ").unwrap_or(line)).collect::<Vec<_>>().join(" | ")
+    // A pooler connects to the server only when it is asked something.
+    let own = |line: &'_ str| {
+        let bare = ["psql: error: ", "psql:<stdin>:1: "].iter().find_map(|name| line.strip_prefix(name));
+        bare.unwrap_or(line).to_owned()
+    };
+    lines.map(own).collect::<Vec<_>>().join(" | ")
 }
 
 #[cfg(test)]

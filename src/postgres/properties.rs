@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use super::client::parsed;
 use super::database_settings::{changes_rights, setting_statements};
 use super::quote::{identifier, literal, one_line_literal};
 use super::{Client, DatabaseError};
@@ -49,8 +50,9 @@ struct Columns {
     daticurules: Option<String>,
 }
 
-/// Psql leaves bytes out that are no text, so the server says whether all of it is ASCII.
-const QUERY: &str = "
+/// The question for the properties of `:'database'`. Psql leaves bytes out that are no text, so the server says whether all
+/// of it is ASCII.
+pub const PROPERTIES: &str = "
     SELECT json_build_object('properties', row,
         'is_ascii', encode(convert_to(row::text, 'UTF8'), 'hex') ~ '^([0-7].)*$')
     FROM (SELECT json_build_object(
@@ -77,26 +79,43 @@ const QUERY: &str = "
     FROM pg_database d WHERE d.datname = :'database') AS found(row);
 ";
 
+/// An answer, or the other one where the server could not give it, or psql could not read it.
+fn or_else<T>(
+    answer: Result<T, DatabaseError>,
+    other: impl FnOnce() -> Result<T, DatabaseError>,
+) -> Result<T, DatabaseError> {
+    match answer {
+        Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => other(),
+        answer => answer,
+    }
+}
+
 impl Properties {
-    /// The properties of a database; `None` when there is no such database. Their text is in the database's own encoding, so
-    /// where it is more than ASCII the database is asked itself, unless nobody can connect to it, or it holds what is no text.
-    /// One that is not there is never connected to: a pooler lets everybody wait who comes after such an attempt.
+    /// The properties of a database; `None` when there is no such database.
     ///
     /// # Errors
     /// When the server cannot be asked.
     pub fn of(client: &Client, database: &DatabaseName) -> Result<Option<Self>, DatabaseError> {
-        let ask = |client: &Client| client.ask::<Option<Found>>(QUERY, &[("database", database.as_str())]);
-        let found = match ask(client) {
-            Ok(Some(Found { is_ascii: false, .. }))
-            | Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => {
-                match ask(&client.of_database(database)) {
-                    Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => {
-                        ask(client)?
-                    }
-                    own => own?,
-                }
-            }
-            asked => asked?,
+        Self::of_answer(client.ask(PROPERTIES, &[("database", database.as_str())]), client, database)
+    }
+
+    /// The same when the server has answered [`PROPERTIES`]. Their text is in the database's own encoding, so where it is more
+    /// than ASCII the database is asked itself, unless nobody can connect to it, or it holds what is no text. One that is not
+    /// there is never connected to: a pooler lets everybody wait who comes after such an attempt.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn of_answer(
+        answer: Result<serde_json::Value, DatabaseError>,
+        client: &Client,
+        database: &DatabaseName,
+    ) -> Result<Option<Self>, DatabaseError> {
+        let ask =
+            |client: &Client| client.ask::<Option<Found>>(PROPERTIES, &[("database", database.as_str())]);
+        let own = || or_else(ask(&client.of_database(database)), || ask(client));
+        let found = match answer.and_then(parsed::<Option<Found>>) {
+            Ok(Some(Found { is_ascii: false, .. })) => own()?,
+            answer => or_else(answer, own)?,
         };
         Ok(found.map(|found| found.properties.into()))
     }
@@ -181,11 +200,14 @@ impl Properties {
         labels.chain(self.grants_on(&name)).collect::<Vec<_>>().join("\n")
     }
 
-    /// The statements that say who gets into `database`, which is complete by then.
-    pub fn access_statements(&self, database: &str) -> String {
+    /// The statements that say who gets into `database`, which is complete by then, where that is not what a new one has.
+    /// One that `is_shut` was made so that nobody gets in.
+    pub fn access_statements(&self, database: &str, is_shut: bool) -> String {
         let name = identifier(database);
-        let mut statements =
-            vec![format!("ALTER DATABASE {name} CONNECTION LIMIT {};", self.connection_limit)];
+        let mut statements = Vec::new();
+        if is_shut || self.connection_limit != -1 {
+            statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT {};", self.connection_limit));
+        }
         if self.is_template {
             statements.push(format!("ALTER DATABASE {name} IS_TEMPLATE true;"));
         }
@@ -210,7 +232,7 @@ impl Properties {
             self.create_clauses(major)
         );
         let settings = [false, true].map(|after_load| self.setting_statements(database, after_load));
-        let rest = [self.grant_statements(database), self.access_statements(database)];
+        let rest = [self.grant_statements(database), self.access_statements(database, false)];
         let comment = self.comment.as_ref().map(|_| self.comment_statement(database));
         let parts = [create].into_iter().chain(settings).chain(rest).chain(comment);
         parts.filter(|part| !part.is_empty()).map(|part| part + "\n").collect()
@@ -324,9 +346,10 @@ ALTER DATABASE "s" CONNECTION LIMIT -1;"#;
         let parts = [
             properties.setting_statements("s", false),
             properties.grant_statements("s"),
-            properties.access_statements("s"),
+            properties.access_statements("s", true),
         ];
         assert_eq!(parts.join("\n"), expected);
+        assert_eq!(properties.access_statements("s", false), "");
         let reset = "ALTER DATABASE \"s\" RESET ALL;\nALTER ROLE \"r\" IN DATABASE \"s\" RESET ALL;";
         assert_eq!(properties.reset_statements("s"), reset);
         assert_eq!(properties.comment_statement("s"), r#"COMMENT ON DATABASE "s" IS 'it''s';"#);

@@ -11,6 +11,7 @@ use super::source::Source;
 use crate::catalog::{BackupDirectory, Origin, Properties};
 use crate::content::{Content, Findings, Keys, Snapshot, Unpacked};
 use crate::open_dir::OpenDir;
+use crate::postgres::Version;
 
 /// A backup that has been read from end to end and found whole.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Checked {
     /// What it looked like before it was read.
     pub(super) unchanged: Snapshot,
     pub(super) needs: Needs,
+    /// The version of the pg_restore of this machine, where that says one.
+    pub(super) tool: Option<Version>,
 }
 
 impl Checked {

@@ -56,7 +56,7 @@ const DROP_LARGEST_TABLES: &str = r"
 const LEFT: &str = "
     SELECT coalesce(json_agg(json_build_object('name', datname, 'is_template', datistemplate,
                                                'comment', shobj_description(oid, 'pg_database'))), '[]')
-    FROM pg_database WHERE datname ~ ('^_backupgram_(scratch|replaced)_' || :'tag' || '(_[0-9]+)?$');
+    FROM pg_database WHERE datname ~ ('^_backupgram_(scratch|replaced)_' || :'tag' || '(_[0-9]+)?$')
 ";
 
 /// A database with a subscription cannot be dropped.
@@ -83,10 +83,11 @@ struct Left {
     comment: Option<String>,
 }
 
-/// Ends the sessions that carry a name, or begin with it, and counts them.
-const END_SESSIONS: &str = "
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE starts_with(application_name, :'name') AND pid <> pg_backend_pid();
+/// Ends the sessions that carry a name, or begin with it, and counts them as `:ended`.
+const END_SESSIONS: &str = r"
+    SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
+    WHERE starts_with(application_name, :'name') AND pid <> pg_backend_pid()
+    \gset
 ";
 
 /// What there is of a restore that loads under the target's name.
@@ -207,7 +208,21 @@ impl Journal {
     /// # Errors
     /// When the server cannot be asked.
     pub fn settle_renames(&self, client: &Client) -> Result<(), DatabaseError> {
-        settle(client, &self.renamer())
+        self.settle(client, &self.renamer()).map(drop)
+    }
+
+    /// Ends the sessions whose names begin so, and waits until they are gone. Answers the databases that are there then.
+    fn settle(&self, client: &Client, name: &str) -> Result<Vec<Left>, DatabaseError> {
+        let sql = format!("{END_SESSIONS}SELECT json_build_array(({LEFT}), :ended);");
+        let deadline = Instant::now() + SETTLE_TIME;
+        loop {
+            let (left, ended): (_, u64) =
+                client.ask_regardless(&sql, &[("name", name), ("tag", &self.tag)])?;
+            if ended == 0 || Instant::now() >= deadline {
+                return Ok(left);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Drops the databases of this restore that are still there, and forgets it.
@@ -215,14 +230,16 @@ impl Journal {
     /// # Errors
     /// When one cannot be dropped; it is not forgotten then.
     pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
-        settle(client, self.scratch().as_str())?;
+        let mut left = self.settle(client, self.scratch().as_str())?;
+        // The one in memory is as it was when the restore began.
+        let noted = Self::read(&self.path(directory)).ok().and_then(|journal| journal.replication);
         if let Some(target) = &self.target {
             self.put_back(target, client)?;
         }
-        // The one in memory is as it was when the restore began.
-        let noted = Self::read(&self.path(directory)).ok().and_then(|journal| journal.replication);
         let settled = noted.as_ref().map_or(Ok(()), |noted| noted.settle(client, &self.replaced()));
-        let left: Vec<Left> = client.ask_regardless(LEFT, &[("tag", &self.tag)])?;
+        if self.target.is_some() || noted.is_some() {
+            left = client.ask_regardless(&format!("{LEFT};"), &[("tag", &self.tag)])?;
+        }
         let mut failure = settled.err();
         for left in &left {
             let dropped = is_ours(client, left).and_then(|is_ours| match is_ours {
@@ -298,18 +315,6 @@ impl Journal {
             true => Ok(journal),
             false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore")),
         }
-    }
-}
-
-/// Ends the sessions whose names begin so, and waits until they are gone.
-fn settle(client: &Client, name: &str) -> Result<(), DatabaseError> {
-    let deadline = Instant::now() + SETTLE_TIME;
-    loop {
-        let output = client.clean_up(END_SESSIONS, &[("name", name)])?;
-        if output.stdout.trim_ascii() == b"0" || Instant::now() >= deadline {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

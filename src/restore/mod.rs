@@ -29,13 +29,14 @@ mod script;
 mod selection;
 mod source;
 mod swap;
+mod target;
 mod tied;
 mod trial;
 mod unpack;
 
 use std::time::{Duration, Instant};
 
-use crate::catalog::{BackupDirectory, DatabaseName};
+use crate::catalog::{BackupDirectory, DatabaseName, Properties};
 use crate::content::Keys;
 use crate::lock::Lock;
 use crate::open_dir::OpenDir;
@@ -48,10 +49,11 @@ use cluster::{ClusterLoad, Made};
 use journal::Journal;
 use making::Making;
 use preflight::Standing;
-use replace::{Replacement, usable};
+use replace::Replacement;
 use replication::Replication;
 use requirements::Requirements;
 use script::Scripts;
+use target::Target;
 use tied::Tied;
 
 pub use checked::Checked;
@@ -109,6 +111,10 @@ struct Run<'a> {
     scripts: Scripts,
     jobs: usize,
     standing: Standing,
+    /// Of the target when the restore was planned, if there is one.
+    existing: Option<Properties>,
+    /// The same; none where whole servers are restored.
+    replication: Option<Replication>,
 }
 
 impl Restore<'_> {
@@ -146,8 +152,15 @@ impl Restore<'_> {
         // no error to go on after.
         let is_parallel = client.server().takes_options && !request.options.keep_going;
         let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
-        let standing = Standing::of(&client, &goal.database())?;
-        let run = Run { directory, client, keys, goal, request, scripts, jobs, standing };
+        let (standing, existing, replication) = match &goal {
+            Goal::Database(target) => {
+                let Target { standing, existing, replication } = Target::of(&client, target)?;
+                (standing, existing, Some(replication))
+            }
+            Goal::Server(_) => (Standing::of(&client, &goal.database())?, None, None),
+        };
+        let run =
+            Run { directory, client, keys, goal, request, scripts, jobs, standing, existing, replication };
         let plan = run.plan(&source)?;
         if request.dry_run {
             return run.rehearse(source, plan);
@@ -222,13 +235,14 @@ impl Run<'_> {
                 standing.check_database(&self.goal.database())?;
             }
             Goal::Database(target) => {
-                let existing = usable(&self.client, target)?;
+                let existing = self.existing.as_ref();
                 self.request.options.check_target(target, existing.is_some())?;
                 standing.check_database(target)?;
                 standing.check_prepared(target)?;
-                let replication = Replication::of(&self.client, target)?;
-                replication.check(self.request.options.drop_replication)?;
-                drops = replication.described();
+                if let Some(replication) = &self.replication {
+                    replication.check(self.request.options.drop_replication)?;
+                    drops = replication.described();
+                }
                 match standing.check_sessions(target) {
                     Err(error) if self.request.dry_run => return Err(error),
                     // Until all is loaded they may have gone.
@@ -236,7 +250,7 @@ impl Run<'_> {
                     Ok(()) => {}
                 }
                 if let (Some(needed), false) = (source.size_on_server(), self.request.ignore_space) {
-                    standing.check_space(needed, existing.as_ref())?;
+                    standing.check_space(needed, existing)?;
                 }
                 replaces = existing.map(|properties| properties.size.unwrap_or(0));
             }
@@ -266,15 +280,18 @@ impl Run<'_> {
 
     fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
         let making = self.check_requirements(backup, target)?;
-        let (server, tool) = (self.client.server_version()?, self.client.program_version("pg_restore")?);
+        let server = self.client.server_version()?;
+        let tool = match &backup.tool {
+            Some(tool) => tool.clone(),
+            None => self.client.program_version("pg_restore")?,
+        };
         Replacement { run: self, backup, target, making, server, tool }.restore()
     }
 
     /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.
     fn check_requirements(&self, backup: &Checked, target: &DatabaseName) -> Result<Making, RestoreError> {
-        let existing = usable(&self.client, target)?;
         let (choice, major) = (self.request.options.properties, self.client.server_version()?.major);
-        let making = Making::choose(existing.as_ref(), backup, choice, &self.keys, major)?;
+        let making = Making::choose(self.existing.as_ref(), backup, choice, &self.keys, major)?;
         making.check_encoding(backup, target, &self.client)?;
         let (is_superuser, keep_going) = (self.standing.is_superuser(), self.request.options.keep_going);
         Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }

@@ -42,8 +42,9 @@ struct Owner {
     may_be_given: bool,
 }
 
-/// The privilege `SET` of roles is known since PostgreSQL 16; before, membership was enough.
-fn query() -> String {
+/// The question for it, of the target `:'database'`. The privilege `SET` of roles is known since PostgreSQL 16; before,
+/// membership was enough.
+pub fn question() -> String {
     format!(
         "SELECT json_build_object(
             'role', me.rolname, 'is_superuser', me.rolsuper, 'makes_databases', me.rolcreatedb,
@@ -72,7 +73,7 @@ impl Standing {
     /// # Errors
     /// When it cannot be asked.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
-        client.ask(&query(), &[("database", target.as_str())])
+        client.ask(&question(), &[("database", target.as_str())])
     }
 
     /// Sees that the server takes changes.

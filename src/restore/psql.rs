@@ -108,7 +108,7 @@ impl Psql {
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
     pub fn start(client: &Client, manner: Manner, runner: &Runner) -> Result<Self, RestoreError> {
-        let key = match client.program_version("psql")?.knows_restrict() {
+        let key = match client.psql_version()?.knows_restrict() {
             true => Some(random_key()?),
             false => None,
         };

@@ -39,7 +39,7 @@ impl Renaming<'_> {
     ///
     /// A rename takes an exclusive lock on the database first, which no new session passes, and then waits five
     /// seconds for those that are there to leave (`RenameDatabase` and `CountOtherDBBackends` in PostgreSQL).
-    /// Ending them again and again while it waits shuts out even a client that reconnects in a loop, and
+    /// Ending them first, and again and again while it waits, shuts out even a client that reconnects in a loop, and
     /// leaves no flag on a database that a crash could strand.
     ///
     /// # Errors
@@ -72,20 +72,19 @@ impl Renaming<'_> {
              WHERE a.datname IN ({}) AND me.rolname = current_user AND {MAY_END};",
             names.join(", ")
         );
+        // A failure to end sessions shows in the renames' own error, which says who is connected.
+        let orders = format!("\\set ON_ERROR_STOP 0\n{end_sessions}\n\\set ON_ERROR_STOP 1\n");
+        let orders = [orders.as_bytes(), self.orders].concat();
         let (done, finished) = bounded::<()>(0);
         thread::scope(|scope| {
             let renaming = scope.spawn(move || {
-                let renamed = renamer.execute(self.orders, &[]).map(drop);
+                let renamed = renamer.execute(orders, &[]).map(drop);
                 drop(done);
                 renamed
             });
-            loop {
-                // A failure to end sessions shows in the renames' own error, which says who is connected.
+            while finished.recv_timeout(PAUSE) != Err(RecvTimeoutError::Disconnected) {
                 if let Err(error) = self.client.execute(&end_sessions, &[]) {
                     log::debug!("cannot end the sessions of {}: {error}", names.join(", "));
-                }
-                if finished.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
-                    break;
                 }
             }
             renaming

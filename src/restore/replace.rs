@@ -5,9 +5,9 @@ use jiff::Zoned;
 use super::checked::Checked;
 use super::load::Loading;
 use super::making::Making;
-use super::replication::Replication;
 use super::scratch::Scratch;
 use super::swap::Swap;
+use super::target::Target;
 use super::{RestoreError, Run};
 use crate::catalog::{DatabaseName, Properties};
 use crate::postgres::{Client, Version};
@@ -74,17 +74,18 @@ impl Replacement<'_> {
         log::info!("loading into scratch database {}", scratch.name());
         let errors = self.fill(scratch.inside(), jobs)?;
         // Asked again: loading may take hours, in which somebody may have changed a setting.
-        let existing = self.existing()?;
+        let Target { existing, replication, .. } = self.target_now()?;
         let making = if before.is_of_target() { self.making(existing.as_ref())? } else { before.clone() };
         let name = scratch.name().as_str();
-        let parts =
-            [making.changed_settings(before, name), making.after_load(name), making.access(name).into()];
-        scratch.inside().execute(parts.join(&b'\n'), &[])?;
+        let access = making.access(name, false).into();
+        let parts = [making.changed_settings(before, name), making.after_load(name), access].join(&b'\n');
+        if !parts.trim_ascii().is_empty() {
+            scratch.inside().execute(parts, &[])?;
+        }
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
-        self.replication()?
-            .during(scratch.journal(), &self.run.directory, &kept_as, || swap.exchange(&making))?;
+        replication.during(scratch.journal(), &self.run.directory, &kept_as, || swap.exchange(&making))?;
         self.announce(existing.is_some(), &kept_as);
         Ok(errors)
     }
@@ -92,13 +93,13 @@ impl Replacement<'_> {
     /// Loads under the target's name, while that is called otherwise.
     fn attempt_in_place(&self, jobs: usize) -> Result<u64, Failure> {
         let client = &self.run.client;
-        let (existing, making) = (self.existing()?, &self.making);
+        let (Target { existing, replication, .. }, making) = (self.target_now()?, &self.making);
         let scratch = Scratch::create_shut(&self.run.directory, client, self.target, making)?;
         making.prepare(&scratch.inside(), self.target)?;
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
-        let errors = self.replication()?.during(scratch.journal(), &self.run.directory, &kept_as, || {
+        let errors = replication.during(scratch.journal(), &self.run.directory, &kept_as, || {
             swap.move_aside()?;
             log::info!(
                 "loading into {} itself; until that is done, nobody else can connect to it",
@@ -112,18 +113,12 @@ impl Replacement<'_> {
         Ok(errors)
     }
 
-    /// The properties of the target, if there is one; it must be one that may be replaced.
-    fn existing(&self) -> Result<Option<Properties>, RestoreError> {
-        let existing = usable(&self.run.client, self.target)?;
-        self.run.request.options.check_target(self.target, existing.is_some())?;
-        Ok(existing)
-    }
-
-    /// The target's replication now, which must be none, or may be dropped.
-    fn replication(&self) -> Result<Replication, RestoreError> {
-        let replication = Replication::of(&self.run.client, self.target)?;
-        replication.check(self.run.request.options.drop_replication)?;
-        Ok(replication)
+    /// The target now; it must be one that may be replaced, and have no replication, or one that may be dropped.
+    fn target_now(&self) -> Result<Target, RestoreError> {
+        let now = Target::of(&self.run.client, self.target)?;
+        self.run.request.options.check_target(self.target, now.existing.is_some())?;
+        now.replication.check(self.run.request.options.drop_replication)?;
+        Ok(now)
     }
 
     fn making(&self, existing: Option<&Properties>) -> Result<Making, RestoreError> {
@@ -178,15 +173,6 @@ impl Replacement<'_> {
             }
             (true, false) => log::info!("database {target} is restored; the previous one will be dropped"),
         }
-    }
-}
-
-/// The properties of the target, if there is one; it must be one that can be replaced.
-pub fn usable(client: &Client, target: &DatabaseName) -> Result<Option<Properties>, RestoreError> {
-    match Properties::of(client, target)? {
-        Some(properties) if properties.is_template => Err(RestoreError::Template(target.clone())),
-        Some(properties) if properties.is_invalid() => Err(RestoreError::Invalid(target.clone())),
-        properties => Ok(properties),
     }
 }
 

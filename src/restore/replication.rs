@@ -5,12 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::RestoreError;
 use super::journal::Journal;
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::postgres::quote::{identifier, literal};
-use crate::postgres::{Client, DatabaseError};
+use crate::postgres::{Client, DatabaseError, parsed};
 use crate::units;
 
 /// The subscriptions and slots of a database.
@@ -43,7 +44,8 @@ struct Subscription {
     may_be_dropped: bool,
 }
 
-const QUERY: &str = "
+/// The question for those of `:'database'`.
+pub const QUESTION: &str = "
     SELECT json_build_object(
         'oid', (SELECT oid::bigint FROM pg_database WHERE datname = :'database'),
         'role', current_user,
@@ -90,8 +92,15 @@ impl Replication {
     /// # Errors
     /// When it cannot be asked.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
-        let found = client.ask(QUERY, &[("database", target.as_str())])?;
-        Ok(Self { client: client.clone(), target: target.clone(), found })
+        Self::of_answer(client.ask(QUESTION, &[("database", target.as_str())])?, client, target)
+    }
+
+    /// The same when the server has answered [`QUESTION`].
+    ///
+    /// # Errors
+    /// When it has answered something else.
+    pub fn of_answer(answer: Value, client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
+        Ok(Self { client: client.clone(), target: target.clone(), found: parsed(answer)? })
     }
 
     /// What there is of it, for people; nothing when there is none.
@@ -232,7 +241,7 @@ impl Noted {
 
 impl Replication {
     fn of_regardless(client: &Client, database: &DatabaseName) -> Result<Self, DatabaseError> {
-        let found = client.ask_regardless(QUERY, &[("database", database.as_str())])?;
+        let found = client.ask_regardless(QUESTION, &[("database", database.as_str())])?;
         Ok(Self { client: client.clone(), target: database.clone(), found })
     }
 }

@@ -54,6 +54,8 @@ struct Answer {
     foreign_settings: Vec<String>,
     /// Settings that only a superuser may set.
     protected_settings: Vec<String>,
+    /// Whether the database that was asked has the locale, so that the server has it.
+    has_locale: bool,
 }
 
 /// Since PostgreSQL 15 parameters have privileges. Since 16 the membership in a role does not always allow SET ROLE, and
@@ -99,6 +101,8 @@ const QUERY: &str = "
             FROM asked, me, jsonb_array_elements_text(names->'set_roles') name JOIN pg_roles r ON r.rolname = name
             WHERE r.rolname <> me.rolname AND (r.rolsuper OR NOT me.rolcreaterole
                 OR me.is_new AND NOT pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION'))),
+        'has_locale', (SELECT to_jsonb(d) @> (names->'locale') FROM asked, pg_database d
+            WHERE datname = current_database()),
         'protected_settings', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM settings
             WHERE context IS DISTINCT FROM 'user' AND NOT :parameter_privilege));
 ";
@@ -125,7 +129,9 @@ impl Requirements<'_> {
         self.check_making(&answer)?;
         self.of_contents(self.check_collations())?;
         if let Some(properties) = self.making.encoding().filter(|_| !self.making.is_of_target()) {
-            self.check_locale(properties)?;
+            if !answer.has_locale {
+                self.check_locale(properties)?;
+            }
         }
         self.check_settings()
     }
@@ -187,7 +193,7 @@ impl Requirements<'_> {
         let names = json!({
             "roles": roles, "owners": owners, "tablespaces": tablespaces, "extensions": extensions,
             "settings": settings, "set_roles": set_roles, "collations": needs.used_collations,
-            "owner": owner, "given": given,
+            "owner": owner, "given": given, "locale": self.libc_locale(major),
         });
         let has_privileges = major >= 15;
         let query =
@@ -195,6 +201,16 @@ impl Requirements<'_> {
         // In the query, as a list of names may be longer than an argument.
         let query = query.replace(":'names'", &literal(&names.to_string()));
         client.ask(&query, &[])
+    }
+
+    /// The locale of the new database as `pg_database` has it, where it is libc's.
+    fn libc_locale(&self, major: u32) -> Option<serde_json::Value> {
+        let locale = &self.making.encoding()?.locale;
+        let mut row = json!({"datcollate": locale.collate, "datctype": locale.ctype});
+        if major >= 15 {
+            row["datlocprovider"] = "c".into();
+        }
+        (locale.provider == Provider::Libc).then_some(row)
     }
 
     /// Whom to ask about names of roles, and whether that knows those that are not ASCII. Names are in the encoding of the

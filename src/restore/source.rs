@@ -225,7 +225,7 @@ impl Source {
         if needs.connects_to.len() > 1 {
             return Err(RestoreError::Connects(self.label, units::list(&needs.connects_to)));
         }
-        let mut checked = Checked { source: self, sha256, is_bare, findings, unchanged, needs };
+        let mut checked = Checked { source: self, sha256, is_bare, findings, unchanged, needs, tool };
         if !matches!(findings.content, Content::Database | Content::Cluster) {
             let needs = needs::of_archive(&checked, packed, keys);
             checked.needs = needs.map_err(ProgramError::Interrupted)?;

@@ -72,9 +72,12 @@ impl Swap<'_> {
     /// When that fails; the database is unfinished still.
     pub fn complete(&self, making: &Making) -> Result<(), RestoreError> {
         let target = self.target.as_str();
-        self.scratch.inside_target(self.target).execute(making.after_load(target), &[])?;
+        let after = making.after_load(target);
+        if !after.trim_ascii().is_empty() {
+            self.scratch.inside_target(self.target).execute(after, &[])?;
+        }
         let mut orders = self.begin();
-        orders.push(making.access(target));
+        orders.push(making.access(target, true));
         let aside = self.scratch.journal().replaced();
         if self.replaces && *self.kept_as != aside {
             let (aside, kept_as) = (identifier(aside.as_str()), identifier(self.kept_as.as_str()));

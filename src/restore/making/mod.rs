@@ -199,7 +199,11 @@ impl Making {
     pub fn prepare(&self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
         let name = client.database().as_str();
         let settings = self.before_load(name);
-        let all = [settings.clone(), self.after_load(name), self.access(name).into_bytes()].join(&b'\n');
+        let all =
+            [settings.clone(), self.after_load(name), self.access(name, false).into_bytes()].join(&b'\n');
+        if all.trim_ascii().is_empty() {
+            return Ok(());
+        }
         let sql = [&b"BEGIN;\n"[..], &all, b"\nROLLBACK;\n", &settings].concat();
         client.execute(sql, &[]).map(drop).map_err(|error| match error {
             DatabaseError::Program(ProgramError::Failed(_, _, said)) => self.refusal(target, said),
@@ -303,16 +307,18 @@ impl Making {
         }
     }
 
-    /// The statements that say who gets into a complete database.
-    pub fn access(&self, database: &str) -> String {
+    /// The statements that say who gets into a complete database, where that is not what a new one has. One that `is_shut`
+    /// was made so that nobody gets in.
+    pub fn access(&self, database: &str, is_shut: bool) -> String {
         match self.properties() {
-            Some(properties) => properties.access_statements(database),
+            Some(properties) => properties.access_statements(database, is_shut),
             None => {
                 let limit = match &self.basis {
                     Basis::Dump(described) => described.properties.connection_limit,
                     _ => -1,
                 };
-                format!("ALTER DATABASE {} CONNECTION LIMIT {limit};", identifier(database))
+                let limited = format!("ALTER DATABASE {} CONNECTION LIMIT {limit};", identifier(database));
+                Some(limited).filter(|_| is_shut || limit != -1).unwrap_or_default()
             }
         }
     }
