@@ -67,7 +67,7 @@ fn a_proof_of_the_future_proves_nothing_and_is_made_again() {
     command().clock(&FakeClock::ahead(AGES)).args(["backup"]).run().succeeded();
     assert!(ledger()[app]["at"].as_i64().unwrap() > now() + AGES / 2, "{:#}", ledger());
     let reasons = [
-        &format!("nothing old of {app} was deleted: the clock here is 29200 d ahead of the server's"),
+        &format!("nothing old of {app} was deleted: the clock here is "),
         "the last run ended in the future",
         ".history.jsonl",
         &format!("restore proofs in .proofs.json lie in the future and prove nothing: {app} (2106"),

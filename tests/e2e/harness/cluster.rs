@@ -85,7 +85,7 @@ impl Cluster {
 
     /// A standby of this server, for the caller alone.
     pub fn standby(&self) -> Self {
-        let root = guardian::directory("standby-");
+        let root = guardian::quick_directory("standby-");
         let (user, data) = (server_user(), root.path().join("data"));
         chown(root.path(), Some(user.0.as_raw()), Some(user.1.as_raw())).expect("chown to the server's user");
         let output = self
@@ -108,7 +108,7 @@ impl Cluster {
 
     /// A server that does not run yet.
     fn prepare(programs: PathBuf, major: u32, initdb: &[&str]) -> Self {
-        let root = guardian::directory("server-");
+        let root = guardian::quick_directory("server-");
         let data = root.path().join("data");
         let cluster = Self {
             programs,
@@ -146,7 +146,7 @@ impl Cluster {
         }
         let mut templates = TEMPLATES.lock().expect("no thread panics while it makes a template");
         let template = templates.entry(self.programs.clone()).or_insert_with(|| {
-            let root = guardian::directory("template-");
+            let root = guardian::quick_directory("template-");
             self.init_by_initdb(root.path(), more);
             root
         });

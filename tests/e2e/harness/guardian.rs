@@ -11,7 +11,6 @@ use tempfile::TempDir;
 /// Reads orders until its standard input ends, which is when the test binary has ended.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
-root=$1
 watched=
 while read -r order pid signal; do
     case $order in
@@ -32,12 +31,16 @@ for entry in $watched; do
         sleep 0.1
     done
 done
-grep -F " $root/" /proc/mounts | cut -d' ' -f2 | while read -r mount; do umount -l "$mount"; done
-rm -rf "$root"
+for root; do
+    grep -F " $root/" /proc/mounts | cut -d' ' -f2 | while read -r mount; do umount -l "$mount"; done
+    rm -rf "$root"
+done
 "#;
 
 struct Guardian {
     root: PathBuf,
+    /// In memory, where there is enough of it; else the same.
+    quick_root: PathBuf,
     orders: Mutex<ChildStdin>,
     /// Never waited for: it is there to outlive us.
     _process: Child,
@@ -47,16 +50,33 @@ fn guardian() -> &'static Guardian {
     static GUARDIAN: OnceLock<Guardian> = OnceLock::new();
     GUARDIAN.get_or_init(|| {
         let root = public_directory(&std::env::temp_dir(), "backupgram-e2e-").keep();
+        let quick_root = match has_memory(Path::new(MEMORY)) {
+            true => public_directory(Path::new(MEMORY), "backupgram-e2e-").keep(),
+            false => root.clone(),
+        };
         let mut process = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "guardian"])
-            .arg(&root)
+            .args([&root, &quick_root])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("start the guardian");
         let orders = Mutex::new(process.stdin.take().expect("the guardian's stdin is a pipe"));
-        Guardian { root, orders, _process: process }
+        Guardian { root, quick_root, orders, _process: process }
+    })
+}
+
+/// Where Linux has a file system in memory.
+const MEMORY: &str = "/dev/shm";
+/// So many bytes must be free in it. A container has 64 MiB of it, unless told otherwise.
+const ENOUGH: u64 = 8 << 30;
+
+fn has_memory(path: &Path) -> bool {
+    use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+    let free = statfs(path).ok().filter(|found| found.filesystem_type() == TMPFS_MAGIC);
+    free.is_some_and(|found| {
+        found.blocks_available() * u64::try_from(found.block_size()).unwrap_or(0) >= ENOUGH
     })
 }
 
@@ -78,6 +98,11 @@ fn order(text: &str) {
 /// A directory of the caller's own, which any user may enter.
 pub fn directory(prefix: &str) -> TempDir {
     public_directory(&guardian().root, prefix)
+}
+
+/// The same for what need not lie on a disk. There a server makes a database with a tenth of the work.
+pub fn quick_directory(prefix: &str) -> TempDir {
+    public_directory(&guardian().quick_root, prefix)
 }
 
 /// Sends `signal` (a name such as QUIT) to `pid` when the tests end before [`forget`] is called.
