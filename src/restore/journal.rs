@@ -260,10 +260,15 @@ impl Journal {
         if let Some(error) = failure {
             return Err(error);
         }
+        self.forget(directory);
+        Ok(())
+    }
+
+    /// Removes the note: nothing of the restore is left. One that stays does no harm.
+    pub fn forget(&self, directory: &BackupDirectory) {
         let path = self.path(directory);
         let removed = durable::remove_if_there(&path).and_then(|_| durable::sync_parent(&path));
         removed.unwrap_or_else(|error| log::warn!("cannot remove {}: {error}", path.display()));
-        Ok(())
     }
 
     /// Gives a database that was moved aside its name again, unless the new one is whole: as long as that is being

@@ -87,6 +87,9 @@ impl Replacement<'_> {
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
         replication.during(scratch.journal(), &self.run.directory, &kept_as, || swap.exchange(&making))?;
         self.announce(existing.is_some(), &kept_as);
+        if existing.is_none() {
+            scratch.settle();
+        }
         Ok(errors)
     }
 

@@ -16,6 +16,8 @@ pub struct Scratch<'a> {
     name: DatabaseName,
     /// Tells the database from others, whatever it is called.
     oid: u32,
+    /// Whether there is nothing to drop: it has a name of its own, and has replaced nothing.
+    is_settled: bool,
 }
 
 impl<'a> Scratch<'a> {
@@ -60,7 +62,7 @@ impl<'a> Scratch<'a> {
     ) -> Result<Self, RestoreError> {
         let name = journal.scratch();
         let client = client.signed(name.as_str());
-        let mut scratch = Self { directory, client, journal, name, oid: 0 };
+        let mut scratch = Self { directory, client, journal, name, oid: 0, is_settled: false };
         let comment = literal(&scratch.journal.mark(target));
         let name = identifier(scratch.name.as_str());
         let sql = format!(
@@ -73,6 +75,12 @@ impl<'a> Scratch<'a> {
             error => error.into(),
         })?;
         Ok(scratch)
+    }
+
+    /// Leaves it on the server, where it is no scratch database any more, and has replaced none.
+    pub fn settle(mut self) {
+        self.is_settled = true;
+        self.journal.forget(self.directory);
     }
 
     /// Its name.
@@ -108,6 +116,9 @@ impl<'a> Scratch<'a> {
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
         // Sessions that carry the name are ended first; the one that drops it must not be among them.
         let client = self.client.signed("backupgram");
         if let Err(error) = self.journal.end(self.directory, &client) {
