@@ -128,10 +128,9 @@ impl Requirements<'_> {
         self.of_contents(self.check_contents(&answer))?;
         self.check_making(&answer)?;
         self.of_contents(self.check_collations())?;
-        if let Some(properties) = self.making.encoding().filter(|_| !self.making.is_of_target()) {
-            if !answer.has_locale {
-                self.check_locale(properties)?;
-            }
+        let is_sure = self.making.is_of_target() || answer.has_locale;
+        if let Some(properties) = self.making.encoding().filter(|_| !is_sure) {
+            self.check_locale(properties)?;
         }
         self.check_settings()
     }
