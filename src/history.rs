@@ -7,18 +7,17 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::backup::{self, DatabaseReport, DeliveryReport, Outcome, Report};
 use crate::catalog::BackupDirectory;
 use crate::flock::{self, Flock, FlockError};
 use crate::{durable, records};
 
 mod failures;
 mod newest;
+mod run;
 
 pub use failures::Failures;
 pub use newest::newest_of;
+pub use run::{Run, Trigger};
 
 const FILE_NAME: &str = ".history.jsonl";
 /// How long the lock on it is waited for.
@@ -30,107 +29,19 @@ const SLACK: usize = 100;
 /// Bytes that are read of the file, its last: so many runs of 100 databases take them.
 const LONGEST: u64 = 16 << 20;
 
-/// Who asked for a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trigger {
-    /// Somebody over HTTP.
-    Api,
-    /// The scheduler.
-    Schedule,
-    /// Somebody on the command line.
-    Cli,
-}
-
-impl Trigger {
-    /// The variable by which the daemon and the scheduler tell the programs that they start.
-    pub const VARIABLE: &'static str = "BACKUPGRAM_TRIGGER";
-
-    /// The word for it in that variable.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Api => "api",
-            Self::Schedule => "schedule",
-            Self::Cli => "cli",
-        }
-    }
-
-    /// The trigger of that word; without one, the command line.
-    pub fn of_word(word: Option<&str>) -> Self {
-        let mut others = [Self::Api, Self::Schedule].into_iter();
-        others.find(|trigger| Some(trigger.word()) == word).unwrap_or(Self::Cli)
-    }
-}
-
-/// One run. Times are Unix seconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
-    /// When it began.
-    pub start: i64,
-    /// When it ended.
-    pub end: i64,
-    /// Who asked for it.
-    pub trigger: Trigger,
-    /// How it went.
-    pub result: Outcome,
-    /// Each database.
-    pub databases: Vec<DatabaseReport>,
-    /// Why the whole run failed; "" when single databases did, or none.
-    pub error: String,
-    /// By which whoever has started it finds it again; only in the file, and "" where nobody looks.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub id: String,
-    /// The server that it was about, as `host:port` of the settings; "" where they name none, and in runs of older
-    /// versions.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub server: String,
-    /// How its copies fared, where there were to be any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivery: Option<DeliveryReport>,
-}
-
-impl Run {
-    /// A run that has a report.
-    pub fn of_report(start: i64, trigger: Trigger, report: &Report) -> Self {
-        Self {
-            start,
-            end: report.timestamp,
-            trigger,
-            result: report.status,
-            databases: report.databases.clone(),
-            error: report.error.clone(),
-            id: String::new(),
-            server: report.server.clone(),
-            delivery: report.delivery.clone(),
-        }
-    }
-
-    /// Whether it was about this server, or it cannot be told about which.
-    pub fn is_of(&self, server: Option<&str>) -> bool {
-        backup::is_of(&self.server, server)
-    }
-}
-
-impl From<Run> for Report {
-    fn from(run: Run) -> Self {
-        let seconds = i32::try_from(run.end.saturating_sub(run.start).max(0)).unwrap_or(i32::MAX);
-        Self {
-            status: run.result,
-            timestamp: run.end,
-            duration_seconds: seconds.into(),
-            databases: run.databases,
-            error: run.error,
-            server: run.server,
-            delivery: run.delivery,
-        }
-    }
-}
-
-/// Adds a run.
+/// Writes a run down: in place of what it has said of itself before, by its id, or else as the newest. So a run has one
+/// line, also when its copies fared so or so later, or it has failed after all.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
+/// When the file cannot be read or written.
+pub fn put(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
+    match !run.id.is_empty() && replace(directory, run)? {
+        true => Ok(()),
+        false => append(directory, run),
+    }
+}
+
+fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
     let path = directory.root().join(FILE_NAME);
     let mut file = lock(&path)?;
     let mut line = serde_json::to_vec(run)?;
@@ -151,17 +62,6 @@ pub fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
     shorten(&path, &file)
 }
 
-/// Adds a run, or puts it in the place of the one with its id.
-///
-/// # Errors
-/// When the file cannot be read or written.
-pub fn put(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
-    match replace(directory, run, |line| of_id(line, &run.id).is_some())? {
-        true => Ok(()),
-        false => append(directory, run),
-    }
-}
-
 /// The run of that id, if it has been recorded.
 ///
 /// # Errors
@@ -172,30 +72,23 @@ pub fn find(directory: &BackupDirectory, id: &str) -> io::Result<Option<Run>> {
 }
 
 fn of_id(line: &[u8], id: &str) -> Option<Run> {
+    // Most lines need not be taken apart for that.
+    memchr::memmem::find(line, id.as_bytes()).filter(|_| !id.is_empty())?;
     let run: Run = serde_json::from_slice(line).ok()?;
-    (!id.is_empty() && run.id == id).then_some(run)
+    (run.id == id).then_some(run)
 }
 
 fn read(directory: &BackupDirectory) -> io::Result<Vec<u8>> {
     open(directory)?.map_or(Ok(Vec::new()), |file| end(&file))
 }
 
-/// Adds how its delivery fared to a run that is there. One that a newer thousand has pushed out is let go.
-///
-/// # Errors
-/// When the file cannot be read or written.
-pub fn amend(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
-    let before = serde_json::to_vec(&Run { delivery: None, ..run.clone() })?;
-    replace(directory, run, |line| line == before).map(drop)
-}
-
-/// Puts a run in the place of the last line that is meant. Answers whether there is one.
-fn replace(directory: &BackupDirectory, run: &Run, is_meant: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+/// Puts a run in the place of the line with its id. Answers whether there is one.
+fn replace(directory: &BackupDirectory, run: &Run) -> io::Result<bool> {
     let path = directory.root().join(FILE_NAME);
     let file = lock(&path)?;
     let text = end(&file)?;
     let mut lines: Vec<Vec<u8>> = text.split(is_end).map(<[u8]>::to_vec).collect();
-    let Some(line) = lines.iter_mut().rfind(|line| is_meant(line)) else { return Ok(false) };
+    let Some(line) = lines.iter_mut().rfind(|line| of_id(line, &run.id).is_some()) else { return Ok(false) };
     *line = serde_json::to_vec(run)?;
     durable::replace_file(directory.root(), &path, &lines.join(&b'\n'), 0o644).map(|()| true)
 }
@@ -279,6 +172,7 @@ pub(super) mod tests {
     use std::fs;
 
     use super::*;
+    use crate::backup::{DeliveryReport, Outcome, Report};
 
     pub fn run(start: i64) -> Run {
         let report = Report::of_run(std::time::Instant::now(), Vec::new(), &[], Some("no reason".into()));
@@ -313,15 +207,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_delivery_is_added_to_its_run_alone() {
+    fn what_a_run_says_later_takes_the_place_of_what_it_has_said_of_itself_alone() {
         let root = tempfile::tempdir().unwrap();
         let directory = BackupDirectory::new(root.path());
-        [1, 2, 3].iter().for_each(|start| append(&directory, &run(*start)).unwrap());
-        let amended = Run { delivery: Some(DeliveryReport::of(&[])), ..run(2) };
-        amend(&directory, &amended).unwrap();
-        amend(&directory, &Run { delivery: amended.delivery.clone(), ..run(4) }).unwrap();
-        append(&directory, &run(5)).unwrap();
-        assert_eq!(newest(&directory, 10).unwrap(), [run(5), run(3), amended, run(1)]);
+        let of = |start: i64| Run { id: format!("{start:016}"), ..run(start) };
+        [1, 2, 3].iter().for_each(|start| put(&directory, &of(*start)).unwrap());
+        let amended = Run { delivery: Some(DeliveryReport::of(&[])), ..of(2) };
+        put(&directory, &amended).unwrap();
+        // Two lines of an older version, which are nobody's.
+        [0, 0].iter().for_each(|start| put(&directory, &run(*start)).unwrap());
+        put(&directory, &of(5)).unwrap();
+        put(&directory, &Run { result: Outcome::Ok, ..amended.clone() }).unwrap();
+        let expected = [
+            run(5),
+            run(0),
+            run(0),
+            run(3),
+            Run { result: Outcome::Ok, id: String::new(), ..amended },
+            run(1),
+        ];
+        assert_eq!(newest(&directory, 10).unwrap(), expected);
     }
 
     #[test]
@@ -374,7 +279,7 @@ pub(super) mod tests {
         put(&directory, &of(4, "cc", Outcome::Failed)).unwrap();
         assert_eq!(failures.count(&directory, None).unwrap(), 2);
         let delivery = Some(DeliveryReport::of(&[]));
-        amend(&directory, &Run { delivery, ..of(4, "cc", Outcome::Failed) }).unwrap();
+        put(&directory, &Run { delivery, ..of(4, "cc", Outcome::Failed) }).unwrap();
         assert_eq!(failures.count(&directory, None).unwrap(), 2);
         let starts: Vec<_> =
             newest(&directory, 9).unwrap().iter().map(|run| (run.start, run.result)).collect();

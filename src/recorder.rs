@@ -113,7 +113,7 @@ impl WatchedRun {
         let report = Report { server: Server::address_in(&environment).unwrap_or_default(), ..report };
         let report = report.cleaned(&Redactor::of_process());
         let run = Run { id, ..Run::of_report(start, trigger, &report) };
-        backup::record(&directory, &report, &run, !only.is_empty(), true);
+        backup::record(&directory, &report, &run, !only.is_empty());
     }
 }
 

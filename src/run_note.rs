@@ -60,11 +60,7 @@ pub struct RunNote {
 impl RunNote {
     /// Makes one, among the temporary files. Without room there, the run is told by its id in the history alone.
     pub fn make(started: &Started) -> Self {
-        let mut bytes = [0; DIGITS / 2];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            log::warn!("cannot number the run: {error}");
-        }
-        let id = hexadecimal(&bytes);
+        let id = new_id();
         let path = env::temp_dir().join(format!("{PREFIX}{id}"));
         let mut line = serde_json::to_vec(started).unwrap_or_default();
         line.push(b'\n');
@@ -118,7 +114,8 @@ impl Drop for RunNote {
     }
 }
 
-/// The note as the run itself has it, or who records in its stead. None, when nobody has started the run who would look.
+/// The note as the run itself has it, or who records in its stead. There is no file when nobody has started the run who
+/// would look.
 #[derive(Debug, Clone, Default)]
 pub struct OwnNote {
     id: String,
@@ -127,9 +124,11 @@ pub struct OwnNote {
 }
 
 impl OwnNote {
-    /// The one that this process was told of.
+    /// The one that this process was told of. Who was told of none has no note, but an id all the same.
     pub fn of(environment: &Environment) -> Self {
-        environment.plain(VARIABLE).ok().flatten().map(Self::parse).unwrap_or_default()
+        let told = environment.plain(VARIABLE).ok().flatten().map(Self::parse);
+        let told = told.filter(|told| !told.id.is_empty());
+        told.unwrap_or_else(|| Self { id: new_id(), ..Self::default() })
     }
 
     /// Reads a path or an id. What is neither is no note: nothing else may be written to and removed.
@@ -141,7 +140,7 @@ impl OwnNote {
         if is_id { Self { id: id.to_owned(), path, lock: None } } else { Self::default() }
     }
 
-    /// What the run is called in the history; "" when nobody looks.
+    /// What the run is called in the history.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -198,6 +197,18 @@ impl OwnNote {
             && let Err(error) = durable::remove_if_there(path)
         {
             log::warn!("cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+/// A random id; "" where there is no chance to be had.
+fn new_id() -> String {
+    let mut bytes = [0; DIGITS / 2];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => hexadecimal(&bytes),
+        Err(error) => {
+            log::warn!("cannot number the run: {error}");
+            String::new()
         }
     }
 }

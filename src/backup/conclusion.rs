@@ -46,33 +46,33 @@ pub fn conclude(run: &Conclusion, report: Report) -> Report {
     report
 }
 
-fn conclude_in_time(run: &Conclusion, report: Report) -> Report {
+fn conclude_in_time(run: &Conclusion, mut report: Report) -> Report {
     let runner = run.runner;
     if let Some(why) = runner.overrun() {
         runner.go_on();
-        let report = report.ended(why);
-        keep_and_tell(run, &report);
+        report = report.ended(why);
+        keep_and_tell(run, &mut report);
         return report;
     }
-    let has_copies = keep_and_tell(run, &report);
+    let has_copies = keep_and_tell(run, &mut report);
     if !runner.is_over() {
         return report;
     }
     runner.go_on();
-    let report = report.ended_late(runner.overrun().unwrap_or_default());
-    keep_and_tell(&Conclusion { telegram: run.telegram.filter(|_| !has_copies), ..*run }, &report);
+    report = report.ended_late(runner.overrun().unwrap_or_default());
+    keep_and_tell(&Conclusion { telegram: run.telegram.filter(|_| !has_copies), ..*run }, &mut report);
     report
 }
 
-/// Answers whether it came to the copies.
-fn keep_and_tell(run: &Conclusion, report: &Report) -> bool {
+/// Answers whether it came to the copies; how these fared is then in the report.
+fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
     let redactor = Redactor::of_process();
-    let report = &report.clone().cleaned(&redactor);
+    let report = &full.clone().cleaned(&redactor);
     let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
     let previous = run.directory.and_then(|directory| status::read(directory, server).ok().flatten());
     let remembered = Run { id: run.note.id().to_owned(), ..Run::of_report(run.start, run.trigger, report) };
     if let Some(directory) = run.directory {
-        record(directory, report, &remembered, run.limited, run.died);
+        record(directory, report, &remembered, run.limited);
     }
     tell(run, report);
     if run.died {
@@ -90,33 +90,25 @@ fn keep_and_tell(run: &Conclusion, report: &Report) -> bool {
         let _doing = run.runner.activity().begin("sending to Telegram");
         let delivery = Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref());
         let delivery = Some(DeliveryReport { error: redactor.clean(&delivery.error), ..delivery });
-        keep(directory, &Report { delivery: delivery.clone(), ..report.clone() }, run.limited);
-        let delivered = history::amend(directory, &Run { delivery, ..remembered });
-        delivered.unwrap_or_else(|error| say_unwritten(directory, &error));
+        full.delivery.clone_from(&delivery);
+        let remembered = Run { delivery: delivery.clone(), ..remembered };
+        record(directory, &Report { delivery, ..report.clone() }, &remembered, run.limited);
     }
     true
 }
 
-/// Keeps the result of a run and writes it into the history; of one that `died` in place of what it may have recorded itself.
-pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: bool, died: bool) {
-    keep(directory, report, limited);
-    let written = if died { history::put(directory, run) } else { history::append(directory, run) };
-    written.unwrap_or_else(|error| say_unwritten(directory, &error));
-}
-
-fn say_unwritten(directory: &BackupDirectory, error: &io::Error) {
+/// Keeps the result of a run and writes it into the history, in place of what it has recorded of itself before.
+pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: bool) {
+    let kept = status::write(directory, report, limited);
+    let written = history::put(directory, run);
     // Where nothing may be written, that has been said.
-    if directory.is_writable() {
-        log::error!("cannot write this run into the history: {error}");
-    }
-}
-
-fn keep(directory: &BackupDirectory, report: &Report, limited: bool) {
-    if let Err(error) = status::write(directory, report, limited)
-        && directory.is_writable()
-    {
-        log::error!("cannot keep the result of this run: {error}");
-    }
+    let say = |what: &str, error: io::Error| {
+        if directory.is_writable() {
+            log::error!("cannot {what}: {error}");
+        }
+    };
+    kept.unwrap_or_else(|error| say("keep the result of this run", error));
+    written.unwrap_or_else(|error| say("write this run into the history", error));
 }
 
 /// Tells the log, the webhooks and the hooks.

@@ -79,7 +79,7 @@ fn print_table(runs: &[Run], server: Option<&str>) {
                 false => format!("{}, of {}", run.trigger.word(), run.server),
             }),
             Cell::from(if size == 0 { "-".into() } else { units::bytes(size) }),
-            Cell::from(units::clock(run.end.saturating_sub(run.start).max(0).unsigned_abs())),
+            Cell::from(units::clock(run.seconds() as u64)),
             Cell::from(if names.is_empty() { "-".into() } else { names.join(", ") }),
             Cell::from(backup::errors(&run.error, &run.databases)).painted(Paint::Red),
         ]);

@@ -79,18 +79,15 @@ fn has_failed(line: &[u8], server: Option<&str>) -> bool {
     serde_json::from_slice::<Run>(line).is_ok_and(has_failed)
 }
 
-/// What stays of a line when its run is put in its place anew: its id, as no text in it can have these quotes; or else when
-/// a delivery is added, which goes to the end.
+/// What stays of a line when its run says something else of itself later: its id, as no text in it can have these quotes.
+/// A line of an older version, without one, stays as it is.
 fn identity(line: &[u8]) -> &[u8] {
     const ID: &[u8] = br#","id":""#;
     if let Some(at) = memmem::rfind(line, ID) {
         let length = memchr::memchr(b'"', &line[at + ID.len()..]).unwrap_or_default();
         return &line[at..=at + ID.len() + length];
     }
-    match memmem::rfind(line, br#","delivery":{"#) {
-        Some(at) => &line[..at],
-        None => line.strip_suffix(b"}\n").unwrap_or(line),
-    }
+    line
 }
 
 #[cfg(test)]
@@ -98,7 +95,7 @@ mod tests {
     use std::fs;
 
     use super::super::tests::run;
-    use super::super::{FILE_NAME, amend, append};
+    use super::super::{FILE_NAME, append, put};
     use super::*;
     use crate::backup::DeliveryReport;
 
@@ -115,30 +112,35 @@ mod tests {
             append(&directory, &run(1)).unwrap();
             assert_eq!((count(), count()), (expected, expected));
         }
-        // A delivery that is added later makes no other run of it, and hides none that came meanwhile.
+        // What it says later makes no other run of it, and hides none that came meanwhile.
         let delivery = Some(DeliveryReport::of(&["no".into()]));
-        amend(&directory, &Run { delivery, ..run(1) }).unwrap();
+        let of = |result| Run { id: "aa".into(), result, ..run(1) };
+        put(&directory, &of(Outcome::Ok)).unwrap();
         assert_eq!(count(), 2);
+        put(&directory, &of(Outcome::Failed)).unwrap();
+        assert_eq!(count(), 3);
+        put(&directory, &Run { delivery, ..of(Outcome::Failed) }).unwrap();
+        assert_eq!(count(), 3);
         append(&directory, &Run { result: Outcome::Ok, ..run(2) }).unwrap();
-        assert_eq!(count(), 2);
+        assert_eq!(count(), 3);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{text}{{\"start\":")).unwrap();
-        assert_eq!(count(), 2);
+        assert_eq!(count(), 3);
         // Shortened, with what had been counted last still in it.
         let line = |start| serde_json::to_string(&run(start)).unwrap() + "\n";
         let (_, kept) = text.split_once('\n').unwrap();
         fs::write(&path, format!("{kept}{}", line(3))).unwrap();
-        assert_eq!(count(), 3);
+        assert_eq!(count(), 4);
         // Without it all of them are new; a file that is gone brings nothing.
         fs::write(&path, format!("{}{}", line(4), line(5))).unwrap();
-        assert_eq!(count(), 5);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(count(), 5);
-        append(&directory, &run(6)).unwrap();
         assert_eq!(count(), 6);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(count(), 6);
+        append(&directory, &run(6)).unwrap();
+        assert_eq!(count(), 7);
         // Those of another server are not ours.
         append(&directory, &Run { server: "b:1".into(), ..run(7) }).unwrap();
         append(&directory, &Run { server: "a:1".into(), ..run(8) }).unwrap();
-        assert_eq!(count(), 7);
+        assert_eq!(count(), 8);
     }
 }

@@ -59,7 +59,7 @@ mod tests {
         let run = |server: &str, timestamp: i64, databases: Vec<DatabaseReport>| {
             let report = Report::of_run(Instant::now(), databases, &[], None);
             let report = Report { server: server.into(), timestamp, ..report };
-            history::append(&directory, &Run::of_report(timestamp, Trigger::Cli, &report)).unwrap();
+            history::put(&directory, &Run::of_report(timestamp, Trigger::Cli, &report)).unwrap();
         };
         let made = || vec![DatabaseReport::published("a", "last/a".into(), 1)];
         run("own:1", now, made());

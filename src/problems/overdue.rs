@@ -31,7 +31,7 @@ pub fn check(directory: &BackupDirectory, environment: &Environment) -> Vec<Stri
     // One that cannot be read is told elsewhere.
     let last = history::newest(directory, history::REMEMBERED).unwrap_or_default();
     let own = last.iter().filter(|run| run.is_of(server.as_deref())).take(LAST);
-    let longest = own.map(|run| run.end.saturating_sub(run.start)).max();
+    let longest = own.map(|run| run.seconds().ceil() as i64).max();
     let now = Timestamp::now();
     running.iter().filter_map(|run| judge(run, schedule.as_ref(), longest, now)).collect()
 }
