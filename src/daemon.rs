@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
-use crate::history::Failures;
 use crate::http::handlers::WAITERS;
 use crate::http::permits::Permits;
 use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
@@ -145,7 +144,7 @@ impl Daemon {
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
             traffic: Arc::new(Traffic::default()),
-            failures: Failures::default(),
+            failures: Arc::default(),
             planned: Planned::default(),
             lister: Lister::default(),
             waiters: Permits::new(WAITERS),

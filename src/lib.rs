@@ -29,6 +29,7 @@ pub mod process;
 pub mod program;
 pub mod progress;
 pub mod proof;
+mod question;
 mod recorder;
 mod records;
 pub mod restore;

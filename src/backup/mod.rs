@@ -229,10 +229,11 @@ impl Backup<'_> {
     fn is_proof_due(&self, directory: &BackupDirectory, database: &DatabaseName) -> bool {
         let Some(interval) = self.storage.proof_interval else { return false };
         let now = clock::now();
-        let ledger = proof::believed(directory, now).unwrap_or_else(|error| {
+        let ledger = proof::read(directory).unwrap_or_else(|error| {
             log::warn!("cannot tell when {database} was last proven: {error}");
             proof::Ledger::new()
         });
+        let ledger = proof::believed(ledger, now);
         let age = |last: &proof::LastProof| now.saturating_sub(last.verification.at);
         ledger.get(database).is_none_or(|last| age(last) >= interval.cast_signed())
     }

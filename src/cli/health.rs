@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
@@ -11,9 +12,10 @@ use crate::backup::Report;
 use crate::catalog::BackupDirectory;
 use crate::curl::{self, quote};
 use crate::problems::scheduled::{self, Ended};
-use crate::problems::{self, Look, SCHEDULER_FAILS};
+use crate::problems::{self, Look, ONCE, SCHEDULER_FAILS};
 use crate::process::Runner;
-use crate::settings::{ApiSettings, Reader, Redactor, SchedulerSettings, Storage};
+use crate::question::{Heard, Question};
+use crate::settings::{ApiSettings, Environment, Reader, Redactor, SchedulerSettings, Storage};
 
 pub(super) const HELP: &str = "\
 backupgram health
@@ -21,10 +23,10 @@ backupgram health --json
 
 usage: backupgram health [--json]
 
-Says in one line whether backups are being made: the scheduler and the API answer, the backup directory takes
-a file, no run takes longer than it should, the last run went well and is not older than BACKUP_MAX_AGE_HOURS,
-the clock is believed, and each of its databases has been proven by a restore in the last
-BACKUP_MAX_UNPROVEN_DAYS, if that is set. Else it says all that is wrong.
+Says in one line whether backups are being made: the scheduler and the API answer, the backup directory
+answers and takes a file, no run takes longer than it should, the last run went well and is not older than
+BACKUP_MAX_AGE_HOURS, the clock is believed, and each of its databases has been proven by a restore in the
+last BACKUP_MAX_UNPROVEN_DAYS, if that is set. Else it says all that is wrong.
 
   --json    for programs, with the last restore proof of each database
 
@@ -43,12 +45,15 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
         }
     }
     let runner = runner()?;
-    let environment = environment()?;
+    let (environment, silence) = environment_in_time()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let scheduler = Reader::resolve(&environment, SchedulerSettings::read)?;
     let api = Reader::resolve(&environment, ApiSettings::read_if_enabled)?;
     let directory = BackupDirectory::new(storage.directory);
-    let Look { last, proofs, mut problems } = problems::look(&directory, &environment);
+    let Look { last, proofs, mut problems, .. } = match silence {
+        None => problems::look(&directory, environment),
+        Some(silence) => problems::unanswered(&directory, silence),
+    };
     let (scheduled, told) = check_scheduler(&runner, scheduler.health_port, last.as_ref());
     problems.extend(scheduled);
     // As the API tells them, whose own they are to be told from.
@@ -66,6 +71,13 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
         false => print_line(&words),
     }
     if healthy { Ok(()) } else { Err(Failure { status: 1, lines: Vec::new() }) }
+}
+
+/// The settings, or those without overrides where the backup directory does not answer, and for how long it has not.
+fn environment_in_time() -> Result<(Environment, Option<Duration>), Failure> {
+    let (settings, begun) = (Question::new(|()| environment()), Instant::now());
+    let Heard { answer, silence } = settings.wait(settings.ask(()), begun, ONCE);
+    Ok((answer.transpose()?.unwrap_or_else(Environment::of_process), silence))
 }
 
 /// The scheduler answers, and its last run did not fail unless a later one has gone well. Also what else it knows.

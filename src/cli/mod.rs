@@ -170,6 +170,7 @@ const PANIC: u8 = 101;
 const WRONG_CALL: u8 = 2;
 
 /// Why a command did not do what it was asked; each line says one thing.
+#[derive(Clone)]
 struct Failure {
     status: u8,
     lines: Vec<String>,

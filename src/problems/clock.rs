@@ -1,44 +1,35 @@
 //! What is wrong with the times: a run that the clock has kept from deleting, and whatever says that it was written in the
 //! future. Such a time counts for nothing; only somebody who knows what was wrong can tell what it is worth.
 
+use crate::backup::Report;
 use crate::catalog::{BackupDirectory, Entry};
-use crate::postgres::Server;
-use crate::settings::Environment;
-use crate::{clock, history, proof, status};
+use crate::clock;
+use crate::history::Run;
+use crate::proof::Ledger;
 
 /// So many names are told; the others are counted.
 const NAMED: usize = 3;
 
-/// What is wrong with the times in a backup directory. What cannot be read is for others to tell.
-pub fn check(directory: &BackupDirectory, environment: &Environment) -> Vec<String> {
-    let (now, server) = (clock::now(), Server::address_in(environment));
-    let server = server.as_deref();
+/// What is wrong with the times in the records: the last run, the newest one of the history, and the last proofs. What was
+/// wrong before them has been told, and the log of it stays.
+pub fn check(last: Option<&Report>, newest: Option<&Run>, proofs: &Ledger, now: i64) -> Vec<String> {
     let mut problems = Vec::new();
-    if let Ok(Some(report)) = status::read(directory, server) {
+    if let Some(report) = last {
         problems.extend(report.held());
         if report.age(now).is_none() {
             let ended = clock::text(report.timestamp);
             problems.push(format!("the last run ended in the future, at {ended} (.status.json)"));
         }
     }
-    problems.extend(check_history(directory, server, now));
-    problems.extend(check_proofs(directory, now));
-    if let Ok(entries) = directory.list_all() {
-        problems.extend(check_backups(&entries, now));
+    if let Some(time) = newest.map(|run| run.start.max(run.end)).filter(|time| clock::is_future(*time, now)) {
+        let time = clock::text(time);
+        problems.push(format!("the newest run in .history.jsonl lies in the future, at {time}"));
     }
+    problems.extend(check_proofs(proofs, now));
     problems
 }
 
-/// The newest run of the history. What was wrong before it has been told, and the log of it stays.
-fn check_history(directory: &BackupDirectory, server: Option<&str>, now: i64) -> Option<String> {
-    let newest = history::newest_of(directory, server).ok()??;
-    let time = newest.start.max(newest.end);
-    let problem = || format!("the newest run in .history.jsonl lies in the future, at {}", clock::text(time));
-    clock::is_future(time, now).then(problem)
-}
-
-fn check_proofs(directory: &BackupDirectory, now: i64) -> Option<String> {
-    let proofs = proof::read(directory).ok()?;
+fn check_proofs(proofs: &Ledger, now: i64) -> Option<String> {
     let future = proofs.iter().filter(|(_, proof)| clock::is_future(proof.verification.at, now));
     let names =
         future.map(|(database, proof)| format!("{database} ({})", clock::text(proof.verification.at)));
@@ -46,7 +37,13 @@ fn check_proofs(directory: &BackupDirectory, now: i64) -> Option<String> {
     Some(format!("restore proofs in .proofs.json lie in the future and prove nothing: {names}"))
 }
 
-fn check_backups(entries: &[Entry], now: i64) -> Vec<String> {
+/// What is wrong with the times of the backups, each of which is looked at. That they cannot be listed is for others to
+/// tell.
+pub fn check_backups(directory: &BackupDirectory) -> Vec<String> {
+    directory.list_all().map(|entries| of_entries(&entries, clock::now())).unwrap_or_default()
+}
+
+fn of_entries(entries: &[Entry], now: i64) -> Vec<String> {
     let backups = || entries.iter().filter(|entry| entry.alias_of.is_none());
     let label = |entry: &Entry, time| format!("{}/{} ({})", entry.slot, entry.name, clock::text(time));
     let future = backups().filter(|entry| entry.is_future(now)).map(|entry| label(entry, entry.mtime));

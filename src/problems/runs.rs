@@ -46,7 +46,6 @@ mod tests {
     use super::*;
     use crate::backup::DatabaseReport;
     use crate::history::Trigger;
-    use crate::proof::Ledger;
 
     fn report(timestamp: i64, error: Option<&str>) -> Report {
         Report { timestamp, ..Report::of_run(Instant::now(), Vec::new(), &[], error.map(String::from)) }
@@ -79,7 +78,7 @@ mod tests {
         let with = |last: Option<Report>| {
             let job =
                 FailedBackup { started_at: 10, finished_at: 12, databases: Vec::new(), error: "x".into() };
-            with_job(Look { last, proofs: Ledger::new(), problems: Vec::new() }, Some(job))
+            with_job(Look { last, ..Look::default() }, Some(job))
         };
         let look = with(None);
         assert_eq!(look.problems, ["the last backup job failed: x"]);

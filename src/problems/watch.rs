@@ -1,158 +1,241 @@
-//! The problems as a process asks for them that runs for long: what costs something is asked for now and then only, on a
-//! thread of its own, and nobody waits long for a volume that is slow or does not answer.
+//! The problems as a process asks for them. Everything that is asked of the volume is asked on a thread of its own, and nobody
+//! waits long for one that is slow or does not answer; what costs something is asked for now and then only.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::scheduled::{self, Ended};
-use super::{Look, clock, look_with, writable};
+use super::{Look, clock, look_by, writable};
 use crate::catalog::BackupDirectory;
 use crate::mutex::lock;
+use crate::question::{Known, Question};
 use crate::settings::Environment;
 
-/// How long what was asked for counts.
+/// How long what costs something counts.
 const FRESH: Duration = Duration::from_secs(10);
+/// Backups are listed again only after so many times as long as that took.
+const PAUSE: u32 = 20;
 /// How long an answer is waited for. A disk that a dump is written to may take longer to flush a small file.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// After which time without an answer something is wrong with the volume. A flush may have to wait for gigabytes.
+/// After which time without a file something is wrong with the volume. A flush may have to wait for gigabytes.
 const STALLED: Duration = Duration::from_secs(60);
 
 /// How long a process waits that looks once.
-const ONCE: Duration = Duration::from_secs(4);
+pub const ONCE: Duration = Duration::from_secs(4);
 
 /// Looks for problems again and again.
 #[derive(Debug)]
 pub struct Watch {
-    asked: Arc<Asked>,
+    directory: BackupDirectory,
+    /// What the records say, by these settings, or else by those that are in force.
+    records: Question<Option<Arc<Environment>>, Look>,
+    /// Whether the directory takes files.
+    takes_files: Question<(), Vec<String>>,
+    /// What is wrong with the times of the backups, of which there may be many.
+    times: Question<(), Vec<String>>,
+    /// How go-cron says that its last run went; not asked by go-cron itself.
+    scheduled: Option<Question<(), Option<Ended>>>,
     patience: Duration,
     stalled: Duration,
-}
-
-#[derive(Debug)]
-struct Asked {
-    directory: BackupDirectory,
-    /// Where go-cron tells of its last run; not asked by go-cron itself.
-    scheduler: Option<SocketAddr>,
-    known: Mutex<Known>,
-    /// Told when somebody has come back with an answer.
-    answered: Condvar,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Known {
-    /// When somebody began to ask, who has not come back.
-    begun: Option<Instant>,
-    /// When that was last answered.
-    at: Option<Instant>,
-    /// Whether it takes files, and what is wrong with the times in it.
-    listed: Vec<String>,
-    scheduled: Option<Ended>,
 }
 
 impl Watch {
     /// A watch on this directory, and on the scheduler that answers on this port of the machine, if there is one.
     pub fn new(directory: BackupDirectory, scheduler: Option<u16>) -> Self {
-        let scheduler = scheduler.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let (known, answered) = (Mutex::default(), Condvar::new());
-        let asked = Arc::new(Asked { directory, scheduler, known, answered });
-        Self { asked, patience: PATIENCE, stalled: STALLED }
+        let [of_records, of_files, of_times] = [(); 3].map(|()| directory.clone());
+        Self {
+            directory,
+            records: Question::new(move |settings| look_by(&of_records, settings)),
+            takes_files: Question::new(move |()| writable::ask(&of_files)),
+            times: Question::new(move |()| clock::check_backups(&of_times)),
+            scheduled: scheduler.map(ask_scheduler),
+            patience: PATIENCE,
+            stalled: STALLED,
+        }
     }
 
-    /// One for a process that looks once. To that, a volume that does not answer soon is a problem at once.
+    /// One for a process that looks once. To that, a volume that takes no file at once has a problem.
     pub fn once(directory: BackupDirectory) -> Self {
-        Self { patience: ONCE, stalled: ONCE, ..Self::new(directory, None) }
+        Self { patience: ONCE, stalled: Duration::ZERO, ..Self::new(directory, None) }
     }
 
-    /// What is found now.
-    pub fn look(&self, environment: &Environment) -> Look {
-        let Known { begun, listed: mut problems, scheduled, .. } = self.ask(environment);
-        let directory = &self.asked.directory;
-        if let Some(begun) = begun.filter(|begun| begun.elapsed() >= self.stalled) {
-            let root = directory.root().display();
-            problems.push(format!("{root} has not taken a file for {} s", begun.elapsed().as_secs()));
-        }
-        let mut look = look_with(directory, environment, problems);
-        let ended = scheduled.as_ref();
-        look.problems.extend(ended.and_then(|ended| scheduled::check(ended, look.last.as_ref())));
-        look
-    }
+    /// What is found now, by these settings; without any by those that are in force, which are read together with the
+    /// records.
+    pub fn look(&self, settings: Option<Arc<Environment>>) -> Look {
+        let begun = Instant::now();
+        // All of them are asked at the same time.
+        let records = self.records.ask(settings);
+        let takes_files = self.takes_files.ask_if((), |known| is_due(known, 0));
+        let times = self.times.ask_if((), |known| is_due(known, PAUSE));
+        let scheduled = self.scheduled.as_ref().map(|port| (port, port.ask_if((), |known| is_due(known, 0))));
+        let records = self.records.wait(records, begun, self.patience);
+        let takes_files = self.takes_files.wait(takes_files, begun, self.patience);
+        // Without an answer nothing is known to be wrong.
+        let times = self.times.wait(times, begun, self.patience);
+        let scheduled = scheduled.and_then(|(port, asked)| port.wait(asked, begun, self.patience).answer?);
 
-    /// What is known, after asking if that is due and nobody else does so already.
-    fn ask(&self, environment: &Environment) -> Known {
-        let mut known = lock(&self.asked.known);
-        if known.begun.is_none() && known.at.is_none_or(|at| at.elapsed() >= FRESH) {
-            known.begun = Some(Instant::now());
-            drop(known);
-            let (asked, settings) = (Arc::clone(&self.asked), environment.clone());
-            if thread::Builder::new().name("probe".into()).spawn(move || asked.ask(&settings)).is_err() {
-                self.asked.ask(environment);
+        let root = self.directory.root();
+        let mut problems = takes_files.answer.unwrap_or_default();
+        let stalled = takes_files.silence.filter(|silence| *silence >= self.stalled);
+        match (records.silence, stalled) {
+            (Some(silence), _) => problems.push(silent(root, silence)),
+            (None, Some(stalled)) => {
+                problems.push(format!("{} has not taken a file for {} s", root.display(), seconds(stalled)));
             }
-            known = lock(&self.asked.known);
+            (None, None) => {}
         }
-        while let Some(left) = known.begun.and_then(|begun| self.patience.checked_sub(begun.elapsed())) {
-            let waited = self.asked.answered.wait_timeout(known, left);
-            known = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        known.clone()
+        problems.extend(times.answer.unwrap_or_default());
+        let known = records.answer.unwrap_or_default();
+        problems.extend(known.problems);
+        let scheduled = scheduled.and_then(|ended| scheduled::check(&ended, known.last.as_ref()));
+        problems.extend(scheduled);
+        Look { problems, is_current: records.silence.is_none(), ..known }
     }
 }
 
-impl Asked {
-    fn ask(&self, environment: &Environment) {
-        let mut listed = writable::ask(&self.directory);
-        // Listing may take long.
-        lock(&self.known).listed.clone_from(&listed);
-        listed.extend(clock::check(&self.directory, environment));
-        let scheduled = self.scheduler.and_then(scheduled::ask);
-        let mut known = lock(&self.known);
-        // Who does not answer once has not taken back what he said.
-        let scheduled = scheduled.or(known.scheduled.take());
-        *known = Known { begun: None, at: Some(Instant::now()), listed, scheduled };
-        drop(known);
-        self.answered.notify_all();
-    }
+/// Asks go-cron. Who does not answer once has not taken back what he said.
+fn ask_scheduler(port: u16) -> Question<(), Option<Ended>> {
+    let (port, last) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Mutex::new(None));
+    Question::new(move |()| {
+        let answer = scheduled::ask(port);
+        let mut last = lock(&last);
+        *last = answer.or(last.take());
+        last.clone()
+    })
+}
+
+/// Whether it is time to ask again, which is not before so many times as long as it took.
+fn is_due<A>(known: Option<&Known<A>>, times: u32) -> bool {
+    known.is_none_or(|known| known.at.elapsed() >= FRESH.max(known.took.saturating_mul(times)))
+}
+
+/// What is said of a directory that has not answered for so long.
+pub(super) fn silent(root: &Path, silence: Duration) -> String {
+    format!("{} has not answered for {} s", root.display(), seconds(silence))
+}
+
+fn seconds(time: Duration) -> u64 {
+    time.as_secs_f64().round() as u64
 }
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::{Sender, bounded};
+
     use super::*;
+
+    const SHORT: Duration = Duration::from_millis(200);
+
+    fn settings() -> Option<Arc<Environment>> {
+        Some(Arc::new(Environment::of(&[("BACKUP_MAX_AGE_HOURS", "1000000")])))
+    }
+
+    /// A question that is answered when the sender is gone.
+    fn stuck<Q: Send + 'static, A: Default + Clone + Send + 'static>() -> (Sender<()>, Question<Q, A>) {
+        let (let_go, stuck) = bounded::<()>(0);
+        let question = Question::new(move |_: Q| {
+            let _ = stuck.recv();
+            A::default()
+        });
+        (let_go, question)
+    }
+
+    #[track_caller]
+    fn wait_until(is_so: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not come");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 
     #[test]
     fn a_directory_that_is_gone_is_told_and_asked_for_again_only_after_a_while() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("backups");
-        let environment = Environment::of(&[("BACKUP_MAX_AGE_HOURS", "1000000")]);
         let watch = Watch::new(BackupDirectory::new(&path), None);
-        let problems = watch.look(&environment).problems;
+        let problems = watch.look(settings()).problems;
         let told = "cannot be written to: No such file";
         assert!(problems.len() == 1 && problems[0].contains(told), "{problems:?}");
         std::fs::create_dir(&path).unwrap();
-        assert_eq!(watch.look(&environment).problems, problems);
+        assert_eq!(watch.look(settings()).problems, problems);
         let again = Watch::new(BackupDirectory::new(&path), None);
-        assert_eq!(again.look(&environment).problems, [""; 0]);
+        assert_eq!(again.look(settings()).problems, [""; 0]);
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "nothing is left there");
     }
 
     #[test]
-    fn who_asks_while_nobody_answers_is_told_that_and_does_not_wait() {
+    fn a_volume_that_takes_no_file_may_be_slow_for_a_while_and_then_is_told() {
         let root = tempfile::tempdir().unwrap();
-        let environment = Environment::of(&[("BACKUP_MAX_AGE_HOURS", "1000000")]);
-        let watch = Watch::new(BackupDirectory::new(root.path()), None);
-        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
-        let look = |begun: u64| {
-            *watch.asked.known.lock().unwrap() = Known { begun: ago(begun), at: ago(90), ..Known::default() };
-            let looked = Instant::now();
-            let problems = watch.look(&environment).problems;
-            assert!(looked.elapsed() < PATIENCE);
-            problems
+        let (let_go, takes_files) = stuck();
+        let stalled = SHORT * 5;
+        let new = Watch::new(BackupDirectory::new(root.path()), None);
+        let watch = Watch { takes_files, patience: SHORT, stalled, ..new };
+        assert_eq!(watch.look(settings()).problems, [""; 0]);
+        let told = format!("{} has not taken a file for ", root.path().display());
+        wait_until(|| matches!(&watch.look(settings()).problems[..], [only] if only.starts_with(&told)));
+        drop(let_go);
+        wait_until(|| watch.look(settings()).problems.is_empty());
+        // To somebody who looks once it is a problem at once.
+        let (_let_go, takes_files) = stuck();
+        let once = Watch { takes_files, patience: SHORT, ..Watch::once(BackupDirectory::new(root.path())) };
+        let problems = once.look(settings()).problems;
+        assert!(problems.len() == 1 && problems[0].contains("has not taken a file"), "{problems:?}");
+    }
+
+    #[test]
+    fn of_a_volume_that_does_not_answer_the_last_is_told_that_was_known() {
+        let root = tempfile::tempdir().unwrap();
+        let (let_go, held) = bounded::<()>(0);
+        let records = Question::new(move |settings: Option<Arc<Environment>>| {
+            let _ = settings.is_some().then(|| held.recv());
+            Look { problems: vec!["known".into()], space: Some((1, 2)), ..Look::default() }
+        });
+        let new = Watch::new(BackupDirectory::new(root.path()), None);
+        let watch = Watch { records, patience: SHORT, ..new };
+        assert!(watch.look(None).is_current);
+        let look = watch.look(settings());
+        let told = format!("{} has not answered for ", root.path().display());
+        assert!(look.problems[0].starts_with(&told) && look.problems[1..] == ["known"], "{look:?}");
+        assert_eq!((look.is_current, look.space), (false, Some((1, 2))));
+        let begun = Instant::now();
+        (0..100).for_each(|_| assert!(!watch.look(settings()).is_current));
+        assert!(begun.elapsed() < SHORT * 10, "nobody waits any more: {:?}", begun.elapsed());
+        drop(let_go);
+        wait_until(|| watch.look(settings()).is_current);
+    }
+
+    /// As of ten thousand backups on a slow disk.
+    #[test]
+    fn backups_that_take_long_to_list_are_no_problem_and_hold_up_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        for watch in [Watch::new, |directory, _| Watch::once(directory)] {
+            let (let_go, times) = stuck();
+            let patience = Duration::from_secs(1);
+            let watch =
+                Watch { times, patience, ..watch(BackupDirectory::new(root.path().join("gone")), None) };
+            let begun = Instant::now();
+            let look = watch.look(settings());
+            assert!(begun.elapsed() >= patience, "it is given the time that there is");
+            assert!(look.is_current && look.problems.len() == 1, "{look:?}");
+            assert!(look.problems[0].contains("cannot be written to"), "{look:?}");
+            drop(let_go);
+        }
+    }
+
+    #[test]
+    fn what_took_long_is_asked_for_again_only_after_many_times_as_long() {
+        let ago = |seconds, took| Known {
+            answer: (),
+            at: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
+            took: Duration::from_secs(took),
         };
-        // It may only be slow.
-        assert_eq!(look(30), [""; 0]);
-        let problems = look(70);
-        assert!(problems[0].contains("has not taken a file for 7"), "{problems:?}");
-        watch.asked.ask(&environment);
-        assert_eq!(watch.look(&environment).problems, [""; 0]);
+        assert!(is_due::<()>(None, PAUSE));
+        for (seconds, took, expected) in [(9, 0, false), (11, 0, true), (30, 2, false), (41, 2, true)] {
+            assert_eq!(is_due(Some(&ago(seconds, took)), PAUSE), expected, "{seconds} {took}");
+        }
+        assert!(is_due(Some(&ago(11, 9)), 0));
     }
 }

@@ -31,15 +31,11 @@ impl Backups {
 
     /// What is wrong, a line each, without secrets: everybody may ask the port. The last run of this go-cron `ended` so.
     pub fn problems(&self, ended: &Ended) -> Vec<String> {
-        // Anew each time, as the API may have changed a limit meanwhile.
-        let (environment, overrides) = match settings::effective_environment() {
-            Ok(environment) => (environment, None),
-            Err(error) => (Environment::of_process(), Some(error.to_string())),
-        };
-        let look = self.watch.look(&environment);
+        let look = self.watch.look(None);
         let scheduled = scheduled::check(ended, look.last.as_ref());
-        let redactor = Redactor::new(&settings::secrets(&environment));
-        let all = overrides.into_iter().chain(look.problems).chain(scheduled);
+        // It has learned the secrets of the settings by which was looked.
+        let redactor = Redactor::of_process();
+        let all = look.problems.into_iter().chain(scheduled);
         all.map(|problem| redactor.clean_for_api(&problem, self.directory.root())).collect()
     }
 }

@@ -243,12 +243,12 @@ fn a_pool_that_stands_still_is_told_by_healthz_until_it_moves_again() {
     database.fill(5);
     let daemon = Plan::new(server, &store).database(&database.name).start();
     daemon.back_up();
-    // The volume does not answer, as one of a server that has gone: whoever asks for its space waits.
-    let volume = slow(&daemon, &[], "statfs,fstatfs");
+    // The volume does not answer, as one of a server that has gone: whoever asks for the history waits.
+    let volume = slow(&daemon, &[store.path().join(".history.jsonl")], "openat");
     let bearer = format!("Bearer {}", daemon.token);
     let ask = || {
         let mut line = Line::open(daemon.port);
-        line.send(request("GET", "/status", &[("Authorization", &bearer)], None));
+        line.send(request("GET", "/history", &[("Authorization", &bearer)], None));
         line
     };
     let begun = Instant::now();

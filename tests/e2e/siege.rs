@@ -195,6 +195,9 @@ impl<'a> Siege<'a> {
             "{:32} {:>8} {:>7} {:>10} {:>9} {:>8} {:>12}",
             "", "done", "probes", "slowest", "memory", "threads", "descriptors"
         );
+        // What is started when it is first wanted is there by then.
+        assert_eq!(self.daemon.health_port().0, 200);
+        assert_eq!(self.daemon.status()["problems"], serde_json::json!([]));
         let (_, threads, descriptors) = self.gauge();
         thread::scope(|scope| {
             for (name, request) in &self.probes {

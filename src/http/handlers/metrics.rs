@@ -1,6 +1,7 @@
 //! GET /metrics: what /status, /backups and /history tell, and what has come over HTTP, as Prometheus reads it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::App;
 use super::backups::{not_listed, refusal};
@@ -12,35 +13,45 @@ use crate::http::error::ApiError;
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
 use crate::http::message::{Body, Response};
 use crate::postgres::Server;
-use crate::problems::overdue;
 use crate::proof::LastProof;
 use crate::supervisor::SchedulerState;
 
 /// Everything that is measured.
 pub fn show(app: &App) -> Result<Response, ApiError> {
     let standing = Standing::of(app)?;
-    let directory = app.directory.clone();
-    let made = app.lister.make(move || directory.list_all().map(Stock::of));
-    let stock = made.map_err(not_listed)?;
+    let (stock, failures) = count(app, &standing);
     let stock = match stock {
         // Whoever watches hears of that by the number of problems, and not by none.
         Err(_) if !standing.problems.is_empty() => Stock::default(),
-        stock => stock.map_err(refusal)?,
+        stock => stock?,
     };
-    let server = Server::address_in(&app.settings.environment());
-    let failures = app.failures.count(&app.directory, server.as_deref()).ok();
     let mut page = Exposition::default();
     page.gauge("backupgram_problems", "How many things are wrong; /status says which.")
         .value(Some(standing.problems.len()));
     tell_databases(&mut page, &standing, &stock);
     tell_runs(&mut page, &standing, failures);
-    let overdue = overdue::check(&app.directory, &app.settings.environment());
     page.gauge("backupgram_run_overdue", "Whether a backup run takes longer than it should.")
-        .value(Some(u8::from(!overdue.is_empty())));
+        .value(Some(u8::from(standing.is_overdue)));
     tell_storage(&mut page, &standing, &stock);
     tell_daemon(&mut page, app);
     let headers = vec![("Content-Type".into(), CONTENT_TYPE.to_owned())];
     Ok(Response { status: 200, headers, body: Body::Bytes(page.into_text().into_bytes()) })
+}
+
+/// What a listing comes to, and how many runs have failed. Of a directory that does not answer nothing is asked.
+fn count(app: &App, standing: &Standing) -> (Result<Stock, ApiError>, Option<u64>) {
+    if !standing.is_current {
+        return (Ok(Stock::default()), None);
+    }
+    let (directory, failures) = (app.directory.clone(), Arc::clone(&app.failures));
+    let server = Server::address_in(&app.settings.environment());
+    let made = app.lister.make(move || {
+        (directory.list_all().map(Stock::of), failures.count(&directory, server.as_deref()).ok())
+    });
+    match made {
+        Ok((stock, failures)) => (stock.map_err(refusal), failures),
+        Err(error) => (Err(not_listed(error)), None),
+    }
 }
 
 /// What a listing comes to.

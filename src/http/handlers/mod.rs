@@ -53,7 +53,7 @@ pub struct App {
     /// What has come, and how it was answered.
     pub traffic: Arc<Traffic>,
     /// How many runs have failed.
-    pub failures: Failures,
+    pub failures: Arc<Failures>,
     /// The scheduler.
     pub supervisor: Arc<Supervisor>,
     /// What the settings say of scheduled runs.

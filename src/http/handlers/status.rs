@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
-use crate::backup::{DatabaseReport, Report, disk_space};
+use crate::backup::{DatabaseReport, Report};
 use crate::catalog::DatabaseName;
 use crate::http::error::ApiError;
 use crate::http::message::Response;
@@ -58,6 +58,10 @@ pub(super) struct Standing {
     pub space: Option<(u64, u64)>,
     /// What is wrong, without secrets and paths of the container.
     pub problems: Vec<String>,
+    /// Whether a backup run takes longer than it should.
+    pub is_overdue: bool,
+    /// Whether the backup directory answers, so that more can be asked of it.
+    pub is_current: bool,
     /// When the next run is due.
     pub next: Option<Zoned>,
     plan: Arc<Plan>,
@@ -70,24 +74,25 @@ impl Standing {
     /// 500 when the settings cannot be read.
     pub fn of(app: &App) -> Result<Self, ApiError> {
         let environment = app.settings.environment();
-        let look = problems::with_job(app.watch.look(&environment), app.jobs.failed_backup());
-        let Look { last, proofs, mut problems } = look;
+        let look = app.watch.look(Some(Arc::clone(&environment)));
+        let look = problems::with_job(look, app.jobs.failed_backup());
+        let Look { last, proofs, is_overdue, space, mut problems, is_current } = look;
         if app.supervisor.status().state == SchedulerState::Failing {
             problems.push(SCHEDULER_FAILS.into());
         }
         let clean = |problem: &String| app.redactor.clean_for_api(problem, app.directory.root());
         let problems = problems.iter().map(clean).collect();
-        let space = disk_space(&app.directory).ok();
         let plan = app.planned.by(environment);
         let plan = plan.map_err(|error| ApiError::internal("the schedule cannot be read", error))?;
         let now = Timestamp::now();
-        Ok(Self { now, last, proofs, space, problems, next: plan.schedule.next_after(now), plan })
+        let next = plan.schedule.next_after(now);
+        Ok(Self { now, last, proofs, space, problems, is_overdue, is_current, next, plan })
     }
 }
 
 /// The state of everything.
 pub fn show(app: &App) -> Result<Response, ApiError> {
-    let Standing { now, last, proofs, space, problems, next, plan } = Standing::of(app)?;
+    let Standing { now, last, proofs, space, problems, next, plan, .. } = Standing::of(app)?;
     let (free, total) = space.unwrap_or_default();
     let mut answer = json!({
         "schedule": plan.schedule.text(),
