@@ -322,6 +322,10 @@ fn the_first_run_after_two_months_deletes_nothing_and_the_second_does() {
         command(),
         &[&format!("nothing old of {app}, globals was deleted: the backup before it is 62 d old")],
     );
+    Plan::new(server, &store)
+        .database(&databases)
+        .start()
+        .is_red(&["was deleted: the backup before it is 62 d old"]);
 
     let seen = preview(command());
     assert_eq!((held(&seen), count(&seen, "keep")), (vec![], 0), "{seen:#}");

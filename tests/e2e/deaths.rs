@@ -126,13 +126,13 @@ impl Scene {
         let last = daemon.status()["last_backup"].clone();
         assert_eq!(last["status"], "FAILED", "{last:#}");
         assert!(last.to_string().contains(error), "{last:#}");
-        self.health(daemon.health_port).exited_with(1).saying(error);
+        daemon.is_red(&[error]);
         // Which of two runs is the later one is told by the second.
         let failed = last["timestamp"].as_i64();
         wait_until("the next second", SOON, || Some(jiff::Timestamp::now().as_second()) > failed);
         daemon.back_up();
         assert_eq!(daemon.status()["last_backup"]["status"], "OK");
-        self.health(daemon.health_port).succeeded();
+        daemon.health().succeeded();
         self.store.assert_every_name_is_a_whole_backup();
         assert!(self.store.partial().is_empty(), "{:?}", self.store.partial());
     }
@@ -148,10 +148,3 @@ impl Scene {
 
 /// The program itself, for scripts.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_backupgram");
-
-/// What the scheduler's port says of the last run: the answer's status and the run's exit status.
-fn port(port: u16) -> (u16, Value) {
-    let response = exchange(port, &request("GET", "/", &[], None));
-    let last = response.json()["Last"].clone();
-    (response.status, last)
-}

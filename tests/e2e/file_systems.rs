@@ -12,14 +12,6 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// The status of the scheduler's port; 0 when it does not answer.
-fn scheduler_port(daemon: &Daemon<'_>) -> u16 {
-    match answers(daemon.health_port) {
-        true => exchange(daemon.health_port, &request("GET", "/", &[], None)).status,
-        false => 0,
-    }
-}
-
 /// Whether a file is a pointer to the newest.
 fn is_latest(path: &Path) -> bool {
     path.to_string_lossy().contains("-latest.")
@@ -122,14 +114,14 @@ fn a_refused_namesake_is_told_by_job_status_health_and_port_and_nobody_reaches_t
     [&first, &second].into_iter().for_each(|database| database.fill(5));
     let plan = Plan::new(server, &store).database(&format!("{upper} {lower}"));
     let daemon = plan.env("BACKUP_ON_START", "TRUE").env("BACKUP_LATEST_TYPE", "none").start();
-    wait_until("the run at start to fail", LONG, || scheduler_port(&daemon) == 503);
+    wait_until("the run at start to fail", LONG, || daemon.health_port().0 == 503);
     let cause = format!("database {lower} from those of database {upper}");
     let is_told = |what: &str, text: &str| assert!(text.contains(&cause), "{what}: {text}");
     let status = daemon.status();
     assert_eq!(status["last_backup"]["status"], "FAILED", "{status}");
     is_told("/status", &status.to_string());
     is_told("/history", &daemon.get("/history").expect(200).text());
-    is_told("health", &daemon.health().exited_with(1).text());
+    daemon.is_red(&[&cause]);
     let job = daemon.failed(&daemon.start_backup());
     assert_eq!(job["exit_code"], 1);
     is_told("the job", &job.to_string());
@@ -252,9 +244,7 @@ fn exfat_fat_and_folding_ext4_keep_backups_as_any_other() {
         assert_eq!(last.iter().filter(|entry| !is_pointer(entry)).count(), 1, "{last:?}");
         assert_eq!(store.dated("last").len(), 1);
         assert_eq!(daemon.status()["last_backup"]["status"], "OK");
-        let checked = daemon.health().succeeded();
-        assert_eq!(checked.text(), "healthy\n");
-        assert_eq!(scheduler_port(&daemon), 200);
+        daemon.is_green();
         for slot in SLOTS {
             // A pointer leads to the next, or goes with the last.
             while let Some(entry) = daemon.backups(&format!("?slot={slot}")).first() {

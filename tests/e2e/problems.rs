@@ -1,6 +1,8 @@
 //! What is wrong is told by `/status`, the metrics, `health` and the health port alike, whoever asked for the run, and
 //! also where nothing can be written down.
 
+/// A volume that does not answer.
+mod silence;
 mod two_servers;
 
 use std::fs;
@@ -55,57 +57,6 @@ impl Scene {
         let digits = sha256(fs::canonicalize(self.store.path()).unwrap().to_str().unwrap().as_bytes());
         Path::new(&self.tmp()).join(format!("backupgram-{uid}-{}", &digits[..16])).join(".status.json")
     }
-
-    /// `backupgram health` beside this daemon.
-    fn health(&self, daemon: &Daemon<'_>) -> Cli {
-        let cli = self.cli(&["health"]).env("HEALTHCHECK_PORT", daemon.health_port.to_string());
-        cli.env("REST_API_ENABLE", "TRUE")
-            .env("REST_API_BIND", "127.0.0.1")
-            .env("REST_API_PORT", daemon.port.to_string())
-            .env("REST_API_TOKEN", &daemon.token)
-    }
-
-    /// Asserts that each of the four tells of this, and nothing is called right.
-    #[track_caller]
-    fn red(&self, daemon: &Daemon<'_>, told: &[&str]) {
-        let status = daemon.status();
-        let problems = status["problems"].as_array().expect("a list").clone();
-        let count = daemon.metrics().get("backupgram_problems", &[]);
-        let health = self.health(daemon).run().exited_with(1);
-        let (code, port) = port(daemon);
-        assert!(count >= told.len() as f64, "{count}, {problems:?}");
-        for told in told {
-            let has = |problems: &[Value]| problems.iter().any(|line| line.as_str().unwrap().contains(told));
-            assert!(has(&problems), "/status lacks {told:?}: {status:#}");
-            assert!(health.text().contains(told), "health lacks {told:?}: {health}");
-            assert!(has(port["problems"].as_array().unwrap()), "the port lacks {told:?}: {port:#}");
-        }
-        assert_eq!(code, 503, "{port:#}");
-        assert!(health.text().starts_with("unhealthy: ") && health.text().lines().count() == 1, "{health}");
-        let inside = self.store.path();
-        for answer in [status.to_string(), port["problems"].to_string()] {
-            assert!(!answer.contains(inside.to_str().unwrap()), "a path of the container: {answer}");
-        }
-    }
-
-    /// Waits until none of the four tells of anything.
-    #[track_caller]
-    fn green(&self, daemon: &Daemon<'_>) {
-        wait_until("all to be well", SOON, || {
-            daemon.status()["problems"] == Value::Array(Vec::new()) && port(daemon).0 == 200
-        });
-        assert_eq!(daemon.metrics().get("backupgram_problems", &[]), 0.0);
-        assert_eq!(port(daemon).1["problems"], Value::Array(Vec::new()));
-        assert_eq!(self.health(daemon).run().succeeded().text(), "healthy\n");
-    }
-}
-
-/// What the health port answers.
-#[track_caller]
-fn port(daemon: &Daemon<'_>) -> (u16, Value) {
-    wait_until("the health port", SOON, || answers(daemon.health_port));
-    let answer = exchange(daemon.health_port, &request("GET", "/", &[], None));
-    (answer.status, serde_json::from_slice(&answer.body).expect("JSON"))
 }
 
 /// Takes all bytes of a disk, or all inodes. Answers the directory that does, to be removed.
@@ -144,7 +95,7 @@ fn a_failure_on_a_volume_without_bytes_or_inodes_is_red_everywhere() {
         let scene = Scene::new("full", store);
         let daemon = scene.plan().start();
         daemon.back_up();
-        scene.green(&daemon);
+        daemon.is_green();
         let ballast = fill(&scene.store.path(), inodes);
         // Over HTTP and at a shell, again and again: there is room for the result each time.
         for round in 0..3 {
@@ -161,7 +112,7 @@ fn a_failure_on_a_volume_without_bytes_or_inodes_is_red_everywhere() {
             assert_eq!(kept["status"], "FAILED", "{round}: {kept:#}");
             assert_ne!(kept["timestamp"], before, "{round}");
             assert_eq!(daemon.status()["last_backup"]["status"], "FAILED");
-            scene.red(&daemon, &["the last backup failed: "]);
+            daemon.is_red(&["the last backup failed: "]);
         }
         wait_until("a write to be tried", SOON, || daemon.status().to_string().contains(UNWRITABLE));
         assert!(!scene.missed(Uid::effective().as_raw()).exists());
@@ -173,12 +124,12 @@ fn a_failure_on_a_volume_without_bytes_or_inodes_is_red_everywhere() {
         fails(scene.cli(&["backup"])).saying("takes no result of this run");
         assert_eq!(fs::read(scene.store.path().join(".status.json")).unwrap(), kept);
         assert!(scene.missed(Uid::effective().as_raw()).exists());
-        scene.red(&daemon, &["the last backup failed: "]);
+        daemon.is_red(&["the last backup failed: "]);
         fs::remove_dir_all(&ballast).unwrap();
         daemon.back_up();
         assert!(!scene.missed(Uid::effective().as_raw()).exists(), "the volume has a newer one");
         assert!(spare.exists());
-        scene.green(&daemon);
+        daemon.is_green();
     }
 }
 
@@ -189,21 +140,21 @@ fn runs_that_fail_on_a_read_only_volume_are_red_everywhere_whoever_asked_for_the
     wait_until("a scheduled backup", LONG, || !scene.store.dated("last").is_empty());
     let mounted = ReadOnly::mount(&scene.store.path(), &scene.store.path());
     let Some(mounted) = mounted else { return };
-    wait_until("a scheduled run to fail", LONG, || port(&daemon).1["Last"]["Exit_status"] == 1);
-    scene.red(&daemon, &["the last backup failed: "]);
+    wait_until("a scheduled run to fail", LONG, || daemon.health_port().1["Last"]["Exit_status"] == 1);
+    daemon.is_red(&["the last backup failed: "]);
     let missed = scene.missed(Uid::effective().as_raw());
     assert!(fs::read_to_string(&missed).unwrap().contains("FAILED"));
     wait_until("a write to be tried", SOON, || {
         let known = |answer: &Value| answer.to_string().contains("Read-only file system");
-        known(&daemon.status()["problems"]) && known(&port(&daemon).1["problems"])
+        known(&daemon.status()["problems"]) && known(&daemon.health_port().1["problems"])
     });
-    scene.red(&daemon, &["the last backup failed: ", UNWRITABLE]);
+    daemon.is_red(&["the last backup failed: ", UNWRITABLE]);
     daemon.failed(&daemon.start_backup());
     fails(scene.cli(&["backup"]));
-    scene.red(&daemon, &["the last backup failed: ", UNWRITABLE]);
+    daemon.is_red(&["the last backup failed: ", UNWRITABLE]);
     drop(mounted);
-    wait_until("a scheduled run to succeed", LONG, || port(&daemon).1["Last"]["Exit_status"] == 0);
-    scene.green(&daemon);
+    wait_until("a scheduled run to succeed", LONG, || daemon.health_port().1["Last"]["Exit_status"] == 0);
+    daemon.is_green();
     assert!(!missed.exists());
 }
 
@@ -218,7 +169,7 @@ fn what_can_be_written_nowhere_is_remembered_by_who_started_the_run() {
     write_script(&scripts.join("backup.sh"), &script);
     let daemon = scene.plan().env("SCRIPTS_DIR", scripts.to_str().unwrap()).start();
     daemon.back_up();
-    scene.green(&daemon);
+    daemon.is_green();
     let kept = fs::read(scene.store.path().join(".status.json")).unwrap();
     let failed = scene.store.status()["timestamp"].as_i64().unwrap();
     wait_until("another second", SOON, || jiff::Timestamp::now().as_second() > failed);
@@ -227,21 +178,21 @@ fn what_can_be_written_nowhere_is_remembered_by_who_started_the_run() {
     let told = daemon.status()["problems"].to_string();
     assert!(told.contains("the last backup job failed: "), "{told}");
     wait_until("a write to be tried", SOON, || {
-        daemon.status()["problems"].to_string().contains(UNWRITABLE) && port(&daemon).0 == 503
+        daemon.status()["problems"].to_string().contains(UNWRITABLE) && daemon.health_port().0 == 503
     });
-    scene.red(&daemon, &[UNWRITABLE]);
+    daemon.is_red(&[UNWRITABLE]);
     drop(mounted);
-    wait_until("a write to be tried", SOON, || port(&daemon).0 == 200);
+    wait_until("a write to be tried", SOON, || daemon.health_port().0 == 200);
     // The daemon remembers it, and health asks the daemon.
     let told = daemon.status()["problems"].to_string();
     assert!(told.contains("the last backup job failed: ") && !told.contains(UNWRITABLE), "{told}");
     assert_eq!(daemon.status()["last_backup"]["status"], "FAILED");
     assert_eq!(daemon.metrics().get("backupgram_last_run_success", &[]), 0.0);
     assert_eq!(daemon.metrics().get("backupgram_problems", &[]), 1.0);
-    scene.health(&daemon).run().exited_with(1).saying("unhealthy: the last backup job failed: ");
+    daemon.health().exited_with(1).saying("unhealthy: the last backup job failed: ");
     assert_eq!(fs::read(scene.store.path().join(".status.json")).unwrap(), kept);
     daemon.back_up();
-    scene.green(&daemon);
+    daemon.is_green();
 }
 
 #[test]
@@ -253,18 +204,18 @@ fn a_scheduled_run_of_which_nothing_is_written_down_is_known_by_its_exit_status(
     write_script(&scripts.join("backup.sh"), "#!/bin/sh\nexit 7\n");
     let plan = scene.plan().env("SCRIPTS_DIR", scripts.to_str().unwrap()).env("BACKUP_ON_START", "TRUE");
     let daemon = plan.start();
-    wait_until("the run to fail", LONG, || port(&daemon).1["Last"]["Exit_status"] == 7);
+    wait_until("the run to fail", LONG, || daemon.health_port().1["Last"]["Exit_status"] == 7);
     wait_until("the daemon to ask", SOON, || {
         daemon.status()["problems"].to_string().contains("the last scheduled run ended with status 7")
     });
-    scene.red(&daemon, &["the last scheduled run ended with status 7"]);
+    daemon.is_red(&["the last scheduled run ended with status 7"]);
     wait_until("another second", SOON, || {
         scene.cli(&["backup"]).run().succeeded();
         daemon.status()["problems"] == Value::Array(Vec::new())
     });
-    assert_eq!(scene.health(&daemon).run().succeeded().text(), "healthy\n");
+    assert_eq!(daemon.health().succeeded().text(), "healthy\n");
     // As the original's port does until the next scheduled run; it tells nothing that is wrong.
-    assert_eq!(port(&daemon).1["problems"], Value::Array(Vec::new()));
+    assert_eq!(daemon.health_port().1["problems"], Value::Array(Vec::new()));
 }
 
 #[test]
@@ -277,55 +228,34 @@ fn a_directory_that_has_become_somebody_elses_is_red_everywhere() {
     chown(scene.store.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     let daemon = scene.plan().user(NOBODY).start();
     daemon.back_up();
-    // Root may write anywhere, so health must not be root either.
-    let health = |daemon: &Daemon<'_>| {
-        let program = scene.store.root().join("programs/backupgram");
-        let mut cli = Cli::of_program(program, &scene.store);
-        for (key, value) in command::settings(scene.server, &scene.store) {
-            cli = cli.env(&key, value);
-        }
-        let cli = cli.env("TMPDIR", scene.tmp()).env("BACKUP_MAX_AGE_HOURS", "1000000");
-        cli.env("HEALTHCHECK_PORT", daemon.health_port.to_string()).user(NOBODY, NOBODY).args(["health"])
-    };
-    health(&daemon).run().succeeded();
+    daemon.is_green();
     for part in ["", "daily", ".partial"] {
         let path = scene.store.path().join(part);
         chown(&path, Some(0), Some(0)).unwrap();
         daemon.failed(&daemon.start_backup());
         let told = ["the last backup failed: ", "cannot be written to: Permission denied"];
-        wait_until(&format!("a write to {path:?} to be tried"), SOON, || {
-            let status = daemon.status()["problems"].to_string();
-            let (code, port) = port(&daemon);
-            let port = port["problems"].to_string();
-            code == 503 && told.iter().all(|told| status.contains(told) && port.contains(told))
-        });
-        assert!(daemon.metrics().get("backupgram_problems", &[]) >= 2.0);
-        let health = health(&daemon).run().exited_with(1);
-        assert!(told.iter().all(|told| health.text().contains(told)), "{part}: {health}");
+        daemon.is_red(&told);
         assert_eq!(scene.missed(NOBODY).exists(), part.is_empty(), "{part}");
         chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     daemon.back_up();
-    wait_until("all to be well", SOON, || {
-        daemon.status()["problems"] == Value::Array(Vec::new()) && port(&daemon).0 == 200
-    });
-    health(&daemon).run().succeeded();
+    daemon.is_green();
 }
 
 #[test]
 fn the_port_and_the_metric_tell_of_failed_runs_over_http_and_at_a_shell_too() {
     let scene = Scene::new("port", Store::new());
     let daemon = scene.plan().start();
-    scene.green(&daemon);
+    daemon.is_green();
     let told = format!("the last backup failed: database {NO_SUCH}");
     let told = ["the last backup failed: ", told.as_str()];
     fails(scene.cli(&["backup"]).env("POSTGRES_DB", NO_SUCH)).saying(NO_SUCH);
-    scene.red(&daemon, &told[..1]);
+    daemon.is_red(&told[..1]);
     daemon.back_up();
-    scene.green(&daemon);
+    daemon.is_green();
     daemon.patch(&serde_json::json!({"POSTGRES_DB": NO_SUCH})).expect(200);
     daemon.failed(&daemon.start_backup());
-    scene.red(&daemon, &told[..1]);
+    daemon.is_red(&told[..1]);
     // The history alone knows it, as when the result could not be replaced.
     let mut kept = scene.store.status();
     kept["status"] = "OK".into();
@@ -333,15 +263,18 @@ fn the_port_and_the_metric_tell_of_failed_runs_over_http_and_at_a_shell_too() {
     for is_there in [true, false] {
         let path = scene.store.path().join(".status.json");
         if is_there { fs::write(&path, kept.to_string()) } else { fs::remove_file(&path) }.unwrap();
-        scene.red(&daemon, &told[..1]);
+        daemon.is_red(&told[..1]);
         assert_eq!(daemon.status()["last_backup"]["status"], "FAILED", "{is_there}");
         assert_eq!(daemon.metrics().get("backupgram_last_run_success", &[]), 0.0, "{is_there}");
         let shown = scene.cli(&["status", "--json"]).run().succeeded();
         assert!(shown.stdout.contains("FAILED"), "{shown}");
     }
     daemon.delete("/config/POSTGRES_DB").expect(200);
+    // Which of two runs is the later one is told by the second.
+    let failed = jiff::Timestamp::now().as_second();
+    wait_until("the next second", SOON, || jiff::Timestamp::now().as_second() > failed);
     scene.cli(&["backup"]).run().succeeded();
-    scene.green(&daemon);
+    daemon.is_green();
 }
 
 #[test]
@@ -349,7 +282,7 @@ fn records_that_cannot_be_read_are_told_and_answers_come_all_the_same() {
     let scene = Scene::new("unreadable", Store::new());
     let daemon = scene.plan().start();
     daemon.back_up();
-    scene.green(&daemon);
+    daemon.is_green();
     let garbage = |path: &Path| fs::write(path, "{\"status\":\"hunter2\"}").unwrap();
     let directory = |path: &Path| fs::create_dir(path).unwrap();
     for (name, put, told) in [
@@ -361,21 +294,21 @@ fn records_that_cannot_be_read_are_told_and_answers_come_all_the_same() {
         let (path, aside) = (scene.store.path().join(name), scene.store.root().join("aside"));
         let was_there = fs::rename(&path, &aside).is_ok();
         put(&path);
-        scene.red(&daemon, &[told]);
+        daemon.is_red(&[told]);
         assert!(!daemon.status().to_string().contains("hunter2"));
         if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) }.unwrap();
         if was_there {
             fs::rename(&aside, &path).unwrap();
         }
-        scene.green(&daemon);
+        daemon.is_green();
     }
     // All of it is gone, as when the volume is unmounted.
     fs::rename(scene.store.path(), scene.store.root().join("aside")).unwrap();
     wait_until("a write to be tried", SOON, || {
         let told = |answer: &Value| answer.to_string().contains(UNWRITABLE);
-        told(&daemon.status()["problems"]) && told(&port(&daemon).1["problems"])
+        told(&daemon.status()["problems"]) && told(&daemon.health_port().1["problems"])
     });
-    scene.red(&daemon, &["cannot be written to: No such file or directory"]);
+    daemon.is_red(&["cannot be written to: No such file or directory"]);
     fs::rename(scene.store.root().join("aside"), scene.store.path()).unwrap();
-    scene.green(&daemon);
+    daemon.is_green();
 }

@@ -188,7 +188,7 @@ fn a_daemon_says_that_partial_is_a_link_and_goes_on_when_it_is_none() {
     assert!(job["error"].to_string().contains("/.partial is not a directory"), "{job:#}");
     let status = daemon.status();
     assert_eq!(status["last_backup"]["status"], "FAILED", "{status:#}");
-    scene.is_red(&refusal);
+    daemon.is_red(&["the last backup failed: ", "/.partial is not a directory"]);
     scene.nothing_is_touched();
     scene.swap_back(".partial");
     daemon.back_up();

@@ -239,6 +239,9 @@ fn a_backup_gets_by_whatever_lies_in_the_place_of_a_record_or_says_so() {
         assert_eq!(scene.store.status()["status"], "FAILED", "{context}");
         scene.cli(&["health"]).run().exited_with(1).saying("unhealthy");
     }
+    let daemon = Plan::new(scene.server, &scene.store).database(&scene.database.name).start();
+    daemon.is_red(&["the last backup failed: "]);
+    drop(daemon);
     backup().run().succeeded();
     scene.cli(&["health"]).run().succeeded();
 }

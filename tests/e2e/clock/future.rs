@@ -141,6 +141,7 @@ fn every_record_of_the_future_is_named_and_none_makes_a_backup_young() {
     // One file under four names.
     let outcome = unhealthy(command(), &["backups lie in the future"]);
     outcome.saying("and 1 more");
+    Plan::new(server, &store).database(app).start().is_red(&["backups lie in the future"]);
 }
 
 /// The same over HTTP, and for whom a run of the future would have gone well after one that has failed.
@@ -175,6 +176,7 @@ fn a_status_of_the_future_has_no_age_and_hides_no_failed_run() {
     let reasons =
         ["last scheduled run ended with status 1", "the last run ended in the future", "backups lie in"];
     unhealthy(cli, &reasons);
+    daemon.is_red(&reasons[..2]);
 }
 
 /// It would never be given up otherwise.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{PROGRAM, Scene, port};
+use super::{PROGRAM, Scene};
 use crate::harness::*;
 
 const KILLED: &str = "the run died: killed by SIGKILL";
@@ -49,8 +49,8 @@ fn a_scheduled_run_that_is_killed_has_failed() {
     Process::descendant(go_cron.pid, "backupgram").signal(Signal::SIGKILL);
     let run = scene.is_told_once("schedule", KILLED);
     assert_eq!(run["databases"][0]["state"], "FAILED", "{run:#}");
-    let (status, last) = port(daemon.health_port);
-    assert_eq!((status, &last["Exit_status"]), (503, &137.into()), "{last:#}");
+    let (status, told) = daemon.health_port();
+    assert_eq!((status, &told["Last"]["Exit_status"]), (503, &137.into()), "{told:#}");
     assert!(go_cron.is_alive());
     drop(hold);
     scene.is_red_until_the_next_run(&daemon, KILLED);
@@ -71,8 +71,8 @@ fn a_scheduler_that_is_alone_records_the_run_that_is_killed() {
     let run = Process::descendants(cron.pid()).into_iter().find(|process| process.name == "backupgram");
     run.expect("the run").signal(Signal::SIGKILL);
     scene.is_told_once("schedule", KILLED);
-    let (status, last) = port(health_port);
-    assert_eq!((status, &last["Exit_status"]), (503, &137.into()), "{last:#}");
+    let (status, told) = crate::harness::health_port(health_port);
+    assert_eq!((status, &told["Last"]["Exit_status"]), (503, &137.into()), "{told:#}");
     scene.health(health_port).exited_with(1).saying(KILLED);
     drop(hold);
     cron.signal(Signal::SIGTERM);
@@ -123,12 +123,12 @@ fn a_run_that_is_killed_between_any_two_steps_has_failed() {
             (runs - 1, runs - 1),
             "{call} {count}"
         );
-        scene.health(daemon.health_port).exited_with(1).saying(KILLED);
+        daemon.is_red(&[KILLED]);
         scene.store.assert_every_name_is_a_whole_backup();
     }
     write_script(&runner, &format!("#!/bin/sh\nexec {PROGRAM} backup \"$@\"\n"));
     daemon.back_up();
-    scene.health(daemon.health_port).succeeded();
+    daemon.health().succeeded();
 }
 
 #[test]

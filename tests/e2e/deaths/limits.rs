@@ -9,7 +9,7 @@ use std::process::Command;
 use nix::unistd::Uid;
 use serde_json::Value;
 
-use super::{PROGRAM, Scene, port};
+use super::{PROGRAM, Scene};
 use crate::harness::*;
 
 /// A user of whom there are no other processes, as limits on processes count all of them.
@@ -157,7 +157,7 @@ fn a_scheduled_run_for_which_there_are_no_processes_has_failed() {
         assert_eq!(failed.len(), 1, "{failed:#?}");
         assert!(failed[0]["error"].to_string().contains(said), "{failed:#?}");
         wait_until("the next run to be well", LONG, || scene.store.status()["status"] == "OK");
-        wait_until("the port to be well", SOON, || port(health_port).0 == 200);
+        wait_until("the port to be well", SOON, || crate::harness::health_port(health_port).0 == 200);
     }
 }
 
@@ -184,7 +184,7 @@ fn a_run_without_memory_is_a_backup_or_has_failed() {
         assert_eq!(status == "OK", state == "succeeded", "{kibibytes}");
         if status == "FAILED" {
             failures += 1;
-            scene.health(daemon.health_port).exited_with(1);
+            daemon.is_red(&["the last backup failed: "]);
         }
         assert_eq!(scene.webhook.calls("/error").len() > failures - usize::from(failures > 0), failures > 0);
         scene.store.assert_every_name_is_a_whole_backup();
@@ -220,6 +220,9 @@ fn a_lock_that_cannot_be_given_back_ends_no_run_and_one_that_cannot_be_had_fails
             Some(1) => {
                 assert_eq!(status, "FAILED", "{call}\n{outcome}");
                 scene.health(0).exited_with(1);
+                if refused == 0 {
+                    scene.plan().start().is_red(&["the last backup failed: "]);
+                }
                 refused += 1;
             }
             _ => panic!("{call}\n{outcome}"),

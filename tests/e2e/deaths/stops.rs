@@ -39,7 +39,7 @@ fn a_job_that_is_cancelled_before_it_can_hear_of_it_has_failed() {
     let said = "cancelled: killed by SIGTERM";
     scene.is_told_once("api", said);
     assert_eq!(daemon.status()["last_backup"]["status"], "FAILED");
-    scene.health(daemon.health_port).exited_with(1).saying(said);
+    daemon.is_red(&[said]);
 }
 
 /// The script of a backup that waits for ever, and does not listen if it is deaf.
@@ -110,6 +110,5 @@ fn ends_with_the_daemon(is_job: bool, is_deaf: bool, said: &str) {
     // It is red for the next container as well, which has made no run.
     let again = scene.plan().env("HEALTHCHECK_PORT", daemon.health_port.to_string()).start();
     assert_eq!(again.status()["last_backup"]["status"], "FAILED");
-    wait_until("the scheduler to answer", SOON, || answers(again.health_port));
-    scene.health(again.health_port).exited_with(1).saying(said);
+    again.is_red(&[said]);
 }

@@ -49,8 +49,8 @@ fn a_pre_backup_hook_that_takes_too_long_is_ended_with_its_children_and_fails_th
     assert_eq!((history(&store).len(), &history(&store)[0]["result"]), (1, &"FAILED".into()));
     assert!(webhook.first_call("/error").json()["error"].to_string().contains("20-slow"));
     assert_eq!(fs::read_to_string(store.root().join("told")).unwrap(), "pre-backup\nerror\n");
-    let told = health(server, &store).run().exited_with(1);
-    assert!(told.text().contains("pre-backup hook 20-slow: ended"), "{told}");
+    let daemon = Plan::new(server, &store).database(&database.name).start();
+    daemon.is_red(&["the last backup failed: ", "pre-backup hook 20-slow: ended"]);
 }
 
 #[test]

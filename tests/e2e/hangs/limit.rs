@@ -102,8 +102,13 @@ fn a_run_that_takes_too_long_after_its_backups_are_there_has_failed_all_the_same
         store.only("last");
         store.assert_every_name_is_a_whole_backup();
         assert_eq!(store.status()["databases"][0]["state"], "OK");
-        let results: Vec<_> = history(store).iter().map(|run| run["result"].clone()).collect();
+        let runs = history(store);
+        let results: Vec<_> = runs.iter().map(|run| run["result"].clone()).collect();
         assert_eq!(results, ["FAILED"], "a run has one line");
+    }
+    // What was said of the copies by then is still there.
+    for record in [history(&telegram).remove(0), telegram.status()] {
+        assert_eq!(record["delivery"]["telegram"], "failed", "{record:#}");
     }
 }
 
@@ -116,17 +121,14 @@ fn a_job_and_a_scheduled_run_that_take_too_long_are_red_everywhere() {
     let hold = database.hold();
     let plan = Plan::new(server, &store).database(&database.name).env("BACKUP_MAX_RUN_HOURS", LIMIT);
     let daemon = plan.env("BACKUP_ON_START", "TRUE").start();
-    wait_until("the scheduled run to be ended", LONG, || {
-        answers(daemon.health_port)
-            && exchange(daemon.health_port, &request("GET", "/", &[], None)).status == 503
-    });
+    wait_until("the scheduled run to be ended", LONG, || daemon.health_port().0 == 503);
     assert!(history(&store)[0]["error"].as_str().unwrap().contains("BACKUP_MAX_RUN_HOURS"));
     let job = daemon.failed(&daemon.start_backup());
     assert!(job["exit_code"] == 1 && job["log_tail"].to_string().contains("BACKUP_MAX_RUN_HOURS"), "{job:#}");
     let last = daemon.status()["last_backup"].clone();
     assert!(last["status"] == "FAILED" && last["error"].to_string().contains("waits for a lock"), "{last:#}");
-    let metrics = Metrics::parse(&daemon.get("/metrics").text());
-    assert_eq!(metrics.get("backupgram_last_run_success", &[]), 0.0);
+    assert_eq!(daemon.metrics().get("backupgram_last_run_success", &[]), 0.0);
+    daemon.is_red(&["the last backup failed: it took longer than the 0.003 h of BACKUP_MAX_RUN_HOURS"]);
     drop(hold);
     daemon.back_up();
 }

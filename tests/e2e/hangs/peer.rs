@@ -50,7 +50,11 @@ fn a_dump_whose_server_has_gone_without_a_word_is_given_up_after_two_minutes() {
     );
     assert_eq!(store.status()["status"], "FAILED");
     assert_eq!(history(&store)[0]["result"], "FAILED");
-    check().run().exited_with(1).saying("the last backup failed");
+    let plan = Plan::new(server, &store).database(&database.name);
+    plan.env("POSTGRES_HOST", &host)
+        .env("POSTGRES_PORT", &port)
+        .start()
+        .is_red(&["the last backup failed: "]);
 }
 
 #[test]

@@ -154,6 +154,8 @@ impl<'s> Plan<'s> {
             line,
             log,
             status: None,
+            env: self.env,
+            user: self.user,
         };
         daemon.wait_until_it_answers();
         daemon
@@ -182,6 +184,10 @@ pub struct Daemon<'s> {
     pub health_port: u16,
     /// The token of the API.
     pub token: String,
+    /// What it was started with.
+    pub(super) env: BTreeMap<String, String>,
+    /// Its program and the user whose it is, if that is another one.
+    pub(super) user: Option<(PathBuf, u32)>,
     child: Child,
     launcher: u32,
     first: bool,
@@ -261,19 +267,6 @@ impl Daemon<'_> {
     #[track_caller]
     pub fn status(&self) -> Value {
         self.get("/status").expect(200).json()
-    }
-
-    /// What `backupgram health` says with the settings of this daemon.
-    pub fn health(&self) -> Outcome {
-        Cli::new(Cluster::shared(15), self.store)
-            .env("HEALTHCHECK_PORT", self.health_port.to_string())
-            .env("REST_API_ENABLE", "TRUE")
-            .env("REST_API_BIND", "127.0.0.1")
-            .env("REST_API_PORT", self.port.to_string())
-            .env("REST_API_TOKEN", &self.token)
-            .env("BACKUP_MAX_AGE_HOURS", "1000000")
-            .args(["health"])
-            .run()
     }
 
     /// The entries of GET /backups with this query.

@@ -69,7 +69,7 @@ impl LoopDisk {
 }
 
 /// What a program answers in one line, or why it does not.
-fn said(program: &str, words: &[&str]) -> Result<String, String> {
+pub(super) fn said(program: &str, words: &[&str]) -> Result<String, String> {
     let output: Output =
         Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{NO_SUCH, Scene, port};
+use super::{NO_SUCH, Scene};
 use crate::harness::*;
 
 #[test]
@@ -19,11 +19,11 @@ fn of_two_servers_on_one_volume_neither_hides_the_failure_of_the_other() {
     let addresses = [scene.server, other].map(|server| format!("127.0.0.1:{}", server.port()));
     // The success of the one is the last run of all.
     assert_eq!(scene.store.status()["server"], addresses[1].as_str());
-    scene.red(&first, &["the last backup failed: "]);
+    first.is_red(&["the last backup failed: "]);
     assert_eq!(first.status()["last_backup"]["status"], "FAILED");
     assert_eq!(second.status()["last_backup"]["status"], "OK");
     assert_eq!(second.status()["problems"], Value::Array(Vec::new()));
-    assert_eq!((port(&second).0, port(&first).0), (200, 503));
+    assert_eq!((second.health_port().0, first.health_port().0), (200, 503));
     for (daemon, failures, success) in [(&first, 1.0, 0.0), (&second, 0.0, 1.0)] {
         let metrics = daemon.metrics();
         assert_eq!(metrics.get("backupgram_backup_failures_total", &[]), failures);
@@ -44,8 +44,8 @@ fn of_two_servers_on_one_volume_neither_hides_the_failure_of_the_other() {
     first.back_up();
     second.patch(&serde_json::json!({"POSTGRES_DB": NO_SUCH})).expect(200);
     second.failed(&second.start_backup());
-    scene.green(&first);
-    assert_eq!(port(&second).0, 503);
+    first.is_green();
+    assert_eq!(second.health_port().0, 503);
     assert!(second.status()["problems"].to_string().contains("the last backup failed: "));
     drop((first, second));
     fs::remove_file(scene.store.path().join(".api-overrides.env")).unwrap();
