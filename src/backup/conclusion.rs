@@ -1,6 +1,5 @@
 //! What follows from a run, however far it came: its result is kept, written into the history, and told.
 
-use std::io;
 use std::path::PathBuf;
 
 use super::report::{DeliveryReport, Outcome, Report};
@@ -102,13 +101,15 @@ pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: 
     let kept = status::write(directory, report, limited);
     let written = history::put(directory, run);
     // Where nothing may be written, that has been said.
-    let say = |what: &str, error: io::Error| {
-        if directory.is_writable() {
-            log::error!("cannot {what}: {error}");
-        }
-    };
-    kept.unwrap_or_else(|error| say("keep the result of this run", error));
-    written.unwrap_or_else(|error| say("write this run into the history", error));
+    if (kept.is_ok() && written.is_ok()) || !directory.is_writable() {
+        return;
+    }
+    if let Err(error) = kept {
+        log::error!("cannot keep the result of this run: {error}");
+    }
+    if let Err(error) = written {
+        log::error!("cannot write this run into the history: {error}");
+    }
 }
 
 /// Tells the log, the webhooks and the hooks.
