@@ -29,9 +29,12 @@ impl Held {
         made.prefix(prefix).permissions(Permissions::from_mode(mode));
         loop {
             let directory = made.tempdir_in(place)?;
-            let lock = File::open(directory.path())?;
+            // Somebody's sweep may find it before it is locked, and remove it.
+            let lock = match File::open(directory.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
             lock.lock()?;
-            // Somebody's sweep may have locked it first, and removed it.
             if flock::is_still_at(directory.path(), &lock)? {
                 return Ok(Self { directory, lock });
             }
@@ -72,6 +75,25 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn whoever_sweeps_meanwhile_one_is_made_and_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let over = || is_over.load(std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over() {
+                    sweep(place.path(), "ours-", |_| true);
+                }
+            });
+            for _ in 0..2000 {
+                let held = Held::make(place.path(), "ours-", 0o700).unwrap();
+                assert!(held.path().exists());
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
 
     #[test]
     fn what_nobody_holds_is_swept_and_nothing_else() {
