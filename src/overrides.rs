@@ -1,7 +1,9 @@
 //! The override file, `.api-overrides.env` in the backup directory: settings changed through the API.
 //!
-//! The backup volume may be writable by others, so the file is data and never executed. It holds only
-//! `export KEY='value'` lines that the API could have written; anything else is refused with its line.
+//! The backup volume may be writable by others, so the file is data and never executed. It holds
+//! `export KEY='value'` lines that the API could have written, comments and blank lines, as the original image writes them,
+//! and settings that no release up to this one knows, which are kept for the release that does. Anything else is refused
+//! with its line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,9 +21,14 @@ pub fn path(directory: &Path) -> PathBuf {
     directory.join(".api-overrides.env")
 }
 
-/// Overridden values by variable.
+/// Overridden values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides(BTreeMap<String, String>);
+pub struct Overrides {
+    /// By variable.
+    values: BTreeMap<String, String>,
+    /// The same of variables that are not known here.
+    unknown: BTreeMap<String, String>,
+}
 
 /// Why an override is not taken, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,13 +106,13 @@ impl Overrides {
     }
 
     /// Replaces the override file of a backup directory, whole or not at all. Without overrides there is none,
-    /// as before the first.
+    /// as before the first. Comments are not kept.
     ///
     /// # Errors
     /// When it cannot be written; the old one stays.
     pub fn save(&self, directory: &BackupDirectory) -> io::Result<()> {
         let path = path(directory.root());
-        if self.0.is_empty() {
+        if self.values.is_empty() && self.unknown.is_empty() {
             return match durable::remove_if_there(&path)? {
                 true => durable::sync_parent(&path),
                 false => Ok(()),
@@ -119,17 +126,20 @@ impl Overrides {
     /// # Errors
     /// When a value is wrong.
     pub fn changed(&self, changes: &BTreeMap<String, Option<String>>) -> Result<Self, Refusal> {
-        let mut values = self.0.clone();
+        let mut values = self.values.clone();
         for (key, value) in changes {
             match value {
                 None => drop(values.remove(key)),
                 Some(value) => {
                     let variable = check(key, value)?;
-                    values.insert(variable.name.to_owned(), value.clone());
+                    // The original's shell compares with TRUE.
+                    let is_flag = matches!(variable.rule, Rule::Flag);
+                    let value = if is_flag { value.to_uppercase() } else { value.clone() };
+                    values.insert(variable.name.to_owned(), value);
                 }
             }
         }
-        Ok(Self(values))
+        Ok(Self { values, unknown: self.unknown.clone() })
     }
 
     /// Sees that the overrides do not lead the bot token, or credentials in curl's options, which only the container's
@@ -181,15 +191,19 @@ impl Overrides {
 
     /// The file's contents.
     pub fn render(&self) -> String {
-        self.0
-            .iter()
-            .map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''")))
-            .collect()
+        let line =
+            |(key, value): (&String, &String)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"));
+        self.values.iter().chain(&self.unknown).map(line).collect()
+    }
+
+    /// The variables that are not known here.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.unknown.keys().map(String::as_str)
     }
 
     /// The overridden value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
     }
 
     /// Parses the file's contents.
@@ -197,24 +211,49 @@ impl Overrides {
     /// # Errors
     /// The number of the first bad line, from 1, and what is wrong with it.
     pub fn parse(contents: &[u8]) -> Result<Self, (usize, String)> {
-        let mut values = BTreeMap::new();
+        let mut overrides = Self::default();
         let mut rest = contents;
         let mut number = 0;
         while !rest.is_empty() {
             number += 1;
             let end = memchr::memchr(b'\n', rest).ok_or((number, "is cut off".to_owned()))?;
             let line = std::str::from_utf8(&rest[..end]).map_err(|_| (number, "is not UTF-8".to_owned()))?;
-            let (key, value) = parse_line(line).map_err(|problem| (number, problem))?;
-            if values.insert(key.to_owned(), value).is_some() {
-                return Err((number, format!("sets {key} a second time")));
-            }
+            overrides.take(line).map_err(|problem| (number, problem))?;
             rest = &rest[end + 1..];
         }
-        Ok(Self(values))
+        Ok(overrides)
+    }
+
+    /// Takes a line of the file.
+    fn take(&mut self, line: &str) -> Result<(), String> {
+        if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            return Ok(());
+        }
+        let (key, value) = parse_line(line)?;
+        let values = match Variable::is_known(key) || !is_name(key) {
+            true => {
+                check(key, &value).map_err(|Refusal(problem)| problem)?;
+                &mut self.values
+            }
+            false => {
+                Rule::Text.check(&value).map_err(|problem| format!("{key} {problem}"))?;
+                &mut self.unknown
+            }
+        };
+        match values.insert(key.to_owned(), value) {
+            None => Ok(()),
+            Some(_) => Err(format!("sets {key} a second time")),
+        }
     }
 }
 
-fn parse_line(line: &str) -> Result<(&'static str, String), String> {
+/// Whether a setting of a later release could be called so.
+fn is_name(key: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    key.starts_with(|first: char| first.is_ascii_uppercase()) && key.bytes().all(is_letter)
+}
+
+fn parse_line(line: &str) -> Result<(&str, String), String> {
     const FORM: &str = "is not of the form export KEY='value'";
     let assignment = line.strip_prefix("export ").ok_or(FORM)?;
     let (key, quoted) = assignment.split_once('=').ok_or(FORM)?;
@@ -224,9 +263,7 @@ fn parse_line(line: &str) -> Result<(&'static str, String), String> {
     if value.contains('\'') || inner.contains('\u{0}') {
         return Err(FORM.into());
     }
-    let value = value.replace('\u{0}', "'");
-    let variable = check(key, &value).map_err(|Refusal(problem)| problem)?;
-    Ok((variable.name, value))
+    Ok((key, value.replace('\u{0}', "'")))
 }
 
 /// Judges one override by the variable's own rule and by what is not for the API: its users are trusted less
@@ -266,6 +303,26 @@ mod tests {
         assert_eq!(overrides.get("POSTGRES_EXCLUDE_TABLES"), Some("it's $(x) `y`"));
         assert_eq!(overrides.get("SCHEDULE"), None);
         assert_eq!(overrides.render().as_bytes(), text);
+    }
+
+    #[test]
+    fn comments_are_passed_over_and_settings_of_a_later_release_are_kept() {
+        let text = b"# Generated by backupgram-api. Do not edit by hand.\n\n  # x\nexport BACKUP_NEW='it'\\''s $(x)'\n\
+                     export BACKUP_KEEP_DAYS='14'\nexport PATH='/x'\n";
+        let overrides = Overrides::parse(text).unwrap();
+        assert_eq!((overrides.get("BACKUP_KEEP_DAYS"), overrides.get("PATH")), (Some("14"), None));
+        assert_eq!(overrides.unknown().collect::<Vec<_>>(), ["BACKUP_NEW", "PATH"]);
+        let cleared = overrides.changed(&[("BACKUP_KEEP_DAYS".into(), None)].into()).unwrap();
+        let kept = "export BACKUP_NEW='it'\\''s $(x)'\nexport PATH='/x'\n";
+        assert_eq!((cleared.render().as_str(), overrides.unknown().count()), (kept, 2));
+        assert_eq!(Overrides::parse(b"# x\n").unwrap(), Overrides::default());
+    }
+
+    #[test]
+    fn flags_are_kept_in_capitals() {
+        let changes = [("POSTGRES_DB_AUTODISCOVER".to_owned(), Some("true".to_owned()))].into();
+        let changed = Overrides::default().changed(&changes).unwrap();
+        assert_eq!(changed.get("POSTGRES_DB_AUTODISCOVER"), Some("TRUE"));
     }
 
     #[test]
@@ -349,15 +406,17 @@ mod tests {
             "export BACKUP_KEEP_WEEKS=$(id)\n",
             "export BACKUP_KEEP_WEEKS=\"4\"\n",
             "export POSTGRES_PASSWORD='x'\n",
-            "export PATH='/tmp'\n",
+            "export path='/tmp'\n",
+            "export BACKUP_NEW=x\n",
+            "export BACKUP_NEW='a\tb'\n",
+            "export POSTGRES_PASSWORD_FILE='/x'\n",
+            "# no end",
             "export BACKUP_KEEP_WEEKS='x'\n",
             "export BACKUP_KEEP_DAYS='15'\n",
             "export POSTGRES_EXCLUDE_TABLES='a'b'\n",
             "export POSTGRES_EXCLUDE_TABLES='a\tb'\n",
             "export POSTGRES_EXCLUDE_TABLES='a",
             "export BACKUP_KEEP_WEEKS='4'\r\n",
-            "\n",
-            "# a comment\n",
         ] {
             let (line, problem) = Overrides::parse(format!("{good}{bad}").as_bytes()).unwrap_err();
             assert_eq!(line, 2, "{bad:?}: {problem}");

@@ -85,6 +85,11 @@ impl Environment {
         Ok(text.map(|text| Found { text: text.to_owned(), source: Source::Environment }))
     }
 
+    /// The variables of the override file that are not known here.
+    pub fn unknown_overrides(&self) -> impl Iterator<Item = &str> {
+        self.overrides.unknown()
+    }
+
     /// The text of a variable of the process itself; unset and empty are the same.
     ///
     /// # Errors

@@ -24,6 +24,9 @@ pub fn remarks(environment: &Environment) -> Vec<String> {
         let of_options = subject.options.remarks.iter();
         remarks.extend(of_options.map(|remark| format!("POSTGRES_EXTRA_OPTS {remark}")));
     }
+    remarks.extend(environment.unknown_overrides().map(|name| {
+        format!(".api-overrides.env sets {name}, which this release does not know; the line is kept")
+    }));
     let of_telegram = Reader::resolve(environment, |reader| Some(telegram::remarks(reader)));
     remarks.extend(of_telegram.unwrap_or_default().into_iter().map(String::from));
     remarks

@@ -43,6 +43,12 @@ impl Variable {
         VARIABLES.iter().find(|variable| variable.name == name)
     }
 
+    /// Whether there is a variable of that name, or one for whose value it names a file.
+    pub fn is_known(name: &str) -> bool {
+        let of_file = name.strip_suffix("_FILE").and_then(Self::named);
+        Self::named(name).is_some() || of_file.is_some_and(|variable| variable.has_file_twin)
+    }
+
     /// The variables that the API may change.
     pub fn mutable() -> impl Iterator<Item = &'static Self> {
         VARIABLES.iter().filter(|variable| variable.access != Access::Fixed)
