@@ -1,6 +1,7 @@
 //! Who is told about a run, and how. Telling is never the run's result: what goes wrong here is a warning.
 
 mod hooks;
+mod message;
 mod webhook;
 
 use std::path::PathBuf;
@@ -29,6 +30,32 @@ pub enum Event<'a> {
         /// Its databases.
         databases: &'a [String],
     },
+}
+
+impl<'a> Event<'a> {
+    /// The word for it, which hooks have as their argument.
+    fn status(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "pre-backup",
+            Self::Succeeded { .. } => "post-backup",
+            Self::Failed { .. } => "error",
+        }
+    }
+
+    fn databases(&self) -> &'a [String] {
+        match self {
+            Self::Started { databases } | Self::Succeeded { databases } | Self::Failed { databases, .. } => {
+                databases
+            }
+        }
+    }
+
+    fn error(&self) -> Option<&'a str> {
+        match self {
+            Self::Failed { error, .. } => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// Tells webhooks and runs hooks.

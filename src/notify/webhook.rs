@@ -1,61 +1,46 @@
-//! Webhooks: a JSON object by curl. The URL, which may carry a token, and the user's curl options go to
+//! Webhooks: a message about a run by curl. The URL, which may carry a token, and the user's curl options go to
 //! curl's standard input and never to its arguments.
 
 use std::iter;
 use std::process::Command;
 use std::time::Duration;
 
-use jiff::Zoned;
-use serde::Serialize;
+use jiff::Timestamp;
 
 use super::Event;
+use super::message::{Content, Message};
 use crate::curl::{self, quote};
 use crate::process::{Output, ProgramError, Runner};
 use crate::settings::{Notices, Redactor, Secret, config_lines, without_value};
 
-#[derive(Serialize)]
-struct Message<'a> {
-    status: &'a str,
-    hostname: String,
-    timestamp: String,
-    database: String,
-    project: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
 /// How long all attempts at one webhook may take, whatever the user's options say.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Sends an event to every webhook that wants it.
+/// Sends an event to every webhook that wants it: the end of a run to the general one, and each to that of its own.
 pub fn tell(notices: &Notices, event: &Event, runner: &Runner) {
-    let (status, databases, error, own) = match event {
-        Event::Started { databases } => ("started", databases, None, &notices.webhook_pre_backup),
-        Event::Succeeded { databases } => ("success", databases, None, &notices.webhook_post_backup),
-        Event::Failed { error, databases } => ("failure", databases, Some(*error), &notices.webhook_error),
+    let (general, own) = match event {
+        // A receiver of signs of life must not take the beginning of a run that then hangs for one.
+        Event::Started { .. } => (&None, &notices.webhook_pre_backup),
+        Event::Succeeded { .. } => (&notices.webhook, &notices.webhook_post_backup),
+        Event::Failed { .. } => (&notices.webhook, &notices.webhook_error),
     };
-    let message = Message {
-        status,
-        hostname: nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned(),
-        timestamp: Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
-        database: databases.join(", "),
-        project: &notices.project,
-        error,
-    };
+    let hostname = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let message = Message { event, hostname, time: Timestamp::now(), project: &notices.project };
+    let (content, status) = (message.content(notices.format), event.status());
     let _doing = runner.activity().begin(format!("webhook for {status}"));
-    for url in [&notices.webhook, own].into_iter().flatten() {
-        if let Err(problem) = send(url, &message, &notices.curl_options, runner) {
+    for url in [general, own].into_iter().flatten() {
+        if let Err(problem) = send(url, &content, &notices.curl_options, runner) {
             log::warn!("webhook for {status}: {problem}");
         }
     }
 }
 
-fn send(url: &Secret, message: &Message, options: &[String], runner: &Runner) -> Result<(), String> {
-    let body = serde_json::to_string(message).map_err(|error| error.to_string())?;
+fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) -> Result<(), String> {
     let mut config = config_lines(options);
     config.push(format!("url = {}", quote(url.expose())));
-    config.push("header = \"Content-Type: application/json\"".into());
-    config.push(format!("data-binary = {}", quote(&body)));
+    let headers = content.headers.iter();
+    config.extend(headers.map(|(name, value)| format!("header = \"{name}: {value}\"")));
+    config.push(format!("data-binary = {}", quote(&content.body)));
     let mut curl = Command::new("curl");
     curl::confine(&mut curl);
     // Not silent, which would keep its warnings back.

@@ -4,6 +4,7 @@
 mod api;
 mod curl_options;
 mod environment;
+mod notices;
 mod reader;
 mod redactor;
 mod remarks;
@@ -25,6 +26,7 @@ use crate::telegram::TelegramSettings;
 pub use api::{ApiSettings, SchedulerSettings};
 pub(crate) use curl_options::{check_trusted_options, config_lines, without_value};
 pub use environment::{Environment, Found, Source};
+pub use notices::{Notices, WebhookFormat};
 pub use reader::{Fault, Faults, Reader};
 pub use redactor::Redactor;
 pub use remarks::{remark_on_time_zone, remarks};
@@ -97,27 +99,6 @@ impl Databases {
         };
         names.iter().map(|name| name.as_str().to_owned()).collect()
     }
-}
-
-/// Whom to tell about a run.
-#[derive(Debug, Clone, Default)]
-pub struct Notices {
-    /// Called for every event.
-    pub webhook: Option<Secret>,
-    /// Called when a run starts.
-    pub webhook_pre_backup: Option<Secret>,
-    /// Called when a run has succeeded.
-    pub webhook_post_backup: Option<Secret>,
-    /// Called when a run has failed.
-    pub webhook_error: Option<Secret>,
-    /// More options for curl.
-    pub curl_options: Vec<String>,
-    /// The directory of hook programs.
-    pub hooks: PathBuf,
-    /// How long one of them may take, if there is a limit.
-    pub hook_limit: Option<Duration>,
-    /// A label for messages.
-    pub project: String,
 }
 
 /// The environment of this process under the override file of its backup directory. Whatever is secret in it is kept out
@@ -274,33 +255,6 @@ impl Subject {
 fn names(reader: &mut Reader, variable: &str) -> Vec<DatabaseName> {
     let text = reader.text(variable).unwrap_or_default();
     DatabaseName::parse_list(&text).unwrap_or_default()
-}
-
-impl Notices {
-    /// What is left when the part as a whole is wrong, to tell that by.
-    pub fn hooks_only(environment: &Environment) -> Self {
-        let hooks = Reader::resolve(environment, |reader| reader.text("HOOKS_DIR"));
-        let limit = Reader::resolve(environment, |reader| reader.limit("HOOK_TIMEOUT"));
-        // Its default where it is wrong.
-        let hook_limit = limit.unwrap_or(Some(Duration::from_secs(3600)));
-        Self { hooks: hooks.map(PathBuf::from).unwrap_or_default(), hook_limit, ..Self::default() }
-    }
-
-    /// Reads the part.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let curl_options = reader.text("WEBHOOK_EXTRA_ARGS").unwrap_or_default();
-        let hook_limit = reader.limit("HOOK_TIMEOUT");
-        Some(Self {
-            webhook: reader.secret("WEBHOOK_URL"),
-            webhook_pre_backup: reader.secret("WEBHOOK_PRE_BACKUP_URL"),
-            webhook_post_backup: reader.secret("WEBHOOK_POST_BACKUP_URL"),
-            webhook_error: reader.secret("WEBHOOK_ERROR_URL"),
-            curl_options: split_words(&curl_options).ok()?,
-            hooks: reader.text("HOOKS_DIR")?.into(),
-            hook_limit: hook_limit?,
-            project: reader.text("PROJECT_NAME").unwrap_or_default(),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
 use crate::harness::*;
 
 #[test]
-fn webhooks_tell_the_beginning_and_the_end() {
+fn webhooks_tell_the_beginning_and_the_end_as_the_original_image_does() {
     let server = Cluster::shared(15);
     let store = Store::new();
     let webhook = Webhook::start();
@@ -20,9 +22,13 @@ fn webhooks_tell_the_beginning_and_the_end() {
         .env("PROJECT_NAME", "my_app")
         .run()
         .succeeded();
-    for path in ["/any?token=a%20b", "/pre", "/post"] {
+    let general = "/any?token=a%20b";
+    for (path, status) in [(general, "post-backup"), ("/pre", "pre-backup"), ("/post", "post-backup")] {
+        assert_eq!(webhook.calls(path).len(), 1, "{path}");
         let call = webhook.first_call(path);
-        assert_eq!(call.json()["project"], "my_app", "{path}");
+        assert_eq!((&call.json()["project"], &call.json()["status"]), (&json!("my_app"), &json!(status)));
+        let timestamp = call.json()["timestamp"].as_str().unwrap().to_owned();
+        assert!(timestamp.len() == 20 && timestamp.ends_with('Z'), "{timestamp}");
         assert!(call.json()["database"].to_string().contains(&database.name), "{path}: {}", call.body);
         let head = call.head.to_ascii_lowercase();
         assert!(
@@ -31,6 +37,84 @@ fn webhooks_tell_the_beginning_and_the_end() {
         );
     }
     assert!(webhook.calls("/error").is_empty());
+}
+
+/// Sees that a request is what the service of this format documents; answers its text.
+fn taken_by(format: &str, call: &webhook::Call) -> String {
+    let head = call.head.to_ascii_lowercase();
+    let of =
+        |name: &str| head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned));
+    let kind = of("content-type").unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    if matches!(format, "ntfy" | "text") {
+        assert!(kind.starts_with("text/plain") && call.body.len() <= 4096, "{head}");
+        assert_eq!(of("title").is_some(), format == "ntfy", "{head}");
+        return call.body.clone();
+    }
+    assert_eq!(kind, "application/json");
+    let json = call.json();
+    let text = match format {
+        "slack" => {
+            assert_eq!(keys(&json), ["text"]);
+            &json["text"]
+        }
+        "discord" => {
+            assert_eq!(keys(&json), ["allowed_mentions", "content"]);
+            assert!(json["content"].as_str().unwrap().encode_utf16().count() <= 2000);
+            &json["content"]
+        }
+        _ => {
+            assert_eq!(json["type"], "message");
+            let attachment = &json["attachments"][0];
+            assert_eq!(attachment["contentType"], "application/vnd.microsoft.card.adaptive");
+            assert_eq!(attachment["content"]["type"], "AdaptiveCard");
+            &attachment["content"]["body"][0]["text"]
+        }
+    };
+    text.as_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_service_gets_the_message_in_its_own_form() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let webhook = Webhook::start();
+    let name = "<no>&such";
+    for format in ["slack", "discord", "teams", "ntfy", "text"] {
+        let path = format!("/{format}");
+        Cli::backup(server, &store, name)
+            .env("WEBHOOK_ERROR_URL", webhook.url(&path))
+            .env("WEBHOOK_FORMAT", format)
+            .env("PROJECT_NAME", "sh\u{f6}p")
+            .run()
+            .exited_with(1);
+        let text = taken_by(format, &webhook.first_call(&path));
+        let name = if format == "slack" { "&lt;no&gt;&amp;such" } else { name };
+        assert!(text.starts_with(&format!("Backup failed on sh\u{f6}p ({name}): {name}: ")), "{text}");
+    }
+    Cli::backup(server, &store, name)
+        .env("WEBHOOK_FORMAT", "irc")
+        .run()
+        .exited_with(1)
+        .saying("WEBHOOK_FORMAT");
+}
+
+#[test]
+fn the_hook_by_which_the_original_image_sends_webhooks_is_named_where_it_is_kept() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    store.hook("00-webhook", "#!/bin/sh\n");
+    let check = |url: &str| {
+        Cli::new(server, &store)
+            .env("POSTGRES_DB", "app")
+            .env("WEBHOOK_POST_BACKUP_URL", url)
+            .args(["check-env"])
+    };
+    assert!(!check("").run().succeeded().text().contains("00-webhook"));
+    check("http://localhost/")
+        .run()
+        .succeeded()
+        .saying("HOOKS_DIR has 00-webhook, which calls every webhook");
 }
 
 /// Defect B2 of the original image: an alert that could not be delivered became the backup's result.
@@ -87,8 +171,8 @@ fn what_a_talkative_curl_says_of_urls_and_headers_is_not_logged_and_what_it_igno
         .env("WEBHOOK_EXTRA_ARGS", "-v -L --retry 0 --retrry T0KEN-3 -H 'X-Token: T0KEN-4'")
         .run()
         .exited_with(1)
-        .saying("webhook for started: curl: exit status 7: '--retrry' is unknown | curl: (7) ")
-        .saying("webhook for failure: sent, but not as WEBHOOK_EXTRA_ARGS has it: '--retrry' is unknown");
+        .saying("webhook for pre-backup: curl: exit status 7: '--retrry' is unknown | curl: (7) ")
+        .saying("webhook for error: sent, but not as WEBHOOK_EXTRA_ARGS has it: '--retrry' is unknown");
     assert!(!outcome.text().contains("T0KEN"), "{outcome}");
     assert!(webhook.first_call("/error/T0KEN-2").head.contains("X-Token: T0KEN-4"));
 }
@@ -105,13 +189,13 @@ fn a_url_is_asked_for_once_and_as_it_stands() {
             .run()
             .exited_with(1);
         assert_eq!(webhook.calls(path).len(), 1, "{path}");
-        assert_eq!(webhook.calls(path)[0].json()["status"], "failure", "{path}");
+        assert_eq!(webhook.calls(path)[0].json()["status"], "error", "{path}");
     }
     assert_eq!(webhook.count(), 7);
     // One that the API has set, too.
     let daemon = Plan::new(server, &store).database("nosuch").start();
     daemon.patch(&serde_json::json!({"WEBHOOK_URL": webhook.url("/api/{1,2}[3-9]")})).expect(200);
     daemon.failed(&daemon.start_backup());
-    wait_until("both calls", SOON, || webhook.calls("/api/{1,2}[3-9]").len() == 2);
-    assert_eq!(webhook.count(), 9);
+    wait_until("the call", SOON, || webhook.calls("/api/{1,2}[3-9]").len() == 1);
+    assert_eq!(webhook.count(), 8);
 }

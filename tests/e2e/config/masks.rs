@@ -40,7 +40,7 @@ fn credentials_in_options_for_curl_are_not_shown_and_what_was_shown_is_no_value(
     }
     assert_eq!(overrides(&store), kept);
     daemon.failed(&daemon.start_backup());
-    wait_until("both calls", SOON, || webhook.calls("/own").len() == 2);
+    wait_until("the call", SOON, || webhook.calls("/own").len() == 1);
     let head = webhook.first_call("/own").head;
     assert!(head.contains("X-Key: head3r-key") && head.contains("Authorization: Basic"), "{head}");
     assert!(!daemon.log().contains("head3r-key") && !daemon.log().contains("us3r-pass"));
@@ -108,7 +108,7 @@ fn the_containers_credentials_go_to_no_webhook_of_the_apis_choice() {
     daemon.patch(&json!({"WEBHOOK_EXTRA_ARGS": null, "BACKUP_KEEP_DAYS": "3"})).error(400);
     assert_eq!(overrides(&store), before);
     daemon.failed(&daemon.start_backup());
-    wait_until("both calls", SOON, || elsewhere.calls("/mine").len() == 2);
+    wait_until("the call", SOON, || elsewhere.calls("/mine").len() == 1);
     for call in elsewhere.calls("/mine") {
         assert!(call.head.contains("X-Mine: m1ne-key"), "{}", call.head);
         assert!(!call.head.contains("head3r-key") && !call.head.contains("Basic"), "{}", call.head);
@@ -116,7 +116,7 @@ fn the_containers_credentials_go_to_no_webhook_of_the_apis_choice() {
     daemon.patch(&json!({"WEBHOOK_URL": elsewhere.url("/mine"), "WEBHOOK_EXTRA_ARGS": ""})).expect(200);
     daemon.patch(&json!({"WEBHOOK_URL": null, "WEBHOOK_EXTRA_ARGS": null})).expect(200);
     daemon.failed(&daemon.start_backup());
-    wait_until("both calls", SOON, || own.calls("/own").len() == 2);
+    wait_until("the call", SOON, || own.calls("/own").len() == 1);
     assert!(own.first_call("/own").head.contains("X-Key: head3r-key"));
     drop(daemon);
 
@@ -136,5 +136,5 @@ fn the_containers_credentials_go_to_no_webhook_of_the_apis_choice() {
         assert_eq!(outcome.text().trim_end().lines().count(), 1, "{outcome}");
         assert!(!outcome.text().contains("head3r-key"), "{outcome}");
     }
-    assert_eq!(elsewhere.count(), 2, "nothing came to /evil");
+    assert_eq!(elsewhere.count(), 1, "nothing came to /evil");
 }

@@ -1,0 +1,87 @@
+//! Whom to tell about a run, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::rule::split_words;
+use super::{Environment, Reader, Secret};
+
+/// The words for a [`WebhookFormat`], in its order.
+pub const WEBHOOK_FORMATS: [&str; 6] = ["json", "slack", "discord", "teams", "ntfy", "text"];
+
+/// What a webhook's receiver understands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// An object of our own, which is the original image's.
+    #[default]
+    Json,
+    /// Slack's incoming webhooks.
+    Slack,
+    /// Discord's webhooks.
+    Discord,
+    /// The workflows of Microsoft Teams.
+    Teams,
+    /// ntfy.
+    Ntfy,
+    /// A line of text.
+    Text,
+}
+
+impl WebhookFormat {
+    fn of_word(word: &str) -> Self {
+        let formats = [Self::Json, Self::Slack, Self::Discord, Self::Teams, Self::Ntfy, Self::Text];
+        let mut named = WEBHOOK_FORMATS.iter().zip(formats);
+        named.find(|(name, _)| **name == word).map_or(Self::Json, |(_, format)| format)
+    }
+}
+
+/// Whom to tell about a run.
+#[derive(Debug, Clone, Default)]
+pub struct Notices {
+    /// Called at the end of a run.
+    pub webhook: Option<Secret>,
+    /// Called when a run starts.
+    pub webhook_pre_backup: Option<Secret>,
+    /// Called when a run has succeeded.
+    pub webhook_post_backup: Option<Secret>,
+    /// Called when a run has failed.
+    pub webhook_error: Option<Secret>,
+    /// What webhooks are sent.
+    pub format: WebhookFormat,
+    /// More options for curl.
+    pub curl_options: Vec<String>,
+    /// The directory of hook programs.
+    pub hooks: PathBuf,
+    /// How long one of them may take, if there is a limit.
+    pub hook_limit: Option<Duration>,
+    /// A label for messages.
+    pub project: String,
+}
+
+impl Notices {
+    /// What is left when the part as a whole is wrong, to tell that by.
+    pub fn hooks_only(environment: &Environment) -> Self {
+        let hooks = Reader::resolve(environment, |reader| reader.text("HOOKS_DIR"));
+        let limit = Reader::resolve(environment, |reader| reader.limit("HOOK_TIMEOUT"));
+        // Its default where it is wrong.
+        let hook_limit = limit.unwrap_or(Some(Duration::from_secs(3600)));
+        Self { hooks: hooks.map(PathBuf::from).unwrap_or_default(), hook_limit, ..Self::default() }
+    }
+
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let curl_options = reader.text("WEBHOOK_EXTRA_ARGS").unwrap_or_default();
+        let hook_limit = reader.limit("HOOK_TIMEOUT");
+        Some(Self {
+            webhook: reader.secret("WEBHOOK_URL"),
+            webhook_pre_backup: reader.secret("WEBHOOK_PRE_BACKUP_URL"),
+            webhook_post_backup: reader.secret("WEBHOOK_POST_BACKUP_URL"),
+            webhook_error: reader.secret("WEBHOOK_ERROR_URL"),
+            format: WebhookFormat::of_word(reader.word("WEBHOOK_FORMAT")?),
+            curl_options: split_words(&curl_options).ok()?,
+            hooks: reader.text("HOOKS_DIR")?.into(),
+            hook_limit: hook_limit?,
+            project: reader.text("PROJECT_NAME").unwrap_or_default(),
+        })
+    }
+}
