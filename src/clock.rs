@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// Seconds by which two clocks may differ. An hour is more than machines without a common time server come to in a year, and
 /// what a change of daylight saving makes of the times on a file system that keeps local time, as FAT does.
@@ -22,6 +23,11 @@ pub fn is_future(time: i64, now: i64) -> bool {
 /// A time in Unix seconds, for people.
 pub fn text(second: i64) -> String {
     Timestamp::from_second(second).map_or_else(|_| format!("second {second}"), |time| time.to_string())
+}
+
+/// The calendar year of a time in Unix seconds, in the time zone of the process.
+pub fn year(second: i64) -> i16 {
+    Timestamp::from_second(second).map_or(0, |time| time.to_zoned(TimeZone::system()).year())
 }
 
 /// What another clock has said.

@@ -3,7 +3,7 @@
 use super::publish::Published;
 use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::clock::{self, OtherClock};
-use crate::retention::{Cleanup, Hold};
+use crate::retention::{Cleanup, Hold, Policy};
 use crate::settings::Storage;
 use crate::status;
 
@@ -35,7 +35,8 @@ pub fn prune(
     for entry in sentence.expired {
         match directory.remove(entry.slot, &entry.name) {
             Ok(()) => {
-                log::info!("{database}: deleted {}/{}, which has served its time", entry.slot, entry.name);
+                let (slot, variable) = (entry.slot, Policy::variable(entry.slot));
+                log::info!("{database}: deleted {slot}/{} (older than {variable})", entry.name);
             }
             Err(error) => log::warn!("{database}: {error}"),
         }

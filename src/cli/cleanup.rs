@@ -9,7 +9,7 @@ use super::table::{Cell, Column, Table};
 use super::{Failure, Outcome, print};
 use crate::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
 use crate::postgres::Server;
-use crate::retention::{Fate, Links, NextRun, Removal};
+use crate::retention::{Fate, Links, NextRun, Reason, Removal};
 use crate::settings::{Databases, Environment, Reader, Storage, Subject};
 use crate::terminal::Paint;
 use crate::{status, units};
@@ -52,17 +52,21 @@ pub(super) fn preview(
         log::warn!("cannot tell what the last run has found of the clock: {error}");
         None
     });
-    let (mut removals, mut held) = (Vec::new(), Vec::new());
+    let (mut removals, mut kept, mut held) = (Vec::new(), Vec::new(), Vec::new());
     for database in databases.iter() {
         let held_before = last.as_ref().and_then(|report| report.held_for(database.as_str()));
-        let (found, hold) = run.removals(entries, database, held_before);
-        removals.extend(found);
-        held.extend(hold.map(|hold| (database, hold.to_string())));
+        let prospect = run.prospect(entries, database, held_before);
+        removals.extend(prospect.removals);
+        kept.extend(prospect.kept);
+        held.extend(prospect.hold.map(|hold| (database, hold.to_string())));
     }
     let rows = weigh(directory, removals).map_err(Failure::new)?;
     match as_json {
-        true => print(&as_value(&rows, &databases, &held, now).to_string()),
-        false => print_rows(&rows, &held, now),
+        true => print(&as_value(&rows, &kept, &databases, &held, now).to_string()),
+        false => {
+            print_rows(&rows, &held, now);
+            print_kept(&kept, now);
+        }
     }
     Ok(())
 }
@@ -125,7 +129,13 @@ fn total(rows: &[Row]) -> u64 {
 /// Why nothing of a database would be deleted.
 type Held<'a> = (&'a DatabaseName, String);
 
-fn as_value(rows: &[Row], databases: &[DatabaseName], held: &[Held], now: i64) -> Value {
+fn as_value(
+    rows: &[Row],
+    kept: &[(Entry, Reason)],
+    databases: &[DatabaseName],
+    held: &[Held],
+    now: i64,
+) -> Value {
     let removal = |Row { removal: Removal { entry, fate }, frees }: &Row| {
         json!({
             "action": word(*fate), "slot": entry.slot, "name": entry.name, "database": entry.database,
@@ -133,11 +143,35 @@ fn as_value(rows: &[Row], databases: &[DatabaseName], held: &[Held], now: i64) -
         })
     };
     let removals: Vec<Value> = rows.iter().map(removal).collect();
+    let kept = kept.iter().map(|(entry, reason)| {
+        json!({
+            "slot": entry.slot, "name": entry.name, "database": entry.database, "size": entry.size,
+            "mtime": entry.mtime, "reason": reason.to_string(),
+        })
+    });
+    let kept: Vec<Value> = kept.collect();
     let held: Vec<Value> =
         held.iter().map(|(database, reason)| json!({ "database": database, "reason": reason })).collect();
     json!({
-        "at": now, "databases": databases, "removals": removals, "freed_bytes": total(rows), "held": held,
+        "at": now, "databases": databases, "removals": removals, "kept": kept, "freed_bytes": total(rows), "held": held,
     })
+}
+
+/// The backups that stay, each with why.
+fn print_kept(kept: &[(Entry, Reason)], now: i64) {
+    if kept.is_empty() {
+        return;
+    }
+    let mut table = Table::new([Column::Right("AGE"), Column::Left("KEPT"), Column::Left("WHY")]);
+    for (entry, reason) in kept {
+        table.add([
+            Cell::from(units::age(now.saturating_sub(entry.mtime))),
+            Cell::from(format!("{}/{}", entry.slot, entry.name)),
+            Cell::from(reason.to_string()),
+        ]);
+    }
+    print("");
+    table.print();
 }
 
 fn print_rows(rows: &[Row], held: &[Held], now: i64) {

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn it_holds_when_more_than_half_of_a_slot_would_go() {
-        let policy = Policy { minutes: 100 * 24 * 60, ..POLICY };
+        let policy = Policy { minutes: Some(100 * 24 * 60), ..POLICY };
         let of = |young: usize, old: usize| {
             let ages = [vec![40 * DAY; young], vec![101 * DAY; old]].concat();
             // Another run a day before the newest: no rhythm.

@@ -3,54 +3,22 @@
 mod hold;
 mod links;
 mod next_run;
+mod policy;
 #[cfg(test)]
 mod properties;
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::catalog::{BackupName, DatabaseName, Entry, Slot, Suffix};
 use crate::clock;
-use crate::settings::Reader;
 
 pub use hold::Hold;
 pub use links::Links;
-pub use next_run::{Fate, NextRun, Removal};
-
-/// How long the backups of each slot are kept, as the settings say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Minutes in `last`.
-    pub minutes: u32,
-    /// Days in `daily`.
-    pub days: u32,
-    /// Weeks in `weekly`; a week is 7 days, and one more day in all.
-    pub weeks: u32,
-    /// Months in `monthly`; a month is 31 days, and one more day in all.
-    pub months: u32,
-}
+pub use next_run::{Fate, NextRun, Prospect, Removal};
+pub use policy::Policy;
 
 const DAY: i64 = 86_400;
-
-impl Policy {
-    /// Reads the part of the settings.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let minutes = reader.whole("BACKUP_KEEP_MINS");
-        let days = reader.whole("BACKUP_KEEP_DAYS");
-        let weeks = reader.whole("BACKUP_KEEP_WEEKS");
-        let months = reader.whole("BACKUP_KEEP_MONTHS");
-        Some(Self { minutes: minutes?, days: days?, weeks: weeks?, months: months? })
-    }
-
-    /// The age in seconds past which a backup in `slot` goes.
-    pub fn limit(&self, slot: Slot) -> i64 {
-        match slot {
-            Slot::Last => i64::from(self.minutes) * 60,
-            Slot::Daily => i64::from(self.days) * DAY,
-            Slot::Weekly => (i64::from(self.weeks) * 7 + 1) * DAY,
-            Slot::Monthly => (i64::from(self.months) * 31 + 1) * DAY,
-        }
-    }
-}
 
 /// A run that has published a backup of a database, and now looks at the others of it.
 #[derive(Debug, Clone, Copy)]
@@ -69,13 +37,46 @@ pub struct Cleanup<'a> {
     pub now: i64,
 }
 
-/// What has served its time, and whether it may go.
+/// What the policy makes of the backups of a database.
 #[derive(Debug)]
 pub struct Sentence<'e> {
     /// The backups to delete, oldest first, so that a run that breaks off has kept the newer ones.
     pub expired: Vec<&'e Entry>,
+    /// The others, each with why it stays.
+    pub kept: Vec<(&'e Entry, Reason)>,
     /// Why none of them may go this time.
     pub hold: Option<Hold>,
+}
+
+/// Why a backup stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The run has published it.
+    Published,
+    /// Its time lies in the future.
+    Future,
+    /// It is not old enough for its slot.
+    Young(Slot),
+    /// Its slot has no limit.
+    Unlimited(Slot),
+    /// It is one of the newest, so many of which are kept.
+    Newest(u32),
+    /// It is the oldest of its calendar year.
+    OfYear(i16),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Published => f.write_str("made by this run"),
+            Self::Future => f.write_str("its time lies in the future"),
+            Self::Young(slot) => write!(f, "not older than {}", Policy::variable(*slot)),
+            Self::Unlimited(slot) => write!(f, "{} is empty: no limit", Policy::variable(*slot)),
+            Self::Newest(1) => f.write_str("the newest of its slot"),
+            Self::Newest(count) => write!(f, "one of the newest {count} (BACKUP_KEEP_AT_LEAST)"),
+            Self::OfYear(year) => write!(f, "the oldest of {year} (BACKUP_KEEP_YEARS)"),
+        }
+    }
 }
 
 impl Cleanup<'_> {
@@ -83,25 +84,64 @@ impl Cleanup<'_> {
     /// in the future is not the newest, and stays, too: nothing tells how old it is. Pointers and strangers are never in the
     /// answer.
     pub fn judge<'e>(&self, entries: &'e [Entry]) -> Sentence<'e> {
-        let ours: Vec<&Entry> = entries.iter().filter(|entry| self.is_ours(entry)).collect();
-        let age_order = |entry: &Entry| (entry.mtime, entry.name.clone());
-        let mut newest: HashMap<Slot, &Entry> = HashMap::new();
-        for entry in ours.iter().filter(|entry| !self.is_future(entry)) {
-            let kept = newest.entry(entry.slot).or_insert(entry);
-            if age_order(entry) > age_order(kept) {
-                *kept = entry;
+        let mut ours: Vec<&Entry> = entries.iter().filter(|entry| self.is_ours(entry)).collect();
+        ours.sort_by_key(|entry| (entry.mtime, entry.name.clone()));
+        let (newest, years) = (self.newest(&ours), self.oldest_of_years(&ours));
+        let (mut expired, mut kept) = (Vec::new(), Vec::new());
+        for entry in &ours {
+            let special = || {
+                let is_newest = newest.get(&entry.slot).is_some_and(|newest| newest.contains(&&entry.name));
+                let year = years.iter().find(|(_, name)| *name == &entry.name);
+                match is_newest {
+                    true => Some(Reason::Newest(self.policy.at_least)),
+                    false => {
+                        year.filter(|_| entry.slot == Slot::Monthly).map(|(year, _)| Reason::OfYear(*year))
+                    }
+                }
+            };
+            match self.reason_of_time(entry).or_else(special) {
+                Some(reason) => kept.push((*entry, reason)),
+                None => expired.push(*entry),
             }
         }
-        let outlived = |entry: &Entry| self.now.saturating_sub(entry.mtime) > self.policy.limit(entry.slot);
-        let stays = |entry: &Entry| {
-            let is_newest = newest.get(&entry.slot).is_some_and(|kept| kept.name == entry.name);
-            is_newest || self.is_future(entry) || self.is_published(entry)
-        };
-        let mut expired: Vec<&Entry> =
-            ours.iter().copied().filter(|entry| outlived(entry) && !stays(entry)).collect();
-        expired.sort_by_key(|entry| age_order(entry));
         let hold = self.hold(&ours, &expired);
-        Sentence { expired, hold }
+        Sentence { expired, kept, hold }
+    }
+
+    fn reason_of_time(&self, entry: &Entry) -> Option<Reason> {
+        let age = self.now.saturating_sub(entry.mtime);
+        match self.policy.limit(entry.slot) {
+            _ if self.is_published(entry) => Some(Reason::Published),
+            _ if self.is_future(entry) => Some(Reason::Future),
+            None => Some(Reason::Unlimited(entry.slot)),
+            Some(limit) if age < limit => Some(Reason::Young(entry.slot)),
+            Some(_) => None,
+        }
+    }
+
+    /// The names of the newest backups of each slot, as many as are kept whatever their age; `ours` are the oldest first.
+    fn newest<'e>(&self, ours: &[&'e Entry]) -> HashMap<Slot, Vec<&'e BackupName>> {
+        let mut newest: HashMap<Slot, Vec<&BackupName>> = HashMap::new();
+        for entry in ours.iter().rev().filter(|entry| !self.is_future(entry)) {
+            let names = newest.entry(entry.slot).or_default();
+            if names.len() < usize::try_from(self.policy.at_least).unwrap_or(usize::MAX) {
+                names.push(&entry.name);
+            }
+        }
+        newest
+    }
+
+    /// The oldest backup in `monthly` of each calendar year that is kept for; a backup is of the year in its name.
+    fn oldest_of_years<'e>(&self, ours: &[&'e Entry]) -> Vec<(i16, &'e BackupName)> {
+        let this_year = clock::year(self.now);
+        let kept = (0..self.policy.years).map_while(|ago| this_year.checked_sub(i16::try_from(ago).ok()?));
+        let of_year = |year: i16| {
+            let is_of = |entry: &&&Entry| {
+                entry.slot == Slot::Monthly && !self.is_future(entry) && year_of(entry) == Some(year)
+            };
+            ours.iter().find(is_of).map(|entry| (year, &entry.name))
+        };
+        kept.filter_map(of_year).collect()
     }
 
     fn is_ours(&self, entry: &Entry) -> bool {
@@ -118,6 +158,11 @@ impl Cleanup<'_> {
     }
 }
 
+/// The year in a name in `monthly`.
+fn year_of(entry: &Entry) -> Option<i16> {
+    entry.name.parts(Slot::Monthly)?.stamp.get(..4)?.parse().ok()
+}
+
 /// Whether a backup is this tool's: a manifest lies beside it, or it ends as the settings say, or as they say
 /// by default, encrypted or not.
 fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
@@ -130,7 +175,8 @@ fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
 mod tests {
     use super::*;
 
-    pub(super) const POLICY: Policy = Policy { minutes: 10, days: 7, weeks: 4, months: 6 };
+    pub(super) const POLICY: Policy =
+        Policy { minutes: Some(10), days: Some(7), weeks: Some(4), months: Some(6), at_least: 1, years: 0 };
 
     pub(super) fn entry(slot: Slot, name: &str, mtime: i64) -> Entry {
         Entry {
@@ -147,6 +193,80 @@ mod tests {
         }
     }
 
+    /// What goes and why the others stay, with this policy.
+    fn by(policy: &Policy, entries: &[Entry], now: i64) -> Vec<(String, Option<Reason>)> {
+        let (database, suffix) = (&DatabaseName::parse("app").unwrap(), &Suffix::parse(".dump").unwrap());
+        let cleanup = Cleanup { database, suffix, policy, published: &[], held_before: None, now };
+        let sentence = cleanup.judge(entries);
+        let kept = sentence.kept.iter().map(|(entry, reason)| (entry, Some(*reason)));
+        let all = sentence.expired.iter().map(|entry| (entry, None)).chain(kept);
+        let mut all: Vec<_> = all.map(|(entry, reason)| (entry.name.as_str().to_owned(), reason)).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    #[test]
+    fn so_many_of_each_slot_stay_whatever_their_age() {
+        let day = |day: i64| entry(Slot::Daily, &format!("app-2026010{day}.dump"), day * DAY);
+        let entries: Vec<Entry> = (1..5).map(day).collect();
+        let stays = |at_least| {
+            let all = by(&Policy { at_least, ..POLICY }, &entries, 100 * DAY);
+            all.into_iter().filter(|(_, reason)| reason.is_some()).map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(stays(1), ["app-20260104.dump"]);
+        assert_eq!(stays(3), ["app-20260102.dump", "app-20260103.dump", "app-20260104.dump"]);
+        assert_eq!(stays(9).len(), 4);
+    }
+
+    #[test]
+    fn the_oldest_of_this_year_and_of_those_before_it_stays_in_monthly() {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second();
+        let month = |month: &str| {
+            let name = format!("app-{}.dump", month.replace('-', ""));
+            entry(Slot::Monthly, &name, at(&format!("{month}-15T03:00:00Z")))
+        };
+        let months = ["2023-11", "2024-02", "2024-03", "2025-01", "2025-06", "2026-01", "2026-04", "2026-05"];
+        let entries: Vec<Entry> = months.into_iter().map(month).collect();
+        let now = at("2026-11-20T03:00:00Z");
+        let years = |years| {
+            let all = by(&Policy { years, months: Some(1), ..POLICY }, &entries, now);
+            let of_year = all.into_iter().filter_map(|(name, reason)| match reason? {
+                Reason::OfYear(year) => Some((name, year)),
+                _ => None,
+            });
+            of_year.map(|(name, year)| format!("{year}: {name}")).collect::<Vec<_>>()
+        };
+        assert_eq!(years(0), Vec::<String>::new());
+        assert_eq!(years(1), ["2026: app-202601.dump"]);
+        let three = ["2024: app-202402.dump", "2025: app-202501.dump", "2026: app-202601.dump"];
+        assert_eq!(years(3), three);
+        assert_eq!(years(u32::MAX).len(), 4);
+    }
+
+    #[test]
+    fn each_that_stays_has_its_reason() {
+        let policy = Policy { days: None, ..POLICY };
+        let entries = [
+            entry(Slot::Last, "app-20260101-000000.dump", 0),
+            entry(Slot::Last, "app-20260102-000000.dump", 1),
+            entry(Slot::Daily, "app-20260101.dump", 0),
+            entry(Slot::Weekly, "app-202601.dump", 95 * DAY),
+            entry(Slot::Weekly, "app-202602.dump", 200 * DAY),
+        ];
+        let reasons: Vec<_> =
+            by(&policy, &entries, 100 * DAY).into_iter().map(|(_, reason)| reason).collect();
+        let expected = [
+            Some(Reason::Young(Slot::Weekly)),
+            None,
+            Some(Reason::Unlimited(Slot::Daily)),
+            Some(Reason::Newest(1)),
+            Some(Reason::Future),
+        ];
+        assert_eq!(reasons, expected);
+        let told = Reason::Unlimited(Slot::Daily).to_string();
+        assert_eq!(told, "BACKUP_KEEP_DAYS is empty: no limit");
+    }
+
     fn judged<'e>(entries: &'e [Entry], suffix: &str, published: &[(Slot, &str)], now: i64) -> Vec<&'e str> {
         let (database, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(suffix).unwrap());
         let published: Vec<_> =
@@ -158,24 +278,6 @@ mod tests {
 
     fn names(entries: &[Entry], now: i64) -> Vec<&str> {
         judged(entries, ".dump", &[], now)
-    }
-
-    #[test]
-    fn each_slot_has_its_own_limit() {
-        let limits: Vec<i64> = Slot::ALL.iter().map(|slot| POLICY.limit(*slot)).collect();
-        assert_eq!(limits, [600, 7 * DAY, 29 * DAY, 187 * DAY]);
-    }
-
-    #[test]
-    fn a_backup_goes_when_it_is_older_than_the_limit_and_not_before() {
-        let at = |mtime| {
-            [
-                entry(Slot::Daily, "app-20260101.sql.gz", mtime),
-                entry(Slot::Daily, "app-20260109.sql.gz", 9 * DAY),
-            ]
-        };
-        assert_eq!(names(&at(2 * DAY), 9 * DAY), Vec::<&str>::new());
-        assert_eq!(names(&at(2 * DAY - 1), 9 * DAY), ["app-20260101.sql.gz"]);
     }
 
     #[test]

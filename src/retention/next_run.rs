@@ -3,7 +3,7 @@
 
 use jiff::{ToSpan, Zoned};
 
-use super::{Cleanup, Hold, Policy};
+use super::{Cleanup, Hold, Policy, Reason};
 use crate::catalog::{BackupName, DatabaseName, Entry, Latest, Slot, Suffix};
 
 /// A run as it would go if it published at [`time`](Self::time).
@@ -32,6 +32,17 @@ pub enum Fate {
     Held,
 }
 
+/// What a run will make of the backups of a database.
+#[derive(Debug)]
+pub struct Prospect {
+    /// What will happen to names, in the order in which it will.
+    pub removals: Vec<Removal>,
+    /// The backups that stay, each with why.
+    pub kept: Vec<(Entry, Reason)>,
+    /// Why nothing is deleted.
+    pub hold: Option<Hold>,
+}
+
 /// A name that will lead to its present file no longer.
 #[derive(Debug, Clone)]
 pub struct Removal {
@@ -42,15 +53,15 @@ pub struct Removal {
 }
 
 impl NextRun<'_> {
-    /// What will happen to the names among `entries` if `database` is backed up, in the order in which it will
-    /// happen. The new backup is then the newest in every slot, so what is the newest now may go. With it, why nothing is
-    /// deleted: what the last run has heard from the server, if that is why it was `held_before`, or what the times say.
-    pub fn removals(
+    /// What will happen to the names among `entries` if `database` is backed up. The new backup is then the newest in every
+    /// slot, so what is the newest now may go. Nothing is deleted for what the last run has heard from the server, if that
+    /// is why it was `held_before`, or for what the times say.
+    pub fn prospect(
         &self,
         entries: &[Entry],
         database: &DatabaseName,
         held_before: Option<Hold>,
-    ) -> (Vec<Removal>, Option<Hold>) {
+    ) -> Prospect {
         let time = self.unused_time(entries, database);
         let now = time.timestamp().as_second();
         let (mut after, mut removals, mut published) = (entries.to_vec(), Vec::new(), Vec::new());
@@ -82,7 +93,9 @@ impl NextRun<'_> {
             let pointers = after.iter().filter(follows).cloned();
             removals.extend(pointers.map(|entry| Removal { entry, fate: Fate::Replaced }));
         }
-        (removals, hold)
+        let kept = sentence.kept.into_iter().filter(|(_, reason)| *reason != Reason::Published);
+        let kept = kept.map(|(entry, reason)| (entry.clone(), reason)).collect();
+        Prospect { removals, kept, hold }
     }
 
     /// A second that no backup in `last` is named after; a run waits for one.
@@ -134,7 +147,7 @@ mod tests {
         let suffix = Suffix::parse(".sql.gz").unwrap();
         let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
         let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
-        let (removals, _) = run.removals(entries, &DatabaseName::parse("app").unwrap(), None);
+        let removals = run.prospect(entries, &DatabaseName::parse("app").unwrap(), None).removals;
         removals
             .into_iter()
             .map(|Removal { entry, fate }| (fate, format!("{}/{}", entry.slot, entry.name)))
@@ -215,7 +228,8 @@ mod tests {
             let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
             let (ending, latest) = (".sql.gz", Latest::Symlink);
             let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
-            let (removals, hold) = run.removals(&entries, &DatabaseName::parse("app").unwrap(), held_before);
+            let app = DatabaseName::parse("app").unwrap();
+            let Prospect { removals, hold, .. } = run.prospect(&entries, &app, held_before);
             (removals.iter().map(|removal| removal.fate).collect::<Vec<_>>(), hold)
         };
         let held = vec![Fate::Replaced, Fate::Held];

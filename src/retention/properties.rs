@@ -103,8 +103,16 @@ fn directory() -> impl Strategy<Value = Vec<Made>> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let any_policy = (0..3000u32, 0..20u32, 0..9u32, 0..13u32);
-    any_policy.prop_map(|(minutes, days, weeks, months)| Policy { minutes, days, weeks, months })
+    let age = |most: u32| prop::option::weighted(0.9, 0..most);
+    let any_policy = (age(3000), age(20), age(9), age(13), 1..4u32, 0..3u32);
+    any_policy.prop_map(|(minutes, days, weeks, months, at_least, years)| Policy {
+        minutes,
+        days,
+        weeks,
+        months,
+        at_least,
+        years,
+    })
 }
 
 fn clock() -> impl Strategy<Value = i64> {
@@ -140,13 +148,14 @@ fn gone(entries: &[Entry], database: &str, policy: &Policy, now: i64) -> Vec<Key
     judged(entries, database, policy, &[], now).0
 }
 
-/// The limits as the README says them, in seconds.
-fn limit(policy: &Policy, slot: Slot) -> i64 {
+/// The age up to which a backup stays, as the README says it, in seconds.
+fn limit(policy: &Policy, slot: Slot) -> Option<i128> {
+    let days = |days: u32| i128::from(days) * i128::from(DAY) + i128::from(DAY) - 1;
     match slot {
-        Slot::Last => i64::from(policy.minutes) * 60,
-        Slot::Daily => i64::from(policy.days) * DAY,
-        Slot::Weekly => (i64::from(policy.weeks) * 7 + 1) * DAY,
-        Slot::Monthly => (i64::from(policy.months) * 31 + 1) * DAY,
+        Slot::Last => policy.minutes.map(|minutes| i128::from(minutes) * 60),
+        Slot::Daily => policy.days.map(days),
+        Slot::Weekly => policy.weeks.map(|weeks| days(weeks * 7 + 1)),
+        Slot::Monthly => policy.months.map(|months| days(months * 31 + 1)),
     }
 }
 
@@ -155,7 +164,8 @@ fn is_future(entry: &Entry, now: i64) -> bool {
     i128::from(entry.mtime) - i128::from(now) > 3600
 }
 
-/// What the model would delete: of each slot all but the last in age, if too old, and of what is not in the future.
+/// What the model would delete: of each slot all but the last in age, if too old, and of what is not in the future; and
+/// none that is the first of a year that is kept for.
 fn model(directory: &[Made], database: &str, policy: &Policy, now: i64) -> BTreeSet<Key> {
     let mut slots: BTreeMap<Slot, Vec<&Entry>> = BTreeMap::new();
     let is_of = |made: &&Made| made.of == Some(database) && !is_future(&made.entry, now);
@@ -165,10 +175,21 @@ fn model(directory: &[Made], database: &str, policy: &Policy, now: i64) -> BTree
     let mut doomed = BTreeSet::new();
     for (slot, mut backups) in slots {
         backups.sort_by_key(|entry| (entry.mtime, entry.name.clone()));
-        backups.pop();
-        let is_old =
-            |entry: &&&Entry| i128::from(now) - i128::from(entry.mtime) > i128::from(limit(policy, slot));
-        doomed.extend(backups.iter().filter(is_old).map(|entry| key(entry)));
+        let year_of = |entry: &Entry| i64::from(crate::retention::year_of(entry).unwrap());
+        let mut seen = BTreeSet::new();
+        let mut is_first = |entry: &Entry| slot == Slot::Monthly && seen.insert(year_of(entry));
+        let firsts: Vec<bool> = backups.iter().map(|entry| is_first(entry)).collect();
+        let this_year = i64::from(crate::clock::year(now));
+        let old = backups.len().saturating_sub(usize::try_from(policy.at_least).unwrap());
+        for (entry, is_first) in backups.iter().zip(firsts).take(old) {
+            let is_old =
+                limit(policy, slot).is_some_and(|limit| i128::from(now) - i128::from(entry.mtime) > limit);
+            let is_kept =
+                is_first && (0..i64::from(policy.years)).any(|ago| this_year - ago == year_of(entry));
+            if is_old && !is_kept {
+                doomed.insert(key(entry));
+            }
+        }
     }
     doomed
 }
@@ -256,7 +277,8 @@ proptest! {
         // No backup in `last` is named after this second; a run would wait for the next one.
         let now = moment + 1;
         let run = NextRun { time: zoned(now), ending: end, suffix: &suffix, latest: Latest::Symlink, policy: &policy };
-        let (removals, hold) = run.removals(&entries(&directory), &app, None);
+        let Prospect { removals, kept, hold } = run.prospect(&entries(&directory), &app, None);
+        prop_assert!(kept.iter().all(|(entry, _)| removals.iter().all(|removal| key(&removal.entry) != key(entry))));
         let shown = |fate| removals.iter().filter(move |removal| removal.fate == fate);
         // The run: names are given as to files in a directory, and only then is anything deleted.
         let mut after: BTreeMap<Key, Entry> =

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 
+use super::rule::Rule;
 use super::variable::{VARIABLES, Variable};
 use crate::overrides::Overrides;
 
@@ -70,7 +71,8 @@ impl Environment {
     }
 
     /// The effective text of a variable: its `_FILE` twin's, else the override, else the environment's.
-    /// A variable that is set but empty in the environment counts as unset, as compose files leave it.
+    /// A variable that is set but empty in the environment counts as unset, as compose files leave it, but where that
+    /// means no limit, as it does to the original images.
     ///
     /// # Errors
     /// What is wrong with the value, without the value: an unreadable file, text that is not UTF-8.
@@ -81,7 +83,7 @@ impl Environment {
         if let Some(text) = self.overrides.get(variable.name) {
             return Ok(Some(Found { text: text.to_owned(), source: Source::Override }));
         }
-        let text = self.plain(variable.name)?;
+        let text = self.plain(variable.name)?.or_else(|| self.is_set_to_nothing(variable).then_some(""));
         Ok(text.map(|text| Found { text: text.to_owned(), source: Source::Environment }))
     }
 
@@ -99,6 +101,11 @@ impl Environment {
             Some(value) => value.to_str().map(Some).ok_or_else(|| "is not UTF-8 text".into()),
             None => Ok(None),
         }
+    }
+
+    fn is_set_to_nothing(&self, variable: &Variable) -> bool {
+        let is_empty = self.variables.get(variable.name).is_some_and(|value| value.is_empty());
+        matches!(variable.rule, Rule::Keep) && is_empty
     }
 
     fn secret_file(&self, variable: &Variable) -> Result<Option<String>, String> {

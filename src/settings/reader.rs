@@ -105,6 +105,16 @@ impl<'a> Reader<'a> {
         rule::parse_whole(&self.text(name)?).ok()
     }
 
+    /// A whole number that is at least 1.
+    pub fn count(&mut self, name: &str) -> Option<u32> {
+        rule::parse_count(&self.text(name)?).ok()
+    }
+
+    /// A whole number, or nothing where it is set to nothing.
+    pub fn keep(&mut self, name: &str) -> Option<Option<u32>> {
+        rule::parse_keep(&self.checked(Variable::named(name)?)?).ok()
+    }
+
     /// A span of time, in seconds.
     pub fn span(&mut self, name: &str) -> Option<u64> {
         rule::parse_span(&self.text(name)?).ok()

@@ -2,7 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::{ApiSettings, Environment, Reader, Secret, Subject};
+use super::{ApiSettings, Environment, Notices, Reader, Secret, Subject};
+use crate::catalog::Slot;
+use crate::retention::Policy;
 use crate::telegram;
 
 /// Below this many bytes a token is short.
@@ -27,9 +29,27 @@ pub fn remarks(environment: &Environment) -> Vec<String> {
     remarks.extend(environment.unknown_overrides().map(|name| {
         format!(".api-overrides.env sets {name}, which this release does not know; the line is kept")
     }));
+    let unlimited = Reader::resolve(environment, |reader| {
+        let is_unlimited = |slot: &Slot| reader.keep(Policy::variable(*slot)) == Some(None);
+        Some(Slot::ALL.into_iter().filter(is_unlimited).collect::<Vec<_>>())
+    });
+    remarks.extend(unlimited.unwrap_or_default().into_iter().map(|slot| {
+        format!("{} is set to nothing: backups in {slot} are kept for ever", Policy::variable(slot))
+    }));
+    remarks.extend(remark_on_old_webhook(environment));
     let of_telegram = Reader::resolve(environment, |reader| Some(telegram::remarks(reader)));
     remarks.extend(of_telegram.unwrap_or_default().into_iter().map(String::from));
     remarks
+}
+
+/// The original image sends webhooks by a hook of its own, which people have kept beside theirs.
+fn remark_on_old_webhook(environment: &Environment) -> Option<String> {
+    const NAME: &str = "00-webhook";
+    let notices = Reader::resolve(environment, Notices::read).ok()?;
+    let urls =
+        [&notices.webhook, &notices.webhook_pre_backup, &notices.webhook_post_backup, &notices.webhook_error];
+    let is_doubled = urls.iter().any(|url| url.is_some()) && notices.hooks.join(NAME).exists();
+    is_doubled.then(|| format!("HOOKS_DIR has {NAME}, which calls every webhook a second time: remove it"))
 }
 
 /// What there is to say of the time zone, which the system's library takes from the process' own environment.

@@ -16,6 +16,10 @@ pub enum Rule {
     Flag,
     /// A whole number that fits 31 bits, leading zeros allowed.
     Whole,
+    /// The same, but at least 1.
+    Count,
+    /// A whole number, or nothing for no limit.
+    Keep,
     /// A span of time: a whole number with `s`, `m`, `h`, `d` or `w`.
     Span,
     /// The same, or 0 for none.
@@ -60,6 +64,8 @@ impl Rule {
             },
             Self::Flag => parse_flag(text).map(drop),
             Self::Whole => parse_whole(text).map(drop),
+            Self::Count => parse_count(text).map(drop),
+            Self::Keep => parse_keep(text).map(drop),
             Self::Span => parse_span(text).map(drop),
             Self::Limit => parse_limit(text).map(drop),
             Self::Hours => parse_hours(text).map(drop),
@@ -116,6 +122,17 @@ pub(super) fn parse_whole(text: &str) -> Result<u32, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse::<u32>().ok().filter(|number| digits && *number <= LARGEST);
     number.ok_or_else(|| format!("must be a whole number from 0 to {LARGEST}"))
+}
+
+/// A whole number of things.
+pub(super) fn parse_count(text: &str) -> Result<u32, String> {
+    let count = parse_whole(text).ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("must be a whole number from 1 to {LARGEST}"))
+}
+
+/// How much is kept; nothing for no limit.
+pub(super) fn parse_keep(text: &str) -> Result<Option<u32>, String> {
+    if text.is_empty() { Ok(None) } else { parse_whole(text).map(Some) }
 }
 
 /// A span of time in seconds.

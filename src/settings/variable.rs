@@ -2,6 +2,7 @@
 //!
 //! `check-env`, the override file, `GET /config` and the documentation's test all read this table.
 
+use super::notices::WEBHOOK_FORMATS;
 use super::rule::Rule;
 
 /// Who may change a variable while the daemon runs.
@@ -86,10 +87,12 @@ pub const VARIABLES: &[Variable] = &[
     Variable::fixed("POSTGRES_PASSFILE_STORE", "", Rule::Text),
     Variable::mutable_with("SCHEDULE", "@daily", Rule::Schedule),
     Variable::fixed("TZ", "", Rule::Text),
-    Variable::mutable_with("BACKUP_KEEP_MINS", "1440", Rule::Whole),
-    Variable::mutable_with("BACKUP_KEEP_DAYS", "7", Rule::Whole),
-    Variable::mutable_with("BACKUP_KEEP_WEEKS", "4", Rule::Whole),
-    Variable::mutable_with("BACKUP_KEEP_MONTHS", "6", Rule::Whole),
+    Variable::mutable_with("BACKUP_KEEP_MINS", "1440", Rule::Keep),
+    Variable::mutable_with("BACKUP_KEEP_DAYS", "7", Rule::Keep),
+    Variable::mutable_with("BACKUP_KEEP_WEEKS", "4", Rule::Keep),
+    Variable::mutable_with("BACKUP_KEEP_MONTHS", "6", Rule::Keep),
+    Variable::fixed("BACKUP_KEEP_AT_LEAST", "1", Rule::Count),
+    Variable::fixed("BACKUP_KEEP_YEARS", "0", Rule::Whole),
     Variable::mutable_with("POSTGRES_DB", "", Rule::DatabaseNames).or_file(),
     Variable::mutable_with("POSTGRES_DB_AUTODISCOVER", "FALSE", Rule::Flag),
     Variable::mutable_with("POSTGRES_DB_EXCLUDE", "", Rule::DatabaseNames),
@@ -134,6 +137,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::secret("WEBHOOK_ERROR_URL", Rule::Url),
     Variable::secret("WEBHOOK_PRE_BACKUP_URL", Rule::Url),
     Variable::secret("WEBHOOK_POST_BACKUP_URL", Rule::Url),
+    Variable::fixed("WEBHOOK_FORMAT", "json", Rule::OneOf(&WEBHOOK_FORMATS)),
     Variable::mutable_with("WEBHOOK_EXTRA_ARGS", "", Rule::CurlOptions),
     Variable::fixed("PROJECT_NAME", "", Rule::Text),
     Variable::fixed("LOG_FORMAT", "text", Rule::OneOf(&["text", "json"])),

@@ -171,3 +171,111 @@ fn a_preview_needs_no_server_and_shows_only_databases_that_would_be_backed_up() 
     assert_eq!(shown(&of_one, "delete").len(), 1, "{of_one:#}");
     discovered().args(["list", "--cleanup-preview", "old"]).run().exited_with(1).saying("would be deleted");
 }
+
+/// By the commands of the original images, on files around each limit; and a limit that is set to nothing is none.
+#[test]
+fn a_run_deletes_what_the_original_images_would_and_nothing_where_a_limit_is_set_to_nothing() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("limits");
+    database.fill(5);
+    let app = database.name.as_str();
+    let policy =
+        [("last", "MINS", "10"), ("daily", "DAYS", "7"), ("weekly", "WEEKS", "4"), ("monthly", "MONTHS", "")];
+    let limited = |cli: Cli| {
+        policy.iter().fold(cli, |cli, (_, name, value)| cli.env(&format!("BACKUP_KEEP_{name}"), value))
+    };
+    limited(command(server, &store, app)).args(["backup"]).run().succeeded();
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let of_slots = [
+        ("last", [hours(0) + Duration::from_secs(540), hours(0) + Duration::from_secs(660)], "-mmin", "10"),
+        ("daily", [hours(8 * 24 - 1), hours(8 * 24 + 1)], "-mtime", "7"),
+        ("weekly", [hours(30 * 24 - 1), hours(30 * 24 + 1)], "-mtime", "29"),
+        ("monthly", [hours(24), hours(4000 * 24)], "-mtime", "1000000"),
+    ];
+    let mut expected = BTreeSet::new();
+    for (slot, ages, test, number) in of_slots {
+        for (at, old) in ages.into_iter().enumerate() {
+            let stamp = ["20190101-000000", "20190102-000000"][at];
+            let length = match slot {
+                "last" => 15,
+                "daily" => 8,
+                _ => 6,
+            };
+            let stamp = if length == 6 { ["201901", "201902"][at] } else { &stamp[..length] };
+            let path = store.file(slot, &format!("{app}-{stamp}.sql.gz"));
+            fs::copy(store.file(slot, &store.newest(slot)), &path).unwrap();
+            age(&path, old);
+        }
+        let find = std::process::Command::new("find")
+            .arg(store.path().join(slot))
+            .args([
+                "-maxdepth",
+                "1",
+                test,
+                &format!("+{number}"),
+                "-name",
+                &format!("{app}-2019*"),
+                "-printf",
+                "%f\n",
+            ])
+            .output()
+            .unwrap();
+        let found = String::from_utf8(find.stdout).unwrap();
+        expected.extend(found.lines().map(|name| format!("{slot}/{name}")));
+    }
+    assert_eq!(expected.len(), 3, "{expected:?}");
+    let shown_by = preview(limited(command(server, &store, app)), &[]);
+    assert_eq!(shown(&shown_by, "delete"), expected);
+    let kept = shown_by["kept"].as_array().unwrap().iter();
+    let reasons: BTreeMap<String, String> = kept
+        .map(|kept| {
+            let text = |key: &str| kept[key].as_str().unwrap().to_owned();
+            (format!("{}/{}", text("slot"), text("name")), text("reason"))
+        })
+        .collect();
+    let why = |name: String| reasons.get(&name).map(String::as_str);
+    assert_eq!(why(format!("monthly/{app}-201902.sql.gz")), Some("BACKUP_KEEP_MONTHS is empty: no limit"));
+    assert_eq!(why(format!("daily/{app}-20190101.sql.gz")), Some("not older than BACKUP_KEEP_DAYS"));
+    let checked = limited(command(server, &store, app)).args(["check-env"]).run().succeeded();
+    checked.saying("BACKUP_KEEP_MONTHS is set to nothing: backups in monthly are kept for ever");
+    let said = limited(command(server, &store, app)).args(["backup"]).run().succeeded();
+    said.saying("(older than BACKUP_KEEP_DAYS)");
+    let left: BTreeSet<String> = names(&store).into_keys().filter(|name| name.contains("-2019")).collect();
+    assert_eq!(left.len(), 5, "{left:?}");
+    assert!(expected.is_disjoint(&left), "{left:?}");
+}
+
+#[test]
+fn so_many_stay_and_the_oldest_of_a_year_whatever_their_age() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("stays");
+    database.fill(5);
+    let app = database.name.as_str();
+    let cli = || {
+        let cli = command(server, &store, app).env("BACKUP_KEEP_AT_LEAST", "3").env("BACKUP_KEEP_YEARS", "2");
+        cli.env("BACKUP_KEEP_MONTHS", "0")
+    };
+    cli().args(["backup"]).run().succeeded();
+    let year: i32 = String::from_utf8(std::process::Command::new("date").arg("+%Y").output().unwrap().stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    let last = year - 1;
+    let months =
+        [(year - 2, 12, 900), (last, 1, 600), (last, 2, 570), (last, 3, 540), (last, 4, 510), (last, 5, 480)];
+    for (year, month, days) in months {
+        let path = store.file("monthly", &format!("{app}-{year}{month:02}.sql.gz"));
+        fs::copy(store.file("monthly", &store.newest("monthly")), &path).unwrap();
+        age(&path, DAY * days);
+    }
+    cli().args(["backup"]).run().succeeded();
+    let left = names(&store).into_keys().filter(|name| name.starts_with("monthly/"));
+    let mut left: Vec<String> =
+        left.map(|name| name[format!("monthly/{app}-").len()..][..6].to_owned()).collect();
+    left.pop();
+    // The newest three are that of this run and two of the last year, of which the oldest stays, too.
+    assert_eq!(left, [format!("{last}01"), format!("{last}04"), format!("{last}05")]);
+}

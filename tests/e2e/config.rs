@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use backupgram::settings::{Access, Variable};
+use backupgram::settings::{Access, Rule, Variable};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -35,7 +35,9 @@ fn every_value_that_is_taken_is_kept_byte_for_byte_and_no_other_changes_anything
         for value in &good {
             let shown = daemon.patch(&json!({key: value}));
             assert_eq!(shown.status, 200, "{key}={value:.200}: {}", shown.text());
+            let is_flag = matches!(variable.rule, Rule::Flag);
             let text = values::text_of(value);
+            let text = if is_flag { text.to_uppercase() } else { text };
             kept.insert(key.to_owned(), text.clone());
             assert!(overrides(&store) == Some(rendered(&kept)), "{key}={value:.200}: not kept as it was");
             let shown = shown.json()["config"].clone();
