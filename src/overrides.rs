@@ -275,7 +275,8 @@ fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
         variable.ok_or_else(|| Refusal(format!("{key:?} is not a setting that the API may change")))?;
     Rule::Text.check(value).map_err(refuse)?;
     if value.is_empty() && variable.default.is_empty() {
-        return Ok(variable);
+        let refusal = || refuse("must not be empty; null takes it back".into());
+        return Some(variable).filter(|variable| !variable.secret).ok_or_else(refusal);
     }
     // No limit is for whoever starts the container.
     let rule = if matches!(variable.rule, Rule::Keep) { Rule::Whole } else { variable.rule };

@@ -44,6 +44,9 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
             other => return Err(other.unexpected().into()),
         }
     }
+    if limit == 0 {
+        return Err(lexopt::Error::from("--limit must be at least 1").into());
+    }
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let runs = history::newest(&BackupDirectory::new(storage.directory), limit).map_err(Failure::new)?;

@@ -15,7 +15,7 @@ type Handler = fn(&App, &Request, [&str; PARAMETERS]) -> Result<Response, ApiErr
 pub struct Route {
     /// The method. GET answers HEAD, too.
     pub method: Method,
-    /// The path. A segment in braces stands for any one.
+    /// The path. A segment in braces stands for any one that is not empty.
     pub path: &'static str,
     /// What a token must open; nothing where none is needed.
     pub rights: Option<Rights>,
@@ -71,7 +71,7 @@ impl Route {
         let mut known = self.path[1..].split('/');
         for segment in segments {
             match known.next()? {
-                parameter if parameter.starts_with('{') => *free.next()? = segment,
+                parameter if parameter.starts_with('{') && !segment.is_empty() => *free.next()? = segment,
                 text if text == segment => {}
                 _ => return None,
             }

@@ -75,7 +75,10 @@ impl Throttle {
 impl State {
     fn log(&mut self, now: Instant) {
         if let Some((count, last)) = self.due(now) {
-            log::warn!("{count} requests without the right token, the last one from {last}");
+            match count {
+                1 => log::warn!("a request without the right token, from {last}"),
+                _ => log::warn!("{count} requests without the right token, the last one from {last}"),
+            }
         }
     }
 

@@ -208,7 +208,11 @@ impl Scheduler {
 
     /// Ends the run that goes on, by force after a while.
     fn stop(&self, signal: Signal) {
-        log::info!("stopping on {signal}");
+        match self.supervised {
+            // By which signal it asks says nothing about the one that the container got.
+            true => log::info!("stopping"),
+            false => log::info!("stopping on {signal}"),
+        }
         let Some(going) = &self.going else { return };
         going.stop();
         if going.ended.recv_timeout(GRACE).is_ok() {

@@ -72,7 +72,7 @@ impl Environment {
 
     /// The effective text of a variable: its `_FILE` twin's, else the override, else the environment's.
     /// A variable that is set but empty in the environment counts as unset, as compose files leave it, but where that
-    /// means no limit, as it does to the original images.
+    /// means no limit, or no options, as it does to the original images.
     ///
     /// # Errors
     /// What is wrong with the value, without the value: an unreadable file, text that is not UTF-8.
@@ -105,7 +105,7 @@ impl Environment {
 
     fn is_set_to_nothing(&self, variable: &Variable) -> bool {
         let is_empty = self.variables.get(variable.name).is_some_and(|value| value.is_empty());
-        matches!(variable.rule, Rule::Keep) && is_empty
+        matches!(variable.rule, Rule::Keep | Rule::DumpOptions) && is_empty
     }
 
     fn secret_file(&self, variable: &Variable) -> Result<Option<String>, String> {
@@ -118,8 +118,19 @@ impl Environment {
         };
         let text = fs::read_to_string(path)
             .map_err(|error| format!("cannot be read from the file that {twin} names: {error}"))?;
-        let text =
-            text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let is_passphrase = matches!(variable.rule, Rule::Passphrase);
+        if is_passphrase && line.ends_with('\r') {
+            return Err(format!(
+                "has a line end of Windows (CRLF) in the file that {twin} names, which gpg takes for a part of the key: \
+                 write the file with LF"
+            ));
+        }
+        let text = match variable.rule {
+            // No header field carries blanks at its ends.
+            Rule::Token => text.trim(),
+            _ => line.strip_suffix('\r').unwrap_or(line),
+        };
         if text.is_empty() {
             return Err(format!("has an empty file: {twin} names a file without a value"));
         }

@@ -42,6 +42,8 @@ pub enum Rule {
     Suffix,
     /// Options for pg_dump, split like a shell's words.
     DumpOptions,
+    /// What a client can send in a header field as it is. With another token nobody would ever get in.
+    Token,
     /// What gpg takes for a passphrase.
     Passphrase,
     /// Options for curl, split like a shell's words.
@@ -85,6 +87,10 @@ impl Rule {
                 .or_else(|error| DumpOptions::parse_for_server(text).map_err(|_| error))
                 .map(drop)
                 .map_err(|error| error.to_string()),
+            Self::Token => match is_token(text) {
+                true => Ok(()),
+                false => Err("must be printable ASCII without a space at either end".into()),
+            },
             Self::Passphrase => match text.chars().any(char::is_control) || text.len() > LONGEST_PASSPHRASE {
                 true => Err(format!(
                     "must be one line of at most {LONGEST_PASSPHRASE} bytes without control characters"
@@ -101,6 +107,10 @@ impl Rule {
     pub fn may_hold_secret(self) -> bool {
         matches!(self, Self::Url | Self::DumpOptions | Self::CurlOptions | Self::Passphrase)
     }
+}
+
+fn is_token(text: &str) -> bool {
+    text.trim_matches(' ') == text && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// gpg keeps a passphrase in memory that is not swapped, of which there is little.

@@ -206,7 +206,7 @@ fn an_override_is_cleared_by_null_or_by_deletion_and_the_base_value_is_back() {
     daemon.delete("/config/POSTGRES_PASSWORD").error(403);
     daemon.delete("/config/TELEGRAM_API_HASH_FILE").error(403);
     daemon.delete("/config/nothing").error(403);
-    daemon.delete("/config/").error(403);
+    daemon.delete("/config/").error(404);
     daemon.delete("/config").error(405);
     let shown = daemon.config();
     assert_eq!(shown["BACKUP_KEEP_DAYS"], json!({"value": "9", "source": "base"}));

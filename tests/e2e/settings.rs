@@ -124,7 +124,7 @@ fn code_in_the_override_file_is_an_error_and_never_runs() {
         "export SCHEDULE=@daily".to_owned(),
         "export SCHEDULE='@daily".to_owned(),
         "export POSTGRES_PASSWORD='taken over'".to_owned(),
-        "export PATH='/tmp'".to_owned(),
+        "export path='/tmp'".to_owned(),
         format!("# a comment\n{touch}"),
     ] {
         fs::write(&overrides, format!("export BACKUP_KEEP_DAYS='7'\n{line}\n")).unwrap();
@@ -239,4 +239,49 @@ fn one_port_for_the_scheduler_and_the_api_is_refused() {
     assert_eq!(outcome.text().lines().count(), 1, "{outcome}");
     outcome.saying("HEALTHCHECK_PORT must be another than REST_API_PORT, or 0 for none");
     cli("FALSE").run().succeeded();
+}
+
+#[test]
+fn a_file_of_a_token_may_have_blanks_around_it_and_one_of_a_key_no_line_end_of_windows() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let file = store.root().join("secret");
+    let token = "a-token-that-is-thirty-two-bytes-long";
+    std::fs::write(&file, format!("  {token}\t\r\n\n")).unwrap();
+    let plan = Plan::new(server, &store).database("app").env("REST_API_TOKEN_FILE", file.to_str().unwrap());
+    let daemon = plan.env("REST_API_TOKEN", token).start();
+    assert_eq!(daemon.get("/status").status, 200);
+    drop(daemon);
+    let check = || {
+        let cli = Cli::new(server, &store).env("POSTGRES_DB", "app").args(["check-env"]);
+        cli.env("BACKUP_ENCRYPTION_KEY_FILE", &file).run()
+    };
+    for (key, is_taken) in [("a key", true), ("a key\n", true), ("a key\r\n", false), ("a key\r", false)] {
+        std::fs::write(&file, key).unwrap();
+        match is_taken {
+            true => drop(check().succeeded()),
+            false => drop(check().failed().saying("BACKUP_ENCRYPTION_KEY").saying("write the file with LF")),
+        }
+    }
+}
+
+/// As with the original image: what is set to nothing has no options, and pg_dump writes SQL as it is.
+#[test]
+fn no_options_for_pg_dump_are_plain_sql_wherever_they_are_set_to_nothing() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("plain");
+    database.fill(5);
+    let starts_as_sql = || {
+        let name = store.newest("last");
+        std::fs::read(store.file("last", &name)).unwrap().starts_with(b"--\n-- PostgreSQL database dump")
+    };
+    Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", "").run().succeeded();
+    assert!(starts_as_sql());
+    let daemon = Plan::new(server, &store).database(&database.name).start();
+    daemon.succeeded(&daemon.start_backup());
+    assert!(!starts_as_sql(), "-Z1 is the default");
+    daemon.patch(&serde_json::json!({"POSTGRES_EXTRA_OPTS": ""})).expect(200);
+    daemon.succeeded(&daemon.start_backup());
+    assert!(starts_as_sql());
 }

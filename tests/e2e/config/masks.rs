@@ -94,8 +94,8 @@ fn the_containers_credentials_go_to_no_webhook_of_the_apis_choice() {
     daemon.patch(&json!({"WEBHOOK_URL": elsewhere.url("/evil"), "WEBHOOK_EXTRA_ARGS": SHOWN})).error(400);
     daemon.patch(&json!({"WEBHOOK_URL": own.url("/own/x")})).error(400);
     assert_eq!(overrides(&store), None);
-    // None, and the container's own, may be said again.
-    daemon.patch(&json!({"WEBHOOK_URL": ""})).expect(200);
+    // The container's own may be said again.
+    assert!(daemon.patch(&json!({"WEBHOOK_URL": ""})).error(400).contains("must not be empty"));
     daemon.patch(&json!({"WEBHOOK_URL": own.url("/own")})).expect(200);
     daemon.delete("/config/WEBHOOK_URL").expect(200);
 

@@ -144,14 +144,16 @@ fn the_containers_bot_token_goes_to_no_server_of_the_apis_choice() {
     drop(own);
 
     // What the API would not have written is not taken from the file, either.
-    for text in [
-        "export TELEGRAM_API_URL='http://127.0.0.1:9/'\n",
-        "export TELEGRAM_API_URL='http://127.0.0.1:9/'\nexport TELEGRAM_BOT_TOKEN=''\n",
+    for (text, named) in [
+        ("export TELEGRAM_API_URL='http://127.0.0.1:9/'\n", "TELEGRAM_API_URL"),
+        (
+            "export TELEGRAM_API_URL='http://127.0.0.1:9/'\nexport TELEGRAM_BOT_TOKEN=''\n",
+            "TELEGRAM_BOT_TOKEN",
+        ),
     ] {
         fs::write(store.path().join(".api-overrides.env"), text).unwrap();
         for outcome in [plan().run(), Cli::backup(server, &store, "app").run()] {
-            let outcome =
-                outcome.failed().saying(".api-overrides.env").saying("TELEGRAM_API_URL").saying("remove");
+            let outcome = outcome.failed().saying(".api-overrides.env").saying(named).saying("remove");
             assert_eq!(outcome.text().trim_end().lines().count(), 1, "{outcome}");
             assert!(!outcome.text().contains("container:token"), "{outcome}");
         }
