@@ -92,7 +92,7 @@ fn seven_is_sunday() {
 fn a_refusal_names_the_faulty_part_and_the_rule_in_one_line() {
     for (text, message) in [
         ("", "the schedule is empty"),
-        ("* * * *", "a schedule has five or six fields, this one has 4"),
+        ("* * * *", "expected 5 or 6 fields, got 4"),
         ("61 * * * *", "'61' is not a minute (0-59)"),
         ("60 0 0 * * *", "'60' is not a second (0-59)"),
         ("0 24 * * *", "'24' is not an hour (0-23)"),
@@ -110,7 +110,7 @@ fn a_refusal_names_the_faulty_part_and_the_rule_in_one_line() {
         ("CRON_TZ=europe/berlin 0 3 * * *", "'europe/berlin' is not a time zone"),
         ("TZ=UTC", "'TZ=UTC' is a time zone without a schedule"),
         ("0 0 30 2 *", "'0 0 30 2 *' never comes"),
-        ("a\nb * * * *", "a schedule has five or six fields, this one has 6"),
+        ("a\nb * * * *", "expected 5 or 6 fields, got 6"),
         ("\u{1b}[31m * * * *", "'\\u{1b}[31m' is not a minute (0-59)"),
     ] {
         let message = if text.starts_with("a\n") { "'a' is not a second (0-59)" } else { message };

@@ -1,4 +1,4 @@
-//! Deletes what has served its time, once the new backup is published.
+//! Deletes backups that are too old, once the new backup is published.
 
 use super::publish::Published;
 use crate::catalog::{BackupDirectory, DatabaseName};

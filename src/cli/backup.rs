@@ -24,7 +24,7 @@ backupgram backup app shop  these two of them
 usage: backupgram backup [DATABASE...]
 
 Backs up every database of the settings, or only these of them: dumps each into a file, publishes it
-when it is whole, then deletes what has served its time. Says on standard error what it does.
+when it is whole, then deletes backups that are too old. Says on standard error what it does.
 
 environment: POSTGRES_* say which server, which databases and what a dump is; BACKUP_* and TZ where backups
 go, how they are kept, encrypted and verified; HOOKS_DIR, WEBHOOK_*, TELEGRAM_* and PROJECT_NAME who

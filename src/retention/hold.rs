@@ -14,7 +14,7 @@ const LONG_GAP: i64 = 30 * DAY;
 /// may be late.
 const RHYTHM: i64 = 5 * DAY;
 
-/// Why nothing that has served its time was deleted.
+/// Why nothing that is too old was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "lowercase")]
 pub enum Hold {
@@ -62,7 +62,7 @@ impl fmt::Display for Hold {
 }
 
 impl Cleanup<'_> {
-    /// What keeps a run from deleting `expired`, which is what of `ours` has served its time: a long gap before it that is
+    /// What keeps a run from deleting `expired`, which is what of `ours` is too old: a long gap before it that is
     /// not the rhythm, when it would take more than half of what a slot had. The run after it may.
     pub(super) fn hold(&self, ours: &[&Entry], expired: &[&Entry]) -> Option<Hold> {
         let counts = |entry: &&Entry| !self.is_published(entry) && !self.is_future(entry);

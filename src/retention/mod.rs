@@ -1,4 +1,4 @@
-//! Which backups have served their time: a pure function from what is there, the policy and the time.
+//! Which backups are too old: a pure function from what is there, the policy and the time.
 
 mod hold;
 mod links;

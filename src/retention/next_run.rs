@@ -26,7 +26,7 @@ pub struct NextRun<'a> {
 pub enum Fate {
     /// The new backup of the same day, week or month takes the name, or a pointer moves on.
     Replaced,
-    /// It has served its time.
+    /// It is too old.
     Deleted,
     /// It has, too, but the clock is not believed.
     Held,

@@ -129,7 +129,7 @@ fn key(entry: &Entry) -> Key {
     (entry.slot, entry.name.clone())
 }
 
-/// What has served its time, and whether it may go.
+/// What is too old, and whether it may go.
 fn judged(
     entries: &[Entry],
     database: &str,

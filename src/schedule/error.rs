@@ -64,7 +64,7 @@ impl fmt::Display for ScheduleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the schedule is empty"),
-            Self::FieldCount(count) => write!(f, "a schedule has five or six fields, this one has {count}"),
+            Self::FieldCount(count) => write!(f, "expected 5 or 6 fields, got {count}"),
             Self::Value { text, field } => {
                 write!(f, "{} is not {} {} ({})", quoted(text), field.article(), field.name, field.rule)
             }

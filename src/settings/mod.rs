@@ -137,8 +137,7 @@ pub fn check(environment: &Environment) -> Faults {
         Reader::resolve(environment, ApiSettings::read_if_enabled).map(drop),
         Reader::resolve(environment, TelegramSettings::read).map(drop),
     ];
-    for Fault { variable, problem } in parts.into_iter().filter_map(Result::err).flat_map(|faults| faults.0) {
-        let fault = Fault { variable, problem };
+    for fault in parts.into_iter().filter_map(Result::err).flat_map(|faults| faults.0) {
         if !faults.contains(&fault) {
             faults.push(fault);
         }
@@ -285,7 +284,7 @@ mod tests {
             ("REST_API_ENABLE", "TRUE"),
             ("POSTGRES_PASSWORD_FILE", "/nonexistent"),
         ]);
-        let named: Vec<&str> = found.iter().filter_map(|line| line.split(' ').next()).collect();
+        let named: Vec<&str> = found.iter().filter_map(|line| line.split([' ', '=']).next()).collect();
         let expected = [
             "POSTGRES_PASSWORD",
             "SCHEDULE",
@@ -315,7 +314,9 @@ mod tests {
             assert!(found.starts_with(variable.trim_end_matches("_FILE")), "{variable}={value}: {found}");
             assert!(!found.contains("hunter2"), "{found}");
         }
-        assert!(faults(&[("BACKUP_KEEP_DAYS", "soon")]).concat().ends_with(", but is \"soon\""));
+        assert!(
+            faults(&[("BACKUP_KEEP_DAYS", "soon")]).concat().starts_with("BACKUP_KEEP_DAYS=\"soon\" must be")
+        );
     }
 
     #[test]

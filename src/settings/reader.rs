@@ -14,13 +14,18 @@ use super::variable::{VARIABLES, Variable};
 pub struct Fault {
     /// The variable.
     pub variable: &'static str,
+    /// Its value, where that may be seen.
+    pub value: Option<String>,
     /// What is wrong, as the rest of a sentence that begins with the variable's name.
     pub problem: String,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.variable, self.problem)
+        match &self.value {
+            Some(value) => write!(f, "{}={value:?} {}", self.variable, self.problem),
+            None => write!(f, "{} {}", self.variable, self.problem),
+        }
     }
 }
 
@@ -70,7 +75,10 @@ impl<'a> Reader<'a> {
 
     /// Notes a fault that is not in the form of one value.
     pub fn fault(&mut self, variable: &'static str, problem: impl Into<String>) {
-        let fault = Fault { variable, problem: problem.into() };
+        self.note(Fault { variable, value: None, problem: problem.into() });
+    }
+
+    fn note(&mut self, fault: Fault) {
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
@@ -177,7 +185,7 @@ impl<'a> Reader<'a> {
                 None
             }
             Err(problem) => {
-                self.fault(variable.name, format!("{problem}, but is {text:?}"));
+                self.note(Fault { variable: variable.name, value: Some(text), problem });
                 None
             }
         }

@@ -75,7 +75,7 @@ impl Rule {
             Self::ServerPort => parse_server_port(text).map(drop),
             Self::OneOf(words) => parse_word(text, words).map(drop),
             Self::Schedule => {
-                Schedule::parse(text).map(drop).map_err(|error| format!("is no schedule: {error}"))
+                Schedule::parse(text).map(drop).map_err(|error| format!("is not valid: {error}"))
             }
             Self::Url => check_url(text),
             Self::DatabaseNames => {

@@ -164,9 +164,14 @@ fn a_refusal_to_start_is_json_too_but_for_that_of_the_setting_itself() {
         let cli = Cli::init(server, &store).env("LOG_FORMAT", format).env("SCHEDULE", "never");
         cli.env("POSTGRES_DB", "app").run().failed()
     };
-    assert_said(&parsed(&checked("json").text()), "backupgram", "error", &["SCHEDULE is no schedule"]);
+    assert_said(
+        &parsed(&checked("json").text()),
+        "backupgram",
+        "error",
+        &["SCHEDULE=\"never\" is not valid: expected 5 or 6 fields, got 1"],
+    );
 
-    let complaint = "LOG_FORMAT must be one of text, json, but is \"yaml\"\n";
+    let complaint = "LOG_FORMAT=\"yaml\" must be one of text, json\n";
     let list = Cli::new(server, &store).env("LOG_FORMAT", "yaml").args(["list"]).run().failed();
     assert_eq!(list.text(), format!("error: {complaint}"));
     for daemon in [plan("yaml"), plan("yaml").env("VALIDATE_ON_START", "FALSE")] {
