@@ -63,16 +63,19 @@ fn conclude_in_time(run: &Conclusion, mut report: Report) -> Report {
     report
 }
 
-/// Answers whether it came to the copies; how these fared is then in the report.
+/// Answers whether it came to the copies; how these fared is then in the report, and whether a hook has failed the run.
 fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
-    let redactor = Redactor::of_process();
-    let report = &full.clone().cleaned(&redactor);
-    let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
+    let server = Some(full.server.as_str()).filter(|server| !server.is_empty());
     let previous = run.directory.and_then(|directory| status::read(directory, server).ok().flatten());
-    let remembered = Run { id: run.note.id().to_owned(), ..Run::of_report(run.start, run.trigger, report) };
-    if let Some(directory) = run.directory {
-        record(directory, report, &remembered, run.limited);
+    keep(run, full);
+    if full.status == Outcome::Ok
+        && let Err(error) = run.notifier.post_backup_hook(&paths(run, full))
+        && !run.runner.is_over()
+    {
+        *full = full.clone().ended_late(error);
+        keep(run, full);
     }
+    let report = &full.clone().cleaned(&Redactor::of_process());
     tell(run, report);
     if run.died {
         // Who records this starts another one, should this die as well; nobody is to be told twice.
@@ -87,13 +90,32 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
     }
     if let (Some(settings), Some(directory)) = (telegram, run.directory) {
         let _doing = run.runner.activity().begin("sending to Telegram");
-        let delivery = Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref());
-        let delivery = Some(DeliveryReport { error: redactor.clean(&delivery.error), ..delivery });
-        full.delivery.clone_from(&delivery);
-        let remembered = Run { delivery: delivery.clone(), ..remembered };
-        record(directory, &Report { delivery, ..report.clone() }, &remembered, run.limited);
+        full.delivery =
+            Some(Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
+        keep(run, full);
     }
     true
+}
+
+/// Keeps the result of a run, without the secrets in it, where it is to be kept.
+fn keep(run: &Conclusion, report: &Report) {
+    let redactor = Redactor::of_process();
+    let mut report = report.clone().cleaned(&redactor);
+    if let Some(DeliveryReport { error, .. }) = &mut report.delivery {
+        *error = redactor.clean(error);
+    }
+    if let Some(directory) = run.directory {
+        let id = run.note.id().to_owned();
+        let line = Run { id, ..Run::of_report(run.start, run.trigger, &report) };
+        record(directory, &report, &line, run.limited);
+    }
+}
+
+/// Where the backups of a run lie.
+fn paths(run: &Conclusion, report: &Report) -> Vec<PathBuf> {
+    let root = run.directory.map(BackupDirectory::root);
+    let files = report.databases.iter().filter_map(|database| database.file.as_ref());
+    files.filter_map(|file| root.map(|root| root.join(file))).collect()
 }
 
 /// Keeps the result of a run and writes it into the history, in place of what it has recorded of itself before.
@@ -112,12 +134,9 @@ pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: 
     }
 }
 
-/// Tells the log, the webhooks and the hooks.
+/// Tells the log and the webhooks, and of a failure the hooks.
 fn tell(run: &Conclusion, report: &Report) {
     let names: Vec<String> = report.databases.iter().map(|database| database.name.clone()).collect();
-    let root = run.directory.map(BackupDirectory::root);
-    let files = report.databases.iter().filter_map(|database| database.file.as_ref());
-    let paths: Vec<PathBuf> = files.filter_map(|file| root.map(|root| root.join(file))).collect();
     match report.status {
         Outcome::Ok => {
             let size = report.databases.iter().filter_map(|database| database.size).sum();
@@ -125,14 +144,13 @@ fn tell(run: &Conclusion, report: &Report) {
                 if names.len() == 1 { "1 database".into() } else { format!("{} databases", names.len()) };
             log::info!("backup succeeded: {count}, {}, {:.1} s", units::bytes(size), report.duration_seconds);
             run.notifier.tell(&Event::Succeeded { databases: &names });
-            run.notifier.post_backup_hook(&paths);
         }
         Outcome::Failed => {
             let error = report.errors();
             log::error!("backup failed: {error}");
             await_room(run.runner);
             run.notifier.tell(&Event::Failed { error: &error, databases: &names });
-            run.notifier.error_hook(&paths);
+            run.notifier.error_hook(&paths(run, report));
         }
     }
 }

@@ -187,7 +187,7 @@ impl Report {
         Self { status: Outcome::Failed, databases, error: why.clone(), ..self }
     }
 
-    /// The same of one that ran out of time only while it was told how it went.
+    /// The same of one whose backups were there already: it ran out of time while it was told how it went, or a hook failed.
     #[must_use]
     pub fn ended_late(self, why: String) -> Self {
         let own = Some(self.error).filter(|error| !error.is_empty());

@@ -1,4 +1,5 @@
-//! Who is told about a run, and how. Telling is never the run's result: what goes wrong here is a warning.
+//! Who is told about a run, and how. What goes wrong with webhooks, or after a failure, is a warning; a hook before or after
+//! a backup can fail the run.
 
 mod hooks;
 mod message;
@@ -86,8 +87,11 @@ impl Notifier {
     }
 
     /// Runs the hooks after a backup, in reverse order, told where the new backups lie.
-    pub fn post_backup_hook(&self, files: &[PathBuf]) {
-        self.run_hooks("post-backup", files).unwrap_or_else(|error| log::warn!("{error}"));
+    ///
+    /// # Errors
+    /// When one of them fails: the run has failed then, as its copies may not be where they should.
+    pub fn post_backup_hook(&self, files: &[PathBuf]) -> Result<(), String> {
+        self.run_hooks("post-backup", files)
     }
 
     /// Runs the hooks of a failed backup, told where those lie that did not fail.

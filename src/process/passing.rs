@@ -42,10 +42,18 @@ fn log(from: io::PipeReader, ended: Sender<()>) -> io::Result<()> {
 fn pass_on(from: io::PipeReader, mut to: impl Write + Send + 'static, ended: Sender<()>) -> io::Result<()> {
     thread::Builder::new().name("output".into()).spawn(move || {
         let mut clean = Redacted::new(from, Redactor::of_process());
-        let mut chunk = [0; 8192];
+        let (mut chunk, mut last) = ([0; 8192], b'\n');
         // Nobody may be left to read our own output; the program goes on all the same.
+        let mut write = |bytes: &[u8]| {
+            let _ = terminal::above_bottom_line(|_| to.write_all(bytes).and_then(|()| to.flush()));
+        };
         while let Ok(count @ 1..) = clean.read(&mut chunk) {
-            let _ = terminal::above_bottom_line(|_| to.write_all(&chunk[..count]).and_then(|()| to.flush()));
+            write(&chunk[..count]);
+            last = chunk[count - 1];
+        }
+        if last != b'\n' {
+            // What we say next is a line of its own.
+            write(b"\n");
         }
         drop(ended);
     })?;

@@ -269,15 +269,15 @@ fn pruning_deletes_what_is_old_of_this_database_only() {
     let hour = Duration::from_secs(3600);
     let gone = [
         ("last", age("last", format!("{app}-20200101-000000.sql.gz"), DAY + hour)),
-        ("daily", age("daily", format!("{app}-20200101.sql.gz"), DAY * 7 + hour)),
-        ("weekly", age("weekly", format!("{app}-202001.sql.gz"), DAY * 29 + hour)),
-        ("monthly", age("monthly", format!("{app}-202001.sql.gz"), DAY * 187 + hour)),
+        ("daily", age("daily", format!("{app}-20200101.sql.gz"), DAY * 8 + hour)),
+        ("weekly", age("weekly", format!("{app}-202001.sql.gz"), DAY * 30 + hour)),
+        ("monthly", age("monthly", format!("{app}-202001.sql.gz"), DAY * 188 + hour)),
     ];
     let kept = [
         ("last", age("last", format!("{app}-20200102-000000.sql.gz"), DAY - hour)),
-        ("daily", age("daily", format!("{app}-20200102.sql.gz"), DAY * 7 - hour)),
-        ("weekly", age("weekly", format!("{app}-202002.sql.gz"), DAY * 29 - hour)),
-        ("monthly", age("monthly", format!("{app}-202002.sql.gz"), DAY * 187 - hour)),
+        ("daily", age("daily", format!("{app}-20200102.sql.gz"), DAY * 8 - hour)),
+        ("weekly", age("weekly", format!("{app}-202002.sql.gz"), DAY * 30 - hour)),
+        ("monthly", age("monthly", format!("{app}-202002.sql.gz"), DAY * 188 - hour)),
     ];
     // Nothing goes before the new backup is there.
     Cli::backup(server, &store, "nosuch").run().exited_with(1);
@@ -532,6 +532,36 @@ fn a_failing_hook_before_the_backup_stops_it() {
     assert!(log.contains("error") && !log.contains("post-backup"), "{log}");
     assert!(store.names("last").is_empty());
     assert_eq!(store.status()["status"], "FAILED");
+}
+
+/// As with the original image: people hang their copies elsewhere on it.
+#[test]
+fn a_failing_hook_after_the_backup_fails_the_run_and_the_backup_stays() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let webhook = Webhook::start();
+    let database = server.database("uncopied");
+    database.fill(5);
+    store.hook("copy", "#!/bin/sh\necho \"$1\" >> \"$BACKUP_DIR/../hooks.log\"\n[ \"$1\" != post-backup ]\n");
+    let daemon = Plan::new(server, &store)
+        .database(&database.name)
+        .env("WEBHOOK_POST_BACKUP_URL", webhook.url("/post"))
+        .env("WEBHOOK_ERROR_URL", webhook.url("/error"))
+        .start();
+    let job = daemon.failed(&daemon.start_backup());
+    assert!(job["error"].as_str().unwrap().contains("post-backup hook copy: exit status 1"), "{job:#}");
+    let log = fs::read_to_string(store.root().join("hooks.log")).unwrap();
+    assert_eq!(log, "pre-backup\npost-backup\nerror\n");
+    assert!(webhook.first_call("/error").json()["error"].as_str().unwrap().contains("post-backup hook copy"));
+    assert_eq!(webhook.calls("/post").len(), 0);
+    let status = store.status();
+    assert_eq!((&status["status"], &status["databases"][0]["state"]), (&"FAILED".into(), &"OK".into()));
+    let history = daemon.get("/history").json();
+    let runs = history["history"].as_array().unwrap();
+    assert_eq!((runs.len(), &runs[0]["result"]), (1, &"FAILED".into()), "{history:#}");
+    daemon.is_red(&["the last backup failed: post-backup hook copy: exit status 1"]);
+    Cli::new(server, &store).args(["verify"]).run().succeeded();
+    assert_eq!(store.dated("last").len(), 1);
 }
 
 #[test]

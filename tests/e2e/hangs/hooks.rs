@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{health, history};
+use super::history;
 use crate::harness::*;
 
 /// A hook that says its process id, and does not end at `event`, nor at TERM.
@@ -54,7 +54,7 @@ fn a_pre_backup_hook_that_takes_too_long_is_ended_with_its_children_and_fails_th
 }
 
 #[test]
-fn a_hook_after_the_run_that_takes_too_long_is_ended_and_told_like_any_that_fails() {
+fn a_hook_after_the_backup_that_takes_too_long_is_ended_and_fails_the_run_and_one_after_a_failure_is_told() {
     let server = Cluster::shared(15);
     let database = server.database("after");
     database.fill(5);
@@ -64,10 +64,14 @@ fn a_hook_after_the_run_that_takes_too_long_is_ended_and_told_like_any_that_fail
     error.hook("slow", "#!/bin/sh\n[ \"$1\" != error ] || exec sleep 1000\n");
     let limited = |store, name| Cli::backup(server, store, name).env("HOOK_TIMEOUT", "1s").start();
     let (succeeds, fails) = (limited(&after, &database.name), limited(&error, "no_such_database"));
-    let outcome = succeeds.wait().succeeded();
-    assert!(outcome.text().contains("warning: post-backup hook slow: ended, as it took longer"), "{outcome}");
-    assert_eq!(after.status()["status"], "OK");
-    health(server, &after).run().succeeded();
+    let outcome = succeeds.wait().exited_with(1);
+    assert!(
+        outcome.text().contains("backup failed: post-backup hook slow: ended, as it took longer"),
+        "{outcome}"
+    );
+    assert_eq!((after.status()["status"].as_str(), after.names("last").len()), (Some("FAILED"), 2));
+    let daemon = Plan::new(server, &after).database(&database.name).start();
+    daemon.is_red(&["the last backup failed: ", "post-backup hook slow: ended"]);
     let outcome = fails.wait().exited_with(1);
     assert!(outcome.text().contains("warning: error hook slow: ended, as it took longer"), "{outcome}");
 }
