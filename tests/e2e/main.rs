@@ -119,6 +119,8 @@ mod telegram;
 mod terminal;
 /// What no path may reach.
 mod traversal;
+/// From the original image and back again.
+mod upgrade;
 /// Backups are read again, and what came of it is remembered.
 mod verify;
 /// Who is told of a run by curl, and what curl may not tell the log.
