@@ -30,6 +30,21 @@ pub struct Progress {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How many bytes there will be.
+#[derive(Debug, Clone, Copy)]
+enum Total {
+    /// So many.
+    Known(u64),
+    /// Perhaps so many: that is as many as there were the last time.
+    Guessed(u64),
+}
+
+/// Where the lines are shown: how often, and in how many columns, if that matters.
+struct Display {
+    interval: Duration,
+    columns: Option<fn() -> usize>,
+}
+
 /// How much of the work is done.
 #[derive(Debug, Default)]
 struct Work {
@@ -53,40 +68,54 @@ impl Progress {
     pub fn start(what: impl Into<String>, total: Option<u64>) -> Self {
         let work = Arc::<Work>::default();
         let counter = Arc::clone(&work);
-        Self::start_measured(what, total, work, move || counter.measure())
+        Self::start_measured(what, total.map(Total::Known), work, move || counter.measure())
+    }
+
+    /// The same where nobody knows the number of bytes, but how many there were the last time.
+    pub fn start_like(what: impl Into<String>, last_time: Option<u64>) -> Self {
+        let work = Arc::<Work>::default();
+        let counter = Arc::clone(&work);
+        Self::start_measured(what, last_time.map(Total::Guessed), work, move || counter.measure())
     }
 
     /// The same of work that others do: `measure` says how many bytes of it are done, if that can be told.
-    pub fn of_others(what: impl Into<String>, measure: impl Fn() -> Option<u64> + Send + 'static) -> Self {
-        Self::start_measured(what, None, Arc::default(), measure)
+    pub fn of_others(
+        what: impl Into<String>,
+        last_time: Option<u64>,
+        measure: impl Fn() -> Option<u64> + Send + 'static,
+    ) -> Self {
+        Self::start_measured(what, last_time.map(Total::Guessed), Arc::default(), measure)
     }
 
     fn start_measured(
         what: impl Into<String>,
-        total: Option<u64>,
+        total: Option<Total>,
         work: Arc<Work>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
     ) -> Self {
         match terminal::can_redraw() && !logger::is_json() {
             true => {
-                let what = what.into();
-                Self::start_with(what, total, work, measure, ON_TERMINAL, terminal::show_bottom_line)
+                let display = Display { interval: ON_TERMINAL, columns: Some(terminal::columns) };
+                Self::start_with(what.into(), total, work, measure, display, terminal::show_bottom_line)
             }
-            false => Self::start_with(what.into(), total, work, measure, IN_LOG, |line| {
-                if let Some(line) = line {
-                    log::info!("{line}");
-                }
-            }),
+            false => {
+                let display = Display { interval: IN_LOG, columns: None };
+                Self::start_with(what.into(), total, work, measure, display, |line| {
+                    if let Some(line) = line {
+                        log::info!("{line}");
+                    }
+                })
+            }
         }
     }
 
-    /// Calls `show` with a line every `interval`, and with none at the end if there was any.
+    /// Calls `show` with a line now and then, and with none at the end if there was any.
     fn start_with(
         what: String,
-        total: Option<u64>,
+        total: Option<Total>,
         work: Arc<Work>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
-        interval: Duration,
+        Display { interval, columns }: Display,
         mut show: impl FnMut(Option<&str>) + Send + 'static,
     ) -> Self {
         let (stop, stopped) = bounded::<()>(0);
@@ -94,10 +123,11 @@ impl Progress {
             let (begun, mut meter, mut shown) = (Instant::now(), Meter::default(), false);
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 let (elapsed, done) = (begun.elapsed(), measure());
-                show(Some(&match done {
-                    Some(done) => line(&what, done, total, meter.rate(elapsed, done), elapsed),
-                    None => format!("{what}: {}", units::clock(elapsed.as_secs())),
-                }));
+                let state = match done {
+                    Some(done) => state(done, total, meter.rate(elapsed, done), elapsed),
+                    None => units::clock(elapsed.as_secs()),
+                };
+                show(Some(&line(&what, &state, columns.map(|columns| columns()))));
                 shown = true;
             }
             if shown {
@@ -186,21 +216,34 @@ impl Meter {
     }
 }
 
-fn line(what: &str, done: u64, total: Option<u64>, rate: u64, elapsed: Duration) -> String {
-    let speed = format!("{}/s, {}", units::bytes(rate), units::clock(elapsed.as_secs()));
-    match total.filter(|total| *total > 0) {
-        None => format!("{what}: {}, {speed}", units::bytes(done)),
-        Some(total) => {
-            // A file may have grown since its length was asked for.
-            let percent = u128::from(done.min(total)) * 100 / u128::from(total);
-            let left = match rate {
-                0 => String::new(),
-                rate => format!(", {} left", units::clock(total.saturating_sub(done).div_ceil(rate))),
-            };
-            let (done, total) = (units::bytes(done), units::bytes(total));
-            format!("{what}: {done} of {total} ({percent} %), {speed}{left}")
+/// What is done and how far that is. Where there is not the room for both, the name is cut.
+fn line(what: &str, state: &str, columns: Option<usize>) -> String {
+    let what = terminal::printable(what);
+    match columns {
+        Some(columns) => {
+            let room = columns.saturating_sub(state.len() + ": ".len());
+            format!("{}: {state}", terminal::cut_end(&what, room))
         }
+        None => format!("{what}: {state}"),
     }
+}
+
+fn state(done: u64, total: Option<Total>, rate: u64, elapsed: Duration) -> String {
+    let speed = format!("{}/s, {}", units::bytes(rate), units::clock(elapsed.as_secs()));
+    let (about, total) = match total {
+        Some(Total::Known(total @ 1..)) => ("", total),
+        // More than the last time: nobody knows how much that will be.
+        Some(Total::Guessed(total)) if done < total => ("about ", total),
+        _ => return format!("{}, {speed}", units::bytes(done)),
+    };
+    // A file may have grown since its length was asked for.
+    let percent = u128::from(done.min(total)) * 100 / u128::from(total);
+    let left = match rate {
+        0 => String::new(),
+        rate => format!(", {} left", units::clock(total.saturating_sub(done).div_ceil(rate))),
+    };
+    let (done, total) = (units::bytes(done), units::bytes(total));
+    format!("{done} of {about}{total} ({percent} %), {speed}{left}")
 }
 
 #[cfg(test)]
@@ -217,7 +260,9 @@ mod tests {
         let work = Arc::<Work>::default();
         let counter = Arc::clone(&work);
         let measure = move || counter.measure();
-        (Progress::start_with("dumping app".into(), Some(1 << 20), work, measure, interval, show), shown)
+        let display = Display { interval, columns: Some(|| terminal::COLUMNS) };
+        let total = Some(Total::Known(1 << 20));
+        (Progress::start_with("dumping app".into(), total, work, measure, display, show), shown)
     }
 
     #[test]
@@ -260,23 +305,36 @@ mod tests {
         assert_eq!(rate(1000, 10_000 + 978 * 5), 5, "the last report is long ago");
     }
 
+    /// The lines of a terminal of 80 columns.
+    const GOLDEN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/progress.txt"));
+
     #[test]
-    fn a_line_says_what_is_known() {
-        let shown = |done, total, rate, seconds| {
-            line("checking last/x", done, total, rate, Duration::from_secs(seconds))
+    fn a_line_says_what_is_known_and_fits() {
+        let named = |name: &str, done, total, rate, seconds| {
+            let state = state(done, total, rate, Duration::from_secs(seconds));
+            line(name, &state, Some(terminal::COLUMNS))
         };
-        assert_eq!(shown(5 << 20, None, 1 << 20, 5), "checking last/x: 5.0 MiB, 1.0 MiB/s, 0:05");
-        assert_eq!(
-            shown(1 << 30, Some(4 << 30), 1 << 20, 3661),
-            "checking last/x: 1.0 GiB of 4.0 GiB (25 %), 1.0 MiB/s, 1:01:01, 51:12 left"
-        );
-        assert_eq!(
-            shown(10, Some(5), 0, 0),
-            "checking last/x: 10 B of 5 B (100 %), 0 B/s, 0:00",
-            "it grew, and stands"
-        );
-        assert_eq!(shown(0, Some(0), 0, 0), "checking last/x: 0 B, 0 B/s, 0:00");
-        shown(u64::MAX, Some(u64::MAX), 1, u64::MAX);
-        shown(0, Some(u64::MAX), 1, 0);
+        let shown = |done, total, rate, seconds| named("checking last/x", done, total, rate, seconds);
+        let long = format!("dumping {}", "n".repeat(63));
+        let (known, guessed) = (|total| Some(Total::Known(total)), |total| Some(Total::Guessed(total)));
+        let lines = [
+            shown(5 << 20, None, 1 << 20, 5),
+            shown(1 << 30, known(4 << 30), 1 << 20, 3661),
+            // It grew, and stands.
+            shown(10, known(5), 0, 0),
+            shown(0, known(0), 0, 0),
+            shown(0, guessed(0), 0, 0),
+            named("dumping app", 1 << 30, guessed(4 << 30), 20 << 20, 52),
+            named("dumping app", 5 << 30, guessed(4 << 30), 20 << 20, 256),
+            named(&long, 1 << 30, None, 20 << 20, 52),
+            named(&long, 1 << 30, guessed(4 << 30), 20 << 20, 52),
+            named("dumping 数据库\u{1b}[2J数据库数据库", 1 << 30, guessed(4 << 30), 20 << 20, 52),
+            named(&long, 1047 << 30, guessed(1048 << 30), 1 << 10, 360_000),
+        ];
+        assert!(lines.iter().all(|line| unicode_width::UnicodeWidthStr::width(line.as_str()) <= 80));
+        assert_eq!(lines.map(|line| line + "\n").concat(), GOLDEN);
+        assert_eq!(line(&long, "0:05", None), format!("{long}: 0:05"), "the log takes any width");
+        shown(u64::MAX, known(u64::MAX), 1, u64::MAX);
+        shown(0, known(u64::MAX), 1, 0);
     }
 }

@@ -7,24 +7,30 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Stderr, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use unicode_width::UnicodeWidthStr;
+
+/// The columns of a terminal that does not say how many it has, and those that tables take.
+pub const COLUMNS: usize = 80;
+
 /// A line that stays below whatever else is written to a terminal.
 #[derive(Debug)]
 pub struct BottomLine<W> {
     out: W,
     shown: String,
+    columns: fn() -> usize,
 }
 
 /// Back to the first column, and nothing left of what stood there (ECMA-48, EL).
 const ERASE: &str = "\r\x1b[K";
-/// A line that is too long is cut by the terminal instead of going on in the next one (DECAWM), so that
-/// erasing one line erases all of it, whatever the width is by then.
+/// A line that fills the width, or is too long for one that has just become narrower, does not go on in the next one
+/// (DECAWM), so that erasing one line erases all of it.
 const DO_NOT_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 
 impl<W: Write> BottomLine<W> {
-    /// No line yet, on this terminal.
-    pub fn new(out: W) -> Self {
-        Self { out, shown: String::new() }
+    /// No line yet, on this terminal, which has so many columns when it is asked.
+    pub fn new(out: W, columns: fn() -> usize) -> Self {
+        Self { out, shown: String::new(), columns }
     }
 
     /// Shows `text`, in place of what was shown. A terminal that is gone is no error.
@@ -56,7 +62,9 @@ impl<W: Write> BottomLine<W> {
 
     fn draw(&mut self) {
         if !self.shown.is_empty() {
-            let line = format!("{ERASE}{DO_NOT_WRAP}{}{WRAP}", self.shown);
+            // A terminal that does not wrap writes all that is too much over its last column.
+            let shown = cut_end(&self.shown, (self.columns)());
+            let line = format!("{ERASE}{DO_NOT_WRAP}{shown}{WRAP}");
             let _ = self.out.write_all(line.as_bytes());
             let _ = self.out.flush();
         }
@@ -64,7 +72,7 @@ impl<W: Write> BottomLine<W> {
 }
 
 static ON_STANDARD_ERROR: LazyLock<Mutex<BottomLine<Stderr>>> =
-    LazyLock::new(|| Mutex::new(BottomLine::new(io::stderr())));
+    LazyLock::new(|| Mutex::new(BottomLine::new(io::stderr(), columns)));
 
 /// Shows a line at the bottom of standard error, or takes it away.
 pub fn show_bottom_line(text: Option<&str>) {
@@ -94,6 +102,12 @@ impl Write for AboveBottomLine {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// How many columns the terminal has that standard error is.
+pub fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+    size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(COLUMNS)
 }
 
 /// Whether standard error is a terminal on which a line can be drawn again and again.
@@ -152,6 +166,61 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// In place of what is cut off.
+const ELLIPSIS: char = '\u{2026}';
+
+/// A text in so many columns: where it is longer, an ellipsis stands for its end.
+pub fn cut_end(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.width() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let parts = text.char_indices().rev().map(|(at, _)| &text[..at]);
+    match longest(parts, columns) {
+        Some(part) => Cow::Owned(format!("{part}{ELLIPSIS}")),
+        None => Cow::Borrowed(""),
+    }
+}
+
+/// The same with the ellipsis for the beginning, as the end tells one backup's name from another's. A slot in front
+/// of the name stays.
+pub fn cut_start(text: &str, columns: usize) -> Cow<'_, str> {
+    if text.width() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let (slot, name) = text.split_at(text.find('/').map_or(0, |at| at + 1));
+    let parts = name.char_indices().skip(1).map(|(at, _)| &name[at..]);
+    match longest(parts, columns.saturating_sub(slot.width())) {
+        Some(part) => Cow::Owned(format!("{slot}{ELLIPSIS}{part}")),
+        None => cut_end(text, columns),
+    }
+}
+
+/// The first of these parts, the longest first, that leaves a column for the ellipsis.
+fn longest<'a>(mut parts: impl Iterator<Item = &'a str>, columns: usize) -> Option<&'a str> {
+    parts.find(|part| part.width() < columns)
+}
+
+/// A text in lines of so many columns, which end between words where they can.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split(' ') {
+        if !line.is_empty() && line.width() + 1 + word.width() > columns {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        for letter in word.chars() {
+            if line.width() >= columns {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(letter);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Whether a terminal obeys a character instead of showing it.
 fn steers(c: char) -> bool {
     // Unicode's line and paragraph separators, and the characters of its bidirectional algorithm.
@@ -178,7 +247,7 @@ mod tests {
 
     #[test]
     fn lines_written_meanwhile_stand_above_and_the_line_below_them() {
-        let mut line = BottomLine::new(Vec::new());
+        let mut line = BottomLine::new(Vec::new(), || 20);
         line.give_way(|out| out.write_all(b"before\n").unwrap());
         assert_eq!(line.out, b"before\n", "nothing is drawn where there is no line");
         line.show("10 %");
@@ -197,9 +266,36 @@ mod tests {
     fn what_would_steer_a_terminal_is_written_out() {
         assert_eq!(printable("Ünïcödé ☃ 数据"), "Ünïcödé ☃ 数据");
         assert_eq!(printable("a\x1b[2Jb\r\n\u{9b}\u{202e}c"), r"a\u{1b}[2Jb\r\n\u{9b}\u{202e}c");
-        let mut line = BottomLine::new(Vec::new());
+        let mut line = BottomLine::new(Vec::new(), || 20);
         line.show("a\r\nb");
         assert_eq!(shown(&line.out), (vec![], r"a\r\nb".into()));
+    }
+
+    #[test]
+    fn a_line_ends_where_the_terminal_does() {
+        let mut line = BottomLine::new(Vec::new(), || 20);
+        line.show("01234567890123456789");
+        assert_eq!(shown(&line.out).1, "01234567890123456789");
+        line.show("012345678901234567890");
+        assert_eq!(shown(&line.out).1, "0123456789012345678\u{2026}");
+    }
+
+    #[test]
+    fn what_is_cut_has_an_ellipsis_and_fits_whatever_the_script() {
+        let end = |text, columns| cut_end(text, columns).into_owned();
+        assert_eq!([end("abc", 3), end("abcd", 3), end("a", 0)], ["abc", "ab\u{2026}", ""]);
+        assert_eq!([end("数据库", 5), end("数据库", 4)], ["数据\u{2026}", "数\u{2026}"]);
+        let start = |text, columns| cut_start(text, columns).into_owned();
+        assert_eq!([start("abc", 3), start("abcd", 3)], ["abc", "\u{2026}cd"]);
+        assert_eq!(start("daily/app-20260416.sql.gz", 20), "daily/\u{2026}260416.sql.gz");
+        assert_eq!(start("daily/app-20260416.sql.gz", 4), "dai\u{2026}");
+    }
+
+    #[test]
+    fn a_long_text_is_broken_between_words_and_a_long_word_anywhere() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a 1234567890 b", 4), ["a", "1234", "5678", "90 b"]);
+        assert_eq!(wrapped("", 4), [""]);
     }
 
     #[test]

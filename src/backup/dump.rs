@@ -78,7 +78,7 @@ fn dump_file(
     let command = recipe.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = runner.spawn(command)?;
     let said = Listener::start(child.stderr.take());
-    let progress = Progress::start(format!("dumping {}", recipe.what), None);
+    let progress = Progress::start_like(format!("dumping {}", recipe.what), recipe.last_dumped);
     let copied = match child.stdout.take() {
         Some(stdout) => {
             // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
@@ -126,8 +126,8 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, partial: &Partial) -> Res
     let mut child = runner.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
     let said = Listener::start(child.stderr.take());
     let growing = directory.clone();
-    let progress =
-        Progress::of_others(format!("dumping {}", recipe.what), move || Some(directory_size(&growing)));
+    let measure = move || Some(directory_size(&growing));
+    let progress = Progress::of_others(format!("dumping {}", recipe.what), recipe.last_dumped, measure);
     let exit = child.wait();
     progress.finish();
     let said = said.finish();

@@ -160,11 +160,13 @@ impl Backup<'_> {
         client: &Client,
         versions: &preflight::Versions,
         item: &Item,
-        recipe: Recipe,
+        mut recipe: Recipe,
         hold: &mut Option<Hold>,
     ) -> Result<(BackupName, u64), BackupError> {
         directory.refuse_namesake(&item.name)?;
-        preflight::check_space(directory, self.storage, preflight::last_size(directory, item)?)?;
+        let last = preflight::last_backup(directory, item)?;
+        preflight::check_space(directory, self.storage, last.as_ref().map(|last| last.size))?;
+        recipe.last_dumped = last.and_then(|last| last.manifest?.dumped_as(recipe.format));
         let suffix = self.storage.ending();
         let (begun, time) = (Instant::now(), self.unused_time(directory, &item.name, &suffix)?);
         let (name, format) = (&item.name, recipe.format);
@@ -181,6 +183,7 @@ impl Backup<'_> {
         let manifest = Manifest {
             sha256: partial.written.sha256.clone(),
             size: partial.written.size,
+            dumped: Some(partial.written.dumped),
             modified: None,
             database: name.clone(),
             format,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::BackupError;
 use super::recipe::Item;
-use crate::catalog::{BackupDirectory, DatabaseName, Scope, Slot};
+use crate::catalog::{BackupDirectory, DatabaseName, Entry, Scope, Slot};
 use crate::postgres::{Client, Server, Version};
 use crate::process::Runner;
 use crate::settings::{Databases, Storage, Subject};
@@ -36,12 +36,12 @@ pub fn disk_space(directory: &BackupDirectory) -> nix::Result<(u64, u64)> {
     Ok((status.blocks_available() * unit, status.blocks() * unit))
 }
 
-/// The size of the newest backup of an item, if there is one.
+/// The newest backup of an item, if there is one.
 ///
 /// # Errors
 /// When the backups cannot be listed, or those of the item's name are of something else: a database may be
 /// called `cluster` or `globals`, and one kind must not replace or outlive the other.
-pub fn last_size(directory: &BackupDirectory, item: &Item) -> Result<Option<u64>, BackupError> {
+pub fn last_backup(directory: &BackupDirectory, item: &Item) -> Result<Option<Entry>, BackupError> {
     let (mut newest, mut strange) = (None, None);
     for entry in directory.list_all()? {
         if entry.alias_of.is_some()
@@ -53,7 +53,7 @@ pub fn last_size(directory: &BackupDirectory, item: &Item) -> Result<Option<u64>
             strange.get_or_insert(scope);
         }
         if entry.slot == Slot::Last {
-            newest.get_or_insert(entry.size);
+            newest.get_or_insert(entry);
         }
     }
     match strange {

@@ -40,6 +40,8 @@ pub struct Recipe {
     pub compression: Compression,
     /// What comes of it.
     pub format: Format,
+    /// The bytes of the last such dump, before they were compressed and encrypted here, if somebody knows.
+    pub last_dumped: Option<u64>,
 }
 
 impl Recipe {
@@ -87,7 +89,7 @@ impl Recipe {
         };
         command.args(&options.rest);
         command.args(subject.excluded_tables.iter().map(|pattern| format!("--exclude-table={pattern}")));
-        Self { what: name.to_string(), command, compression, format }
+        Self { what: name.to_string(), command, compression, format, last_dumped: None }
     }
 
     fn of_server(client: &Client, subject: &Subject, scope: Scope, passwords: bool) -> Self {
@@ -101,7 +103,13 @@ impl Recipe {
             _ => command.args(&subject.options.rest),
         };
         let compression = subject.options.text_compression();
-        Self { what: scope.name().into(), command, compression, format: text_format(compression) }
+        Self {
+            what: scope.name().into(),
+            command,
+            compression,
+            format: text_format(compression),
+            last_dumped: None,
+        }
     }
 }
 

@@ -209,6 +209,7 @@ mod tests {
         let manifest = Manifest {
             sha256: "0".repeat(64),
             size: 1,
+            dumped: None,
             modified: None,
             database: DatabaseName::parse("shop").unwrap(),
             format: Format::Plain,

@@ -162,6 +162,10 @@ pub struct Manifest {
     pub sha256: String,
     /// The file's length in bytes, or the sum of a directory's files.
     pub size: u64,
+    /// The bytes that pg_dump wrote, before they were compressed and encrypted here. Unknown in manifests of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dumped: Option<u64>,
     /// When the file was last written, in nanoseconds since 1970; of a directory, the last of its files. Each slot has
     /// its own, as a copy on another device may have another. Unknown in manifests of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +210,14 @@ impl Manifest {
     pub fn verification(&self) -> Option<&Verification> {
         let broken = self.verified.as_ref().filter(|verification| verification.error.is_some());
         broken.or(self.proven.as_ref()).or(self.verified.as_ref())
+    }
+
+    /// The bytes that pg_dump wrote for it, if it writes the same for a backup in this format: what becomes SQL is
+    /// compressed afterwards.
+    pub fn dumped_as(&self, format: Format) -> Option<u64> {
+        let is_text = |format| matches!(format, Format::Plain | Format::Gzip | Format::Zstd);
+        let is_like_it = self.format == format || (is_text(self.format) && is_text(format));
+        self.dumped.filter(|_| is_like_it)
     }
 
     /// The checksum of a backup in which all was found that belongs there, by tools of this version.
