@@ -41,6 +41,8 @@ pub struct Entry {
     pub former: Option<Arc<Manifest>>,
     /// Its inode, by which hard links to one file are told.
     pub inode: u64,
+    /// The device that the inode is of: a slot may be a volume of its own.
+    pub device: u64,
 }
 
 impl Entry {
@@ -184,6 +186,7 @@ fn entry(directory: &OpenDir, slot: Slot, known: &Known, backup: &BackupName, st
         former: known.manifest.clone().filter(|_| manifest.is_none()),
         manifest,
         inode: status.st_ino,
+        device: status.st_dev,
     }
 }
 

@@ -190,6 +190,7 @@ mod tests {
             manifest: None,
             former: None,
             inode: 0,
+            device: 0,
         }
     }
 

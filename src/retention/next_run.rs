@@ -135,6 +135,7 @@ fn new_backup(slot: Slot, name: BackupName, database: &DatabaseName, now: i64) -
         manifest: None,
         former: None,
         inode: 0,
+        device: 0,
     }
 }
 

@@ -49,6 +49,7 @@ fn bare(slot: Slot, name: BackupName, mtime: i64) -> Entry {
         manifest: None,
         former: None,
         inode: 0,
+        device: 0,
     }
 }
 
