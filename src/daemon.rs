@@ -25,15 +25,17 @@ use crate::sweeper::Sweeper;
 
 /// How it is called, for `--help`.
 pub const USAGE: &str = "\
-REST_API_TOKEN_FILE=/run/secrets/token POSTGRES_HOST=db POSTGRES_USER=postgres POSTGRES_DB=app backupgram-api
+REST_API_TOKEN_FILE=/run/secrets/token POSTGRES_HOST=db backupgram-api
 
 usage: backupgram-api
 
-Serves the HTTP API, runs its jobs and keeps the scheduler running, until SIGTERM or SIGINT comes. It is
-what the image starts when REST_API_ENABLE is TRUE.
+Serves the HTTP API, runs its jobs and keeps the scheduler running, until
+SIGTERM or SIGINT comes. It is what the image starts when REST_API_ENABLE is
+TRUE.
 
-environment: every setting comes from there; `backupgram check-env` says what is wrong with yours, and
-docs/configuration.md lists them. RUST_LOG (error, warn, info, debug) is how much is logged.
+environment: every setting comes from there; `backupgram check-env` says what
+is wrong with yours, and docs/configuration.md lists them. RUST_LOG (error,
+warn, info, debug) is how much is logged.
 
 exit status: 0 stopped by a signal; 1 it cannot start; 2 wrong call.";
 

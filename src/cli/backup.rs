@@ -23,15 +23,18 @@ backupgram backup app shop  these two of them
 
 usage: backupgram backup [DATABASE...]
 
-Backs up every database of the settings, or only these of them: dumps each into a file, publishes it
-when it is whole, then deletes backups that are too old. Says on standard error what it does.
+Backs up every database of the settings, or only these of them: dumps each into
+a file, publishes it when it is whole, then deletes backups that are too old.
+Says on standard error what it does.
 
-environment: POSTGRES_* say which server, which databases and what a dump is; BACKUP_* and TZ where backups
-go, how they are kept, encrypted and verified; HOOKS_DIR, WEBHOOK_*, TELEGRAM_* and PROJECT_NAME who
-is told. A name that ends in _FILE holds the path of a file with the value.
+environment: POSTGRES_* say which server, which databases and what a dump is;
+BACKUP_* and TZ where backups go, how they are kept, encrypted and verified;
+HOOKS_DIR, WEBHOOK_*, TELEGRAM_* and PROJECT_NAME who is told. A name that ends
+in _FILE holds the path of a file with the value.
 
-exit status: 0 every one was backed up; 1 one was not, or the settings are wrong; 2 wrong call;
-75 another backup or restore is running; 101 a mistake of ours; 128 + N stopped by signal N.";
+exit status: 0 every one was backed up; 1 one was not, or the settings are
+wrong; 2 wrong call; 75 another backup or restore is running; 101 a mistake of
+ours; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;

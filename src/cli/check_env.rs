@@ -12,10 +12,11 @@ backupgram check-env --print BACKUP_KEEP_DAYS  what this one is
 
 usage: backupgram check-env [--print NAME]
 
-Names everything that is wrong with the settings, a line each, and warns of what is taken
-and still not as it should be.
+Names everything that is wrong with the settings, a line each, and warns of
+what is taken and still not as it should be.
 
-  --print NAME    print the effective value of one setting instead; secrets are refused
+  --print NAME    print the effective value of one setting instead; secrets are
+                  refused
 
 environment: every setting, which docs/configuration.md lists.
 

@@ -23,16 +23,20 @@ backupgram health --json
 
 usage: backupgram health [--json]
 
-Says in one line whether backups are being made: the scheduler and the API answer, the backup directory
-answers and takes a file, no run takes longer than it should, the last run went well and is not older than
-BACKUP_MAX_AGE_HOURS, the clock is believed, and each of its databases has been proven by a restore in the
-last BACKUP_MAX_UNPROVEN_DAYS, if that is set. Else it says all that is wrong.
+Says in one line whether backups are being made: the scheduler and the API
+answer, the backup directory answers and takes a file, no run takes longer than
+it should, the last run went well and is not older than BACKUP_MAX_AGE_HOURS,
+the clock is believed, and each of its databases has been proven by a restore
+in the last BACKUP_MAX_UNPROVEN_DAYS, if that is set. Else it says all that is
+wrong.
 
   --json    for programs, with the last restore proof of each database
 
-environment: BACKUP_DIR, SCHEDULE, BACKUP_MAX_AGE_HOURS and BACKUP_MAX_UNPROVEN_DAYS; POSTGRES_HOST and
-POSTGRES_PORT say whose runs count; HEALTHCHECK_PORT is where the scheduler is asked; REST_API_ENABLE,
-REST_API_BIND and REST_API_PORT where the API is, and whether it takes REST_API_TOKEN.
+environment: BACKUP_DIR, SCHEDULE, BACKUP_MAX_AGE_HOURS and
+BACKUP_MAX_UNPROVEN_DAYS; POSTGRES_HOST and POSTGRES_PORT say whose runs count;
+HEALTHCHECK_PORT is where the scheduler is asked; REST_API_ENABLE,
+REST_API_BIND and REST_API_PORT where the API is, and whether it takes
+REST_API_TOKEN.
 
 exit status: 0 healthy; 1 not, or the settings are wrong; 2 wrong call.";
 

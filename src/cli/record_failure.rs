@@ -13,20 +13,23 @@ use crate::settings::{Reader, Subject};
 use crate::{history, recorder};
 
 pub(super) const HELP: &str = "\
-backupgram record-failure --started 1776349800 --error 'the run died: killed by SIGKILL' -- app
+backupgram record-failure --started 1776349800 --error 'killed' -- app
 
-usage: backupgram record-failure --started SECONDS --error TEXT [-- DATABASE...]
+usage: backupgram record-failure --started SECONDS --error TEXT
+                                 [-- DATABASE...]
 
-Records a backup run that has not done so itself, because it was killed or could not be started, as FAILED,
-and tells hooks, webhooks and Telegram. The API and the scheduler call it for the runs that they start; nobody
-else needs to.
+Records a backup run that has not done so itself, because it was killed or
+could not be started, as FAILED, and tells hooks, webhooks and Telegram. The
+API and the scheduler call it for the runs that they start; nobody else needs
+to.
 
   --started SECONDS    when the run was started, in Unix seconds
   --error TEXT         how it ended
 
 environment: that of `backupgram backup`.
 
-exit status: 0 recorded and told, as far as the settings allow; 1 it cannot be; 2 wrong call.";
+exit status: 0 recorded and told, as far as the settings allow; 1 it cannot be;
+2 wrong call.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let (mut start, mut error, mut only) = (None, None, Vec::new());

@@ -16,45 +16,60 @@ use crate::settings::{Reader, Storage};
 use crate::telegram::{Chat, TelegramSettings};
 
 pub(super) const HELP: &str = "\
-backupgram restore                                             choose one, at a terminal
-backupgram restore last/app-20260416-143000.sql.gz             into the database that it is of
-backupgram restore --keep-previous last/app-latest.sql.gz app  ... keeping what is there
-backupgram restore --dry-run /backups/other.dump app_copy      only see whether this would work
-backupgram restore --from-telegram 4521 app                    a backup that was sent to Telegram
+backupgram restore                                   choose one, at a terminal
+backupgram restore last/app-20260416-143000.sql.gz   into the database it is of
+backupgram restore --keep-previous last/app-latest.sql.gz app
+backupgram restore --dry-run /backups/other.dump app_copy
+backupgram restore --from-telegram 4521 app
 
-usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space] [--yes] [OPTIONS] [FILE [TARGET]]
+usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space]
+                          [--yes] [OPTIONS] [FILE [TARGET]]
        backupgram restore --from-telegram ID [--chat CHAT] [OPTIONS] [TARGET]
 
-Restores a backup, all or nothing: it is checked, loaded into a new database, and only when all of it is
-in does that take the target's place. On a terminal it asks first, without FILE also which backup. A dump
-of a whole server, or of its roles, makes what is in it and replaces nothing.
+Restores a backup, all or nothing: it is checked, loaded into a new database,
+and only when all of it is in does that take the target's place. On a terminal
+it asks first, without FILE also for the database and its backup, by number or
+part of the name. A dump of a whole server, or of its roles, makes what is in
+it and replaces nothing.
 
-  FILE               SLOT/NAME as `backupgram list` shows it, or the path of a dump
-  TARGET             the database to replace or make; without it, the one that the backup is of
+  FILE               SLOT/NAME as `backupgram list -q` prints it, or the path
+                     of a dump
+  TARGET             the database to replace or make; without it, the one that
+                     the backup is of
   --from-telegram ID
                      fetch the backup of the message with this restore id
-  --chat CHAT        the chat that the message is in; without it, whichever of TELEGRAM_CHAT_ID has it
-  --dry-run          check the backup, the server and the role, and say what would happen
+  --chat CHAT        the chat that the message is in; without it, whichever of
+                     TELEGRAM_CHAT_ID has it
+  --dry-run          check the backup, the server and the role, and say what
+                     would happen
   --keep-previous    keep the replaced database under another name
-  --ignore-space     go on even where the server's disk seems to have too little room
+  --ignore-space     go on even where the server's disk seems to have too
+                     little room
   --ignore-manifest  go on as if nothing had been written down about the backup
   --properties all|encoding|none
-                     what a database that is not there is made like: the backup's with all properties, the
-                     same in encoding and locale only, or the server's defaults
+                     what a database that is not there is made like: the
+                     backup's with all properties, the same in encoding and
+                     locale only, or the server's defaults
   --before FILE      run this SQL in the new database before anything is loaded
-  --after FILE       run this SQL in it after the load, before it takes the target's name
-  --drop-replication drop the target's subscriptions and replication slots, with which it is refused else
-  --keep-going       go on after statements that fail, list them, and end with exit status 3; only into a
-                     database that is not there
-  --search-path LIST search these schemas while loading, where pg_dump says that none is searched
+  --after FILE       run this SQL in it after the load, before it takes the
+                     target's name
+  --drop-replication drop the target's subscriptions and replication slots,
+                     with which it is refused else
+  --keep-going       go on after statements that fail, list them, and end with
+                     exit status 3; only into a database that is not there
+  --search-path LIST search these schemas while loading, where pg_dump says
+                     that none is searched
   --yes, -y          do not ask
 
-environment: POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_PASSFILE_STORE say
-into which server; BACKUP_DIR where the backups are, BACKUP_ENCRYPTION_KEY what opens them; RESTORE_JOBS
-how many load at once; TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID and TELEGRAM_API_URL where --from-telegram looks.
+environment: POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and
+POSTGRES_PASSFILE_STORE say into which server; BACKUP_DIR where the backups
+are, BACKUP_ENCRYPTION_KEY what opens them; RESTORE_JOBS how many load at once;
+TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID and TELEGRAM_API_URL where --from-telegram
+looks.
 
-exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call; 3 restored with errors;
-75 another backup or restore is running; 128 + N stopped by signal N.";
+exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call;
+3 restored with errors; 75 another backup or restore is running; 128 + N
+stopped by signal N.";
 
 /// What the arguments say.
 #[derive(Default)]

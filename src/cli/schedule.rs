@@ -22,7 +22,8 @@ usage: backupgram schedule EXPRESSION [--from TIME] [--count N]
 Shows when a schedule comes next, one time a line, in the zone of TZ.
 
   EXPRESSION     as in SCHEDULE, quoted for the shell
-  --from TIME    look from this time on instead of from now, such as 2026-04-16T14:30:00Z
+  --from TIME    look from this time on instead of from now, such as
+                 2026-04-16T14:30:00Z
   --count N      show N times, 5 without it
 
 environment: TZ says in which zone.

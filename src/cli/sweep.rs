@@ -18,17 +18,19 @@ backupgram sweep
 
 usage: backupgram sweep
 
-Clears away what backups, restores and proofs have left that were killed: unfinished and unpacked files, and
-the databases that restores were loading into. Every backup and restore does so first, and so does the start
-of the container, by this command. It does not touch what a run is still at, and no finished backup. A backup
-run that has died with the container is recorded as FAILED, and told to hooks, webhooks and Telegram.
+Clears away what backups, restores and proofs have left that were killed:
+unfinished and unpacked files, and the databases that restores were loading
+into. Every backup and restore does so first, and so does the start of the
+container, by this command. It does not touch what a run is still at, and no
+finished backup. A backup run that has died with the container is recorded as
+FAILED, and told to hooks, webhooks and Telegram.
 
-environment: BACKUP_DIR; POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and
-POSTGRES_PASSFILE_STORE say where databases may be left, and POSTGRES_CONNECT_TIMEOUT how long it waits for
-that server.
+environment: BACKUP_DIR; POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER,
+POSTGRES_PASSWORD and POSTGRES_PASSFILE_STORE say where databases may be left,
+and POSTGRES_CONNECT_TIMEOUT how long it waits for that server.
 
-exit status: 0 nothing is left; 1 something is, which is named; 2 wrong call; 75 another backup or restore is
-running; 128 + N stopped by signal N.";
+exit status: 0 nothing is left; 1 something is, which is named; 2 wrong call;
+75 another backup or restore is running; 128 + N stopped by signal N.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     if let Some(argument) = arguments.next()? {

@@ -11,13 +11,14 @@ backupgram telegram test
 
 usage: backupgram telegram test
 
-Sends a message and a small document to each chat of TELEGRAM_CHAT_ID, and says for each whether they
-arrived, and what to do if not.
+Sends a message and a small document to each chat of TELEGRAM_CHAT_ID, and says
+for each whether they arrived, and what to do if not.
 
-environment: TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID, TELEGRAM_THREAD_ID and TELEGRAM_API_URL.
+environment: TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID, TELEGRAM_THREAD_ID and
+TELEGRAM_API_URL.
 
-exit status: 0 all chats have both; 1 one has not, or the settings are wrong; 2 wrong call;
-128 + N stopped by signal N.";
+exit status: 0 all chats have both; 1 one has not, or the settings are wrong;
+2 wrong call; 128 + N stopped by signal N.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let only = || Failure::from(lexopt::Error::from("`backupgram telegram test` is the only form"));
