@@ -5,7 +5,7 @@
 //! finds a fallback takes both, in this order.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -244,6 +244,26 @@ fn fallback_holder(directory: &Path) -> Option<Holder> {
     }
 }
 
+/// Who holds the lock of a directory at present: nobody, somebody, or somebody whose name could not be written down.
+/// Nothing is changed for that.
+pub fn holder(directory: &Path) -> Option<Option<Holder>> {
+    let elsewhere = fallback_holder(directory);
+    match own_holder(&directory.join(LOCK_NAME)) {
+        Some(holder) => Some(elsewhere.or(holder)),
+        None => elsewhere.map(Some),
+    }
+}
+
+fn own_holder(path: &Path) -> Option<Option<Holder>> {
+    let mut file =
+        durable::open_to_read(path).ok().filter(|file| file.metadata().is_ok_and(|it| it.is_file()))?;
+    // Several may look at once.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(read_holder(&mut file)),
+        _ => None,
+    }
+}
+
 /// How long anybody waits for a holder. The first look may find one that has not signed yet, and the name of the one
 /// before.
 fn least_patience(holder: &Option<Holder>) -> Duration {
@@ -270,10 +290,13 @@ mod tests {
         for task in ["restore proof", "backup", "a task with a much longer name", "x"] {
             let lock = Lock::take(root.path(), task, Duration::ZERO, &runner).unwrap();
             assert!(lock.covers_directory());
+            assert_eq!(holder(root.path()).unwrap().unwrap().task, task);
             match Lock::take_to_read(root.path(), "restore", Duration::ZERO, &runner) {
                 Err(LockError::Held(Some(holder))) => assert_eq!(holder.task, task),
                 other => panic!("{task}: {other:?}"),
             }
+            drop(lock);
+            assert!(holder(root.path()).is_none());
         }
     }
 

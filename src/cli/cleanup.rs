@@ -5,7 +5,7 @@ use std::io;
 use jiff::Zoned;
 use serde_json::{Value, json};
 
-use super::table::{Cell, Column, Table};
+use super::table::{Cell, Column, Table, print_below};
 use super::{Failure, Outcome, print};
 use crate::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
 use crate::postgres::Server;
@@ -162,7 +162,7 @@ fn print_kept(kept: &[(Entry, Reason)], now: i64) {
     if kept.is_empty() {
         return;
     }
-    let mut table = Table::new([Column::Right("AGE"), Column::Left("KEPT"), Column::Left("WHY")]);
+    let mut table = Table::new([Column::Right("AGE"), Column::Name("KEPT"), Column::Left("WHY")]);
     for (entry, reason) in kept {
         table.add([
             Cell::from(units::age(now.saturating_sub(entry.mtime))),
@@ -177,7 +177,7 @@ fn print_kept(kept: &[(Entry, Reason)], now: i64) {
 fn print_rows(rows: &[Row], held: &[Held], now: i64) {
     let print_held = || {
         for (database, reason) in held {
-            print(&format!("nothing old of {database} would be deleted: {reason}"));
+            print_below("", &format!("nothing old of {database} would be deleted: {reason}"));
         }
     };
     if rows.is_empty() {
@@ -189,7 +189,7 @@ fn print_rows(rows: &[Row], held: &[Held], now: i64) {
         Column::Right("AGE"),
         Column::Right("SIZE"),
         Column::Right("FREES"),
-        Column::Left("BACKUP"),
+        Column::Name("BACKUP"),
     ]);
     for Row { removal: Removal { entry, fate }, frees } in rows {
         let what = Cell::from(word(*fate));

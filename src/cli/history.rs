@@ -1,10 +1,9 @@
 //! `backupgram history`.
 
-use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
-use super::table::{Cell, Column, Table, time};
+use super::table::{Cell, Column, Table, short_time};
 use super::{Failure, Outcome, environment, print};
 use crate::backup;
 use crate::catalog::BackupDirectory;
@@ -20,17 +19,19 @@ backupgram history --limit 3 --json
 
 usage: backupgram history [--json] [--limit N]
 
-Shows the last runs, the newest first: when they began, how they went, and who asked for them (the API,
-the scheduler, or somebody on the command line). Those of another server than that of the settings say of
-which they are.
+Shows the last runs, the newest first: when they began, how they went, and who
+asked for them (the API, the scheduler, or somebody on the command line). Those
+of another server than that of the settings say of which they are. What is too
+long for a row is cut: --json has all of it.
 
   --limit N    at most N runs, 20 without it; the last 1000 are remembered
   --json       for programs
 
-environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and POSTGRES_PORT which server is theirs, TZ
-in which zone times are.
+environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and
+POSTGRES_PORT which server is theirs, TZ in which zone times are.
 
-exit status: 0 shown, whatever the results; 1 they cannot be read; 2 wrong call.";
+exit status: 0 shown, whatever the results; 1 they cannot be read;
+2 wrong call.";
 
 /// Runs that are shown unless `--limit` says otherwise.
 const SHOWN: usize = 20;
@@ -61,31 +62,33 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
 fn print_table(runs: &[Run], server: Option<&str>) {
     let mut table = Table::new([
         Column::Left("BEGUN"),
-        Column::Right("AGE"),
         Column::Left("RESULT"),
         Column::Left("BY"),
         Column::Right("SIZE"),
         Column::Right("TOOK"),
-        Column::Left("DATABASES"),
-        Column::Left("ERROR"),
+        Column::Text("DATABASES OR ERROR"),
     ]);
-    let now = Timestamp::now().as_second();
     for run in runs {
         let size: u64 = run.databases.iter().filter_map(|database| database.size).sum();
-        let names: Vec<&str> = run.databases.iter().map(|database| database.name.as_str()).collect();
         table.add([
-            time(run.start),
-            Cell::from(units::age(now.saturating_sub(run.start))),
+            short_time(run.start),
             Cell::result(run.result),
-            Cell::from(match run.is_of(server) {
-                true => run.trigger.word().to_owned(),
-                false => format!("{}, of {}", run.trigger.word(), run.server),
-            }),
+            Cell::from(run.trigger.word()),
             Cell::from(if size == 0 { "-".into() } else { units::bytes(size) }),
             Cell::from(units::clock(run.seconds() as u64)),
-            Cell::from(if names.is_empty() { "-".into() } else { names.join(", ") }),
-            Cell::from(backup::errors(&run.error, &run.databases)).painted(Paint::Red),
+            about(run, server),
         ]);
     }
     table.print();
+}
+
+/// What went wrong, else what was backed up.
+fn about(run: &Run, server: Option<&str>) -> Cell {
+    let of = if run.is_of(server) { String::new() } else { format!("of {}: ", run.server) };
+    let error = backup::errors(&run.error, &run.databases);
+    if !error.is_empty() {
+        return Cell::from(of + &error).painted(Paint::Red);
+    }
+    let names: Vec<&str> = run.databases.iter().map(|database| database.name.as_str()).collect();
+    Cell::from(of + &if names.is_empty() { "-".into() } else { names.join(", ") })
 }

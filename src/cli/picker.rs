@@ -1,46 +1,83 @@
-//! Which backup to restore, asked on the terminal.
+//! Which backup to restore, asked on the terminal: first the database, then its backup.
 
-use std::collections::HashSet;
-
-use super::list::verified;
+use super::backups::{self, Backup, Block, since};
 use super::question::Questions;
-use super::table::{Cell, Column, Table};
+use super::table::{Cell, Column, Table, short_time};
 use super::{Failure, print};
-use crate::catalog::{BackupDirectory, DatabaseName, Entry};
+use crate::catalog::{BackupDirectory, DatabaseName};
 use crate::{clock, units};
 
-/// No more are shown: nobody reads a longer list.
+/// No more are shown at once: nobody reads a longer list.
 const SHOWN: usize = 40;
 
-/// Shows the newest backups, and answers the one that is chosen as `SLOT/NAME`, with its target.
+/// Asks for a database if there are several, and for one of its backups, and answers that as `SLOT/NAME` with its
+/// target.
 pub(super) fn choose(
     directory: &BackupDirectory,
     questions: &Questions,
 ) -> Result<(String, Option<DatabaseName>), Failure> {
-    let entries = each_once(directory.list_all().map_err(Failure::new)?);
-    if entries.is_empty() {
+    let mut blocks = backups::blocks(directory.list_all().map_err(Failure::new)?, clock::now());
+    // The newest last, just above the question.
+    blocks.iter_mut().for_each(|block| block.backups.reverse());
+    let blocks: Vec<&Block> = blocks.iter().collect();
+    if blocks.is_empty() {
         return Err(Failure::new("there is no backup to restore; name the path of a dump as FILE"));
     }
-    let shown = &entries[..entries.len().min(SHOWN)];
-    show(shown);
-    if shown.len() < entries.len() {
-        print(&format!("{} older ones are not shown: name one as FILE", entries.len() - shown.len()));
-    }
-    let entry = loop {
-        let answer = answer_to(questions, &format!("restore which one? 1 to {}: ", shown.len()))?;
-        match answer.trim().parse::<usize>().ok().and_then(|number| shown.get(number.checked_sub(1)?)) {
-            Some(entry) => break entry,
-            None => questions.say(&format!("{answer:?} is not one of these numbers")),
-        }
+    let block = match blocks[..] {
+        [only] => only,
+        _ => pick(questions, "which database?", &blocks, |block| name_of(block).to_owned(), show_databases)?,
     };
-    let file = format!("{}/{}", entry.slot, entry.name);
-    let own = entry.database.as_ref().map(|name| format!("[{name}]: ")).unwrap_or_default();
+    let all: Vec<&Backup> = block.backups.iter().collect();
+    let backup = pick(questions, "restore which one?", &all, |backup| backup.path(), show_backups)?;
+    let own = block.database.as_ref().map(|name| format!("[{name}]: ")).unwrap_or_default();
     let target = answer_to(questions, &format!("into which database? {own}"))?;
     match target.as_str() {
-        "" => Ok((file, entry.database.clone())),
+        "" => Ok((backup.path(), block.database.clone())),
         name => DatabaseName::parse(name)
-            .map(|name| (file, Some(name)))
+            .map(|name| (backup.path(), Some(name)))
             .map_err(|error| Failure::new(format!("TARGET {error}"))),
+    }
+}
+
+/// Shows things with numbers until one of them is chosen, by its number or by a part of its name that no other has.
+fn pick<'a, T>(
+    questions: &Questions,
+    question: &str,
+    all: &[&'a T],
+    name: impl Fn(&T) -> String,
+    show: impl Fn(&[&T]),
+) -> Result<&'a T, Failure> {
+    let mut shown = all.to_vec();
+    loop {
+        // Of many the last ones, as those are the newest.
+        let hidden = shown.len().saturating_sub(SHOWN);
+        shown.drain(..hidden);
+        show(&shown);
+        if hidden > 0 {
+            print(&format!("{hidden} more are not shown: answer with a part of the name"));
+        }
+        let answer = loop {
+            let asked = format!("{question} 1 to {}, or part of its name: ", shown.len());
+            match answer_to(questions, &asked)?.trim() {
+                "" => {}
+                answer => break answer.to_owned(),
+            }
+        };
+        let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        if let Some(chosen) = number.and_then(|at| shown.get(at)) {
+            return Ok(chosen);
+        }
+        // A name that is part of another one can be chosen, too.
+        let matching = |fits: &dyn Fn(&str) -> bool| -> Vec<&'a T> {
+            all.iter().copied().filter(|each| fits(&name(each))).collect()
+        };
+        let exact = matching(&|name| name == answer);
+        let found = if exact.is_empty() { matching(&|name| name.contains(&answer)) } else { exact };
+        match found[..] {
+            [] => questions.say(&format!("{answer:?} is none of these numbers, and no part of a name")),
+            [only] => return Ok(only),
+            _ => shown = found,
+        }
     }
 }
 
@@ -49,39 +86,51 @@ fn answer_to(questions: &Questions, question: &str) -> Result<String, Failure> {
     answer.ok_or_else(|| Failure::new("nothing was restored"))
 }
 
-/// The backups, newest first and those of the future last, each under the first of its names.
-fn each_once(mut entries: Vec<Entry>) -> Vec<Entry> {
-    let mut seen = HashSet::new();
-    entries.retain(|entry| {
-        let sha256 = entry.manifest.as_ref().map(|manifest| manifest.sha256.clone());
-        let is_new = sha256.is_none_or(|sha256| seen.insert((sha256, entry.database.clone())));
-        entry.alias_of.is_none() && is_new
-    });
-    let now = clock::now();
-    entries.sort_by_key(|entry| (entry.is_future(now), std::cmp::Reverse(entry.mtime)));
-    entries
+fn name_of(block: &Block) -> &str {
+    block.database.as_ref().map_or("-", |name| name.as_str())
 }
 
-fn show(entries: &[Entry]) {
+fn show_databases(blocks: &[&Block]) {
     let mut table = Table::new([
         Column::Right("NO"),
-        Column::Left("SLOT"),
-        Column::Right("AGE"),
-        Column::Right("SIZE"),
-        Column::Left("DATABASE"),
-        Column::Left("VERIFIED"),
-        Column::Left("NAME"),
+        Column::Text("DATABASE"),
+        Column::Right("BACKUPS"),
+        Column::Right("NEWEST"),
     ]);
     let now = clock::now();
-    for (at, entry) in entries.iter().enumerate() {
+    for (at, block) in blocks.iter().enumerate() {
+        let newest = block.backups.iter().map(|backup| backup.first()).rfind(|entry| !entry.is_future(now));
         table.add([
             Cell::from((at + 1).to_string()),
-            Cell::from(entry.slot.name()),
-            Cell::from(units::age(now.saturating_sub(entry.mtime))),
-            Cell::from(units::bytes(entry.size)),
-            Cell::from(entry.database.as_ref().map_or("-", |name| name.as_str())),
-            verified(entry, now),
-            Cell::from(entry.name.as_str()),
+            Cell::from(name_of(block)),
+            Cell::from(block.backups.len().to_string()),
+            since(newest.map(|entry| entry.mtime), now),
+        ]);
+    }
+    table.print();
+}
+
+fn show_backups(backups: &[&Backup]) {
+    let mut table = Table::new([
+        Column::Right("NO"),
+        Column::Left("TIME"),
+        Column::Right("AGE"),
+        Column::Right("SIZE"),
+        Column::Left("SLOT"),
+        Column::Left("VERIFIED"),
+        Column::Name("NAME"),
+    ]);
+    let now = clock::now();
+    for (at, backup) in backups.iter().enumerate() {
+        let first = backup.first();
+        table.add([
+            Cell::from((at + 1).to_string()),
+            short_time(first.mtime),
+            since(Some(first.mtime), now),
+            Cell::from(units::bytes(first.size)),
+            Cell::from(backup.slots()),
+            backup.verified(now),
+            Cell::from(first.name.as_str()),
         ]);
     }
     table.print();

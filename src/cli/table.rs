@@ -1,11 +1,11 @@
-//! Tables for people: aligned by what a terminal shows, coloured where it can.
+//! Tables for people: aligned by what a terminal shows, no wider than 80 columns, coloured where it can.
 
 use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::UnicodeWidthStr;
 
 use super::print;
 use crate::backup;
-use crate::terminal::{self, Paint};
+use crate::terminal::{self, COLUMNS, Paint};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -17,6 +17,26 @@ pub(super) enum Column {
     Left(&'static str),
     /// Quantities.
     Right(&'static str),
+    /// Names of backups, which lose their beginning where there is no room for it.
+    Name(&'static str),
+    /// Other texts, which lose their end.
+    Text(&'static str),
+}
+
+impl Column {
+    fn heading(self) -> &'static str {
+        let (Self::Left(heading) | Self::Right(heading) | Self::Name(heading) | Self::Text(heading)) = self;
+        heading
+    }
+
+    /// The columns that its cells should have, if they can be cut: a name of a backup ends with what tells it from others.
+    fn wanted(self) -> Option<usize> {
+        match self {
+            Self::Left(_) | Self::Right(_) => None,
+            Self::Name(_) => Some(32),
+            Self::Text(_) => Some(16),
+        }
+    }
 }
 
 /// One cell: text that a terminal can be given, and its colour.
@@ -40,8 +60,29 @@ impl Cell {
         }
     }
 
+    /// Its text, which a terminal can be given.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn width(&self) -> usize {
         self.text.width()
+    }
+
+    /// As much of it as so many columns take.
+    fn cut(&self, column: Column, width: usize) -> Self {
+        let text = match column {
+            Column::Name(_) => terminal::cut_start(&self.text, width),
+            _ => terminal::cut_end(&self.text, width),
+        };
+        Self { text: text.into_owned(), paint: self.paint }
+    }
+
+    fn shown(&self, coloured: bool) -> String {
+        match self.paint.filter(|_| coloured && !self.text.is_empty()) {
+            Some(paint) => paint.on(&self.text),
+            None => self.text.clone(),
+        }
     }
 }
 
@@ -55,18 +96,37 @@ impl<T: AsRef<str>> From<T> for Cell {
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     columns: [Column; N],
-    rows: Vec<[Cell; N]>,
+    lines: Vec<Line<N>>,
+}
+
+#[derive(Debug)]
+enum Line<const N: usize> {
+    Row([Cell; N]),
+    /// What the rows below it are about, and more of it.
+    Heading(Cell, Cell),
+    /// What belongs to the row above it.
+    Note(Cell),
 }
 
 impl<const N: usize> Table<N> {
     /// No rows yet.
     pub fn new(columns: [Column; N]) -> Self {
-        Self { columns, rows: Vec::new() }
+        Self { columns, lines: Vec::new() }
     }
 
     /// Adds a row below the others.
     pub fn add(&mut self, row: [Cell; N]) {
-        self.rows.push(row);
+        self.lines.push(Line::Row(row));
+    }
+
+    /// Begins a block below the others, of a name, with more of it where there is room for all of that.
+    pub fn begin(&mut self, name: &str, more: &str) {
+        self.lines.push(Line::Heading(Cell::from(name).painted(Paint::Bold), Cell::from(more)));
+    }
+
+    /// Adds a line below a row: the name of a backup.
+    pub fn note(&mut self, name: Cell) {
+        self.lines.push(Line::Note(name));
     }
 
     /// Prints it to standard output.
@@ -75,26 +135,58 @@ impl<const N: usize> Table<N> {
     }
 
     fn lines(&self, coloured: bool) -> Vec<String> {
-        let headings = self.columns.map(|column| match column {
-            Column::Left(heading) | Column::Right(heading) => Cell::from(heading).painted(Paint::Bold),
+        let headings = self.columns.map(|column| Cell::from(column.heading()).painted(Paint::Bold));
+        let rows = self.lines.iter().filter_map(|line| match line {
+            Line::Row(row) => Some(row),
+            _ => None,
         });
-        let rows: Vec<&[Cell; N]> = std::iter::once(&headings).chain(&self.rows).collect();
-        let widths: Vec<usize> =
-            (0..N).map(|at| rows.iter().map(|row| row[at].width()).max().unwrap_or_default()).collect();
-        rows.into_iter().map(|row| self.line(row, &widths, coloured)).collect()
+        let widths = self.widths(std::iter::once(&headings).chain(rows));
+        let mut lines = vec![self.row(&headings, &widths, coloured)];
+        for line in &self.lines {
+            match line {
+                Line::Row(row) => lines.push(self.row(row, &widths, coloured)),
+                Line::Heading(name, more) => {
+                    lines.push(String::new());
+                    lines.push(block(name, more, coloured));
+                }
+                Line::Note(name) => {
+                    let name = name.cut(Column::Name(""), COLUMNS - GAP.len());
+                    lines.push(format!("{GAP}{}", name.shown(coloured)));
+                }
+            }
+        }
+        lines
     }
 
-    fn line(&self, row: &[Cell; N], widths: &[usize], coloured: bool) -> String {
+    /// How wide each column is: as its widest cell, but that those that can be cut leave room for the others, first the
+    /// one that has most more than it should have.
+    fn widths<'a>(&self, rows: impl Iterator<Item = &'a [Cell; N]>) -> [usize; N] {
+        let mut widths = [0; N];
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.width());
+            }
+        }
+        while widths.iter().sum::<usize>() + GAP.len() * N.saturating_sub(1) > COLUMNS {
+            let flexible = widths.iter_mut().zip(self.columns);
+            let flexible = flexible.filter_map(|(width, column)| Some((column.wanted()?, width)));
+            let longest = flexible.filter(|(_, width)| **width > 0);
+            match longest.max_by_key(|(wanted, width)| width.cast_signed() - wanted.cast_signed()) {
+                Some((_, width)) => *width -= 1,
+                None => break,
+            }
+        }
+        widths
+    }
+
+    fn row(&self, row: &[Cell; N], widths: &[usize; N], coloured: bool) -> String {
         let mut line = String::new();
         for ((cell, column), width) in row.iter().zip(self.columns).zip(widths) {
+            let cell = cell.cut(column, *width);
             let padding = " ".repeat(width - cell.width());
-            let text = match cell.paint.filter(|_| coloured && !cell.text.is_empty()) {
-                Some(paint) => paint.on(&cell.text),
-                None => cell.text.clone(),
-            };
             line += &match column {
-                Column::Left(_) => text + &padding,
-                Column::Right(_) => padding + &text,
+                Column::Right(_) => padding + &cell.shown(coloured),
+                _ => cell.shown(coloured) + &padding,
             };
             line += GAP;
         }
@@ -102,10 +194,35 @@ impl<const N: usize> Table<N> {
     }
 }
 
+fn block(name: &Cell, more: &Cell, coloured: bool) -> String {
+    match name.width() + GAP.len() + more.width() <= COLUMNS {
+        true => format!("{}{GAP}{}", name.shown(coloured), more.shown(coloured)).trim_end().to_owned(),
+        false => name.cut(Column::Text(""), COLUMNS).shown(coloured),
+    }
+}
+
+/// Prints a text below a word, in lines that fit.
+pub(super) fn print_below(word: &str, text: &str) {
+    let indent = " ".repeat(word.width());
+    let text = terminal::printable(text);
+    for (at, line) in terminal::wrapped(&text, COLUMNS - word.width()).iter().enumerate() {
+        print(format!("{}{line}", if at == 0 { word } else { &indent }).trim_end());
+    }
+}
+
 /// A moment in Unix seconds, in the zone of `TZ`.
 pub(super) fn time(second: i64) -> Cell {
+    moment(second, "%Y-%m-%d %H:%M:%S")
+}
+
+/// The same without its seconds.
+pub(super) fn short_time(second: i64) -> Cell {
+    moment(second, "%Y-%m-%d %H:%M")
+}
+
+fn moment(second: i64, form: &str) -> Cell {
     let time = Timestamp::from_second(second).unwrap_or_default().to_zoned(TimeZone::system());
-    Cell::from(time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+    Cell::from(time.strftime(form).to_string())
 }
 
 #[cfg(test)]
@@ -142,5 +259,20 @@ mod tests {
         assert_eq!(lines[1], " 1.0 KiB  \x1b[32mOK\x1b[0m      a");
         assert!(lines[2].contains("\x1b[31mFAILED\x1b[0m"), "{lines:?}");
         assert!(lines[0].starts_with("    \x1b[1mSIZE\x1b[0m"), "{lines:?}");
+    }
+
+    #[test]
+    fn names_are_cut_where_a_row_would_not_fit_and_blocks_keep_to_the_width() {
+        let mut table = Table::new([Column::Left("A"), Column::Text("TEXT"), Column::Name("NAME")]);
+        table.begin("short", "last/short.sql");
+        table.add([Cell::from("x".repeat(30)), Cell::from("t".repeat(60)), Cell::from("last/abc.sql")]);
+        table.begin(&"n".repeat(90), "last/gone.sql");
+        table.note(Cell::from(format!("daily/{}", "n".repeat(90))));
+        let lines = table.lines(false);
+        assert!(lines.iter().all(|line| line.width() <= COLUMNS), "{lines:#?}");
+        assert_eq!(lines[2], "short  last/short.sql");
+        assert_eq!(lines[3], format!("{}  {}\u{2026}  last/abc.sql", "x".repeat(30), "t".repeat(33)));
+        assert_eq!(lines[5], format!("{}\u{2026}", "n".repeat(79)));
+        assert_eq!(lines[6], format!("  daily/\u{2026}{}", "n".repeat(71)));
     }
 }

@@ -10,29 +10,33 @@ use crate::catalog::{BackupDirectory, BackupName, Slot};
 use crate::content::Keys;
 use crate::lock::{Lock, LockError};
 use crate::settings::{Reader, Storage};
+use crate::terminal::{self, COLUMNS};
 use crate::verify::{Verdict, Verifier};
 
 pub(super) const HELP: &str = "\
 backupgram verify                                   all backups
 backupgram verify last/app-latest.sql.gz            this one
-backupgram verify --restore last/app-latest.sql.gz  ... by restoring it into a server made for that
+backupgram verify --restore last/app-latest.sql.gz  ... by restoring it
 
 usage: backupgram verify [--restore] [--json] [--all | SLOT/NAME...]
 
-Reads backups from end to end, without a database: the checksum, the decryption, the decompression,
-and the dump itself, an archive by pg_restore. What came of it is remembered beside each backup.
+Reads backups from end to end, without a database: the checksum, the
+decryption, the decompression, and the dump itself, an archive by pg_restore.
+What came of it is remembered beside each backup.
 
   SLOT/NAME    these backups; without any, all of them
   --all        all of them
-  --restore    also restore each into a PostgreSQL server that is made for it here and thrown away,
-               and count what comes out; this needs room for the database on the backup volume, or in TMPDIR
+  --restore    also restore each into a PostgreSQL server that is made for it
+               here and thrown away, and count what comes out; this needs room
+               for the database on the backup volume, or in TMPDIR
   --json       for programs
 
-environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what opens them;
-RESTORE_JOBS how many load at once with --restore.
+environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what
+opens them; RESTORE_JOBS how many load at once with --restore.
 
-exit status: 0 all are whole; 1 one is not, or could not be checked, and each is named; 2 wrong call;
-75 another backup or restore is running, and --restore cannot; 128 + N stopped by signal N.";
+exit status: 0 all are whole; 1 one is not, or could not be checked, and each
+is named; 2 wrong call; 75 another backup or restore is running, and --restore
+cannot; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let Call { chosen, as_json, restores } = parse(arguments)?;
@@ -128,9 +132,16 @@ fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> 
     Ok(backups.map(|entry| (entry.slot, entry.name)).collect())
 }
 
+/// What is said of a backup in which nothing is wrong.
+const WHOLE: &str = " is whole";
+
 fn tell(Verdict { slot, name, error, .. }: &Verdict) {
     match error {
-        None => print_line(&format!("{slot}/{name} is whole")),
+        None => {
+            let name = format!("{slot}/{name}");
+            let shown = terminal::printable(&name);
+            print_line(&format!("{}{WHOLE}", terminal::cut_start(&shown, COLUMNS - WHOLE.len())));
+        }
         Some(error) => log::error!("{slot}/{name} {error}"),
     }
 }
