@@ -19,6 +19,8 @@ mod pooler;
 /// A restore gives exactly the backup, or leaves everything as it was.
 mod restore;
 
+/// What people are shown fits a terminal.
+mod columns;
 /// Where we connect, and what is said where we cannot.
 mod connections;
 /// One wrong bit.
