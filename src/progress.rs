@@ -222,7 +222,9 @@ fn line(what: &str, state: &str, columns: Option<usize>) -> String {
     match columns {
         Some(columns) => {
             let room = columns.saturating_sub(state.len() + ": ".len());
-            format!("{}: {state}", terminal::cut_end(&what, room))
+            // What is behind a slot is the name of a backup.
+            let cut = if what.contains('/') { terminal::cut_start } else { terminal::cut_end };
+            format!("{}: {state}", cut(&what, room))
         }
         None => format!("{what}: {state}"),
     }
@@ -329,6 +331,7 @@ mod tests {
             named(&long, 1 << 30, None, 20 << 20, 52),
             named(&long, 1 << 30, guessed(4 << 30), 20 << 20, 52),
             named("dumping 数据库\u{1b}[2J数据库数据库", 1 << 30, guessed(4 << 30), 20 << 20, 52),
+            named("verifying last/application-20260416-143000.sql.gz", 1 << 30, known(4 << 30), 20 << 20, 52),
             named(&long, 1047 << 30, guessed(1048 << 30), 1 << 10, 360_000),
         ];
         assert!(lines.iter().all(|line| unicode_width::UnicodeWidthStr::width(line.as_str()) <= 80));

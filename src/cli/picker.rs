@@ -63,16 +63,20 @@ fn pick<'a, T>(
                 answer => break answer.to_owned(),
             }
         };
-        let number = answer.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-        if let Some(chosen) = number.and_then(|at| shown.get(at)) {
+        let number = answer.parse::<usize>().ok();
+        if let Some(chosen) = number.and_then(|number| shown.get(number.checked_sub(1)?)) {
             return Ok(chosen);
         }
+        let mistyped = number.is_some_and(|number| number < 1000);
         // A name that is part of another one can be chosen, too.
         let matching = |fits: &dyn Fn(&str) -> bool| -> Vec<&'a T> {
             all.iter().copied().filter(|each| fits(&name(each))).collect()
         };
         let exact = matching(&|name| name == answer);
-        let found = if exact.is_empty() { matching(&|name| name.contains(&answer)) } else { exact };
+        let found = match exact.is_empty() {
+            true => matching(&|name| !mistyped && name.contains(&answer)),
+            false => exact,
+        };
         match found[..] {
             [] => questions.say(&format!("{answer:?} is none of these numbers, and no part of a name")),
             [only] => return Ok(only),

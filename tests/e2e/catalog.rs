@@ -412,6 +412,8 @@ fn the_command_line_lists_the_same_backups() {
         entries.iter().map(|entry| (text(entry, "slot"), text(entry, "name"))).collect()
     };
     assert_eq!(names(&entries), names(&daemon.backups("")));
-    let plain = Cli::new(server, &store).env("POSTGRES_DB", &database.name).args(["list"]).run().succeeded();
-    plain.saying(&store.only("monthly"));
+    let plain = || Cli::new(server, &store).env("POSTGRES_DB", &database.name).args(["list"]);
+    let shown = plain().run().succeeded().saying(&format!("last/{}", store.only("last")));
+    assert_eq!(shown.column("SLOT"), ["LDWM"]);
+    plain().args(["--all"]).run().succeeded().saying(&format!("monthly/{}", store.only("monthly")));
 }

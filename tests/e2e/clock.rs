@@ -121,7 +121,9 @@ fn a_run_at_2106_deletes_none_of_27_names_and_says_so_everywhere() {
     assert_eq!((count(&seen, "keep"), count(&seen, "delete")), (27, 0), "{seen:#}");
     assert_eq!(held(&seen), [app]);
     let text = then().args(["list", "--cleanup-preview"]).run().succeeded();
-    text.saying(&format!("nothing old of {app} would be deleted: the backup before it is 29200 d old"));
+    text.saying_in_lines(&format!(
+        "nothing old of {app} would be deleted: the backup before it is 29200 d old"
+    ));
 
     let ran = then().args(["backup"]).run().succeeded();
     ran.saying(&format!("{app}: nothing old was deleted: the backup before it is 29200 d old"));
@@ -130,7 +132,7 @@ fn a_run_at_2106_deletes_none_of_27_names_and_says_so_everywhere() {
     let new: BTreeSet<&String> = after.difference(&history).collect();
     assert_eq!(new.len(), 4, "{new:?}");
     assert_eq!(store.status()["databases"][0]["clock"]["reason"], "gap");
-    then().args(["status"]).run().succeeded().saying(&format!("nothing old of {app} was deleted"));
+    then().args(["status"]).run().succeeded().saying_in_lines(&format!("nothing old of {app} was deleted"));
     unhealthy(then(), &[&format!("nothing old of {app} was deleted: the backup before it is 29200 d old")]);
 
     // What the kernel of that machine would have written down.
@@ -212,7 +214,7 @@ fn a_run_whose_clock_differs_from_the_servers_deletes_nothing_until_it_is_right_
         let seen = preview(command());
         assert_eq!((held(&seen), count(&seen, "delete")), (names.into(), 0), "{seen:#}");
         assert!(count(&seen, "keep") > 0, "{seen:#}");
-        command().args(["list", "--cleanup-preview"]).run().succeeded().saying(way);
+        command().args(["list", "--cleanup-preview"]).run().succeeded().saying_in_lines(way);
 
         // One database's run says nothing of the others.
         command().args(["backup", &one.name]).run().succeeded();

@@ -40,8 +40,15 @@ fn a_name_with_line_ends_and_escape_sequences_stays_in_its_line_wherever_it_is_t
     assert!(refused.text().lines().count() == 1, "{refused}");
     let restored = alone(Cli::restore(server, &store, &file)).args([NAME]).run().succeeded();
     assert_one_line(&restored.text(), &["restored"]);
-    let listed = alone(Cli::new(server, &store)).args(["status"]).run().succeeded();
-    assert_one_line(&listed.text(), &["last/"]);
+    // What is cut to a terminal's width begins no line of its own, either.
+    for words in [&["status"][..], &["list", "--all"]] {
+        let shown = alone(Cli::new(server, &store)).args(words).run().succeeded();
+        let text = shown.text();
+        assert!(
+            text.lines().all(|line| !line.starts_with("2026-11-27T") && !line.contains(char::is_control))
+        );
+        assert!(text.contains("last/") && text.contains(r"x\n2026"), "{shown}");
+    }
 
     let daemon =
         Plan::new(server, &store).without("POSTGRES_DB").env("POSTGRES_DB_AUTODISCOVER", "TRUE").start();

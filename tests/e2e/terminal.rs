@@ -116,6 +116,16 @@ fn a_terminal_sees_a_line_of_progress_and_colours_and_everything_else_neither() 
     assert!(after.contains("published last/"), "{after:?}");
     assert!(!shown.contains("\x1b[2J"), "the database's name steers the terminal: {shown:?}");
 
+    // The next one is measured by this one, and its line fits all the same.
+    let hold = database.hold();
+    let running = OnTerminal::start(&settings, &[], &["backup", "--", &database.name]);
+    wait_until("a guess of the size", SOON, || running.shown().contains(": 0 B of about "));
+    drop(hold);
+    let shown = running.wait();
+    let drawn: Vec<&str> =
+        shown.split("\x1b[?7l").skip(1).filter_map(|line| line.split('\x1b').next()).collect();
+    assert!(drawn.iter().all(|line| line.chars().count() <= 80), "{drawn:?}");
+
     let list = |more: &[(&str, &str)]| OnTerminal::start(&settings, more, &["list"]).wait();
     let plain = Cli::new(server, &store).args(["list"]).run().succeeded().stdout;
     assert!(plain.contains("last/") && !plain.contains('\x1b'), "{plain:?}");
@@ -160,7 +170,12 @@ fn what_pg_restore_reads_is_seen_whatever_it_reads_it_for() {
     };
     let hold = |what| std::fs::write(store.root().join(what), "").unwrap();
     let pass = |running: &OnTerminal, held: &str, what: &str| {
-        let is_drawn = |line: &str| line.starts_with(&format!("{what}: ")) && line.contains(" (100 %), ");
+        // The beginning of a backup's name may have given way.
+        let is_it = |named: &str| match named.split_once('\u{2026}') {
+            Some((head, tail)) => what.starts_with(head) && what.ends_with(tail),
+            None => named == what,
+        };
+        let is_drawn = |line: &str| line.split(": ").next().is_some_and(is_it) && line.contains(" (100 %), ");
         wait_until(what, SOON, || running.shown().split("\x1b[?7l").any(is_drawn));
         std::fs::remove_file(store.root().join(held)).unwrap();
     };
@@ -204,10 +219,14 @@ fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced(
     let changed = database.dump();
     let start =
         |arguments: &[&str]| OnTerminal::start_with(&command::settings(server, &store), &[], arguments, true);
-    // The newer one, of the other database, is the first.
+    const WHICH_DATABASE: &str = "which database? 1 to 2, or part of its name: ";
+    const WHICH: &str = "restore which one? 1 to 1, or part of its name: ";
     let choose = |running: &mut OnTerminal| {
-        running.answer("restore which one? 1 to 2: ", "3");
-        running.answer("restore which one? 1 to 2: ", "2");
+        running.answer(WHICH_DATABASE, "3");
+        running.answer(WHICH_DATABASE, "none of that name");
+        running.answer(WHICH_DATABASE, &database.name[..database.name.len() - 1]);
+        running.answer(WHICH, "2");
+        running.answer(WHICH, "1");
     };
     let confirm = format!("type {} to go on: ", database.name);
 
@@ -221,7 +240,8 @@ fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced(
         shown.contains("nothing was restored") && shown.contains("MiB) will be replaced by last/"),
         "{shown}"
     );
-    for heading in ["NO", "SLOT", "AGE", "SIZE", "DATABASE", "VERIFIED", "NAME"] {
+    for heading in ["NO", "DATABASE", "BACKUPS", "NEWEST", "TIME", "AGE", "SIZE", "SLOT", "VERIFIED", "NAME"]
+    {
         assert!(shown.contains(heading), "{shown}");
     }
     assert_eq!(database.dump(), changed);
@@ -253,13 +273,49 @@ fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced(
     let foreign = store.file("last", "foreign.dump");
     std::fs::copy(store.file("last", &store.newest("last")), &foreign).unwrap();
     let mut running = start(&["restore", "--dry-run"]);
-    running.answer("restore which one? 1 to 3: ", "1");
+    // It is of no known database, so it comes last.
+    running.answer("which database? 1 to 3, or part of its name: ", "3");
+    running.answer(WHICH, "foreign");
     running.answer("into which database? ", &copy);
     assert!(running.wait().contains(&copy));
     std::fs::remove_file(foreign).unwrap();
 
     let mut running = start(&["restore"]);
-    running.answer("restore which one? 1 to 2: ", "\x04");
+    running.answer(WHICH_DATABASE, "\x04");
     assert_eq!(running.end().0, Some(1), "the end of the input is no answer");
     Cli::new(server, &store).args(["restore"]).run().exited_with(2).saying("FILE is missing");
+}
+
+#[test]
+fn of_many_backups_the_newest_are_shown_last_and_part_of_a_name_finds_the_others() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    std::fs::create_dir(store.path().join("last")).unwrap();
+    for day in 1..=45 {
+        let name = format!("app-202601{day:02}-120000.sql");
+        std::fs::write(store.file("last", &name), "no dump").unwrap();
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_268_800 + day * 86_400);
+        set_modified(&store.file("last", &name), time);
+    }
+    let start = || {
+        OnTerminal::start_with(&command::settings(server, &store), &[("NO_COLOR", "1")], &["restore"], true)
+    };
+    let which = |count: u32| format!("restore which one? 1 to {count}, or part of its name: ");
+    let mut running = start();
+    running.answer(&which(40), "nonsense");
+    running.answer(&which(40), "app-2026010");
+    running.answer(&which(9), "");
+    running.answer(&which(9), "20260103");
+    running.answer("into which database? [app]: ", "\x04");
+    let (code, shown) = running.end();
+    assert_eq!(code, Some(1), "{shown}");
+    let shown = shown.replace('\r', "");
+    assert!(shown.contains("\"nonsense\" is none of these numbers, and no part of a name"), "{shown}");
+    assert!(shown.contains("5 more are not shown"), "{shown}");
+    let (first, _) = shown.split_once("5 more").unwrap();
+    assert!(first.trim_end().ends_with("app-20260145-120000.sql"), "the newest is the last: {first}");
+    assert!(!first.contains("app-20260105"), "{first}");
+    // What is typed ends a question's line or does not, as the terminal comes to show it.
+    let mut rows = shown.lines().filter(|line| !line.contains(" which one? "));
+    assert!(rows.all(|line| line.chars().count() <= 80), "{shown}");
 }

@@ -314,6 +314,28 @@ impl Outcome {
         assert!(self.text().to_lowercase().contains(&text.to_lowercase()), "must say {text:?}\n{self}");
         self
     }
+
+    /// The same of a text that may be broken into lines.
+    #[track_caller]
+    pub fn saying_in_lines(self, text: &str) -> Self {
+        let words = self.text().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(text), "must say {text:?}\n{self}");
+        self
+    }
+
+    /// What stands below a heading of the first table that has it, in the rows that begin with a time.
+    #[track_caller]
+    pub fn column(&self, heading: &str) -> Vec<String> {
+        let mut lines = self.stdout.lines();
+        let head =
+            lines.find(|line| line.contains(heading)).unwrap_or_else(|| panic!("no {heading}\n{self}"));
+        let start = head.find(heading).unwrap_or_default();
+        let rest = &head[start + heading.len()..];
+        let next = start + heading.len() + (rest.len() - rest.trim_start().len());
+        let rows = lines.filter(|line| line.get(4..5) == Some("-"));
+        rows.map(|row| row.chars().skip(start).take(next - start).collect::<String>().trim().to_owned())
+            .collect()
+    }
 }
 
 impl std::fmt::Display for Outcome {

@@ -35,7 +35,7 @@ fn of_two_servers_on_one_volume_neither_hides_the_failure_of_the_other() {
         history["history"].as_array().unwrap().iter().map(|run| &run["server"]).collect();
     assert_eq!(servers, [addresses[1].as_str(), addresses[0].as_str()]);
     let table = scene.cli(&["history"]).run().succeeded();
-    assert!(table.text().contains(&format!("api, of {}", addresses[1])), "{table}");
+    assert!(table.text().contains(&format!("of {}: ", addresses[1])), "{table}");
     let mine: Value =
         serde_json::from_str(&scene.cli(&["status", "--json"]).run().succeeded().stdout).unwrap();
     assert_eq!((&mine["status"], &mine["server"]), (&"FAILED".into(), &addresses[0].as_str().into()));
