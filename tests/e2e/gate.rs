@@ -67,21 +67,109 @@ fn a_length_that_is_none_or_too_much_is_refused() {
 fn nothing_can_be_smuggled_behind_a_transfer_coding() {
     let hidden = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut cases = Vec::new();
-    for coding in ["chunked", "identity", "Chunked", "x, chunked", "\tchunked"] {
+    for (coding, status) in [
+        ("chunked", 400),
+        ("Chunked", 400),
+        ("\tchunked", 400),
+        ("identity", 400),
+        ("x, chunked", 400),
+        ("chunked, chunked", 400),
+        ("chunked, x", 400),
+    ] {
         let coding = format!("Transfer-Encoding: {coding}\r\n");
         for fields in [
-            coding.clone(),
             format!("{coding}Content-Length: {}\r\n", hidden.len()),
             format!("Content-Length: 4\r\n{coding}"),
         ] {
-            cases.push(([with(&fields), hidden.into()].concat(), 501));
+            cases.push(([with(&fields), hidden.into()].concat(), status));
         }
     }
+    for (coding, status) in [
+        ("x, chunked", 501),
+        ("gzip\r\nTransfer-Encoding: chunked", 501),
+        ("identity", 400),
+        ("chunked, chunked", 400),
+        ("chunked\r\nTransfer-Encoding: chunked", 400),
+        ("chunked, identity", 400),
+        ("chunked;q=1", 400),
+        ("", 400),
+        ("\u{b}chunked", 400),
+        ("chunked\u{a0}", 400),
+        ("\r\n chunked", 400),
+    ] {
+        let fields = format!("Transfer-Encoding: {coding}\r\n");
+        cases.push(([with(&fields), hidden.into()].concat(), status));
+    }
     cases.push(([with("Transfer-Encoding : chunked\r\n"), hidden.into()].concat(), 400));
-    cases.push(([with("Transfer-Encoding: chunked\u{a0}\r\n"), hidden.into()].concat(), 400));
-    cases.push(([with("Transfer-Encoding:\r\n chunked\r\n"), hidden.into()].concat(), 400));
-    cases.push(([b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", hidden.as_bytes()].concat(), 501));
+    cases.push(([b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", hidden.as_bytes()].concat(), 400));
+    for (chunks, status) in [
+        ("2\n{}\n0\n\n", 400),
+        ("2\r\n{}0\r\n\r\n", 400),
+        ("2;\n{}\r\n0\r\n\r\n", 400),
+        ("0x2\r\n{}\r\n0\r\n\r\n", 400),
+        ("0\r\nX: y\r\n z\r\n\r\n", 400),
+        ("10001\r\n", 413),
+    ] {
+        cases.push(([with("Transfer-Encoding: chunked\r\n"), chunks.into()].concat(), status));
+    }
     assert_all_refused(&cases);
+}
+
+#[test]
+fn a_body_in_chunks_is_taken_and_what_follows_it_is_the_next_request() {
+    let store = Store::new();
+    let daemon = daemon(&store);
+    let patch = |more: &str| {
+        format!(
+            "PATCH /config HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n{more}\r\n",
+            daemon.token
+        )
+    };
+    let body = r#"{"BACKUP_KEEP_DAYS":"3"}"#;
+    let each: String = body.chars().map(|c| format!("1;a=\"b\"\r\n{c}\r\n")).collect();
+    let mut line = Line::open(daemon.port);
+    for chunks in [format!("18\r\n{body}\r\n0\r\n\r\n"), each + "000\r\nDigest: x\r\nX-Y:\r\n\r\n"] {
+        daemon.send("PATCH", "/config", &[], Some(br#"{"BACKUP_KEEP_DAYS":null}"#)).expect(200);
+        line.send(patch("") + &chunks + "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        let changed = line.answer().expect(200);
+        assert_eq!(changed.json()["config"]["BACKUP_KEEP_DAYS"]["value"], "3");
+        assert_eq!(line.answer().expect(200).json()["status"], "ok");
+    }
+    // In pieces, each after what came before it was taken, and after a word.
+    line.send(patch("Expect: 100-continue\r\n"));
+    assert_eq!(line.answer().status, 100);
+    for piece in ["1", "8\r", "\n", body, "\r\n0\r\n", "\r", "\n"] {
+        line.send(piece);
+        daemon.anonymous("GET", "/healthz").expect(200);
+    }
+    line.answer().expect(200);
+    // As long as may be, and longer.
+    let chunk = |size: usize| format!("{size:x}\r\n{}\r\n", " ".repeat(size));
+    line.send(patch("") + &chunk(65_536 - body.len()) + &format!("18\r\n{body}\r\n0\r\n\r\n"));
+    line.answer().expect(200);
+    for long in [
+        chunk(65_536) + "1",
+        format!("0;{}", "x".repeat(20_000)),
+        format!("0\r\n{}", "X: y\r\n".repeat(4_000)),
+    ] {
+        assert_refused(daemon.port, (patch("") + &long).as_bytes(), 413);
+    }
+    // What breaks off, and what takes too long, is no request; nor is a stranger's waited for.
+    let mut broken = Line::open(daemon.port);
+    broken.send(patch("") + "2\r\n{}\r\n0\r\n");
+    broken.finish();
+    broken.answer().error(400);
+    let mut stranger = Line::open(daemon.port);
+    stranger.send(with("Transfer-Encoding: chunked\r\n"));
+    stranger.answer().error(401);
+    stranger.assert_closed();
+    // The health port needs none.
+    wait_until("the health port", SOON, || answers(daemon.health_port));
+    let mut health = Line::open(daemon.health_port);
+    for _ in 0..2 {
+        health.send("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+        health.answer().expect(200);
+    }
 }
 
 #[test]
@@ -208,14 +296,16 @@ fn who_dawdles_is_cut_off_and_holds_nobody_up() {
             line.assert_closed();
             took(10);
         });
-        scope.spawn(move || {
-            let mut line = Line::open(port);
-            line.send(with(&format!("Authorization: Bearer {token}\r\nContent-Length: 10\r\n")));
-            line.send("{");
-            line.answer().error(408);
-            line.assert_closed();
-            took(30);
-        });
+        for (field, beginning) in [("Content-Length: 10", "{"), ("Transfer-Encoding: chunked", "a\r\n{")] {
+            scope.spawn(move || {
+                let mut line = Line::open(port);
+                line.send(with(&format!("Authorization: Bearer {token}\r\n{field}\r\n")));
+                line.send(beginning);
+                line.answer().error(408);
+                line.assert_closed();
+                took(30);
+            });
+        }
         for _ in 0..20 {
             daemon.status();
             daemon.anonymous("GET", "/healthz").expect(200);

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::chunks::Chunks;
+use super::framing::Framing;
 use super::head::{self, Found, Head};
 use super::limits::{LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
 use super::send;
@@ -102,45 +104,80 @@ impl Connection<'_> {
             self.slot.enter(Phase::Receiving);
         }
         let begun = Instant::now();
-        let too_slow = |error: io::Error, what: &str| match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-                Missing::Refused(ApiError::new(408, format!("the {what} took too long to come")))
-            }
-            // It may still listen.
-            io::ErrorKind::UnexpectedEof => {
-                Missing::Refused(ApiError::bad_request(format!("the {what} breaks off")))
-            }
-            _ => Missing::Gone,
+        let (mut head, length) = self.receive_head(begun + self.limits.head_time)?;
+        let deadline = Instant::now() + self.limits.body_time;
+        // The head stays before what has not been taken of the body: what is refused is seen there.
+        let body = match head.framing {
+            Framing::Length(expected) => self.receive_body(&mut head, length, expected, deadline)?,
+            Framing::Chunked => self.receive_chunks(&mut head, length, deadline)?,
         };
-        let (mut head, length) = loop {
+        self.buffer.drain(..length);
+        Ok((Incoming { head, body, peer: self.peer }, begun))
+    }
+
+    /// Waits for a head, and says how long it is.
+    fn receive_head(&mut self, deadline: Instant) -> Result<(Head, usize), Missing> {
+        loop {
             match Head::find(&self.buffer).map_err(Missing::Refused)? {
-                Found::Whole(head, length) => break (*head, length),
-                Found::Part => self
-                    .fill(begun + self.limits.head_time)
-                    .map_err(|error| too_slow(error, "request head"))?,
+                Found::Whole(head, length) => return Ok((*head, length)),
+                Found::Part => self.fill(deadline).map_err(|error| breaks_off(&error, "request head"))?,
             }
-        };
-        // The head stays before the body: what is refused is seen there.
-        let whole = length + head.body_length;
+        }
+    }
+
+    /// Waits for a body of which the length is known, behind `length` bytes of head.
+    fn receive_body(
+        &mut self,
+        head: &mut Head,
+        length: usize,
+        expected: usize,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Missing> {
+        let whole = length + expected;
         if self.buffer.len() < whole {
-            if !self.service.wants_body(&head) {
-                head.keep_alive = false;
-                return Ok((Incoming { head, body: Vec::new(), peer: self.peer }, begun));
+            if !self.may_wait_for_body(head)? {
+                return Ok(Vec::new());
             }
             self.buffer.reserve_exact(whole - self.buffer.len() + CHUNK);
-            if head.expects_continue {
-                let mut stream = self.stream;
-                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            }
         }
-        let deadline = Instant::now() + self.limits.body_time;
         while self.buffer.len() < whole {
-            self.fill(deadline).map_err(|error| too_slow(error, "body"))?;
+            self.fill(deadline).map_err(|error| breaks_off(&error, "body"))?;
         }
-        let rest = self.buffer.split_off(whole);
-        let mut body = std::mem::replace(&mut self.buffer, rest);
-        body.drain(..length);
-        Ok((Incoming { head, body, peer: self.peer }, begun))
+        Ok(self.buffer.drain(length..whole).collect())
+    }
+
+    /// Waits for a body in chunks, behind `length` bytes of head.
+    fn receive_chunks(
+        &mut self,
+        head: &mut Head,
+        length: usize,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, Missing> {
+        let (mut chunks, mut waits) = (Chunks::default(), false);
+        loop {
+            let taken = chunks.take(&self.buffer[length..]).map_err(Missing::Refused)?;
+            self.buffer.drain(length..length + taken);
+            if let Some(body) = chunks.whole() {
+                return Ok(body);
+            }
+            if !waits && !self.may_wait_for_body(head)? {
+                return Ok(Vec::new());
+            }
+            waits = true;
+            self.fill(deadline).map_err(|error| breaks_off(&error, "body"))?;
+        }
+    }
+
+    /// Whether a body that has not all come is waited for; a client that waits for a word gets it then. If it is not,
+    /// the connection ends after the answer.
+    fn may_wait_for_body(&self, head: &mut Head) -> Result<bool, Missing> {
+        let is_wanted = self.service.wants_body(head);
+        head.keep_alive &= is_wanted;
+        if is_wanted && head.expects_continue {
+            let mut stream = self.stream;
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        Ok(is_wanted)
     }
 
     /// Answers a request. Says whether the connection may go on.
@@ -222,6 +259,20 @@ impl Connection<'_> {
             sent.status,
             sent.bytes
         );
+    }
+}
+
+/// What becomes of a request that does not go on.
+fn breaks_off(error: &io::Error, what: &str) -> Missing {
+    match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            Missing::Refused(ApiError::new(408, format!("the {what} took too long to come")))
+        }
+        // It may still listen.
+        io::ErrorKind::UnexpectedEof => {
+            Missing::Refused(ApiError::bad_request(format!("the {what} breaks off")))
+        }
+        _ => Missing::Gone,
     }
 }
 

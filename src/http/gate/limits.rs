@@ -12,6 +12,8 @@ pub const HEAD: usize = 16 * 1024;
 pub const FIELDS: usize = 64;
 /// The longest body of a request, in bytes.
 pub const BODY: usize = 64 * 1024;
+/// The most of a body in chunks that is neither of the body nor needed, in bytes: extensions, trailers, zeros in front.
+pub const CHUNK_EXTRAS: usize = 16 * 1024;
 /// How long a head may take from its first byte, or a new connection to its first byte.
 pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a body may take.

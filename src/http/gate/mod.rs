@@ -4,7 +4,9 @@
 //! under limits and deadlines, refuses what is malformed or ambiguous, and hands on only what is neither.
 //! What a request means is the [`Service`]'s to know.
 
+mod chunks;
 mod connection;
+mod framing;
 mod head;
 pub mod limits;
 mod send;
@@ -23,6 +25,8 @@ use std::time::Duration;
 
 use nix::sys::socket::{Backlog, listen};
 
+pub use chunks::Chunks;
+pub use framing::Framing;
 pub use head::{Found, Head};
 use limits::Limits;
 use slots::Slots;
