@@ -151,26 +151,29 @@ impl BackupDirectory {
     /// # Errors
     /// When it is not there, cannot be removed, or a pointer cannot be changed.
     pub fn remove(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
-        self.remove_within(RUN_PATIENCE, slot, name)
+        self.remove_agreed(RUN_PATIENCE, slot, name, || Ok(()))
     }
 
-    /// The same for somebody who waits no longer than that for others who change names.
+    /// The same for somebody who waits no longer than that for others who change names, and agrees to it when nobody
+    /// changes any more.
     ///
     /// # Errors
-    /// Also when one of them still does after that.
-    pub fn remove_within(
+    /// Also when one of them still does after that, and when there is no agreement.
+    pub fn remove_agreed<E: From<DirectoryError>>(
         &self,
         patience: Duration,
         slot: Slot,
         name: &BackupName,
-    ) -> Result<(), DirectoryError> {
+        agree: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         let _lock = self.lock_names_within(patience)?;
         let before = self.list(slot)?;
         // What the file system finds under another spelling is another backup.
         let directory = self.open_slot(slot)?;
         if directory.holds(name.as_str()) && !is_spelled_so(&directory, slot, name)? {
-            return Err(DirectoryError::NotFound(slot, name.clone()));
+            return Err(DirectoryError::NotFound(slot, name.clone()).into());
         }
+        agree()?;
         self.unlink(slot, name)?;
         let pointers =
             before.iter().filter(|entry| entry.alias_of.as_ref() == Some(name) && entry.name != *name);

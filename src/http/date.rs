@@ -5,6 +5,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 const FORM: &str = "%a, %d %b %Y %H:%M:%S GMT";
+/// The obsolete forms, which must be understood all the same.
+const OBSOLETE: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// Unix seconds in the form that HTTP prefers (RFC 9110, 5.6.7).
 pub fn format(seconds: i64) -> String {
@@ -12,10 +14,10 @@ pub fn format(seconds: i64) -> String {
     time.to_zoned(TimeZone::UTC).strftime(FORM).to_string()
 }
 
-/// Unix seconds of a date in that form. The two obsolete forms count as no date, which is always safe: it
-/// makes a condition not hold.
+/// Unix seconds of a date in that form, or in one of the obsolete ones. Nothing of what is no date.
 pub fn parse(text: &str) -> Option<i64> {
-    let civil = DateTime::strptime(FORM, text.trim()).ok()?;
+    let mut forms = [FORM].into_iter().chain(OBSOLETE);
+    let civil = forms.find_map(|form| DateTime::strptime(form, text.trim()).ok())?;
     civil.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp().as_second())
 }
 
@@ -27,7 +29,11 @@ mod tests {
     fn a_date_is_written_and_read_as_http_has_it() {
         assert_eq!(format(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(parse("Sunday, 06-Nov-94 08:49:37 GMT"), None);
-        assert_eq!(parse("soon"), None);
+        assert_eq!(parse("Sunday, 06-Nov-94 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse("Sun Nov  6 08:49:37 1994"), Some(784_111_777));
+        assert_eq!(parse("Wed Nov 16 08:49:37 1994"), Some(784_975_777));
+        for none in ["soon", "", "Sun, 06 Nov 1994 08:49:37", "Sun, 36 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(parse(none), None, "{none}");
+        }
     }
 }

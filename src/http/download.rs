@@ -6,7 +6,8 @@ use super::date;
 use super::error::ApiError;
 use super::message::{Body, FilePart, Files, Request, Response};
 use super::range::Wanted;
-use crate::catalog::{Archive, Manifest, Opened};
+use super::version::Version;
+use crate::catalog::{Archive, Opened};
 
 /// What may stand in an extended parameter without being encoded (RFC 8187, 3.2.1).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -18,18 +19,17 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub fn answer(
     request: &Request,
     opened: Opened,
-    manifest: Option<&Manifest>,
+    version: &Version,
     name: &str,
 ) -> Result<Response, ApiError> {
     let size = opened.status.st_size.cast_unsigned();
-    let modified = opened.status.st_mtime;
-    let tag = entity_tag(&opened, manifest);
-    let shared = vec![("ETag".into(), tag.clone()), ("Last-Modified".into(), date::format(modified))];
-    if is_unchanged(request, &tag, modified) {
+    let tag = version.tag.iter().map(|tag| ("ETag".into(), tag.clone()));
+    let shared: Vec<_> = tag.chain([("Last-Modified".into(), date::format(version.modified))]).collect();
+    if version.is_unchanged(&request.headers) {
         return Ok(Response { status: 304, headers: shared, body: Body::Bytes(Vec::new()) });
     }
     let wanted = match request.headers.get("Range") {
-        Some(range) if range_applies(request, &tag, modified) => Wanted::parse(range, size),
+        Some(range) if version.has_range(&request.headers) => Wanted::parse(range, size),
         _ => Wanted::Whole,
     };
     let (status, start, length) = match wanted {
@@ -68,38 +68,6 @@ pub fn answer_archive(opened: Opened, name: &str) -> Result<Response, ApiError> 
         ("Content-Disposition".into(), disposition(&format!("{name}.tar"))),
     ];
     Ok(Response { status: 200, headers, body: Body::Files(Files::Archive(archive), None) })
-}
-
-/// A strong tag: the content's own checksum, or what changes whenever the file does.
-fn entity_tag(opened: &Opened, manifest: Option<&Manifest>) -> String {
-    let status = &opened.status;
-    match manifest.filter(|manifest| manifest.size == status.st_size.cast_unsigned()) {
-        Some(manifest) => format!("\"{}\"", manifest.sha256),
-        None => format!(
-            "\"{:x}-{:x}-{:x}.{:x}\"",
-            status.st_ino, status.st_size, status.st_mtime, status.st_mtime_nsec
-        ),
-    }
-}
-
-/// Whether the client's copy is good (RFC 9110, 13.2.2: a tag decides before a date).
-fn is_unchanged(request: &Request, tag: &str, modified: i64) -> bool {
-    let mut tags = request.headers.all("If-None-Match").flat_map(|tags| tags.split(',')).peekable();
-    if tags.peek().is_some() {
-        return tags.map(str::trim).any(|other| other == "*" || other.trim_start_matches("W/") == tag);
-    }
-    request.headers.get("If-Modified-Since").and_then(date::parse).is_some_and(|since| modified <= since)
-}
-
-/// Whether the part that is asked for is one of this file (RFC 9110, 13.1.5: the tag must be strong, the
-/// date the same). Of several conditions none is met.
-fn range_applies(request: &Request, tag: &str, modified: i64) -> bool {
-    let mut conditions = request.headers.all("If-Range");
-    match (conditions.next(), conditions.next()) {
-        (None, _) => true,
-        (Some(condition), None) => condition.trim() == tag || date::parse(condition) == Some(modified),
-        (Some(_), Some(_)) => false,
-    }
 }
 
 /// The name to save the file by, in both of the forms of RFC 6266.

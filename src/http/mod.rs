@@ -22,6 +22,7 @@ mod router;
 mod server;
 mod throttle;
 mod traffic;
+mod version;
 
 pub use auth::{Rights, Token};
 pub use handlers::{App, Planned};

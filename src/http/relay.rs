@@ -22,7 +22,15 @@ use super::traffic::Traffic;
 /// The header field that names a ticket. The gate's clients never see it.
 pub const TICKET: &str = "X-Ticket";
 /// The header fields that handlers read; the others stay behind.
-const RELAYED: [&str; 5] = ["Authorization", "Range", "If-Range", "If-None-Match", "If-Modified-Since"];
+const RELAYED: [&str; 7] = [
+    "Authorization",
+    "Range",
+    "If-Range",
+    "If-Match",
+    "If-None-Match",
+    "If-Modified-Since",
+    "If-Unmodified-Since",
+];
 
 /// Bodies of answers that are on their way.
 #[derive(Debug, Default)]

@@ -319,6 +319,46 @@ fn an_unchanged_backup_is_not_sent_again() {
 }
 
 #[test]
+fn what_is_asked_of_another_version_is_refused() {
+    let store = Store::new();
+    let (daemon, _database) = with_backup(&store, "versions");
+    let (path, daily) = (format!("/backups/last/{}", store.only("last")), store.only("daily"));
+    let whole = daemon.get(&path).expect(200);
+    let (tag, modified) = (whole.header("etag").unwrap(), whole.header("last-modified").unwrap());
+    let long_ago = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let wrong = [
+        vec![("If-Match", "\"another\"")],
+        vec![("If-Match", "\"another\""), ("If-Unmodified-Since", modified)],
+        vec![("If-Unmodified-Since", long_ago)],
+        vec![("If-Match", "\u{e9}")],
+    ];
+    let right = [
+        vec![("If-Match", tag)],
+        vec![("If-Match", "*")],
+        vec![("If-Match", tag), ("If-Unmodified-Since", long_ago)],
+        vec![("If-Unmodified-Since", modified)],
+        vec![("If-Unmodified-Since", "yesterday")],
+    ];
+    for headers in &wrong {
+        for method in ["GET", "HEAD"] {
+            let range = [&[("Range", "bytes=0-3"), ("If-None-Match", tag)], &headers[..]].concat();
+            assert_eq!(daemon.send(method, &path, &range, None).status, 412, "{headers:?}");
+        }
+        let delete = |path: &str| daemon.send("DELETE", path, headers, None);
+        delete(&path).error(400);
+        delete(&format!("{path}?confirm=true")).error(412);
+        delete(&format!("{path}.none?confirm=true")).error(404);
+    }
+    for headers in &right {
+        assert_eq!(daemon.send("GET", &path, headers, None).expect(200).body, whole.body, "{headers:?}");
+    }
+    daemon.send("DELETE", &format!("{path}?confirm=true"), &right[0], None).expect(200);
+    daemon.send("DELETE", &format!("{path}?confirm=true"), &right[0], None).error(404);
+    let daily = format!("/backups/daily/{daily}?confirm=true");
+    daemon.send("DELETE", &daily, &[("If-Unmodified-Since", modified)], None).expect(200);
+}
+
+#[test]
 fn the_tag_changes_with_the_bytes() {
     let store = Store::new();
     let (daemon, database) = with_backup(&store, "tagged");

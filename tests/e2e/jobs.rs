@@ -273,31 +273,51 @@ fn a_backup_can_be_limited_to_some_databases() {
     daemon.succeeded(&id);
     store.only_of("last", &two.name);
     assert_eq!(store.dated("last").len(), 1);
-    for body in ["{}", " \n ", ""] {
-        job_id(&daemon.send("POST", "/backup", &[], Some(body.as_bytes())).expect(202));
+    // The original looks at no body, so what says nothing asks for all.
+    for body in ["{}", " \n ", "", "{", "a=b", "{} {}", "all of them", "\u{feff}{}"] {
+        let id = job_id(&daemon.send("POST", "/backup", &[], Some(body.as_bytes())).expect(202));
+        daemon.delete(&format!("/jobs/{id}"));
     }
+    job_id(&daemon.send("POST", "/backup", &[], Some(b"\xff\xfe{}")).expect(202));
+    assert!(daemon.log().contains("the body of POST /backup is not JSON"));
     let long = format!("{{\"databases\":[\"{}\"]}}", "x".repeat(200));
     for body in [
         "[]",
         "1",
         "\"a\"",
         "null",
-        "{",
         "{\"databases\":[]}",
         "{\"databases\":\"a\"}",
         "{\"databases\":[1]}",
         "{\"databases\":[\"\"]}",
         "{\"databases\":null,\"databases\":null}",
         "{\"database\":[\"a\"]}",
-        "{} {}",
+        "{\"databases\":null}",
         "{\"databases\":[\"a\\u0000b\"]}",
         &long,
     ] {
         let response = daemon.send("POST", "/backup", &[], Some(body.as_bytes()));
         assert_eq!(response.status, 400, "{body}: {}", response.text());
-        response.error(400);
+        assert_plain(&response.error(400));
     }
-    daemon.send("POST", "/backup", &[], Some(b"\xff\xfe{}")).error(400);
+}
+
+/// Asserts that a sentence has no word of the language or the libraries that we are written with.
+fn assert_plain(sentence: &str) {
+    for word in [
+        "i64",
+        "u64",
+        "invalid type",
+        "a sequence",
+        "a map",
+        "expected",
+        "struct",
+        "EOF",
+        "Some(",
+        "missing field",
+    ] {
+        assert!(!sentence.contains(word), "{sentence}");
+    }
 }
 
 /// Defect A9 of the original image: a missing file was accepted, and so was garbage behind the JSON.
@@ -344,12 +364,18 @@ fn a_restore_that_cannot_work_is_refused_at_once() {
         with("unknown", json!(1)),
         with("Confirm", json!(true)),
         json!({"target_db": "x", "confirm": true, "telegram_message_id": "4521"}),
+        json!({"target_db": "x", "confirm": true, "telegram_message_id": -1}),
+        json!({"target_db": "x", "confirm": true, "telegram_message_id": 1.5}),
+        json!({"target_db": "x", "confirm": true, "telegram_message_id": 0, "file": ""}),
+        json!({"target_db": "x", "confirm": true, "telegram_message_id": null, "file": null}),
+        with("telegram_message_id", json!(false)),
+        with("telegram_message_id", json!([])),
+        with("before", Value::Null),
         json!([good]),
         json!("text"),
         Value::Null,
     ] {
-        let sentence = daemon.post("/restore", &body).error(400);
-        assert!(!sentence.is_empty(), "{body}");
+        assert_plain(&daemon.post("/restore", &body).error(400));
     }
     let longest = "x".repeat(63);
     for target in ["", "1a", "a-b", "a b", "a.b", "a;b", "é", "a\n", "\"a\"", "-a", &"x".repeat(64)] {
@@ -376,8 +402,18 @@ fn a_restore_that_cannot_work_is_refused_at_once() {
     daemon.send("POST", "/restore", &[], Some(deep.as_bytes())).error(400);
     assert_eq!(daemon.get("/jobs").json()["jobs"].as_array().unwrap().len(), 1, "none became a job");
 
-    let id = job_id(&daemon.post("/restore", &with("target_db", json!(longest))).expect(202));
-    daemon.succeeded(&id);
+    // Clients that send every field send nothing in the one that they do not mean.
+    for nothing in [Value::Null, json!(""), json!(0), json!(0.0)] {
+        let mut body = with("telegram_message_id", nothing);
+        body["target_db"] = json!(longest);
+        daemon.succeeded(&job_id(&daemon.post("/restore", &body).expect(202)));
+    }
+    for nothing in [Value::Null, json!("")] {
+        let mut body = with("telegram_message_id", json!(4521));
+        body["file"] = nothing;
+        let job = daemon.failed(&job_id(&daemon.post("/restore", &body).expect(202)));
+        assert!(job["log_tail"].to_string().contains("needs TELEGRAM_BOT_TOKEN"), "{job:#}");
+    }
     server.sql("postgres", &format!("DROP DATABASE {longest}"));
 }
 

@@ -6,11 +6,12 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::App;
-use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Slot};
+use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Opened, Slot};
 use crate::http::ListerError;
 use crate::http::download;
 use crate::http::error::ApiError;
 use crate::http::message::{Request, Response};
+use crate::http::version::Version;
 
 /// About the length of what is shown of a backup, in bytes.
 const SHOWN: usize = 256;
@@ -70,11 +71,21 @@ fn inventory(
 pub fn download(app: &App, request: &Request, slot: &str, name: &str) -> Result<Response, ApiError> {
     let (slot, name) = locate(slot, name)?;
     let opened = app.directory.open(slot, &name).map_err(refusal)?;
-    if opened.is_directory() {
-        return download::answer_archive(opened, name.as_str());
+    let version = version(app, slot, &opened)?;
+    version.check(&request.headers)?;
+    match opened.is_directory() {
+        true => download::answer_archive(opened, name.as_str()),
+        false => download::answer(request, opened, &version, name.as_str()),
     }
-    let manifest = app.directory.manifest_of(slot, &opened).map_err(refusal)?;
-    download::answer(request, opened, manifest.as_ref(), name.as_str())
+}
+
+/// The version of a backup that a request's conditions are about.
+fn version(app: &App, slot: Slot, opened: &Opened) -> Result<Version, ApiError> {
+    let manifest = match opened.is_directory() {
+        true => None,
+        false => app.directory.manifest_of(slot, opened)?,
+    };
+    Ok(Version::of(opened, manifest.as_ref()))
 }
 
 /// Deletes one backup.
@@ -85,7 +96,13 @@ pub fn delete(app: &App, request: &Request, slot: &str, name: &str) -> Result<Re
     }
     let waiter = app.waiters.take();
     let patience = if waiter.is_some() { PATIENCE } else { LAST_PATIENCE };
-    app.directory.remove_within(patience, slot, &name).map_err(refusal)?;
+    app.directory.remove_agreed(patience, slot, &name, || match Version::is_asked_for(&request.headers) {
+        true => {
+            let opened = app.directory.open(slot, &name)?;
+            version(app, slot, &opened)?.check(&request.headers)
+        }
+        false => Ok(()),
+    })?;
     log::info!("deleted {slot}/{name} on request");
     Ok(Response::json(200, &json!({ "deleted": name })))
 }
@@ -95,6 +112,12 @@ pub fn locate(slot: &str, name: &str) -> Result<(Slot, BackupName), ApiError> {
     let slot = Slot::named(slot).ok_or_else(|| ApiError::not_found("there is no such slot"))?;
     let name = BackupName::parse(name).map_err(|error| ApiError::bad_request(error.to_string()))?;
     Ok((slot, name))
+}
+
+impl From<DirectoryError> for ApiError {
+    fn from(error: DirectoryError) -> Self {
+        refusal(error)
+    }
 }
 
 /// A failure of the backup directory as an answer, which names no path of the container.

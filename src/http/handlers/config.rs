@@ -1,14 +1,11 @@
 //! GET, PATCH and DELETE of /config.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::App;
 use super::backups::RETRY_AFTER;
 use crate::http::error::ApiError;
-use crate::http::json::parse_object;
+use crate::http::json::Fields;
 use crate::http::message::{Request, Response};
 use crate::live_settings::{ChangeError, Changes};
 use crate::settings::{self, Access, Environment, Source, Variable};
@@ -32,7 +29,11 @@ pub fn change(app: &App, request: &Request) -> Result<Response, ApiError> {
 /// # Errors
 /// 400 when it is no object of single keys and plain values, or is empty.
 pub fn asked_changes(body: &[u8]) -> Result<Changes, ApiError> {
-    let ConfigBody(changes) = parse_object(body)?;
+    let changes = Fields::parse(body)?.into_iter().map(|(key, value)| {
+        let change = asked_change(&key, value)?;
+        Ok((key, change))
+    });
+    let changes: Changes = changes.collect::<Result<_, ApiError>>()?;
     match changes.is_empty() {
         true => Err(ApiError::bad_request("the body names no setting to change")),
         false => Ok(changes),
@@ -86,42 +87,13 @@ fn describe_one(environment: &Environment, variable: &Variable) -> Value {
     shown
 }
 
-/// An object of settings. serde's own maps keep the last of two equal keys; here they are an error.
-struct ConfigBody(Changes);
-
-impl<'de> Deserialize<'de> for ConfigBody {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ConfigVisitor)
-    }
-}
-
-struct ConfigVisitor;
-
-impl<'de> Visitor<'de> for ConfigVisitor {
-    type Value = ConfigBody;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of settings")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ConfigBody, A::Error> {
-        let mut changes = Changes::new();
-        while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            let text = match value {
-                Value::Null => None,
-                Value::String(text) => Some(text),
-                Value::Bool(flag) => Some(if flag { "TRUE" } else { "FALSE" }.to_owned()),
-                Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
-                _ => {
-                    return Err(A::Error::custom(format_args!(
-                        "{key} must be a string, whole number, boolean or null"
-                    )));
-                }
-            };
-            if changes.insert(key.clone(), text).is_some() {
-                return Err(A::Error::custom(format_args!("{key} is there twice")));
-            }
-        }
-        Ok(ConfigBody(changes))
+/// What a setting is to become; nothing where the override goes.
+fn asked_change(key: &str, value: Value) -> Result<Option<String>, ApiError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Bool(flag) => Ok(Some(if flag { "TRUE" } else { "FALSE" }.to_owned())),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Ok(Some(number.to_string())),
+        _ => Err(ApiError::bad_request(format!("{key} must be a string, whole number, boolean or null"))),
     }
 }

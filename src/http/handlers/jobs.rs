@@ -3,73 +3,102 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserializer, Error};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::App;
 use super::backups::{locate, refusal};
 use crate::catalog::{BackupName, DatabaseName, Slot};
 use crate::http::error::ApiError;
-use crate::http::json::parse_object;
+use crate::http::json::{Fields, is_json};
 use crate::http::message::{Request, Response};
 use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
 use crate::restore::{Options, PropertyChoice, SearchPath};
 use crate::settings::{Reader, Subject};
 use crate::telegram::Chat;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BackupBody {
-    #[serde(default, deserialize_with = "at_least_one")]
-    databases: Vec<DatabaseName>,
-}
+/// What a body of POST /restore may have.
+const RESTORE_FIELDS: [&str; 13] = [
+    "file",
+    "telegram_message_id",
+    "telegram_chat_id",
+    "target_db",
+    "confirm",
+    "keep_previous",
+    "properties",
+    "before",
+    "after",
+    "drop_replication",
+    "keep_going",
+    "search_path",
+    "ignore_manifest",
+];
 
-/// What is null may have been meant to be something: for a restore that is no time to guess.
-fn not_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-/// A list that was cut down to nothing does not ask for everything.
-fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<DatabaseName>, D::Error> {
-    let names = Vec::deserialize(deserializer)?;
-    match names.is_empty() {
-        true => Err(D::Error::custom("databases is empty: leave it out to back up all")),
-        false => Ok(names),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A body of POST /restore.
 struct RestoreBody {
-    #[serde(default, deserialize_with = "not_null")]
-    file: Option<String>,
-    #[serde(default, deserialize_with = "not_null")]
-    telegram_message_id: Option<i64>,
-    #[serde(default, deserialize_with = "not_null")]
+    source: RestoreSource,
     telegram_chat_id: Option<String>,
     target_db: Option<String>,
-    #[serde(default)]
     confirm: bool,
-    #[serde(default)]
     keep_previous: bool,
-    #[serde(default)]
     drop_replication: bool,
-    #[serde(default)]
     keep_going: bool,
-    #[serde(default)]
     ignore_manifest: bool,
-    #[serde(default, deserialize_with = "not_null")]
     properties: Option<String>,
-    #[serde(default, deserialize_with = "not_null")]
     search_path: Option<String>,
-    #[serde(default, deserialize_with = "not_null")]
     before: Option<String>,
-    #[serde(default, deserialize_with = "not_null")]
     after: Option<String>,
 }
 
+/// Where the backup is.
+enum RestoreSource {
+    File(String),
+    Message(i64),
+}
+
+impl RestoreSource {
+    /// Clients that send every field send nothing in the one that they do not mean.
+    fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+        let file = match fields.value("file") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(file)) => Some(file).filter(|file| !file.is_empty()),
+            Some(_) => return Err(ApiError::bad_request("file must be a string")),
+        };
+        let message = match fields.value("telegram_message_id") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.is_empty() => None,
+            Some(value) => {
+                let wrong = || ApiError::bad_request("telegram_message_id must be the number of a message");
+                let number = whole(&value).filter(|number| *number >= 0).ok_or_else(wrong)?;
+                Some(number).filter(|number| *number > 0)
+            }
+        };
+        match (file, message) {
+            (Some(file), None) => Ok(Self::File(file)),
+            (None, Some(message)) => Ok(Self::Message(message)),
+            _ => Err(ApiError::bad_request("exactly one of file and telegram_message_id must be set")),
+        }
+    }
+}
+
 impl RestoreBody {
+    fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+        Ok(Self {
+            source: RestoreSource::take(fields)?,
+            telegram_chat_id: fields.text("telegram_chat_id")?,
+            target_db: fields.text("target_db")?,
+            confirm: fields.flag("confirm")?,
+            keep_previous: fields.flag("keep_previous")?,
+            drop_replication: fields.flag("drop_replication")?,
+            keep_going: fields.flag("keep_going")?,
+            ignore_manifest: fields.flag("ignore_manifest")?,
+            properties: fields.text("properties")?,
+            search_path: fields.text("search_path")?,
+            before: fields.text("before")?,
+            after: fields.text("after")?,
+        })
+    }
+
     /// What is asked for besides the file and the target. Of files of SQL there are the names only.
     fn options(&self) -> Result<Options, ApiError> {
         let properties = match self.properties.as_deref() {
@@ -92,6 +121,14 @@ impl RestoreBody {
             after: self.after.as_deref().map(|name| script_name("after", name)).transpose()?,
         })
     }
+}
+
+/// A whole number, also one that is written with a fraction of nothing: some languages know no other.
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    })
 }
 
 /// The name of a file in `HOOKS_DIR/restore`.
@@ -120,18 +157,6 @@ fn script(app: &App, field: &str, name: &Path) -> Result<PathBuf, ApiError> {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VerifyBody {
-    file: String,
-    #[serde(default)]
-    restore: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoBody {}
-
 #[derive(Serialize)]
 struct JobList {
     jobs: Vec<Job>,
@@ -140,6 +165,9 @@ struct JobList {
 /// Asks for a backup.
 pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     let databases = asked_backup(&request.body)?;
+    if !is_json(&request.body) && !request.body.trim_ascii().is_empty() {
+        log::warn!("the body of POST /backup is not JSON and counts as none: all databases are backed up");
+    }
     if let Ok(subject) = Reader::resolve(&app.settings.environment(), Subject::read)
         && let Some(stranger) = databases.iter().find(|name| !subject.may_include(name))
     {
@@ -149,12 +177,27 @@ pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     submit(app, Task::Backup(databases))
 }
 
-/// The databases that a body asks to back up; none stands for all of the settings.
+/// The databases that a body asks to back up; none stands for all of the settings. What is not JSON asks for nothing, as in
+/// the original, which looks at no body.
 ///
 /// # Errors
-/// 400 when the body is not of that form.
+/// 400 when the body is JSON of another form.
 pub fn asked_backup(body: &[u8]) -> Result<Vec<DatabaseName>, ApiError> {
-    parse_object(body).map(|BackupBody { databases }| databases)
+    if !is_json(body) {
+        return Ok(Vec::new());
+    }
+    let Some(databases) = Fields::of(body, &["databases"])?.value("databases") else { return Ok(Vec::new()) };
+    let wrong = || ApiError::bad_request("databases must be a list of names");
+    let Value::Array(names) = databases else { return Err(wrong()) };
+    // A list that was cut down to nothing does not ask for everything.
+    if names.is_empty() {
+        return Err(ApiError::bad_request("databases is empty: leave it out to back up all"));
+    }
+    let name = |name: &Value| {
+        let name = name.as_str().ok_or_else(wrong)?;
+        DatabaseName::parse(name).map_err(|error| ApiError::bad_request(format!("databases {error}")))
+    };
+    names.iter().map(name).collect()
 }
 
 /// Asks for a restore.
@@ -178,37 +221,35 @@ pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
 /// # Errors
 /// 400 when the body is not of that form or not confirmed, 404 when there is no such slot.
 pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
-    let body: RestoreBody = parse_object(body)?;
-    if body.file.is_some() == body.telegram_message_id.is_some() {
-        return Err(ApiError::bad_request("exactly one of file and telegram_message_id must be set"));
-    }
+    let body = RestoreBody::take(&mut Fields::of(body, &RESTORE_FIELDS)?)?;
     let target = target(body.target_db.as_deref())?;
     if !body.confirm {
         return Err(ApiError::bad_request("confirm must be true: a restore replaces the target database"));
     }
     let options = body.options()?;
-    let chat = body.telegram_chat_id.map(|chat| {
+    let chat = body.telegram_chat_id.as_deref().map(|chat| {
         let refused =
             || ApiError::bad_request("telegram_chat_id must be the number or @name of a chat, in quotes");
-        Chat::parse(&chat).ok_or_else(refused)
+        Chat::parse(chat).ok_or_else(refused)
     });
     let chat = chat.transpose()?;
-    if let Some(message) = body.telegram_message_id {
-        return match message > 0 {
-            true => Ok(Task::RestoreFromTelegram { message, chat, target, options }),
-            false => Err(ApiError::bad_request("telegram_message_id must be the number of a message")),
-        };
+    match (body.source, chat) {
+        (RestoreSource::Message(message), chat) => {
+            Ok(Task::RestoreFromTelegram { message, chat, target, options })
+        }
+        (RestoreSource::File(_), Some(_)) => {
+            Err(ApiError::bad_request("telegram_chat_id goes with telegram_message_id"))
+        }
+        (RestoreSource::File(file), None) => {
+            let (slot, name) = backup_named(&file)?;
+            Ok(Task::Restore { slot, name, target, options })
+        }
     }
-    if chat.is_some() {
-        return Err(ApiError::bad_request("telegram_chat_id goes with telegram_message_id"));
-    }
-    let (slot, name) = backup_named(&body.file.unwrap_or_default())?;
-    Ok(Task::Restore { slot, name, target, options })
 }
 
 /// Asks for a try of the settings for Telegram.
 pub fn test_telegram(app: &App, request: &Request) -> Result<Response, ApiError> {
-    let NoBody {} = parse_object(&request.body)?;
+    Fields::of(&request.body, &[])?;
     submit(app, Task::TestTelegram)
 }
 
@@ -224,8 +265,9 @@ pub fn verify(app: &App, request: &Request) -> Result<Response, ApiError> {
 /// # Errors
 /// 400 when the body is not of that form, 404 when there is no such slot.
 pub fn asked_verification(body: &[u8]) -> Result<(Slot, BackupName, bool), ApiError> {
-    let VerifyBody { file, restore } = parse_object(body)?;
-    backup_named(&file).map(|(slot, name)| (slot, name, restore))
+    let mut fields = Fields::of(body, &["file", "restore"])?;
+    let (file, restores) = (fields.text("file")?.unwrap_or_default(), fields.flag("restore")?);
+    backup_named(&file).map(|(slot, name)| (slot, name, restores))
 }
 
 fn backup_named(file: &str) -> Result<(Slot, BackupName), ApiError> {

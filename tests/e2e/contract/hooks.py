@@ -27,6 +27,12 @@ URL = os.environ["URL"]
 
 
 @schemathesis.hook
+def filter_case(context, case):
+    """Leaves out bytes that are no JSON for POST /backup, which counts them as none: no schema can say so."""
+    return case.path != "/backup" or not isinstance(case.body, bytes)
+
+
+@schemathesis.hook
 def before_call(context, case, kwargs):
     """Asks for no more jobs than the queue has places, and by the settings that the daemon was started with."""
     if case.method != "POST":
