@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::catalog::{BackupDirectory, DirectoryError};
+use crate::http::gate::listen;
 use crate::http::handlers::WAITERS;
 use crate::http::permits::Permits;
 use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
@@ -114,7 +114,8 @@ impl Daemon {
         let programs =
             Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
         // First of all that can fail: what is started by then would have to be stopped again.
-        let listener = TcpListener::bind(api.listen).map_err(failed(format!("listen on {}", api.listen)))?;
+        let listener = listen(api.listen).map_err(failed(format!("listen on {}", api.listen)))?;
+        let address = listener.local_addr().unwrap_or(api.listen);
         let reaper = Reaper::start().map_err(failed("start the reaper"))?;
         reaper.adopt_orphans().map_err(failed("adopt orphans"))?;
         let (jobs, woken) = Jobs::new();
@@ -153,7 +154,7 @@ impl Daemon {
         };
         let server = Server::start(listener, Arc::new(app), Token::new(&api.token, api.read_token.as_ref()));
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;
-        log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), api.listen);
+        log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), address);
         let sweeper = Sweeper::start(&programs, &reaper, redactor);
         let sweeper =
             sweeper.inspect_err(|error| log::warn!("cannot clear away what killed runs left: {error}"));

@@ -103,8 +103,8 @@ fn told(problems: &Value) -> Vec<String> {
 /// What the API knows to be wrong, or what is wrong with the API.
 fn ask_api(runner: &Runner, api: &ApiSettings) -> Vec<String> {
     let address = match api.listen.ip() {
-        IpAddr::V4(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
-        IpAddr::V6(address) if address.is_unspecified() => "[::1]".to_owned(),
+        // Every address has this among it, whatever the machine has of IPv6.
+        address if address.is_unspecified() => "127.0.0.1".to_owned(),
         IpAddr::V6(address) => format!("[{address}]"),
         address => address.to_string(),
     };

@@ -140,7 +140,7 @@ impl Service for Relay {
     }
 
     fn is_probed(&self, path: &str) -> bool {
-        path == "/healthz"
+        ["/healthz", "/metrics"].contains(&path)
     }
 
     fn note_answer(&self, path: &str, status: u16) {

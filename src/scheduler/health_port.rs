@@ -1,14 +1,14 @@
 //! The health port: answers every GET with the record of the runs, and what else is wrong with the backups.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::backups::Backups;
 use super::record::Record;
 use crate::http::error::ApiError;
 use crate::http::gate::limits::{self, Limits};
-use crate::http::gate::{Gate, Head, Incoming, Service};
+use crate::http::gate::{Gate, Head, Incoming, Service, listen};
 use crate::http::message::{Body, Response};
 
 /// Connections at one time.
@@ -19,23 +19,10 @@ const CONNECTIONS: usize = 64;
 /// # Errors
 /// When the port cannot be had, because another program has it for example.
 pub fn open(port: u16, record: Arc<Record>, backups: Option<Backups>) -> io::Result<Gate> {
-    let listener = listen(port)?;
+    let listener = listen((Ipv6Addr::UNSPECIFIED, port).into())?;
     limits::raise_descriptors();
     let limits = Limits::of(CONNECTIONS.min(limits::connections()));
     Gate::open("health port", listener, limits, Arc::new(Health { record, backups }))
-}
-
-/// Listens on every address of the machine, by IPv6 and IPv4, or by IPv4 where there is nothing else.
-///
-/// # Errors
-/// When the port cannot be had.
-pub fn listen(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
-        }
-        bound => bound,
-    }
 }
 
 struct Health {

@@ -117,7 +117,7 @@ pub const VARIABLES: &[Variable] = &[
     Variable::fixed("BACKUP_MAX_RUN_HOURS", "0", Rule::Hours),
     Variable::fixed("HEALTHCHECK_PORT", "8080", Rule::Port),
     Variable::fixed("REST_API_ENABLE", "FALSE", Rule::Flag),
-    Variable::fixed("REST_API_BIND", "0.0.0.0", Rule::Address),
+    Variable::fixed("REST_API_BIND", "::", Rule::Address),
     Variable::fixed("REST_API_PORT", "8081", Rule::Port),
     Variable::secret("REST_API_TOKEN", Rule::Token).or_file(),
     Variable::secret("REST_API_READ_TOKEN", Rule::Token).or_file(),

@@ -1,7 +1,7 @@
 //! Starts go-cron, ours or another, and asks it to make room.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::history::Trigger;
+use crate::http::gate::listen;
 use crate::jobs::{Programs, remove_api_settings};
 use crate::logger;
 use crate::process::{Child, Reaper, Redacted, for_each_line};
 use crate::schedule::Schedule;
-use crate::scheduler::health_port;
 use crate::settings::{Redactor, SchedulerSettings};
 
 /// Tells go-cron which process starts it again when it ends, and that it is to retire when that one is gone.
@@ -96,7 +96,7 @@ impl Starter {
     pub(super) fn wait_for_port(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
-            if self.health_port == 0 || health_port::listen(self.health_port).is_ok() {
+            if self.health_port == 0 || listen((Ipv6Addr::UNSPECIFIED, self.health_port).into()).is_ok() {
                 return true;
             }
             if Instant::now() >= deadline {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -383,7 +384,7 @@ fn a_client_of_http_1_0_is_answered_once() {
 #[test]
 fn both_families_of_addresses_are_served() {
     let store = Store::new();
-    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").env("REST_API_BIND", "::").start();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").without("REST_API_BIND").start();
     for address in ["[::1]", "127.0.0.1"] {
         let mut line = Line::to(format!("{address}:{}", daemon.port));
         line.send("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -403,6 +404,39 @@ fn both_families_of_addresses_are_served() {
         line.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         line.answer().expect(200);
     }
+}
+
+#[test]
+fn where_there_is_no_ipv6_the_other_is_served() {
+    let (server, store) = (Cluster::shared(15), Store::new());
+    // A kernel without IPv6 gives no such socket; one that has it switched off has addresses of the other kind only.
+    let script = "
+        set -e
+        { echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; } 2>/dev/null || :
+        ip link set lo up
+        strace -D -o /dev/null -e trace=socket -e inject=socket:error=EAFNOSUPPORT:when=1 \"$0\" >log 2>&1 &
+        daemon=$!
+        trap 'kill $daemon; wait $daemon || :; cat log' EXIT
+        for port in 8081 8080; do
+            curl -s --retry 60 --retry-delay 1 --retry-connrefused --max-time 60 -o answer http://127.0.0.1:$port/healthz
+            cat answer
+        done
+        HEALTHCHECK_PORT=0 backupgram health || :";
+    if !may_unshare_network() {
+        return;
+    }
+    let mut cli = Cli::of_program("unshare", &store);
+    for (key, value) in command::settings(server, &store) {
+        cli = cli.env(&key, value);
+    }
+    let programs = Path::new(env!("CARGO_BIN_EXE_backupgram")).parent().unwrap();
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
+    let cli = cli.env("PATH", path).env("POSTGRES_DB", "mydb").env("SCHEDULE", "@yearly");
+    let cli = cli.env("REST_API_ENABLE", "TRUE").env("REST_API_TOKEN", "token").without("REST_API_BIND");
+    let outcome =
+        cli.args(["--net", "sh", "-c", script, env!("CARGO_BIN_EXE_backupgram-api")]).run().succeeded();
+    let outcome = outcome.saying("{\"status\":\"ok\"}").saying("\"schedule\"").saying("API on 0.0.0.0:8081");
+    assert!(!outcome.text().contains("does not answer"), "{outcome}");
 }
 
 #[test]
@@ -444,6 +478,7 @@ fn a_line_in_the_log_says_what_was_asked_and_nothing_that_is_secret() {
     exchange(daemon.port, &request("GET", "/status", &wrong, None)).error(401);
     assert_refused(daemon.port, b"GET /?private HTTP/3.0\r\n\r\n", 505);
     daemon.anonymous("GET", "/healthz").expect(200);
+    daemon.get("/metrics").expect(200);
     let logged = |parts: &[&str]| {
         wait_for(&format!("{parts:?} in the log"), SOON, || {
             let log = daemon.log();
@@ -464,7 +499,7 @@ fn a_line_in_the_log_says_what_was_asked_and_nothing_that_is_secret() {
     daemon.send("GET", &long, &fields, None).error(404);
     let shortened = logged(&["/yyy", " 404 ", "for \"192.0.2.2, "]);
     assert!(shortened.chars().count() < 600, "{shortened}");
-    for secret in ["private", "biscuit", "not-this-one", daemon.token.as_str(), "/healthz"] {
+    for secret in ["private", "biscuit", "not-this-one", daemon.token.as_str(), "/healthz", "/metrics"] {
         assert!(!daemon.log().contains(secret), "{secret} is in the log");
     }
 }

@@ -18,8 +18,9 @@ pub const CHUNK_EXTRAS: usize = 16 * 1024;
 pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a body may take.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
-/// How long a connection may say nothing between two requests.
-pub const IDLE_TIME: Duration = Duration::from_secs(60);
+/// How long a connection may say nothing between two requests. Longer than proxies keep it, nginx for 60 seconds: who ends it
+/// first must not be us, just when they send something.
+pub const IDLE_TIME: Duration = Duration::from_secs(75);
 /// How long a client may take none of an answer.
 pub const STALL_TIME: Duration = Duration::from_secs(60);
 /// How long the rest of what a client sends is taken after the last answer.

@@ -9,6 +9,7 @@ mod connection;
 mod framing;
 mod head;
 pub mod limits;
+mod listener;
 mod send;
 mod slots;
 #[cfg(test)]
@@ -23,12 +24,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::socket::{Backlog, listen};
+use nix::sys::socket::{Backlog, listen as lengthen_queue};
 
 pub use chunks::Chunks;
 pub use framing::Framing;
 pub use head::{Found, Head};
 use limits::Limits;
+pub use listener::listen;
 use slots::Slots;
 
 use super::error::ApiError;
@@ -98,7 +100,7 @@ impl Gate {
     ) -> io::Result<Self> {
         // The standard library queues 128. When a crowd fills that, the next one's first packet is dropped, and it
         // tries again only after a second.
-        listen(&listener, Backlog::MAXALLOWABLE)?;
+        lengthen_queue(&listener, Backlog::MAXALLOWABLE)?;
         let slots = Arc::new(Slots::new(limits.connections));
         let listening =
             Arc::new(Listening { name, listener, closed: AtomicBool::new(false), limits, slots, service });

@@ -46,7 +46,7 @@ pub use mount::{ReadOnly, SmallDisk, SmallExt4};
 pub use network::Network;
 pub use pooler::Pooler;
 pub use port_watch::{PortWatch, answers};
-pub use process::{Process, may_unshare, signal_pid};
+pub use process::{Process, may_unshare, may_unshare_network, signal_pid};
 pub use prometheus::{Metrics, number};
 pub use red::health_port;
 pub use store::{SLOTS, Store, corrupt, read_dump, set_modified, sha256, write_script};

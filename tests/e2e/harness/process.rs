@@ -111,6 +111,16 @@ pub fn signal_pid(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }
 
+/// Whether a network namespace can be made here; says so where not.
+pub fn may_unshare_network() -> bool {
+    let allowed = std::process::Command::new("unshare").args(["--net", "true"]).status();
+    let allowed = allowed.is_ok_and(|status| status.success());
+    if !allowed {
+        eprintln!("SKIPPED: a network namespace cannot be made here");
+    }
+    allowed
+}
+
 /// Whether a process namespace can be made here; says so where not.
 pub fn may_unshare() -> bool {
     let mut command = std::process::Command::new("unshare");
