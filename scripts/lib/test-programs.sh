@@ -13,6 +13,9 @@ promtool_dir=/var/tmp/backupgram-promtool
 # Where they look for Python with hadolint and what speaks to the API from outside, and which versions of these.
 python_dir=/var/tmp/backupgram-python
 python_packages=tests/requirements.txt
+# Where they look for what makes a client of the API's document, and what finds fault with that, for Node.
+node_dir=/var/tmp/backupgram-node
+node_packages=tests/package.json
 
 install_programs() {
     postgres_bin >/dev/null || want postgresql postgresql
@@ -44,6 +47,9 @@ install_programs() {
     python3 -c 'import ensurepip' 2>/dev/null || want python3-venv python3
     /usr/bin/python3 -c 'import jsonschema, yaml' 2>/dev/null ||
         want 'python3-jsonschema python3-yaml' 'py3-jsonschema py3-yaml'
+    [ -x /usr/sbin/nginx ] || have nginx || want nginx-light nginx
+    [ -x /usr/sbin/haproxy ] || have haproxy || want haproxy haproxy
+    have caddy || want caddy caddy
     have promtool || have apt-get || want prometheus prometheus
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || want tzdata tzdata
     install_wanted && find_cargo || return 1
@@ -123,8 +129,24 @@ install_python() {
     return "$status"
 }
 
+# The same. Without npm, the tests that want them are skipped.
+install_node() {
+    have npm || return 0
+    cmp -s "$node_packages" "$node_dir/packages" && return 0
+    rm -rf "$node_dir"
+    new=$(mktemp -d "${node_dir%/*}/.new.XXXXXX") || return 1
+    cp "$node_packages" "$new/package.json" &&
+        (cd "$new" && npm install --silent --no-audit --no-fund --no-package-lock) &&
+        cp "$node_packages" "$new/packages" &&
+        chmod 755 "$new" &&
+        { mv -T "$new" "$node_dir" 2>/dev/null || [ -e "$node_dir/packages" ]; }
+    status=$?
+    rm -rf "$new"
+    return "$status"
+}
+
 install_all() {
-    install_programs && install_extensions && install_promtool && install_python || return 1
+    install_programs && install_extensions && install_promtool && install_python && install_node || return 1
     for version in $postgres_versions; do
         install_postgres "$version" || return 1
     done

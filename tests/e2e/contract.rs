@@ -17,7 +17,7 @@ const ROUNDS: u32 = 6;
 const SEED: u32 = 2;
 
 /// The Python that `scripts/test.sh` installs, with the address and token of a daemon.
-fn python(daemon: &Daemon) -> Cli {
+pub fn python(daemon: &Daemon) -> Cli {
     let program = Path::new("/var/tmp/backupgram-python/bin/python");
     assert!(program.exists(), "Python is missing: run scripts/test.sh, which fetches it");
     Cli::of_program(program, daemon.store)

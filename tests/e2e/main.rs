@@ -74,6 +74,8 @@ mod server_restores;
 /// A restore from a volume that is read-only or full.
 mod volume;
 
+/// The clients, proxies and generators that there are.
+mod clients;
 /// The API as its document and its client know it.
 mod contract;
 
