@@ -213,7 +213,7 @@ fn malformed() -> Vec<Vec<u8>> {
     ] {
         requests.push(format!("GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nabc"));
     }
-    for coding in ["chunked", "identity", "chunked\r\nContent-Length: 5", "x\r\nContent-Length: 0"] {
+    for coding in ["chunked, chunked", "identity", "chunked\r\nContent-Length: 5", "x\r\nContent-Length: 0"] {
         let hidden = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
         requests
             .push(format!("GET /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n{hidden}"));
