@@ -38,33 +38,42 @@ pub struct Conclusion<'a> {
 
 /// Keeps and tells the result of a run, without the secrets that programs may have named in it, and answers it. What goes
 /// wrong here does not change it, but that it takes too long: a run that has no time left has failed. To say so it has
-/// some of its own.
-pub fn conclude(run: &Conclusion, report: Report) -> Report {
-    let report = conclude_in_time(run, report);
-    run.note.remove();
+/// some of its own. A failure that no webhook could be told of, for want of memory, is left to whoever has started the run:
+/// the note stays.
+pub fn conclude(run: &Conclusion, mut report: Report) -> Report {
+    if conclude_in_time(run, &mut report) {
+        run.note.remove();
+    }
     report
 }
 
-fn conclude_in_time(run: &Conclusion, mut report: Report) -> Report {
+/// Answers whether it could be told.
+fn conclude_in_time(run: &Conclusion, report: &mut Report) -> bool {
     let runner = run.runner;
     if let Some(why) = runner.overrun() {
         runner.go_on();
-        report = report.ended(why);
-        keep_and_tell(run, &mut report);
-        return report;
+        *report = report.clone().ended(why);
+        return keep_and_tell(run, report).is_told;
     }
-    let has_copies = keep_and_tell(run, &mut report);
+    let Told { has_copies, is_told } = keep_and_tell(run, report);
     if !runner.is_over() {
-        return report;
+        return is_told;
     }
     runner.go_on();
-    report = report.ended_late(runner.overrun().unwrap_or_default());
-    keep_and_tell(&Conclusion { telegram: run.telegram.filter(|_| !has_copies), ..*run }, &mut report);
-    report
+    *report = report.clone().ended_late(runner.overrun().unwrap_or_default());
+    keep_and_tell(&Conclusion { telegram: run.telegram.filter(|_| !has_copies), ..*run }, report).is_told
 }
 
-/// Answers whether it came to the copies; how these fared is then in the report, and whether a hook has failed the run.
-fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
+/// How far a run was told.
+struct Told {
+    /// Whether there was room for that; only a failure must be told.
+    is_told: bool,
+    /// Whether it came to the copies.
+    has_copies: bool,
+}
+
+/// How the copies fared is then in the report, and whether a hook has failed the run.
+fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
     let server = Some(full.server.as_str()).filter(|server| !server.is_empty());
     let previous = run.directory.and_then(|directory| status::read(directory, server).ok().flatten());
     keep(run, full);
@@ -76,8 +85,8 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
         keep(run, full);
     }
     let report = &full.clone().cleaned(&Redactor::of_process());
-    tell(run, report);
-    if run.died {
+    let is_told = tell(run, report);
+    if run.died && is_told {
         // Who records this starts another one, should this die as well; nobody is to be told twice.
         run.note.remove();
     }
@@ -86,7 +95,7 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
     }
     let telegram = run.telegram.filter(|settings| !settings.chats().is_empty());
     if run.runner.is_over() {
-        return false;
+        return Told { is_told, has_copies: false };
     }
     if let (Some(settings), Some(directory)) = (telegram, run.directory) {
         let _doing = run.runner.activity().begin("sending to Telegram");
@@ -94,7 +103,7 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> bool {
             Some(Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
         keep(run, full);
     }
-    true
+    Told { is_told, has_copies: true }
 }
 
 /// Keeps the result of a run, without the secrets in it, where it is to be kept.
@@ -134,8 +143,8 @@ pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: 
     }
 }
 
-/// Tells the log and the webhooks, and of a failure the hooks.
-fn tell(run: &Conclusion, report: &Report) {
+/// Tells the log and the webhooks, and of a failure the hooks. Answers whether there was room for telling a failure.
+fn tell(run: &Conclusion, report: &Report) -> bool {
     let names: Vec<String> = report.databases.iter().map(|database| database.name.clone()).collect();
     match report.status {
         Outcome::Ok => {
@@ -144,13 +153,15 @@ fn tell(run: &Conclusion, report: &Report) {
                 if names.len() == 1 { "1 database".into() } else { format!("{} databases", names.len()) };
             log::info!("backup succeeded: {count}, {}, {:.1} s", units::bytes(size), report.duration_seconds);
             run.notifier.tell(&Event::Succeeded { databases: &names });
+            true
         }
         Outcome::Failed => {
             let error = report.errors();
             log::error!("backup failed: {error}");
             await_room(run.runner);
-            run.notifier.tell(&Event::Failed { error: &error, databases: &names });
+            let is_told = run.notifier.tell(&Event::Failed { error: &error, databases: &names });
             run.notifier.error_hook(&paths(run, report));
+            is_told
         }
     }
 }

@@ -73,9 +73,9 @@ impl Notifier {
         Self { notices, environment, runner }
     }
 
-    /// Tells the webhooks of an event.
-    pub fn tell(&self, event: &Event) {
-        webhook::tell(&self.notices, event, &self.runner);
+    /// Tells the webhooks of an event. Answers whether curl could run, as it cannot without memory for it.
+    pub fn tell(&self, event: &Event) -> bool {
+        webhook::tell(&self.notices, event, &self.runner)
     }
 
     /// Runs the hooks before a backup.

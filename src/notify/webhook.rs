@@ -10,14 +10,31 @@ use jiff::Timestamp;
 use super::Event;
 use super::message::{Content, Message};
 use crate::curl::{self, quote};
-use crate::process::{Output, ProgramError, Runner};
+use crate::process::{Exit, Output, ProgramError, Runner};
 use crate::settings::{Notices, Redactor, Secret, config_lines, without_value};
 
 /// How long all attempts at one webhook may take, whatever the user's options say.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Sends an event to every webhook that wants it: the end of a run to the general one, and each to that of its own.
-pub fn tell(notices: &Notices, event: &Event, runner: &Runner) {
+/// Why a webhook was not sent, or not as it should be.
+struct Problem {
+    said: String,
+    /// Whether curl could not even run, as without memory for it.
+    is_want_of_room: bool,
+}
+
+impl From<String> for Problem {
+    fn from(said: String) -> Self {
+        Self { said, is_want_of_room: false }
+    }
+}
+
+/// The status of a program whose libraries cannot be loaded (`_dl_signal_error` in glibc).
+const NOT_LOADED: i32 = 127;
+
+/// Sends an event to every webhook that wants it: the end of a run to the general one, and each to that of its own. Answers
+/// whether curl could run.
+pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
     let (general, own) = match event {
         // A receiver of signs of life must not take the beginning of a run that then hangs for one.
         Event::Started { .. } => (&None, &notices.webhook_pre_backup),
@@ -28,14 +45,17 @@ pub fn tell(notices: &Notices, event: &Event, runner: &Runner) {
     let message = Message { event, hostname, time: Timestamp::now(), project: &notices.project };
     let (content, status) = (message.content(notices.format), event.status());
     let _doing = runner.activity().begin(format!("webhook for {status}"));
+    let mut has_room = true;
     for url in [general, own].into_iter().flatten() {
-        if let Err(problem) = send(url, &content, &notices.curl_options, runner) {
-            log::warn!("webhook for {status}: {problem}");
+        if let Err(Problem { said, is_want_of_room }) = send(url, &content, &notices.curl_options, runner) {
+            log::warn!("webhook for {status}: {said}");
+            has_room &= !is_want_of_room;
         }
     }
+    has_room
 }
 
-fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) -> Result<(), String> {
+fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) -> Result<(), Problem> {
     let mut config = config_lines(options);
     config.push(format!("url = {}", quote(url.expose())));
     let headers = content.headers.iter();
@@ -50,7 +70,10 @@ fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) ->
     curl.args(["--retry", "2", "--retry-max-time", "20", "--retry-connrefused"]);
     curl.args(["--config", "-"]);
     let output = runner.run_briefly(&mut curl, config.join("\n").as_bytes(), LONGEST, is_curls_word);
-    let Output { exit, stderr, .. } = output.map_err(|error| error.to_string())?;
+    let Output { exit, stderr, .. } = output.map_err(|error| Problem {
+        is_want_of_room: matches!(error, ProgramError::Start(..)),
+        said: error.to_string(),
+    })?;
     let mut said: Vec<&str> = match exit.success() {
         true => stderr.lines().filter_map(complaint).collect(),
         false => stderr.lines().map(|line| complaint(line).unwrap_or(line)).collect(),
@@ -60,8 +83,11 @@ fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) ->
     let said = Redactor::new(&secrets(url, options)).clean(&said.join(" | "));
     match exit.success() {
         true if said.is_empty() => Ok(()),
-        true => Err(format!("sent, but not as WEBHOOK_EXTRA_ARGS has it: {said}")),
-        false => Err(ProgramError::Failed("curl".into(), exit, said).to_string()),
+        true => Err(format!("sent, but not as WEBHOOK_EXTRA_ARGS has it: {said}").into()),
+        false => Err(Problem {
+            is_want_of_room: matches!(exit, Exit::Code(NOT_LOADED)),
+            said: ProgramError::Failed("curl".into(), exit, said).to_string(),
+        }),
     }
 }
 
