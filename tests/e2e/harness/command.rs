@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::signal::Signal;
 
 use super::cluster::{Cluster, LOGIN, program_directory};
+use super::gnupg;
 use super::guardian;
 use super::process::{Process, signal_pid};
 use super::store::{Store, write_script};
@@ -21,7 +22,7 @@ const INIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/init.sh");
 pub fn settings(server: &Cluster, store: &Store) -> Vec<(String, String)> {
     let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     [
-        ("PATH", format!("{}:/usr/bin:/bin", program_directory(server.major()).display())),
+        ("PATH", search_path(&[&program_directory(server.major())])),
         ("HOME", text(store.root())),
         ("TZ", "UTC".to_owned()),
         ("POSTGRES_HOST", "127.0.0.1".to_owned()),
@@ -49,7 +50,14 @@ pub fn path_with_program(server: &Cluster, store: &Store, name: &str, script: &s
     let directory = store.root().join("programs");
     std::fs::create_dir_all(&directory).expect("make a directory for programs");
     write_script(&directory.join(name), script);
-    format!("{}:{}:/usr/bin:/bin", directory.display(), program_directory(server.major()).display())
+    search_path(&[&directory, &program_directory(server.major())])
+}
+
+/// These directories, and then those of the system, where programs are looked for.
+fn search_path(first: &[&Path]) -> String {
+    let rest = [gnupg::quick(), Path::new("/usr/bin"), Path::new("/bin")];
+    let all: Vec<_> = first.iter().chain(&rest).map(|path| path.to_str().expect("UTF-8")).collect();
+    all.join(":")
 }
 
 /// One call of the command line program, or of another program, not yet started.
@@ -86,7 +94,7 @@ impl Cli {
         self.command.envs(settings(server, store));
         let ours = Path::new(env!("CARGO_BIN_EXE_backupgram")).parent().expect("a directory");
         let theirs = program_directory(server.major());
-        self.env("PATH", format!("{}:{}:/usr/bin:/bin", ours.display(), theirs.display()))
+        self.env("PATH", search_path(&[ours, &theirs]))
     }
 
     /// Any program, with an empty environment.
@@ -120,7 +128,7 @@ impl Cli {
 
     /// Uses the client programs of another major version than the server's.
     pub fn client(self, major: u32) -> Self {
-        self.env("PATH", format!("{}:/usr/bin:/bin", program_directory(major).display()))
+        self.env("PATH", search_path(&[&program_directory(major)]))
     }
 
     /// Puts a script before the program of that name.

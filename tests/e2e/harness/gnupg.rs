@@ -3,8 +3,25 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
 
 use super::guardian;
+use super::store::write_script;
+
+/// A directory with a gpg that makes keys of passphrases in less than the tenth of a second that it otherwise takes to make
+/// guessing dear: the tests do so some thousand times. It is gpg itself in everything else.
+pub fn quick() -> &'static Path {
+    static QUICK: OnceLock<TempDir> = OnceLock::new();
+    let directory = QUICK.get_or_init(|| {
+        let directory = guardian::directory("gnupg-");
+        let script = "#!/bin/sh\nexec /usr/bin/gpg \"$@\" --s2k-count=65536\n";
+        write_script(&directory.path().join("gpg"), script);
+        directory
+    });
+    directory.path()
+}
 
 /// Decrypts a file with a passphrase.
 #[track_caller]
