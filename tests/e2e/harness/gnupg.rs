@@ -16,7 +16,8 @@ pub fn quick() -> &'static Path {
     static QUICK: OnceLock<TempDir> = OnceLock::new();
     let directory = QUICK.get_or_init(|| {
         let directory = guardian::directory("gnupg-");
-        let script = "#!/bin/sh\nexec /usr/bin/gpg \"$@\" --s2k-count=65536\n";
+        let script = "#!/bin/sh\ncase \" $* \" in *' --symmetric '*) set -- \"$@\" --s2k-count=65536 ;; esac\n\
+                      exec /usr/bin/gpg \"$@\"\n";
         write_script(&directory.path().join("gpg"), script);
         directory
     });
