@@ -537,7 +537,7 @@ fn who_guesses_tokens_waits_and_nobody_else_does() {
     assert_eq!(log.lines().filter(|line| line.contains("without the right token")).count(), 1, "{log}");
 }
 
-/// Guesses once. Says whether there was an answer.
+/// Asks once. Says whether there was an answer of this status.
 fn is_answered(port: u16, ask: &[u8], status: u16) -> bool {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
