@@ -192,7 +192,7 @@ impl Requirements<'_> {
         let names = json!({
             "roles": roles, "owners": owners, "tablespaces": tablespaces, "extensions": extensions,
             "settings": settings, "set_roles": set_roles, "collations": needs.used_collations,
-            "owner": owner, "given": given, "locale": self.libc_locale(major),
+            "owner": owner, "given": given, "locale": self.making.libc_locale(),
         });
         let has_privileges = major >= 15;
         let query =
@@ -200,16 +200,6 @@ impl Requirements<'_> {
         // In the query, as a list of names may be longer than an argument.
         let query = query.replace(":'names'", &literal(&names.to_string()));
         client.ask(&query, &[])
-    }
-
-    /// The locale of the new database as `pg_database` has it, where it is libc's.
-    fn libc_locale(&self, major: u32) -> Option<serde_json::Value> {
-        let locale = &self.making.encoding()?.locale;
-        let mut row = json!({"datcollate": locale.collate, "datctype": locale.ctype});
-        if major >= 15 {
-            row["datlocprovider"] = "c".into();
-        }
-        (locale.provider == Provider::Libc).then_some(row)
     }
 
     /// Whom to ask about names of roles, and whether that knows those that are not ASCII. Names are in the encoding of the

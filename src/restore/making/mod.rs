@@ -3,6 +3,8 @@
 
 mod dump;
 
+use serde_json::{Value, json};
+
 use super::RestoreError;
 use super::checked::Checked;
 use super::options::PropertyChoice;
@@ -140,6 +142,16 @@ impl Making {
             Basis::Dump(described) => Some(&described.properties),
             Basis::Defaults => None,
         }
+    }
+
+    /// Its locale as `pg_database` has it, where it is libc's.
+    pub fn libc_locale(&self) -> Option<Value> {
+        let locale = &self.encoding()?.locale;
+        let mut row = json!({"datcollate": locale.collate, "datctype": locale.ctype});
+        if self.major >= 15 {
+            row["datlocprovider"] = "c".into();
+        }
+        (locale.provider == Provider::Libc).then_some(row)
     }
 
     /// What it asks of the server: roles, those of them that the role must be a member of, a tablespace, settings.
