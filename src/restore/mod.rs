@@ -115,7 +115,12 @@ struct Run<'a> {
     existing: Option<Properties>,
     /// The same; none where whole servers are restored.
     replication: Option<Replication>,
+    /// When that was.
+    asked: Instant,
 }
+
+/// For how long what the server has said of a target is taken to be so still, before the target's place is prepared.
+const MOMENT: Duration = Duration::from_secs(2);
 
 impl Restore<'_> {
     /// Restores a backup, if `confirm` agrees.
@@ -144,14 +149,12 @@ impl Restore<'_> {
         };
         let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
         let goal = Goal::of(&source, &keys, request.target.as_ref())?;
-        // Nobody renames the database that he is in.
-        let mut places = DatabaseName::of_every_server().to_vec();
-        places.retain(|place| !matches!(&goal, Goal::Database(target) if target == place));
-        let client = Client::connect(self.server, &places, self.runner)?;
+        let client = self.connect(&goal)?;
         // A pooler may give each job another session, and each order. What several jobs run into, and one does not, is
         // no error to go on after.
         let is_parallel = client.server().takes_options && !request.options.keep_going;
         let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
+        let asked = Instant::now();
         let (standing, existing, replication) = match &goal {
             Goal::Database(target) => {
                 let Target { standing, existing, replication } = Target::of(&client, target)?;
@@ -159,8 +162,19 @@ impl Restore<'_> {
             }
             Goal::Server(_) => (Standing::of(&client, &goal.database())?, None, None),
         };
-        let run =
-            Run { directory, client, keys, goal, request, scripts, jobs, standing, existing, replication };
+        let run = Run {
+            directory,
+            client,
+            keys,
+            goal,
+            request,
+            scripts,
+            jobs,
+            standing,
+            existing,
+            replication,
+            asked,
+        };
         let plan = run.plan(&source)?;
         if request.dry_run {
             return run.rehearse(source, plan);
@@ -182,6 +196,13 @@ impl Restore<'_> {
         }
         log::info!("restore succeeded: {}, {:.1} s", run.goal, begun.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Connects to a database that is not the target: nobody renames the database that he is in.
+    fn connect(&self, goal: &Goal) -> Result<Client, RestoreError> {
+        let mut places = DatabaseName::of_every_server().to_vec();
+        places.retain(|place| !matches!(goal, Goal::Database(target) if target == place));
+        Ok(Client::connect(self.server, &places, self.runner)?)
     }
 
     /// Takes the lock, and clears away what killed runs have left.
@@ -270,7 +291,7 @@ impl Run<'_> {
         match &self.goal {
             Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
             Goal::Database(target) => {
-                self.check_requirements(&backup, target)?;
+                self.check_requirements(&backup, target, self.existing.as_ref())?;
                 plan.tied_by = self.tied(&backup, target)?.map(|tied| tied.extension);
             }
         }
@@ -279,7 +300,10 @@ impl Run<'_> {
     }
 
     fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
-        let making = self.check_requirements(backup, target)?;
+        // Somebody may have thought about the question for long, or the backup may be large.
+        let now = (self.asked.elapsed() >= MOMENT).then(|| Target::of(&self.client, target)).transpose()?;
+        let existing = now.map_or_else(|| self.existing.clone(), |now| now.existing);
+        let making = self.check_requirements(backup, target, existing.as_ref())?;
         let server = self.client.server_version()?;
         let tool = match &backup.tool {
             Some(tool) => tool.clone(),
@@ -289,9 +313,14 @@ impl Run<'_> {
     }
 
     /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.
-    fn check_requirements(&self, backup: &Checked, target: &DatabaseName) -> Result<Making, RestoreError> {
+    fn check_requirements(
+        &self,
+        backup: &Checked,
+        target: &DatabaseName,
+        existing: Option<&Properties>,
+    ) -> Result<Making, RestoreError> {
         let (choice, major) = (self.request.options.properties, self.client.server_version()?.major);
-        let making = Making::choose(self.existing.as_ref(), backup, choice, &self.keys, major)?;
+        let making = Making::choose(existing, backup, choice, &self.keys, major)?;
         making.check_encoding(backup, target, &self.client)?;
         let (is_superuser, keep_going) = (self.standing.is_superuser(), self.request.options.keep_going);
         Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }
