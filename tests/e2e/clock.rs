@@ -63,8 +63,13 @@ fn names(store: &Store) -> BTreeSet<String> {
     SLOTS.iter().flat_map(of_slot).collect()
 }
 
+/// At noon, so that a clock that is some hours ahead or behind shows the same day, whenever the tests are run.
 fn command(server: &Cluster, store: &Store, databases: &str) -> Cli {
-    Cli::new(server, store).env("POSTGRES_DB", databases).env("HEALTHCHECK_PORT", "0")
+    let hour = now().rem_euclid(24 * HOUR) / HOUR;
+    // POSIX has the sign the other way round: Etc/GMT-3 is three hours ahead of UTC.
+    let zone = format!("Etc/GMT{:+}", hour - 12);
+    let cli = Cli::new(server, store).env("POSTGRES_DB", databases).env("HEALTHCHECK_PORT", "0");
+    cli.env("TZ", zone)
 }
 
 fn preview(cli: Cli) -> Value {
