@@ -33,8 +33,7 @@ fn contents_are_loaded_under_the_databases_settings(server: &'static Cluster) {
     database.sql(&format!(
         "ALTER DATABASE {name} SET default_transaction_read_only = on; ALTER DATABASE {name} SET statement_timeout = 1"
     ));
-    let rows =
-        "SET statement_timeout = 0; SELECT id, day FROM times ORDER BY id; SELECT * FROM days ORDER BY 1";
+    let rows = "SELECT id, day FROM times ORDER BY id; SELECT * FROM days ORDER BY 1";
     let before = database.sql(rows);
     for options in ["-Z1", "-Fc", "-Ft", "-Fd -j2"] {
         let file = backed_up(server, &store, &database.name, options);
@@ -103,3 +102,35 @@ fn names_and_texts_of_properties_keep_their_encoding(server: &'static Cluster) {
     }
 }
 on_both_servers!(names_and_texts_of_properties_keep_their_encoding);
+
+/// What it is like is asked when the restore is planned; another run may keep it waiting for hours.
+#[test]
+fn an_owner_that_the_target_gets_while_a_restore_waits_is_kept() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let (database, other) = (server.database("waits"), server.database("other"));
+    database.fill(5);
+    other.fill(5);
+    let file = backed_up(server, &store, &database.name, "-Z1");
+    let owner = format!("{}_owner", database.name);
+    server.sql("postgres", &format!("CREATE ROLE {owner}"));
+    let hold = other.hold();
+    let holder = Cli::backup(server, &store, &other.name).start();
+    wait_until("the other run to have the lock", SOON, || holder.text().contains("dumping from"));
+    let begun = std::time::Instant::now();
+    let restore = Cli::restore(server, &store, &file).env("BACKUP_LOCK_WAIT", "100").start();
+    wait_until("the restore to wait", SOON, || restore.text().contains("waiting: a backup is running"));
+    server.sql("postgres", &format!("ALTER DATABASE {} OWNER TO {owner}", quoted(&database.name)));
+    let name = quoted(&database.name);
+    server.sql("postgres", &format!("ALTER DATABASE {name} SET work_mem = '7MB'"));
+    wait_until("what was asked to be old", SOON, || begun.elapsed() > std::time::Duration::from_secs(5));
+    drop(hold);
+    holder.wait().succeeded();
+    restore.wait().succeeded();
+    let owned =
+        format!("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{}'", database.name);
+    assert_eq!(server.sql("postgres", &owned).trim(), owner);
+    assert_eq!(database.sql("SHOW work_mem").trim(), "7MB");
+    drop(database);
+    server.sql("postgres", &format!("DROP ROLE {owner}"));
+}

@@ -277,6 +277,8 @@ impl Cluster {
             .env("PGUSER", LOGIN)
             .env("PGPASSWORD", &self.password)
             .env("PGDATABASE", database)
+            // The limit that a database has is for others: it counts from the first statement on.
+            .env("PGOPTIONS", "-c statement_timeout=0")
             .env("PGCLIENTENCODING", "UTF8");
         command
     }
@@ -322,10 +324,8 @@ impl Cluster {
     /// Has this server's own pg_dump write a dump.
     #[track_caller]
     pub fn pg_dump(&self, database: &str, options: &[&str], to: &Path) {
-        let mut command = self.client_program("pg_dump", database);
-        // A database's own limit counts before pg_dump takes it away.
-        command.env("PGOPTIONS", "-c statement_timeout=0").args(options).arg("-f").arg(to);
-        let output = command.output().expect("start pg_dump");
+        let output = self.client_program("pg_dump", database).args(options).arg("-f").arg(to).output();
+        let output = output.expect("start pg_dump");
         assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
     }
 
