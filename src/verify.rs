@@ -8,10 +8,10 @@ use std::fs::File;
 use jiff::Timestamp;
 
 use crate::catalog::{
-    Appearance, BackupDirectory, BackupName, DatabaseName, DirectoryError, Manifest, Opened, Slot,
+    Appearance, BackupDirectory, BackupName, DatabaseName, DirectoryError, Format, Manifest, Opened, Slot,
     Verification,
 };
-use crate::content::{ContentError, Keys, Snapshot, bytes_to_examine, examine};
+use crate::content::{ContentError, Keys, Snapshot, Wrapping, bytes_to_examine, examine};
 use crate::durable;
 use crate::process::Interrupted;
 use crate::progress::Progress;
@@ -96,6 +96,8 @@ struct Identity {
 #[derive(Debug, Clone)]
 struct Reading {
     sha256: String,
+    format: Option<Format>,
+    is_encrypted: bool,
     fault: Option<Fault>,
 }
 
@@ -144,7 +146,7 @@ impl<'a> Verifier<'a> {
         if identity.is_some_and(|identity| self.proven.contains(&identity)) {
             return Ok(Verdict { slot, name, error: None, is_broken: false });
         }
-        if found.is_replaced {
+        if found.is_replaced || found.manifest.is_none() {
             self.settle_before_proof(slot, &mut found)?;
         }
         let proof = proof::prove(self.directory, slot, &name, &self.keys, self.jobs);
@@ -169,14 +171,23 @@ impl<'a> Verifier<'a> {
         Ok(Verdict { slot, name, error, is_broken })
     }
 
-    /// Reads what looks replaced for its checksum. A manifest that is its own after all gets to know the new time, and
-    /// that of another file is forgotten, so that no proof is written into it.
+    /// Reads what looks replaced, or has no manifest, for its checksum. A manifest that is its own after all gets to know
+    /// the new time, and that of another file is forgotten, so that no proof is written into it. Where there is none, a
+    /// first one is written.
     fn settle_before_proof(&mut self, slot: Slot, found: &mut Found) -> Result<(), Interrupted> {
-        let sha256 = match self.reading(slot, &found.opened) {
-            Ok(reading) => Some(reading.sha256),
-            Err(error) => error.interrupted().map_or(Ok(None), Err)?,
+        let reading = match self.reading(slot, &found.opened) {
+            Ok(reading) => reading,
+            Err(error) => {
+                found.manifest = None;
+                return error.interrupted().map_or(Ok(()), Err);
+            }
         };
-        let own = found.manifest.take().filter(|manifest| sha256.as_ref() == Some(&manifest.sha256));
+        if found.manifest.is_none() {
+            found.manifest = first_manifest(slot, found, &reading);
+            self.write_first(slot, &found.opened, found.manifest.as_ref());
+            return Ok(());
+        }
+        let own = found.manifest.take().filter(|manifest| reading.sha256 == manifest.sha256);
         if let Some(before) = own {
             let after = before.clone().of(found.appearance);
             let written = self.directory.replace_manifest(slot, &found.opened.name, &before, &after);
@@ -270,13 +281,14 @@ impl<'a> Verifier<'a> {
         let total = bytes_to_examine(&file);
         let progress = Progress::start(format!("verifying {slot}/{}", opened.name), total);
         let examination = examine(file, &self.keys, &progress)?;
-        let sha256 = examination.sha256.clone();
+        let (sha256, format) = (examination.sha256.clone(), examination.format());
+        let is_encrypted = examination.wrappings.contains(&Wrapping::Gpg);
         let fault = examination.judge(None).err();
         let fault = fault.map(|error| Fault { said: said(&error), is_damage: error.is_damage() });
-        Ok(Reading { sha256, fault })
+        Ok(Reading { sha256, format, is_encrypted, fault })
     }
 
-    /// Judges by what was read, and writes down what was found in a manifest of this very file.
+    /// Judges by what was read, and writes down what was found in a manifest of this very file, or in a first one.
     fn judge(&mut self, slot: Slot, found: &Found, reading: &Reading) -> Finding {
         let manifest = found.manifest.as_ref();
         let is_its = manifest.is_some_and(|manifest| manifest.sha256 == reading.sha256);
@@ -300,9 +312,20 @@ impl<'a> Verifier<'a> {
                 let recorded = self.record(slot, name, manifest, now, &finding);
                 recorded.unwrap_or_else(|error| self.tell_unwritten(slot, name, &error));
             }
-            None => {}
+            None => {
+                let mut first = first_manifest(slot, found, reading);
+                if let (Some(manifest), Some(verification)) = (&mut first, verification(&finding)) {
+                    manifest.note(verification);
+                    self.write_first(slot, &found.opened, first.as_ref());
+                }
+            }
         }
         finding
+    }
+
+    fn write_first(&mut self, slot: Slot, opened: &Opened, manifest: Option<&Manifest>) {
+        let written = manifest.map_or(Ok(()), |it| self.directory.write_first_manifest(slot, opened, it));
+        written.unwrap_or_else(|error| self.tell_unwritten(slot, &opened.name, &error));
     }
 
     /// Writes down what was found, unless another backup has taken the name meanwhile.
@@ -314,12 +337,8 @@ impl<'a> Verifier<'a> {
         mut now_known: Manifest,
         finding: &Finding,
     ) -> Result<(), DirectoryError> {
-        let error = match finding {
-            Finding::Whole => None,
-            Finding::Broken(error) => Some(error.clone()),
-            Finding::Unknown(_) => return Ok(()),
-        };
-        now_known.note(Verification::by_checksum(now(), error));
+        let Some(verification) = verification(finding) else { return Ok(()) };
+        now_known.note(verification);
         self.directory.replace_manifest(slot, name, before, &now_known)
     }
 
@@ -334,6 +353,37 @@ impl<'a> Verifier<'a> {
             false => log::warn!("{slot}/{name}: the result is not written down: {error}"),
         }
     }
+}
+
+/// What is written down of a finding.
+fn verification(finding: &Finding) -> Option<Verification> {
+    let error = match finding {
+        Finding::Whole => None,
+        Finding::Broken(error) => Some(error.clone()),
+        Finding::Unknown(_) => return None,
+    };
+    Some(Verification::by_checksum(now(), error))
+}
+
+/// The manifest of a backup that had none, such as another tool's: what reading it told. There is none where the name
+/// names no database.
+fn first_manifest(slot: Slot, found: &Found, reading: &Reading) -> Option<Manifest> {
+    let Appearance { size, modified } = found.appearance;
+    Some(Manifest {
+        sha256: reading.sha256.clone(),
+        size,
+        dumped: None,
+        modified: Some(modified),
+        database: found.opened.name.parts(slot)?.database,
+        format: reading.format,
+        encrypted: reading.is_encrypted,
+        dump: None,
+        origin: None,
+        properties: None,
+        needs: None,
+        verified: None,
+        proven: None,
+    })
 }
 
 fn now() -> i64 {

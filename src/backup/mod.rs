@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Zoned};
 
-use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Manifest, Scope, Slot, Verification};
+use crate::catalog::{BackupDirectory, BackupName, DatabaseName, Dump, Manifest, Scope, Slot, Verification};
 use crate::content::Keys;
 use crate::gpg::Gpg;
 use crate::lock::Lock;
@@ -186,13 +186,15 @@ impl Backup<'_> {
             dumped: Some(partial.written.dumped),
             modified: None,
             database: name.clone(),
-            format,
+            format: Some(format),
             encrypted: self.storage.passphrase.is_some(),
-            server_version: versions.server.text.clone(),
-            tool_version: versions.tool.text.clone(),
-            created_at: time.timestamp().as_second(),
-            duration_seconds: begun.elapsed().as_secs_f64(),
-            scope: item.scope,
+            dump: Some(Dump {
+                server_version: versions.server.text.clone(),
+                tool_version: versions.tool.text.clone(),
+                created_at: time.timestamp().as_second(),
+                duration_seconds: begun.elapsed().as_secs_f64(),
+                scope: item.scope,
+            }),
             origin,
             properties: recorded.map(Box::new),
             needs: partial.needs.clone().map(Box::new),

@@ -85,12 +85,12 @@ fn check_published(
     slot: Slot,
     name: &BackupName,
     partial: &Partial,
-    format: Format,
+    format: Option<Format>,
 ) -> Result<(), DirectoryError> {
     let failed = |error| DirectoryError::Io(format!("publish {slot}/{name}"), error);
     let found = directory.open_slot(slot)?.status(name.as_str()).map_err(failed)?;
     let is_it = match format {
-        Format::Directory => kind(&found) == SFlag::S_IFDIR,
+        Some(Format::Directory) => kind(&found) == SFlag::S_IFDIR,
         _ => kind(&found) == SFlag::S_IFREG && found.st_size.cast_unsigned() == partial.written.size,
     };
     match is_it {

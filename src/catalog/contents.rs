@@ -169,7 +169,7 @@ mod tests {
     use std::fs::{self, File};
     use std::time::Duration;
 
-    use crate::catalog::{Format, Scope};
+    use crate::catalog::Format;
 
     fn slot_with(names: &[&str]) -> (tempfile::TempDir, BackupDirectory) {
         let directory = tempfile::tempdir().unwrap();
@@ -212,13 +212,9 @@ mod tests {
             dumped: None,
             modified: None,
             database: DatabaseName::parse("shop").unwrap(),
-            format: Format::Plain,
+            format: Some(Format::Plain),
             encrypted: false,
-            server_version: "15".into(),
-            tool_version: "15".into(),
-            created_at: 0,
-            duration_seconds: 0.0,
-            scope: Scope::Database,
+            dump: None,
             origin: None,
             properties: None,
             needs: None,

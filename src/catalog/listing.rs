@@ -60,7 +60,7 @@ impl Entry {
     pub fn scope(&self) -> Option<Scope> {
         let own = |former: &&Arc<Manifest>| Some(&former.database) == self.database.as_ref();
         let former = self.former.as_ref().filter(own);
-        self.manifest.as_ref().or(former).map(|manifest| manifest.scope)
+        self.manifest.as_ref().or(former)?.dump.as_ref().map(|dump| dump.scope)
     }
 }
 
@@ -96,10 +96,10 @@ impl<'a> From<&'a Entry> for Listed<'a> {
             size: entry.size,
             mtime: entry.mtime,
             database: entry.database.as_ref().map(|name| name.as_str()),
-            format: manifest.map(|manifest| manifest.format),
+            format: manifest.and_then(|manifest| manifest.format),
             encrypted: manifest.map(|manifest| manifest.encrypted),
             sha256: manifest.map(|manifest| manifest.sha256.as_str()),
-            created_at: manifest.map(|manifest| manifest.created_at),
+            created_at: manifest.and_then(|manifest| Some(manifest.dump.as_ref()?.created_at)),
             verified: manifest.and_then(|manifest| manifest.verification()),
             alias_of: entry.alias_of.as_ref(),
         }

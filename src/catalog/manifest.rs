@@ -153,7 +153,23 @@ impl From<&Properties> for Origin {
     }
 }
 
-/// Facts about one backup, written when it was published.
+/// Facts about the dump that only the run knows which made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dump {
+    /// The server's version.
+    pub server_version: String,
+    /// The version of the program that made the dump.
+    pub tool_version: String,
+    /// When the dump began, in Unix seconds.
+    pub created_at: i64,
+    /// How long it took, in seconds.
+    pub duration_seconds: f64,
+    /// What it is of.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// Facts about one backup, written when it was published, or when one without a manifest was verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// SHA-256 of the file, in lower-case hexadecimal; of a directory, that of what `LC_ALL=C sha256sum *`
@@ -172,21 +188,14 @@ pub struct Manifest {
     pub modified: Option<i64>,
     /// The database that was dumped.
     pub database: DatabaseName,
-    /// How it is stored.
-    pub format: Format,
+    /// How it is stored. Unknown of a damaged file that was found without a manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
     /// Whether it is encrypted.
     pub encrypted: bool,
-    /// The server's version.
-    pub server_version: String,
-    /// The version of the program that made the dump.
-    pub tool_version: String,
-    /// When the dump began, in Unix seconds.
-    pub created_at: i64,
-    /// How long it took, in seconds.
-    pub duration_seconds: f64,
-    /// What it is of.
-    #[serde(default)]
-    pub scope: Scope,
+    /// How it was dumped. Unknown of a file that was found without a manifest: another tool wrote it.
+    #[serde(flatten)]
+    pub dump: Option<Dump>,
     /// What its database was like on the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
@@ -216,14 +225,16 @@ impl Manifest {
     /// compressed afterwards.
     pub fn dumped_as(&self, format: Format) -> Option<u64> {
         let is_text = |format| matches!(format, Format::Plain | Format::Gzip | Format::Zstd);
-        let is_like_it = self.format == format || (is_text(self.format) && is_text(format));
+        let own = self.format?;
+        let is_like_it = own == format || (is_text(own) && is_text(format));
         self.dumped.filter(|_| is_like_it)
     }
 
     /// The checksum of a backup in which all was found that belongs there, by tools of this version.
     pub fn checksum_of_whole(&self, tool_version: &str) -> Option<&str> {
         let is_whole = self.verification().is_some_and(|verification| verification.error.is_none());
-        (is_whole && self.tool_version == tool_version).then_some(&self.sha256)
+        let is_by_these = self.dump.as_ref().is_some_and(|dump| dump.tool_version == tool_version);
+        (is_whole && is_by_these).then_some(&self.sha256)
     }
 
     /// The bytes of the text in it that may be of any length, but for the properties.
@@ -232,8 +243,8 @@ impl Manifest {
         let origin = origin.map_or(0, |it| it.encoding.len() + it.collate.len() + it.ctype.len());
         let verifications = [&self.verified, &self.proven].into_iter().flatten();
         let errors = verifications.filter_map(|verification| verification.error.as_ref()).map(String::len);
-        let named = self.database.as_str().len() + self.server_version.len() + self.tool_version.len();
-        named + origin + errors.sum::<usize>()
+        let versions = self.dump.as_ref().map_or(0, |it| it.server_version.len() + it.tool_version.len());
+        self.database.as_str().len() + versions + origin + errors.sum::<usize>()
     }
 
     /// Takes note of a verification.
@@ -324,6 +335,25 @@ impl BackupDirectory {
         let appearance = Appearance::at(&self.open_slot(slot)?, name.as_str()).map_err(failed)?;
         let manifest = Manifest { modified: Some(appearance.modified), ..manifest.clone() };
         self.write_manifest(slot, name, &manifest)
+    }
+
+    /// Writes a first manifest for a backup that has none, unless its name belongs to another file by now.
+    ///
+    /// # Errors
+    /// When it cannot be looked at or written.
+    pub fn write_first_manifest(
+        &self,
+        slot: Slot,
+        opened: &Opened,
+        manifest: &Manifest,
+    ) -> Result<(), DirectoryError> {
+        let _lock = self.lock_names()?;
+        let now = self.look(&self.open_slot(slot)?, slot, &opened.name)?;
+        let is_it = matches!(now, Inode::Backup(now) if now.st_ino == opened.status.st_ino);
+        match is_it && self.described(slot, &opened.name)?.is_none() {
+            true => self.write_manifest(slot, &opened.name, manifest),
+            false => Ok(()),
+        }
     }
 
     /// Writes down what is known of a backup, in place of what was.

@@ -22,7 +22,7 @@ pub use directory::{BackupDirectory, DirectoryError, Opened};
 pub(crate) use link::link_or_copy;
 pub(crate) use listing::directory_size;
 pub use listing::{Entry, Listed};
-pub use manifest::{Counts, Format, Manifest, Method, Origin, Proof, Scope, Verification};
+pub use manifest::{Counts, Dump, Format, Manifest, Method, Origin, Proof, Scope, Verification};
 pub use name::{BackupName, DatabaseName, NameError, NameParts, Suffix};
 pub use pointer::Latest;
 pub use properties::{

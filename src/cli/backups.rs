@@ -66,7 +66,7 @@ impl Backup {
     pub fn format(&self) -> String {
         let Some(manifest) = &self.first().manifest else { return "-".into() };
         // The same word as in JSON.
-        let word = serde_json::to_value(manifest.format).ok();
+        let word = manifest.format.and_then(|format| serde_json::to_value(format).ok());
         let word = word.as_ref().and_then(|word| word.as_str()).unwrap_or("-").to_owned();
         if manifest.encrypted { word + " gpg" } else { word }
     }
@@ -134,7 +134,8 @@ fn each_once(entries: Vec<Entry>) -> Vec<Backup> {
     for entry in names {
         // The same bytes of another time are another backup.
         let manifest = entry.manifest.as_ref();
-        let copy = manifest.map(|it| (it.database.clone(), it.created_at, it.sha256.clone()));
+        let created_at = manifest.and_then(|it| Some(it.dump.as_ref()?.created_at));
+        let copy = manifest.map(|it| (it.database.clone(), created_at, it.sha256.clone()));
         let link = (entry.device, entry.inode);
         let found = linked.get(&link).or_else(|| copied.get(copy.as_ref()?));
         let place = found.copied().unwrap_or(backups.len());

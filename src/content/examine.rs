@@ -8,7 +8,7 @@ use super::{
     Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, Wrapping, inspect_directory,
     recognise,
 };
-use crate::catalog::directory_size;
+use crate::catalog::{Format, directory_size};
 use crate::open_dir::OpenDir;
 use crate::progress::Progress;
 
@@ -20,14 +20,25 @@ const CHUNK: usize = 64 * 1024;
 pub struct Examination {
     /// Its checksum, as manifests have it.
     pub sha256: String,
-    /// Whether it is a file with nothing wrapped around the dump.
-    pub is_bare: bool,
+    /// What is wrapped around the dump, the outermost first; nothing around a directory.
+    pub wrappings: Vec<Wrapping>,
     /// Whether it was told by its checksum to be what it was, and nobody has seen it go by.
     pub is_recognised: bool,
     findings: Result<Findings, ContentError>,
 }
 
 impl Examination {
+    /// Whether it is a file with nothing wrapped around the dump.
+    pub fn is_bare(&self) -> bool {
+        self.wrappings.is_empty() && self.format() != Some(Format::Directory)
+    }
+
+    /// How it is stored, if that could be told.
+    pub fn format(&self) -> Option<Format> {
+        let findings = self.findings.as_ref().ok()?;
+        Some(findings.content.format(&self.wrappings))
+    }
+
     /// What the backup holds.
     ///
     /// # Errors
@@ -138,7 +149,7 @@ fn examine_directory(
         true => Ok(Findings { content: Content::Directory, bytes: listing.size, makes_database: false }),
         false => inspect_directory(&directory, listing.size, &keys.runner, progress),
     };
-    Ok(Examination { sha256: listing.sha256, is_bare: false, is_recognised, findings })
+    Ok(Examination { sha256: listing.sha256, wrappings: Vec::new(), is_recognised, findings })
 }
 
 /// What is known of a file that has the checksum of one that was found `whole`.
@@ -151,10 +162,10 @@ fn recognise_whole(
     let clone = || opened.try_clone().map_err(ContentError::Read);
     let content = peek(clone()?, keys)?;
     let (dump, failure) = Unpacked::open(clone()?, keys)?;
-    let is_bare = dump.wrappings.is_empty();
-    let is_clear = failure.is_none() && !dump.wrappings.contains(&Wrapping::Gpg);
+    let wrappings = dump.wrappings.clone();
+    let is_clear = failure.is_none() && !wrappings.contains(&Wrapping::Gpg);
     let (content, bytes) = match (content, whole.sql) {
-        (Some(content @ (Content::Custom | Content::Tar)), _) if is_bare => (content, None),
+        (Some(content @ (Content::Custom | Content::Tar)), _) if wrappings.is_empty() => (content, None),
         (Some(Content::Database), Some(bytes)) if is_clear => (Content::Database, Some(bytes)),
         _ => return Ok(None),
     };
@@ -162,7 +173,7 @@ fn recognise_whole(
     let bytes = bytes.unwrap_or(length);
     let findings = Ok(Findings { content, bytes, makes_database: false });
     let is_recognised = sha256 == whole.sha256;
-    Ok(is_recognised.then_some(Examination { sha256, is_bare, is_recognised, findings }))
+    Ok(is_recognised.then_some(Examination { sha256, wrappings, is_recognised, findings }))
 }
 
 fn examine_file(
@@ -176,9 +187,9 @@ fn examine_file(
         Some(error) => Err(error),
         None => inspect(&mut dump, keys, progress, watcher),
     };
-    let is_bare = dump.wrappings.is_empty();
+    let wrappings = dump.wrappings.clone();
     // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
-    Ok(Examination { sha256: dump.finish()?, is_bare, is_recognised: false, findings })
+    Ok(Examination { sha256: dump.finish()?, wrappings, is_recognised: false, findings })
 }
 
 fn inspect(

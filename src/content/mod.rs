@@ -14,6 +14,7 @@ use std::io;
 
 use memchr::memmem;
 
+use crate::catalog::Format;
 use crate::compress::Packing;
 use crate::postgres::Version;
 use crate::process::{Interrupted, ProgramError};
@@ -46,6 +47,24 @@ pub enum Content {
     Directory,
     /// A tar archive with a dump in directory format in it.
     PackedDirectory,
+}
+
+impl Content {
+    /// How a dump that is wrapped so is stored.
+    fn format(self, wrappings: &[Wrapping]) -> Format {
+        match self {
+            Self::Database | Self::Cluster if wrappings.contains(&Wrapping::Packed(Packing::Gzip)) => {
+                Format::Gzip
+            }
+            Self::Database | Self::Cluster if wrappings.contains(&Wrapping::Packed(Packing::Zstd)) => {
+                Format::Zstd
+            }
+            Self::Database | Self::Cluster => Format::Plain,
+            Self::Custom => Format::Custom,
+            Self::Tar | Self::PackedDirectory => Format::Tar,
+            Self::Directory => Format::Directory,
+        }
+    }
 }
 
 /// What is wrapped around a backup.

@@ -63,7 +63,7 @@ fn of_entries(entries: &[Entry], now: i64) -> Vec<String> {
 fn latest(entry: &Entry) -> Option<i64> {
     let manifest = entry.manifest.as_ref()?;
     let verified = [&manifest.verified, &manifest.proven].into_iter().flatten().map(|verified| verified.at);
-    verified.chain([manifest.created_at]).max()
+    verified.chain(manifest.dump.as_ref().map(|dump| dump.created_at)).max()
 }
 
 fn named(mut names: Vec<String>) -> Option<String> {

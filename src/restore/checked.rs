@@ -64,7 +64,7 @@ impl Checked {
 
     /// The major version of the server that it is of, where its manifest says that.
     pub fn server_major(&self) -> Option<u32> {
-        let version = &self.source.manifest.as_ref()?.server_version;
+        let version = &self.source.manifest.as_ref()?.dump.as_ref()?.server_version;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 

@@ -162,7 +162,7 @@ impl Source {
 
     /// What a dump that is not of one database is of.
     pub fn scope(&self) -> Scope {
-        let by_manifest = self.manifest.as_ref().map(|manifest| manifest.scope);
+        let by_manifest = self.manifest.as_ref().and_then(|manifest| Some(manifest.dump.as_ref()?.scope));
         by_manifest.filter(|scope| *scope != Scope::Database).unwrap_or(Scope::Cluster)
     }
 
@@ -205,7 +205,7 @@ impl Source {
         let whole = whole.map(|sha256| Whole { sha256, sql });
         let examination = examine_watched(file, keys, &progress, whole, &mut reader);
         let examination = examination.map_err(content)?;
-        let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare);
+        let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare());
         let is_recognised = examination.is_recognised;
         self.settle_manifest(&sha256);
         let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());

@@ -163,12 +163,13 @@ fn year_of(entry: &Entry) -> Option<i16> {
     entry.name.parts(Slot::Monthly)?.stamp.get(..4)?.parse().ok()
 }
 
-/// Whether a backup is this tool's: a manifest lies beside it, or it ends as the settings say, or as they say
+/// Whether a backup is this tool's: the manifest of the run that made it lies beside it, or it ends as the settings say, or as they say
 /// by default, encrypted or not.
 fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
     let plain = suffix.strip_suffix(".gpg").unwrap_or(suffix);
     let is_given = |suffix| suffix == configured.as_str() || suffix == ".sql.gz";
-    entry.manifest.is_some() || entry.former.is_some() || is_given(suffix) || is_given(plain)
+    let mut manifests = [&entry.manifest, &entry.former].into_iter().flatten();
+    manifests.any(|manifest| manifest.dump.is_some()) || is_given(suffix) || is_given(plain)
 }
 
 #[cfg(test)]

@@ -198,13 +198,15 @@ impl<'a> Courier<'a> {
             lines.push(format!("project: {}", self.settings.project));
         }
         if let Some(manifest) = manifest {
-            let time = Timestamp::from_second(manifest.created_at).unwrap_or_default();
-            let time = time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
-            let format = serde_json::to_value(manifest.format).ok();
+            let created_at = manifest.dump.as_ref().map(|dump| dump.created_at);
+            let time = created_at.and_then(|at| Timestamp::from_second(at).ok());
+            let time = time.map(|at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z, "));
+            let time = time.map(|time| time.to_string()).unwrap_or_default();
+            let format = manifest.format.and_then(|format| serde_json::to_value(format).ok());
             let format = format.as_ref().and_then(|word| word.as_str()).unwrap_or("unknown");
             let encrypted = if manifest.encrypted { ", encrypted" } else { "" };
             lines.push(format!("database: {}", manifest.database));
-            lines.push(format!("{time}, {format}{encrypted}"));
+            lines.push(format!("{time}{format}{encrypted}"));
         }
         lines.push(format!("{}, sha256 {}", units::bytes(package.size), &sha256[..sha256.len().min(12)]));
         lines.join("\n")

@@ -264,3 +264,62 @@ fn the_api_verifies_by_a_job_and_shows_what_came_of_it() {
     }
     assert_eq!(daemon.get("/verify").expect(405).header("allow"), Some("POST"));
 }
+
+/// Files of other tools, such as those of the image that this one replaces, have no manifest.
+#[test]
+fn what_verify_finds_of_a_backup_without_a_manifest_is_remembered() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("brought");
+    database.fill(2000);
+    let backups = one_of_each_kind(server, &store, &database.name);
+    for slot in SLOTS {
+        for name in store.dated(slot) {
+            fs::remove_file(store.manifest_file(slot, &name)).unwrap();
+        }
+    }
+    damage(&store, &backups[1]);
+    // A name that no backup here is given says nothing of a database.
+    fs::copy(store.path().join(&backups[0]), store.file("last", "before-the-move.sql.gz")).unwrap();
+    let (found, all_whole) = verdicts(server, &store, &["--all"]);
+    assert!(!all_whole && found.len() > backups.len(), "{found:#?}");
+    let formats = ["plain", "", "zstd", "custom", "tar", "directory", "custom"];
+    for ((backup, format), (_, key)) in backups.iter().zip(formats).zip(KINDS) {
+        let (slot, name) = backup.split_once('/').unwrap();
+        let manifest = store.manifest(slot, name);
+        assert_eq!(manifest["format"].as_str().unwrap_or_default(), format);
+        assert_eq!(manifest["encrypted"], !key.is_empty());
+        assert_eq!(manifest["verified"]["error"].is_null(), !format.is_empty(), "{manifest:#}");
+        assert_eq!((&manifest["database"], &manifest["created_at"]), (&json!(database.name), &Value::Null));
+    }
+    assert!(!store.manifest_file("last", "before-the-move.sql.gz").exists());
+    let table = Cli::new(server, &store).args(["list"]).run().succeeded();
+    assert!(table.stdout.contains("BROKEN") && table.stdout.contains("custom gpg"), "{table}");
+
+    // From now on a bit that changes is noticed in what has no checksum of its own, too.
+    let plain = store.path().join(&backups[0]);
+    let text = fs::read_to_string(&plain).unwrap();
+    corrupt(&plain, text.replacen("customer 1", "customer 7", 1));
+    assert!(text.contains("customer 1"));
+    let (verdicts, _) = verdicts(server, &store, &[&backups[0]]);
+    assert!(verdicts[0]["error"].to_string().contains("checksum"), "{verdicts:?}");
+}
+
+/// A backup is deleted by the run that made it, or because its name ends as the settings say; that it was read is no reason.
+#[test]
+fn a_file_of_another_tool_is_not_deleted_because_it_was_verified() {
+    let server = Cluster::shared(15);
+    let store = Store::new();
+    let database = server.database("keepsake");
+    database.fill(5);
+    let archive = Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", "-Fc");
+    archive.env("BACKUP_SUFFIX", ".dump").run().succeeded();
+    let name = store.only("last");
+    assert!(name.ends_with(".dump"));
+    fs::remove_file(store.manifest_file("last", &name)).unwrap();
+    set_modified(&store.file("last", &name), std::time::SystemTime::UNIX_EPOCH);
+    Cli::new(server, &store).args(["verify", &format!("last/{name}")]).run().succeeded();
+    assert_eq!(store.manifest("last", &name)["format"], "custom");
+    Cli::backup(server, &store, &database.name).env("BACKUP_KEEP_MINS", "1").run().succeeded();
+    assert!(store.file("last", &name).exists());
+}

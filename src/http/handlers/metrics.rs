@@ -113,7 +113,9 @@ fn tell_databases(page: &mut Exposition, standing: &Standing, stock: &Stock) {
         .by("database", each().map(|(database, entry)| (database, entry.size)));
     page.gauge("backupgram_backup_last_duration_seconds", "How long that backup took.").by(
         "database",
-        each().filter_map(|(database, entry)| Some((database, entry.manifest.as_ref()?.duration_seconds))),
+        each().filter_map(|(database, entry)| {
+            Some((database, entry.manifest.as_ref()?.dump.as_ref()?.duration_seconds))
+        }),
     );
     let proofs = standing.proofs.iter().filter(|(database, _)| is_current(last, database));
     let proofs: Vec<(&str, &LastProof)> =
