@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::catalog::{BackupDirectory, DirectoryError};
+use crate::engine::problems::{self, Watch};
 use crate::http::gate::listen;
 use crate::http::handlers::WAITERS;
 use crate::http::permits::Permits;
 use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
-use crate::jobs::{Jobs, Programs, Worker};
-use crate::live_settings::LiveSettings;
-use crate::overrides::OverridesError;
-use crate::problems::{self, Watch};
-use crate::process::{Reaper, Signals};
+use crate::service::jobs::{Jobs, Programs, Worker};
+use crate::service::live_settings::LiveSettings;
+use crate::service::supervisor::Supervisor;
+use crate::service::sweeper::Sweeper;
+use crate::settings::overrides::OverridesError;
 use crate::settings::{self, ApiSettings, Environment, Faults, Reader, Redactor, SchedulerSettings, Storage};
-use crate::status;
-use crate::supervisor::Supervisor;
-use crate::sweeper::Sweeper;
+use crate::store::catalog::{BackupDirectory, DirectoryError};
+use crate::store::records::status;
+use crate::system::process::{Reaper, Signals};
 
 /// How it is called, for `--help`.
 pub const USAGE: &str = "\

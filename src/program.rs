@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use lexopt::Arg;
 
+use crate::cli;
 use crate::daemon::{self, DaemonError};
-use crate::process::{self, Signals};
-use crate::scheduler::{self, Arguments, USAGE};
-use crate::{cli, logger};
+use crate::service::scheduler::{self, Arguments, USAGE};
+use crate::system::logger;
+use crate::system::process::{self, Signals};
 
 /// Runs the program by whose name this process was called; without such a name, the command line.
 pub fn run_called() -> ExitCode {

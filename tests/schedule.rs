@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use backupgram::schedule::{Schedule, rfc3339};
+use backupgram::formats::schedule::{Schedule, rfc3339};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};

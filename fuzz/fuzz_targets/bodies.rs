@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use backupgram::catalog::BackupName;
+use backupgram::store::catalog::BackupName;
 use backupgram::http::error::ApiError;
 use backupgram::http::handlers::config::asked_changes;
 use backupgram::http::handlers::jobs::{asked_backup, asked_restore, asked_verification};
 use backupgram::http::message::{Body, Response};
-use backupgram::jobs::Task;
-use backupgram::overrides::Overrides;
+use backupgram::service::jobs::Task;
+use backupgram::settings::overrides::Overrides;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 

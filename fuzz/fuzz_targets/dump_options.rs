@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use backupgram::backup::DumpOptions;
-use backupgram::compress::Compression;
+use backupgram::engine::backup::DumpOptions;
+use backupgram::formats::compress::Compression;
 use libfuzzer_sys::fuzz_target;
 
 /// The options of a program.

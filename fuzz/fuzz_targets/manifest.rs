@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use backupgram::catalog::Manifest;
-use backupgram::telegram::PartsManifest;
+use backupgram::store::catalog::Manifest;
+use backupgram::delivery::telegram::PartsManifest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

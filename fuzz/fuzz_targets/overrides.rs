@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backupgram::overrides::Overrides;
+use backupgram::settings::overrides::Overrides;
 use backupgram::settings::Variable;
 use libfuzzer_sys::fuzz_target;
 

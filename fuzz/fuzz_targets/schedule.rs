@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use backupgram::schedule::{Schedule, rfc3339};
+use backupgram::formats::schedule::{Schedule, rfc3339};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;

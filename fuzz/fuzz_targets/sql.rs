@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use backupgram::sql::{Trailer, makes_database};
+use backupgram::formats::sql::{Trailer, makes_database};
 use libfuzzer_sys::fuzz_target;
 
 const COMPLETE: &str = "\n--\n-- PostgreSQL database dump complete\n--\n";

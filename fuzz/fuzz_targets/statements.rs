@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use backupgram::sql::{Edge, Edit, Edited, HEAD, Mentions, Scanner, quoted_for_psql, removes, tokens};
+use backupgram::formats::sql::{Edge, Edit, Edited, HEAD, Mentions, Scanner, quoted_for_psql, removes, tokens};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

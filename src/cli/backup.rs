@@ -7,15 +7,17 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::telling::Telling;
 use super::{Failure, Outcome, PANIC, runner};
-use crate::backup::{self, Backup, BackupError, Report};
-use crate::catalog::DatabaseName;
-use crate::history::Trigger;
-use crate::lock::LockError;
+use crate::engine::backup::{self, Backup, BackupError, Report};
+use crate::engine::problems;
 use crate::postgres::Server;
-use crate::process::Runner;
-use crate::running::{Note, Watch};
 use crate::settings::{Environment, Faults, Reader, Storage, Subject};
-use crate::{logger, problems, unwind};
+use crate::store::catalog::DatabaseName;
+use crate::store::records::history::Trigger;
+use crate::system::lock::LockError;
+use crate::system::logger;
+use crate::system::process::Runner;
+use crate::system::running::{Note, Watch};
+use crate::util::unwind;
 
 pub(super) const HELP: &str = "\
 backupgram backup           every database of the settings

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use super::table::Cell;
-use crate::catalog::{BackupDirectory, DatabaseName, Entry, Slot, Verification};
-use crate::open_dir::OpenDir;
-use crate::terminal::Paint;
-use crate::{clock, units};
+use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Slot, Verification};
+use crate::util::clock;
+use crate::util::open_dir::OpenDir;
+use crate::util::terminal::Paint;
+use crate::util::units;
 
 /// A backup.
 #[derive(Debug)]

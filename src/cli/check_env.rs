@@ -3,7 +3,7 @@
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::{Failure, Outcome, print};
-use crate::problems;
+use crate::engine::problems;
 use crate::settings::{self, Reader, Variable};
 
 pub(super) const HELP: &str = "\

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::table::{Cell, Column, Table, print_below};
 use super::{Failure, Outcome, print};
-use crate::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
 use crate::postgres::Server;
-use crate::retention::{Fate, Links, NextRun, Reason, Removal};
 use crate::settings::{Databases, Environment, Reader, Storage, Subject};
-use crate::terminal::Paint;
-use crate::{status, units};
+use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
+use crate::store::records::status;
+use crate::store::retention::{Fate, Links, NextRun, Reason, Removal};
+use crate::util::terminal::Paint;
+use crate::util::units;
 
 /// A removal with the space that it frees.
 struct Row {

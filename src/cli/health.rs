@@ -8,14 +8,14 @@ use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
 
 use super::{Failure, Outcome, environment, print, print_line, runner};
-use crate::backup::Report;
-use crate::catalog::BackupDirectory;
-use crate::curl::{self, quote};
-use crate::problems::scheduled::{self, Ended};
-use crate::problems::{self, Look, ONCE, SCHEDULER_FAILS};
-use crate::process::Runner;
-use crate::question::{Heard, Question};
+use crate::engine::backup::Report;
+use crate::engine::problems::scheduled::{self, Ended};
+use crate::engine::problems::{self, Look, ONCE, SCHEDULER_FAILS};
 use crate::settings::{ApiSettings, Environment, Reader, Redactor, SchedulerSettings, Storage};
+use crate::store::catalog::BackupDirectory;
+use crate::system::process::Runner;
+use crate::util::curl::{self, quote};
+use crate::util::question::{Heard, Question};
 
 pub(super) const HELP: &str = "\
 backupgram health

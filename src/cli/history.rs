@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::table::{Cell, Column, Table, short_time};
 use super::{Failure, Outcome, environment, print};
-use crate::backup;
-use crate::catalog::BackupDirectory;
-use crate::history::{self, Run};
+use crate::engine::backup;
 use crate::postgres::Server;
 use crate::settings::{Reader, Storage};
-use crate::terminal::Paint;
-use crate::units;
+use crate::store::catalog::BackupDirectory;
+use crate::store::records::history::{self, Run};
+use crate::util::terminal::Paint;
+use crate::util::units;
 
 pub(super) const HELP: &str = "\
 backupgram history

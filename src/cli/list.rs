@@ -8,11 +8,12 @@ use serde_json::json;
 use super::backups::{self, Backup, Block};
 use super::table::{Cell, Column, Table, short_time};
 use super::{Failure, Outcome, cleanup, environment, print, print_line};
-use crate::backup::disk_space;
-use crate::catalog::{BackupDirectory, DatabaseName, Entry, Listed, Slot};
+use crate::engine::backup::disk_space;
 use crate::settings::{Reader, Storage};
-use crate::terminal::Paint;
-use crate::{clock, units};
+use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Listed, Slot};
+use crate::util::clock;
+use crate::util::terminal::Paint;
+use crate::util::units;
 
 pub(super) const HELP: &str = "\
 backupgram list

@@ -27,9 +27,10 @@ use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use crate::process::{Interrupted, Runner, Signals};
 use crate::settings::{self, Environment, Faults, Reader, Redactor};
-use crate::{logger, terminal};
+use crate::system::logger;
+use crate::system::process::{Interrupted, Runner, Signals};
+use crate::util::terminal;
 
 /// A command: its file has its text and its work.
 struct Command {
@@ -353,7 +354,8 @@ mod tests {
     #[test]
     fn every_help_fits_a_terminal() {
         let helps = COMMANDS.iter().chain(&INTERNAL).map(|command| command.help.to_owned());
-        let programs = [usage(), crate::daemon::USAGE.to_owned(), crate::scheduler::USAGE.to_owned()];
+        let programs =
+            [usage(), crate::daemon::USAGE.to_owned(), crate::service::scheduler::USAGE.to_owned()];
         for help in helps.chain(programs) {
             let long: Vec<&str> = help.lines().filter(|line| line.len() > terminal::COLUMNS).collect();
             assert!(long.is_empty(), "{long:#?}");

@@ -4,8 +4,9 @@ use super::backups::{self, Backup, Block, since};
 use super::question::Questions;
 use super::table::{Cell, Column, Table, short_time};
 use super::{Failure, print};
-use crate::catalog::{BackupDirectory, DatabaseName};
-use crate::{clock, units};
+use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::util::clock;
+use crate::util::units;
 
 /// No more are shown at once: nobody reads a longer list.
 const SHOWN: usize = 40;

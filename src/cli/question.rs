@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::process::{Interrupted, Runner};
-use crate::terminal;
+use crate::system::process::{Interrupted, Runner};
+use crate::util::terminal;
 
 /// Asks on standard error and hears the answers on standard input.
 pub(super) struct Questions {

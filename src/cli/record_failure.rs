@@ -5,12 +5,13 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::telling::Telling;
 use super::{Outcome, runner};
-use crate::backup::Death;
-use crate::catalog::DatabaseName;
-use crate::process::Runner;
-use crate::run_note::OwnNote;
+use crate::engine::backup::Death;
+use crate::engine::recorder;
 use crate::settings::{Reader, Subject};
-use crate::{history, recorder};
+use crate::store::catalog::DatabaseName;
+use crate::store::records::history;
+use crate::system::process::Runner;
+use crate::system::run_note::OwnNote;
 
 pub(super) const HELP: &str = "\
 backupgram record-failure --started 1776349800 --error 'killed' -- app

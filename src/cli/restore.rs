@@ -7,13 +7,15 @@ use lexopt::{Arg, Parser, ValueExt};
 use super::picker;
 use super::question::Questions;
 use super::{Failure, Outcome, environment, runner};
-use crate::catalog::{BackupDirectory, DatabaseName};
-use crate::lock::LockError;
+use crate::delivery::telegram::{Chat, TelegramSettings};
+use crate::engine::restore::{
+    Options, Place, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath,
+};
 use crate::postgres::Server;
-use crate::process::Interrupted;
-use crate::restore::{Options, Place, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath};
 use crate::settings::{Reader, Storage};
-use crate::telegram::{Chat, TelegramSettings};
+use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::system::lock::LockError;
+use crate::system::process::Interrupted;
 
 pub(super) const HELP: &str = "\
 backupgram restore                                   choose one, at a terminal

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use lexopt::{Arg, ValueExt};
 
 use super::{Failure, Outcome, WRONG_CALL};
-use crate::schedule::{Schedule, rfc3339};
+use crate::formats::schedule::{Schedule, rfc3339};
 
 /// How many times are shown unless `--count` says otherwise.
 const COUNT: usize = 5;
@@ -75,7 +75,7 @@ impl Request {
     fn times(
         &self,
         zone: &TimeZone,
-    ) -> Result<impl Iterator<Item = String> + use<>, crate::schedule::ScheduleError> {
+    ) -> Result<impl Iterator<Item = String> + use<>, crate::formats::schedule::ScheduleError> {
         let schedule = Schedule::parse_in(&self.expression, zone)?;
         let from = self.from.unwrap_or_else(Timestamp::now);
         let first = schedule.next_after(from);

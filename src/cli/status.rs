@@ -6,16 +6,18 @@ use lexopt::{Arg, Parser};
 use super::backups::since;
 use super::table::{Cell, Column, Table, print_below, time};
 use super::{Failure, Outcome, environment, print};
-use crate::backup::{self, DatabaseReport, Report, disk_space};
-use crate::catalog::{BackupDirectory, DatabaseName};
-use crate::lock::{self, Holder};
+use crate::engine::backup::{self, DatabaseReport, Report, disk_space};
+use crate::engine::problems;
+use crate::engine::proof::{self, Ledger};
+use crate::formats::schedule::Schedule;
 use crate::postgres::Server;
-use crate::proof::{self, Ledger};
-use crate::running::{self, Running};
-use crate::schedule::Schedule;
 use crate::settings::{Environment, Reader, Storage};
-use crate::terminal::Paint;
-use crate::{clock, problems, units};
+use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::system::lock::{self, Holder};
+use crate::system::running::{self, Running};
+use crate::util::clock;
+use crate::util::terminal::Paint;
+use crate::util::units;
 
 pub(super) const HELP: &str = "\
 backupgram status

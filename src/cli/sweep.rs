@@ -6,12 +6,13 @@ use lexopt::Parser;
 
 use super::record_failure::record_orphans;
 use super::{BUSY, Failure, Outcome, environment, runner};
-use crate::catalog::{BackupDirectory, DatabaseName};
-use crate::lock::{Lock, LockError, SWEEP, SWEEP_LIMIT};
+use crate::engine::proof;
+use crate::engine::restore;
 use crate::postgres::{Client, DatabaseError, Server};
-use crate::process::{ProgramError, Runner};
 use crate::settings::{Environment, Reader, Storage};
-use crate::{proof, restore};
+use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::system::lock::{Lock, LockError, SWEEP, SWEEP_LIMIT};
+use crate::system::process::{ProgramError, Runner};
 
 pub(super) const HELP: &str = "\
 backupgram sweep

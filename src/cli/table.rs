@@ -4,8 +4,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::UnicodeWidthStr;
 
 use super::print;
-use crate::backup;
-use crate::terminal::{self, COLUMNS, Paint};
+use crate::engine::backup;
+use crate::util::terminal::{self, COLUMNS, Paint};
 
 /// Between two columns.
 const GAP: &str = "  ";

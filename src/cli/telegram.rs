@@ -3,8 +3,8 @@
 use lexopt::{Arg, Parser};
 
 use super::{Failure, Outcome, environment, print, runner};
+use crate::delivery::telegram::{TelegramSettings, Trial, try_chats};
 use crate::settings::Reader;
-use crate::telegram::{TelegramSettings, Trial, try_chats};
 
 pub(super) const HELP: &str = "\
 backupgram telegram test

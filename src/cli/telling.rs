@@ -1,15 +1,15 @@
 //! Whom the end of a run is told, as far as the settings say: what is wrong with them must not keep that back.
 
 use super::Failure;
-use crate::backup::{self, Conclusion, Report};
-use crate::catalog::BackupDirectory;
-use crate::history::Trigger;
-use crate::notify::Notifier;
+use crate::delivery::notify::Notifier;
+use crate::delivery::telegram::TelegramSettings;
+use crate::engine::backup::{self, Conclusion, Report};
 use crate::postgres::Server;
-use crate::process::Runner;
-use crate::run_note::OwnNote;
 use crate::settings::{self, Environment, Notices, Reader, Storage};
-use crate::telegram::TelegramSettings;
+use crate::store::catalog::BackupDirectory;
+use crate::store::records::history::Trigger;
+use crate::system::process::Runner;
+use crate::system::run_note::OwnNote;
 
 /// The settings of a run, and who is told of it.
 pub(super) struct Telling {

@@ -6,12 +6,12 @@ use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
 use super::{Failure, Outcome, environment, print, print_line, runner};
-use crate::catalog::{BackupDirectory, BackupName, Slot};
-use crate::content::Keys;
-use crate::lock::{Lock, LockError};
+use crate::engine::content::Keys;
+use crate::engine::verify::{Verdict, Verifier};
 use crate::settings::{Reader, Storage};
-use crate::terminal::{self, COLUMNS};
-use crate::verify::{Verdict, Verifier};
+use crate::store::catalog::{BackupDirectory, BackupName, Slot};
+use crate::system::lock::{Lock, LockError};
+use crate::util::terminal::{self, COLUMNS};
 
 pub(super) const HELP: &str = "\
 backupgram verify                                   all backups

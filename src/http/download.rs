@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::message::{Body, FilePart, Files, Request, Response};
 use super::range::Wanted;
 use super::version::Version;
-use crate::catalog::{Archive, Opened};
+use crate::store::catalog::{Archive, Opened};
 
 /// What may stand in an extended parameter without being encoded (RFC 8187, 3.2.1).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

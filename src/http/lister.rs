@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
-use crate::mutex;
+use crate::util::mutex;
 
 type Task = Box<dyn FnOnce() + Send>;
 

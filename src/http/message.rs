@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::error::ApiError;
 use super::permits::Permit;
-use crate::catalog::Archive;
+use crate::store::catalog::Archive;
 
 /// A request's method.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::error::ApiError;
-use crate::mutex;
+use crate::util::mutex;
 
 /// How long the pool may stand still while requests wait. Every wait of a handler has a limit below that.
 const LIMIT: Duration = Duration::from_secs(30);

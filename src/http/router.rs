@@ -4,7 +4,7 @@ use super::auth::{Rights, Token};
 use super::error::ApiError;
 use super::handlers::{App, backups, config, history, jobs, metrics, openapi, status};
 use super::message::{Headers, Method, Request, Response, Target};
-use crate::jobs::JobId;
+use crate::service::jobs::JobId;
 
 /// The most segments of a path that stand for something.
 const PARAMETERS: usize = 2;

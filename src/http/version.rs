@@ -3,7 +3,7 @@
 use super::date;
 use super::error::ApiError;
 use super::message::Headers;
-use crate::catalog::{Manifest, Opened};
+use crate::store::catalog::{Manifest, Opened};
 
 /// The version that is there.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::server::{Server, Setting};
-use crate::catalog::DatabaseName;
-use crate::clock::OtherClock;
-use crate::process::{Interrupted, Output, ProgramError, Runner};
 use crate::settings::remove_secrets;
+use crate::store::catalog::DatabaseName;
+use crate::system::process::{Interrupted, Output, ProgramError, Runner};
+use crate::util::clock::OtherClock;
 
 /// Why the server did not do what it was asked.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, DatabaseError};
 use super::server::Server;
-use crate::catalog::DatabaseName;
-use crate::process::{Exit, ProgramError, Runner};
+use crate::store::catalog::DatabaseName;
+use crate::system::process::{Exit, ProgramError, Runner};
 
 /// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
 /// options, others ignore them.

@@ -1,7 +1,7 @@
 //! Settings of a database as SQL.
 
 use super::quote::{identifier, literal, one_line_literal};
-use crate::catalog::Setting;
+use crate::store::catalog::Setting;
 
 /// Variables whose value is a list of quoted names; PostgreSQL allows no extension to add one.
 const NAME_LISTS: [&str; 6] = [

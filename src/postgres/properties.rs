@@ -8,8 +8,8 @@ use super::client::parsed;
 use super::database_settings::{changes_rights, setting_statements};
 use super::quote::{identifier, literal, one_line_literal};
 use super::{Client, DatabaseError};
-use crate::catalog::{DatabaseName, Grant, Label, Locale, Properties, Provider, Setting, Settings};
-use crate::process::ProgramError;
+use crate::store::catalog::{DatabaseName, Grant, Label, Locale, Properties, Provider, Setting, Settings};
+use crate::system::process::ProgramError;
 
 /// What the server answers.
 #[derive(Debug, Deserialize)]

@@ -4,8 +4,8 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::catalog::DatabaseName;
 use crate::settings::{Environment, Reader, Secret, remove_secrets};
+use crate::store::catalog::DatabaseName;
 
 /// A server and a login.
 #[derive(Debug, Clone)]

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::client::{Client, DatabaseError};
 use super::server::APPLICATION;
-use crate::catalog::DatabaseName;
-use crate::units;
+use crate::store::catalog::DatabaseName;
+use crate::util::units;
 
 /// How long the server may take to say so.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::reader::Reader;
 use super::secret::Secret;
-use crate::schedule::Schedule;
+use crate::formats::schedule::Schedule;
 
 /// How go-cron is started.
 #[derive(Debug, Clone)]

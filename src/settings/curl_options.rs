@@ -3,7 +3,7 @@
 use super::redactor::MASK;
 use super::rule::split_words;
 use super::secrecy::{masked_url, userinfo};
-use crate::curl::quote;
+use crate::util::curl::quote;
 
 /// Short options of curl that take a value, which may follow without a space.
 const WITH_VALUE: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";

@@ -6,7 +6,7 @@ use std::fs;
 
 use super::rule::Rule;
 use super::variable::{VARIABLES, Variable};
-use crate::overrides::Overrides;
+use crate::settings::overrides::Overrides;
 
 /// Where an effective value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod api;
 mod curl_options;
 mod environment;
 mod notices;
+pub mod overrides;
 mod reader;
 mod redactor;
 mod remarks;
@@ -16,12 +17,12 @@ mod variable;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::backup::{DumpFormat, DumpOptions};
-use crate::catalog::{DatabaseName, Latest, Scope, Suffix};
-use crate::overrides::{self, Overrides, OverridesError};
+use crate::delivery::telegram::TelegramSettings;
+use crate::engine::backup::{DumpFormat, DumpOptions};
 use crate::postgres::Server;
-use crate::retention::Policy;
-use crate::telegram::TelegramSettings;
+use crate::store::catalog::{DatabaseName, Latest, Scope, Suffix};
+use crate::store::retention::Policy;
+use overrides::{Overrides, OverridesError};
 
 pub use api::{ApiSettings, SchedulerSettings};
 pub(crate) use curl_options::{check_trusted_options, config_lines, without_value};

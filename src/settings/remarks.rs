@@ -3,9 +3,9 @@
 use jiff::tz::TimeZone;
 
 use super::{ApiSettings, Environment, Notices, Reader, Secret, Subject};
-use crate::catalog::Slot;
-use crate::retention::Policy;
-use crate::telegram;
+use crate::delivery::telegram;
+use crate::store::catalog::Slot;
+use crate::store::retention::Policy;
 
 /// Below this many bytes a token is short.
 const SHORT_TOKEN: usize = 32;

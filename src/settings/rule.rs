@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::backup::DumpOptions;
-use crate::catalog::{DatabaseName, Suffix};
-use crate::schedule::Schedule;
+use crate::engine::backup::DumpOptions;
+use crate::formats::schedule::Schedule;
+use crate::store::catalog::{DatabaseName, Suffix};
 
 /// The form of a value.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ fn manifest(store: &Store, file: &str) -> Value {
     store.manifest(slot, name)
 }
 
-/// What [`backupgram::catalog::Counts`] should say of a database.
+/// What [`backupgram::store::catalog::Counts`] should say of a database.
 fn counts(database: &Database<'_>) -> [u64; 4] {
     let own = "relnamespace::regnamespace::text !~ '^(pg_|information_schema)'";
     let tables = database.sql(&format!("SELECT oid::regclass FROM pg_class WHERE relkind = 'r' AND {own}"));

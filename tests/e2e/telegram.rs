@@ -85,7 +85,7 @@ fn a_backup_goes_to_every_chat_and_comes_back_by_its_number_alone() {
     }
 }
 
-/// What one document holds (`src/telegram/mod.rs`).
+/// What one document holds (`src/delivery/telegram/mod.rs`).
 const PART: u64 = 19_500_000;
 /// Bytes a second at which two parts are on their way at once, although the next one waits a second for its turn.
 const SLOW: u64 = 12_000_000;

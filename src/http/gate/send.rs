@@ -9,9 +9,9 @@ use nix::sys::sendfile::sendfile64;
 use rustix::net::sockopt::set_tcp_cork;
 
 use super::head::is_head;
-use crate::catalog::{Archive, END};
 use crate::http::date;
 use crate::http::message::{Body, Files, Response};
+use crate::store::catalog::{Archive, END};
 
 /// What was sent.
 #[derive(Debug)]

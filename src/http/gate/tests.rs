@@ -10,8 +10,8 @@ use nix::sys::stat::fstat;
 use tempfile::TempDir;
 
 use super::*;
-use crate::catalog::{Archive, BackupName, Opened};
 use crate::http::message::{Body, FilePart, Files};
+use crate::store::catalog::{Archive, BackupName, Opened};
 
 /// What the gate is given here instead of a minute.
 const SHORT: Duration = Duration::from_secs(1);

@@ -6,12 +6,12 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use super::App;
-use crate::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Opened, Slot};
 use crate::http::ListerError;
 use crate::http::download;
 use crate::http::error::ApiError;
 use crate::http::message::{Request, Response};
 use crate::http::version::Version;
+use crate::store::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Opened, Slot};
 
 /// About the length of what is shown of a backup, in bytes.
 const SHOWN: usize = 256;

@@ -7,7 +7,7 @@ use super::backups::RETRY_AFTER;
 use crate::http::error::ApiError;
 use crate::http::json::Fields;
 use crate::http::message::{Request, Response};
-use crate::live_settings::{ChangeError, Changes};
+use crate::service::live_settings::{ChangeError, Changes};
 use crate::settings::{self, Access, Environment, Source, Variable};
 
 /// The effective value of everything that may be changed; of secrets only whether they are set.

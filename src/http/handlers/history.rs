@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::App;
-use crate::history::{self, REMEMBERED, Run};
 use crate::http::error::ApiError;
 use crate::http::message::{Request, Response};
+use crate::store::records::history::{self, REMEMBERED, Run};
 
 /// Runs that are shown unless `limit` says otherwise.
 const SHOWN: usize = 100;

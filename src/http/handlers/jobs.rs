@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::App;
 use super::backups::{locate, refusal};
-use crate::catalog::{BackupName, DatabaseName, Slot};
+use crate::delivery::telegram::Chat;
+use crate::engine::restore::{Options, PropertyChoice, SearchPath};
 use crate::http::error::ApiError;
 use crate::http::json::{Fields, is_json};
 use crate::http::message::{Request, Response};
-use crate::jobs::{CancelError, Job, JobId, SubmitError, Task};
-use crate::restore::{Options, PropertyChoice, SearchPath};
+use crate::service::jobs::{CancelError, Job, JobId, SubmitError, Task};
 use crate::settings::{Reader, Subject};
-use crate::telegram::Chat;
+use crate::store::catalog::{BackupName, DatabaseName, Slot};
 
 /// What a body of POST /restore may have.
 const RESTORE_FIELDS: [&str; 13] = [

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::App;
 use super::backups::{not_listed, refusal};
 use super::status::Standing;
-use crate::backup::{Outcome, Report};
-use crate::catalog::{DatabaseName, Entry, Slot};
-use crate::clock;
+use crate::engine::backup::{Outcome, Report};
+use crate::engine::proof::LastProof;
 use crate::http::error::ApiError;
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
 use crate::http::message::{Body, Response};
 use crate::postgres::Server;
-use crate::proof::LastProof;
-use crate::supervisor::SchedulerState;
+use crate::service::supervisor::SchedulerState;
+use crate::store::catalog::{DatabaseName, Entry, Slot};
+use crate::util::clock;
 
 /// Everything that is measured.
 pub fn show(app: &App) -> Result<Response, ApiError> {

@@ -12,17 +12,17 @@ pub use status::Planned;
 
 use std::sync::Arc;
 
-use crate::backup::DatabaseReport;
-use crate::catalog::BackupDirectory;
-use crate::history::Failures;
+use crate::engine::backup::DatabaseReport;
+use crate::engine::problems::Watch;
 use crate::http::crew::POOL;
 use crate::http::permits::Permits;
 use crate::http::{Lister, Throttle, Traffic};
-use crate::jobs::Jobs;
-use crate::live_settings::LiveSettings;
-use crate::problems::Watch;
+use crate::service::jobs::Jobs;
+use crate::service::live_settings::LiveSettings;
+use crate::service::supervisor::Supervisor;
 use crate::settings::Redactor;
-use crate::supervisor::Supervisor;
+use crate::store::catalog::BackupDirectory;
+use crate::store::records::history::Failures;
 
 /// Requests that may wait long for a lock at one time: half of the pool is there for others.
 pub const WAITERS: usize = POOL / 2;

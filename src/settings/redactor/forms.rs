@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
-use crate::terminal;
+use crate::util::terminal;
 
 /// A shorter secret is looked for as it is and as a word of its own only: it is too like other words, and as a mask within
 /// them it would show itself.

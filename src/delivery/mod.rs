@@ -1,0 +1,4 @@
+//! Who is told of a run, and who gets copies.
+
+pub mod notify;
+pub mod telegram;

@@ -1,0 +1,111 @@
+//! Gives a finished dump its names.
+
+use std::io;
+
+use super::dump::Partial;
+use crate::store::catalog::{
+    BackupDirectory, BackupName, DirectoryError, Format, Latest, Manifest, Slot, link_or_copy,
+};
+use crate::util::open_dir::{OpenDir, kind};
+use jiff::Zoned;
+use nix::sys::stat::SFlag;
+
+/// A published backup.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Its names, `last` first.
+    pub names: Vec<(Slot, BackupName)>,
+}
+
+/// Publishes a dump in every slot: the file or directory itself in `last`, hard links in the
+/// others.
+///
+/// # Errors
+/// When a name cannot be made, or is another database's for the file system. What has a name by then is whole; older
+/// backups are as they were.
+pub fn publish(
+    directory: &BackupDirectory,
+    suffix: &str,
+    partial: &Partial,
+    manifest: &Manifest,
+    time: &Zoned,
+) -> Result<Published, DirectoryError> {
+    let mut published = Published { names: Vec::new() };
+    for slot in Slot::ALL {
+        let name = BackupName::compose(&manifest.database, &slot.stamp(time), suffix);
+        // Before the lock: where it is a copy it takes long, and others need the lock for moments.
+        let link = match published.names.first() {
+            None => None,
+            Some((first_slot, first)) => {
+                let (place, first) = (directory.open_slot(*first_slot)?, first.as_str());
+                let link =
+                    |partial: &OpenDir, temporary: &str| link_or_copy(&place, first, partial, temporary);
+                Some(directory.make_link(slot, &name, link)?)
+            }
+        };
+        let _lock = directory.lock_names()?;
+        if published.names.is_empty() {
+            directory.refuse_namesake(&manifest.database)?;
+        }
+        forget_manifest(directory, slot, &name)?;
+        match &link {
+            None => {
+                directory.put(&partial.place, &partial.name, slot, &name)?;
+                check_published(directory, slot, &name, partial, manifest.format)?;
+            }
+            Some(link) => directory.put_link(link, slot, &name)?,
+        }
+        directory.describe(slot, &name, manifest)?;
+        published.names.push((slot, name));
+    }
+    Ok(published)
+}
+
+/// Points `-latest` at what was just published. A failure is worth a warning: the backup itself is safe.
+pub fn point_latest(
+    directory: &BackupDirectory,
+    suffix: &str,
+    latest: Latest,
+    manifest: &Manifest,
+    published: &Published,
+) {
+    let point = |(slot, name): &(Slot, BackupName)| {
+        directory.point_latest(*slot, &manifest.database, suffix, name, latest).err()
+    };
+    let errors: Vec<DirectoryError> = published.names.iter().filter_map(point).collect();
+    // A file system without links has none in any slot.
+    if let Some(error) = errors.first() {
+        log::warn!("{error}; BACKUP_LATEST_TYPE=none does without");
+    }
+}
+
+/// Sees that what has got the name is what was written: in `.partial` somebody else may have put another in its place.
+fn check_published(
+    directory: &BackupDirectory,
+    slot: Slot,
+    name: &BackupName,
+    partial: &Partial,
+    format: Option<Format>,
+) -> Result<(), DirectoryError> {
+    let failed = |error| DirectoryError::Io(format!("publish {slot}/{name}"), error);
+    let found = directory.open_slot(slot)?.status(name.as_str()).map_err(failed)?;
+    let is_it = match format {
+        Some(Format::Directory) => kind(&found) == SFlag::S_IFDIR,
+        _ => kind(&found) == SFlag::S_IFREG && found.st_size.cast_unsigned() == partial.written.size,
+    };
+    match is_it {
+        true => Ok(()),
+        false => Err(failed(io::Error::other("somebody else has put another file in its place"))),
+    }
+}
+
+/// A name that is about to be replaced loses its manifest first: a crash between the two leaves a backup
+/// that nothing is known about, never one that another's checksum contradicts.
+fn forget_manifest(directory: &BackupDirectory, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
+    let place = directory.open_slot(slot)?;
+    let forgotten = place.remove_file(name.manifest()).and_then(|was_there| match was_there {
+        true => place.sync(),
+        false => Ok(()),
+    });
+    forgotten.map_err(|error| DirectoryError::Io(format!("replace {slot}/{name}"), error))
+}

@@ -1,0 +1,36 @@
+//! Room for the programs by which a failure is told: a limit on processes or memory that has ended a run may still be in
+//! the way of hooks and webhooks, for which nobody comes again.
+
+use std::io;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::system::process::{ProgramError, Runner};
+
+/// The pauses between attempts, in seconds; half a minute in all.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+/// How long the smallest of all programs may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Waits for a while until a program can be started, unless a stop signal comes.
+pub fn await_room(runner: &Runner) {
+    for pause in PAUSES.map(Duration::from_secs) {
+        let started = runner.run_briefly(&mut Command::new("true"), &[], LIMIT, |_| false);
+        match started {
+            Err(ProgramError::Start(_, error)) if is_want_of_room(&error) => {
+                log::warn!("nobody can be told for {} s: {error}", pause.as_secs());
+                if runner.sleep(pause).is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+/// fork(2): a limit on processes, or no memory.
+fn is_want_of_room(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EAGAIN | Errno::ENOMEM))
+}

@@ -1,0 +1,216 @@
+//! Reads a backup from end to end.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::{
+    Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, Wrapping, inspect_directory,
+    recognise,
+};
+use crate::store::catalog::{Format, directory_size};
+use crate::system::progress::Progress;
+use crate::util::open_dir::OpenDir;
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// What reading a backup from end to end has found.
+#[derive(Debug)]
+pub struct Examination {
+    /// Its checksum, as manifests have it.
+    pub sha256: String,
+    /// What is wrapped around the dump, the outermost first; nothing around a directory.
+    pub wrappings: Vec<Wrapping>,
+    /// Whether it was told by its checksum to be what it was, and nobody has seen it go by.
+    pub is_recognised: bool,
+    findings: Result<Findings, ContentError>,
+}
+
+impl Examination {
+    /// Whether it is a file with nothing wrapped around the dump.
+    pub fn is_bare(&self) -> bool {
+        self.wrappings.is_empty() && self.format() != Some(Format::Directory)
+    }
+
+    /// How it is stored, if that could be told.
+    pub fn format(&self) -> Option<Format> {
+        let findings = self.findings.as_ref().ok()?;
+        Some(findings.content.format(&self.wrappings))
+    }
+
+    /// What the backup holds.
+    ///
+    /// # Errors
+    /// When its checksum is not the one `expected`, or it is damaged or foreign.
+    pub fn judge(self, expected: Option<&str>) -> Result<Findings, ContentError> {
+        match expected.is_some_and(|expected| expected != self.sha256) {
+            true => Err(ContentError::Checksum),
+            false => self.findings,
+        }
+    }
+}
+
+/// Sees what goes by while a file is read, with everything taken off that is wrapped around the dump.
+pub trait Watcher {
+    /// Takes the next bytes of a dump that holds this.
+    fn watch(&mut self, content: Content, bytes: &[u8]);
+}
+
+/// One that is not interested.
+#[derive(Debug)]
+pub struct Nobody;
+
+impl Watcher for Nobody {
+    fn watch(&mut self, _: Content, _: &[u8]) {}
+}
+
+/// A backup that was found whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
+    /// Its checksum.
+    pub sha256: &'a str,
+    /// The bytes of the dump in it, if that is SQL of which nothing more need be known.
+    pub sql: Option<u64>,
+}
+
+/// Reads an opened backup.
+///
+/// # Errors
+/// When it cannot be read to its end, or a stop signal comes. What is wrong with what was read is in the answer.
+pub fn examine(opened: File, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
+    examine_watched(opened, keys, progress, None, &mut Nobody)
+}
+
+/// The same, while `watcher` sees all that goes by. It sees nothing of a directory. Where the checksum is that of a backup
+/// that was found `whole`, the same bytes are whole again: they are only read for that, unless they are encrypted.
+///
+/// # Errors
+/// As for [`examine`].
+pub fn examine_watched(
+    opened: File,
+    keys: &Keys,
+    progress: &Progress,
+    whole: Option<Whole>,
+    watcher: &mut dyn Watcher,
+) -> Result<Examination, ContentError> {
+    let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
+        true => examine_directory(&opened, keys, progress, whole)?,
+        false => {
+            let recognised =
+                whole.map(|whole| recognise_whole(&opened, keys, progress, whole)).transpose()?;
+            match recognised.flatten() {
+                Some(examination) => examination,
+                None => examine_file(opened, keys, progress, watcher)?,
+            }
+        }
+    };
+    keys.runner.check()?;
+    Ok(examination)
+}
+
+/// How many bytes [`examine`] counts of a backup, where that is known: the files of a directory are read twice.
+pub fn bytes_to_examine(opened: &File) -> Option<u64> {
+    let metadata = opened.metadata().ok()?;
+    match metadata.is_dir() {
+        true => Some(2 * directory_size(&directory(opened).ok()?)),
+        false => Some(metadata.len()),
+    }
+}
+
+/// What something holds, by its beginning: nothing when it is no dump, or its wrappings do not come off.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn peek(opened: File, keys: &Keys) -> Result<Option<Content>, ContentError> {
+    if opened.metadata().map_err(ContentError::Read)?.is_dir() {
+        return Ok(Some(Content::Directory));
+    }
+    let (dump, failure) = Unpacked::open(opened, keys)?;
+    let mut head = Vec::with_capacity(HEAD);
+    let read = dump.take(HEAD as u64).read_to_end(&mut head);
+    Ok(recognise(&head).filter(|_| failure.is_none() && read.is_ok()))
+}
+
+fn directory(opened: &File) -> io::Result<OpenDir> {
+    OpenDir::of_file(opened, Path::new(""))
+}
+
+fn examine_directory(
+    opened: &File,
+    keys: &Keys,
+    progress: &Progress,
+    whole: Option<Whole>,
+) -> Result<Examination, ContentError> {
+    let directory = directory(opened).map_err(ContentError::Read)?;
+    let listing = Listing::of(&directory, &keys.runner, progress)?;
+    let is_recognised = whole.is_some_and(|whole| whole.sha256 == listing.sha256);
+    let findings = match is_recognised {
+        true => Ok(Findings { content: Content::Directory, bytes: listing.size, makes_database: false }),
+        false => inspect_directory(&directory, listing.size, &keys.runner, progress),
+    };
+    Ok(Examination { sha256: listing.sha256, wrappings: Vec::new(), is_recognised, findings })
+}
+
+/// What is known of a file that has the checksum of one that was found `whole`.
+fn recognise_whole(
+    opened: &File,
+    keys: &Keys,
+    progress: &Progress,
+    whole: Whole,
+) -> Result<Option<Examination>, ContentError> {
+    let clone = || opened.try_clone().map_err(ContentError::Read);
+    let content = peek(clone()?, keys)?;
+    let (dump, failure) = Unpacked::open(clone()?, keys)?;
+    let wrappings = dump.wrappings.clone();
+    let is_clear = failure.is_none() && !wrappings.contains(&Wrapping::Gpg);
+    let (content, bytes) = match (content, whole.sql) {
+        (Some(content @ (Content::Custom | Content::Tar)), _) if wrappings.is_empty() => (content, None),
+        (Some(Content::Database), Some(bytes)) if is_clear => (Content::Database, Some(bytes)),
+        _ => return Ok(None),
+    };
+    let (sha256, length) = dump.finish_with(progress)?;
+    let bytes = bytes.unwrap_or(length);
+    let findings = Ok(Findings { content, bytes, makes_database: false });
+    let is_recognised = sha256 == whole.sha256;
+    Ok(is_recognised.then_some(Examination { sha256, wrappings, is_recognised, findings }))
+}
+
+fn examine_file(
+    opened: File,
+    keys: &Keys,
+    progress: &Progress,
+    watcher: &mut dyn Watcher,
+) -> Result<Examination, ContentError> {
+    let (mut dump, failure) = Unpacked::open(opened, keys)?;
+    let findings = match failure {
+        Some(error) => Err(error),
+        None => inspect(&mut dump, keys, progress, watcher),
+    };
+    let wrappings = dump.wrappings.clone();
+    // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
+    Ok(Examination { sha256: dump.finish()?, wrappings, is_recognised: false, findings })
+}
+
+fn inspect(
+    dump: &mut Unpacked,
+    keys: &Keys,
+    progress: &Progress,
+    watcher: &mut dyn Watcher,
+) -> Result<Findings, ContentError> {
+    let mut inspector = Inspector::new(keys.runner.clone());
+    let (mut chunk, mut counted) = (vec![0; CHUNK], 0);
+    loop {
+        match dump.read(&mut chunk) {
+            Ok(0) => return inspector.finish(watcher),
+            Ok(length) => {
+                let read = dump.bytes_of_file();
+                progress.add(read - counted);
+                counted = read;
+                inspector.take(&chunk[..length], watcher)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(dump.failure(error)),
+        }
+    }
+}

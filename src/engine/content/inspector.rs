@@ -1,0 +1,158 @@
+//! Looks at a dump while it goes by: while it is written, verified or about to be restored.
+
+use super::examine::Watcher;
+use super::reading::Reading;
+use super::tar_walk::TarWalk;
+use super::{CONTENTS_AT, Content, ContentError, HEAD, foreign, recognise};
+use crate::formats::sql::{self, PREAMBLE, Trailer};
+use crate::system::process::Runner;
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Findings {
+    /// What it is.
+    pub content: Content,
+    /// Its bytes, without what is wrapped around it.
+    pub bytes: u64,
+    /// Whether it is SQL that makes a database of its own and connects to that.
+    pub makes_database: bool,
+}
+
+/// Takes a dump piece by piece and judges it at its end.
+#[derive(Debug)]
+pub struct Inspector {
+    runner: Runner,
+    /// The first bytes, kept until the kind is told and, of SQL, as far as its preamble may go.
+    head: Vec<u8>,
+    bytes: u64,
+    content: Option<Content>,
+    /// What has gone by before it was told what it is, for whoever watches.
+    unseen: Vec<u8>,
+    trailer: Trailer,
+    tar: TarWalk,
+    reading: Option<Reading>,
+}
+
+impl Inspector {
+    /// An inspector that has seen nothing yet.
+    pub fn new(runner: Runner) -> Self {
+        Self {
+            runner,
+            head: Vec::new(),
+            bytes: 0,
+            content: None,
+            unseen: Vec::new(),
+            trailer: Trailer::default(),
+            tar: TarWalk::default(),
+            reading: None,
+        }
+    }
+
+    /// Takes the next bytes, which `watcher` sees as soon as it is told what they are of.
+    ///
+    /// # Errors
+    /// When pg_restore is needed and cannot be started.
+    pub fn take(&mut self, bytes: &[u8], watcher: &mut dyn Watcher) -> Result<(), ContentError> {
+        self.look_at(bytes)?;
+        match self.content {
+            Some(content) if self.unseen.is_empty() => watcher.watch(content, bytes),
+            told => {
+                self.unseen.extend_from_slice(bytes);
+                told.into_iter()
+                    .for_each(|content| watcher.watch(content, &std::mem::take(&mut self.unseen)));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        self.bytes += bytes.len() as u64;
+        let room = PREAMBLE.saturating_sub(self.head.len()).min(bytes.len());
+        self.head.extend_from_slice(&bytes[..room]);
+        if self.content.is_some() {
+            self.follow(bytes);
+        } else if self.head.len() >= HEAD {
+            self.decide()?;
+            // Until now nothing has been followed; a piece may be longer than what was kept of it.
+            let head = std::mem::take(&mut self.head);
+            self.follow(&head);
+            self.follow(&bytes[room..]);
+            self.head = head;
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self) -> Result<(), ContentError> {
+        let head = &self.head[..self.head.len().min(HEAD)];
+        let content = recognise(head).ok_or_else(|| foreign(head))?;
+        if matches!(content, Content::Custom | Content::Tar) {
+            self.reading = Some(Reading::start(&self.runner).map_err(ContentError::Program)?);
+        }
+        self.content = Some(content);
+        Ok(())
+    }
+
+    fn follow(&mut self, bytes: &[u8]) {
+        match self.content {
+            Some(Content::Database | Content::Cluster) => self.trailer.take(bytes),
+            Some(Content::Tar | Content::PackedDirectory) => self.tar.take(bytes),
+            _ => {}
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.take(bytes);
+        }
+    }
+
+    /// Judges what has gone by.
+    ///
+    /// # Errors
+    /// When it is not a whole dump, or a stop signal came.
+    pub fn finish(mut self, watcher: &mut dyn Watcher) -> Result<Findings, ContentError> {
+        let unseen = std::mem::take(&mut self.unseen);
+        let findings = self.judge()?;
+        watcher.watch(findings.content, &unseen);
+        Ok(findings)
+    }
+
+    fn judge(&mut self) -> Result<Findings, ContentError> {
+        if self.bytes == 0 {
+            return Err(ContentError::Empty);
+        }
+        if self.content.is_none() {
+            self.decide()?;
+            let head = std::mem::take(&mut self.head);
+            self.follow(&head);
+            self.head = head;
+        }
+        let content = self.content.ok_or(ContentError::Foreign)?;
+        let is_complete = match content {
+            Content::Database => self.trailer.is_complete(),
+            Content::Cluster => self.trailer.is_complete_cluster(),
+            Content::Tar => self.tar.is_complete(),
+            Content::PackedDirectory => self.tar.is_complete() && self.tar.holds_directory(),
+            Content::Custom | Content::Directory => true,
+        };
+        let begin = if content == Content::Tar { CONTENTS_AT } else { 0 };
+        match self.reading.take() {
+            Some(reading) if is_complete => reading.finish(self.head.get(begin..).unwrap_or_default())?,
+            Some(reading) => reading.abandon(),
+            None => {}
+        }
+        match is_complete {
+            true => Ok(Findings {
+                content,
+                bytes: self.bytes,
+                makes_database: content == Content::Database && sql::makes_database(&self.head),
+            }),
+            false => Err(ContentError::Truncated),
+        }
+    }
+}
+
+impl Drop for Inspector {
+    fn drop(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            reading.abandon();
+        }
+    }
+}

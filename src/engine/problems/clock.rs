@@ -1,0 +1,78 @@
+//! What is wrong with the times: a run that the clock has kept from deleting, and whatever says that it was written in the
+//! future. Such a time counts for nothing; only somebody who knows what was wrong can tell what it is worth.
+
+use crate::engine::backup::Report;
+use crate::engine::proof::Ledger;
+use crate::store::catalog::{BackupDirectory, Entry};
+use crate::store::records::history::Run;
+use crate::util::clock;
+
+/// So many names are told; the others are counted.
+const NAMED: usize = 3;
+
+/// What is wrong with the times in the records: the last run, the newest one of the history, and the last proofs. What was
+/// wrong before them has been told, and the log of it stays.
+pub fn check(last: Option<&Report>, newest: Option<&Run>, proofs: &Ledger, now: i64) -> Vec<String> {
+    let mut problems = Vec::new();
+    if let Some(report) = last {
+        problems.extend(report.held());
+        if report.age(now).is_none() {
+            let ended = clock::text(report.timestamp);
+            problems.push(format!("the last run ended in the future, at {ended} (.status.json)"));
+        }
+    }
+    if let Some(time) = newest.map(|run| run.start.max(run.end)).filter(|time| clock::is_future(*time, now)) {
+        let time = clock::text(time);
+        problems.push(format!("the newest run in .history.jsonl lies in the future, at {time}"));
+    }
+    problems.extend(check_proofs(proofs, now));
+    problems
+}
+
+fn check_proofs(proofs: &Ledger, now: i64) -> Option<String> {
+    let future = proofs.iter().filter(|(_, proof)| clock::is_future(proof.verification.at, now));
+    let names =
+        future.map(|(database, proof)| format!("{database} ({})", clock::text(proof.verification.at)));
+    let names = named(names.collect())?;
+    Some(format!("restore proofs in .proofs.json lie in the future and prove nothing: {names}"))
+}
+
+/// What is wrong with the times of the backups, each of which is looked at. That they cannot be listed is for others to
+/// tell.
+pub fn check_backups(directory: &BackupDirectory) -> Vec<String> {
+    directory.list_all().map(|entries| of_entries(&entries, clock::now())).unwrap_or_default()
+}
+
+fn of_entries(entries: &[Entry], now: i64) -> Vec<String> {
+    let backups = || entries.iter().filter(|entry| entry.alias_of.is_none());
+    let label = |entry: &Entry, time| format!("{}/{} ({})", entry.slot, entry.name, clock::text(time));
+    let future = backups().filter(|entry| entry.is_future(now)).map(|entry| label(entry, entry.mtime));
+    let files = named(future.collect())
+        .map(|names| format!("backups lie in the future, are not the newest and are not deleted: {names}"));
+    // Where the file has such a time itself, that has been said.
+    let others = backups().filter(|entry| !entry.is_future(now));
+    let written =
+        others.filter_map(|entry| Some(label(entry, latest(entry).filter(|at| clock::is_future(*at, now))?)));
+    let manifests = named(written.collect()).map(|names| {
+        format!("manifests of backups have times in the future, which count for nothing: {names}")
+    });
+    files.into_iter().chain(manifests).collect()
+}
+
+/// The latest time in a manifest.
+fn latest(entry: &Entry) -> Option<i64> {
+    let manifest = entry.manifest.as_ref()?;
+    let verified = [&manifest.verified, &manifest.proven].into_iter().flatten().map(|verified| verified.at);
+    verified.chain(manifest.dump.as_ref().map(|dump| dump.created_at)).max()
+}
+
+fn named(mut names: Vec<String>) -> Option<String> {
+    let rest = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let listed = names.join(", ");
+    match rest {
+        _ if names.is_empty() => None,
+        0 => Some(listed),
+        rest => Some(format!("{listed} and {rest} more")),
+    }
+}

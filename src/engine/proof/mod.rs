@@ -1,0 +1,250 @@
+//! Proves a backup by restoring it: into a PostgreSQL server that is made for it and thrown away.
+
+mod census;
+mod ledger;
+mod server;
+mod statement_error;
+mod workplace;
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::time::Instant;
+
+use crate::engine::content::Keys;
+use crate::engine::restore::{RestoreError, Source, Trial};
+use crate::postgres::DatabaseError;
+use crate::store::catalog::{BackupDirectory, BackupName, Counts, DatabaseName, Proof, Slot};
+use crate::system::process::{Interrupted, ProgramError};
+use crate::util::units;
+use server::{PrivateServer, ServerError};
+use statement_error::StatementError;
+use workplace::Workplace;
+
+pub use ledger::{LastProof, Ledger, believed, note, read};
+pub use server::sweep;
+
+/// Why a backup is not proven.
+#[derive(Debug)]
+pub enum ProofError {
+    /// There is no server to restore it into.
+    Server(ServerError),
+    /// It cannot be restored here.
+    Restore(RestoreError),
+    /// What is in it cannot be restored, here or elsewhere.
+    Broken(RestoreError),
+    /// It is of an older major version than the server, whose version comes first, and does not fit that.
+    OtherMajor(u32, RestoreError),
+    /// The server ended while it was restored; what failed then.
+    Lost(RestoreError),
+    /// pg_amcheck has found something in the restored database.
+    Damaged(DatabaseName, String),
+    /// pg_amcheck could not look at the restored database.
+    Unchecked(String),
+    /// What pg_amcheck finds cannot be written down.
+    Report(io::Error),
+    /// What was restored cannot be counted.
+    Count(DatabaseError),
+}
+
+impl fmt::Display for ProofError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(error) => error.fmt(f),
+            Self::Broken(error) => write!(f, "cannot be restored: {error}"),
+            Self::OtherMajor(major, error) => write!(f, "cannot be proven by PostgreSQL {major}: {error}"),
+            Self::Restore(error) => write!(f, "cannot be proven here: {error}"),
+            Self::Lost(error) => write!(f, "cannot be proven, as the server for it has ended: {error}"),
+            Self::Damaged(database, found) => {
+                write!(f, "can be restored, but pg_amcheck finds fault with database {database}: {found}")
+            }
+            Self::Unchecked(error) => write!(f, "can be restored, but cannot be looked at: {error}"),
+            Self::Report(error) => write!(f, "cannot be proven: {error}"),
+            Self::Count(error) => write!(f, "cannot be counted: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ProofError {}
+
+impl From<ServerError> for ProofError {
+    fn from(error: ServerError) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl From<DatabaseError> for ProofError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Count(error)
+    }
+}
+
+impl From<ProgramError> for ProofError {
+    fn from(error: ProgramError) -> Self {
+        Self::Count(error.into())
+    }
+}
+
+impl ProofError {
+    /// Whether the backup itself is at fault, and not what it was tried with.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(..) | Self::Broken(_))
+    }
+
+    /// The stop signal behind the error, if that is what ended the proof.
+    pub fn interrupted(&self) -> Option<Interrupted> {
+        match self {
+            Self::Restore(error) | Self::Broken(error) | Self::OtherMajor(_, error) | Self::Lost(error) => {
+                error.interrupted()
+            }
+            Self::Server(ServerError::Program(ProgramError::Interrupted(interrupted)))
+            | Self::Count(DatabaseError::Program(ProgramError::Interrupted(interrupted))) => {
+                Some(*interrupted)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The programs that load.
+const LOADERS: [&str; 2] = ["psql", "pg_restore"];
+
+/// What says nothing about the restore, but perhaps about the backup's content.
+fn of_content(error: RestoreError) -> ProofError {
+    match &error {
+        RestoreError::Content(_, content) if content.is_damage() => ProofError::Broken(error),
+        _ => ProofError::Restore(error),
+    }
+}
+
+/// What a failed restore into a server of the major version `here` says about a backup of the version `of`: `refused` is
+/// the last error of a statement there. What psql and pg_restore say of it may be the end of its context only.
+fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: Option<u32>) -> ProofError {
+    let is_of_load = match &error {
+        RestoreError::Program(ProgramError::Failed(program, ..))
+        | RestoreError::Unresolved(ProgramError::Failed(program, ..)) => {
+            LOADERS.iter().any(|name| program == name)
+        }
+        _ => false,
+    };
+    let Some(refused) = refused.filter(|_| is_of_load) else { return of_content(error) };
+    match of {
+        _ if refused.is_of_data() => ProofError::Broken(error),
+        Some(of) if refused.is_of_statement() && of == here => ProofError::Broken(error),
+        Some(_) if refused.is_of_statement() => ProofError::OtherMajor(here, error),
+        // Nobody knows what it is of. The grammar is the same in every version for the most part.
+        None if refused.is_of_grammar() => ProofError::Broken(error),
+        _ => ProofError::Restore(error),
+    }
+}
+
+/// Restores a backup with so many jobs into a server of its own, looks at what came out, and does away with it. Only
+/// the holder of the directory's lock may call this.
+///
+/// # Errors
+/// When it is not whole, cannot be restored, there is no server, or a stop signal comes.
+pub fn prove(
+    directory: &BackupDirectory,
+    slot: Slot,
+    name: &BackupName,
+    keys: &Keys,
+    jobs: usize,
+) -> Result<Proof, ProofError> {
+    let begun = Instant::now();
+    let source = Source::open_published(directory, slot, name, false).map_err(of_content)?;
+    let backup = source.check(keys).map_err(of_content)?;
+    // The least that it will take: only what surely has no room on the volume goes elsewhere, which may be memory.
+    let size = backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.findings.bytes);
+    let workplace = Workplace::choose(directory, size)?;
+    let server = PrivateServer::start(workplace.directory(), &keys.runner)?;
+    let client = server.client(&DatabaseName::maintenance());
+    let restart = |settings: &[String]| {
+        server.restart(settings).map_err(|error| RestoreError::Missing(error.to_string()))
+    };
+    let has_other_locale = Cell::new(false);
+    let trial = Trial {
+        backup: &backup,
+        client: &client,
+        keys,
+        workplace: workplace.directory().clone(),
+        jobs,
+        has_other_locale: &has_other_locale,
+        restart: &restart,
+    };
+    let here = client.server_version()?.major;
+    let databases = trial.restore().map_err(|error| match server.is_running() {
+        true => {
+            let refused = server.last_error();
+            // Where text sorts otherwise, ranges of partitions and checks hold other rows.
+            let is_of_locale =
+                has_other_locale.get() && refused.as_ref().is_some_and(StatementError::is_of_check);
+            let refused = refused.filter(|_| !is_of_locale);
+            judge(error, refused.as_ref(), here, backup.server_major())
+        }
+        false => ProofError::Lost(error),
+    })?;
+    let mut counts = Counts::default();
+    for database in &databases {
+        counts += census::count(&server.client(database))?;
+    }
+    census::check_files(&server, &databases, &keys.runner)?;
+    let proof = Proof { duration_seconds: begun.elapsed().as_secs_f64(), counts };
+    log::info!(
+        "{slot}/{name}: restored in {:.1} s, {} on the disk: {} tables, {} rows, {} indexes, {} large objects",
+        proof.duration_seconds,
+        units::bytes(server.size()),
+        counts.tables,
+        counts.rows,
+        counts.indexes,
+        counts.large_objects
+    );
+    Ok(proof)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::system::process::Exit;
+
+    fn judged(state: &str, message: &str, of: Option<u32>) -> &'static str {
+        let said = format!("psql:<stdin>:5: ERROR:  {message}");
+        let error = RestoreError::Program(ProgramError::Failed(OsString::from("psql"), Exit::Code(3), said));
+        let refused = StatementError { state: state.into(), message: message.into() };
+        match judge(error, Some(&refused), 18, of) {
+            ProofError::Broken(_) => "broken",
+            ProofError::OtherMajor(18, _) => "other major",
+            ProofError::Restore(_) => "not here",
+            error => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_verdict_depends_on_the_error_and_on_the_major_version() {
+        for (state, message, same, older, unknown) in [
+            ("23505", "duplicate key", "broken", "broken", "broken"),
+            ("P0001", "no", "broken", "broken", "broken"),
+            ("42601", "syntax error at or near \"json\"", "broken", "other major", "broken"),
+            ("42P01", "relation \"x\" does not exist", "broken", "other major", "not here"),
+            ("42704", "role \"x\" does not exist", "not here", "not here", "not here"),
+            ("0A000", "extension \"x\" is not available", "not here", "not here", "not here"),
+        ] {
+            for (of, expected) in [(Some(18), same), (Some(15), older), (None, unknown)] {
+                assert_eq!(judged(state, message, of), expected, "{state} of {of:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_has_logged_counts_only_for_programs_that_load() {
+        let failed = |program: &str| {
+            let context = "CONTEXT:  PL/pgSQL function public.f(integer) line 1 at RETURN".to_owned();
+            RestoreError::Program(ProgramError::Failed(program.into(), Exit::Code(1), context))
+        };
+        let refused = StatementError { state: "23505".into(), message: "duplicate key".into() };
+        let is_damage = |program, refused| judge(failed(program), refused, 18, Some(18)).is_damage();
+        assert!(is_damage("pg_restore", Some(&refused)) && is_damage("psql", Some(&refused)));
+        assert!(!is_damage("gpg", Some(&refused)) && !is_damage("psql", None));
+    }
+}

@@ -1,0 +1,356 @@
+//! A PostgreSQL server of our own, for a while: nobody else reaches it, and it goes with everything that it holds.
+
+use std::cell::RefCell;
+use std::env;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::SFlag;
+use nix::unistd::{Uid, User, fchown};
+
+use super::statement_error::{LOG_LINE_PREFIX, StatementError};
+use crate::postgres::{Client, Login, Server};
+use crate::store::catalog::{DatabaseName, DirectoryError};
+use crate::store::record_file;
+use crate::system::process::{Child, Interrupted, ProgramError, Runner};
+use crate::util::leftovers::{self, Held};
+use crate::util::open_dir::{OpenDir, kind};
+
+/// Why there is no server of our own.
+#[derive(Debug)]
+pub enum ServerError {
+    /// PostgreSQL's programs for servers are not on this machine.
+    NoPrograms(String),
+    /// We are root, as whom PostgreSQL does not run, and there is nobody else to be.
+    NoUser,
+    /// The user that it would run as cannot get to its directory because of this one.
+    Unreachable(PathBuf),
+    /// The directory for it cannot be opened.
+    Directory(DirectoryError),
+    /// Its directories cannot be made.
+    Place(PathBuf, io::Error),
+    /// A program failed, or a stop signal came.
+    Program(ProgramError),
+    /// It did not come up; the end of its log.
+    Ended(String),
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPrograms(program) => {
+                write!(f, "a restore proof needs PostgreSQL's server here, and there is no {program} in PATH")
+            }
+            Self::NoUser => f.write_str("a restore proof by root needs a user postgres, and there is none"),
+            Self::Unreachable(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "user postgres, as whom a restore proof runs, cannot enter {path}: chmod a+x {path}"
+                )
+            }
+            Self::Place(path, error) => write!(f, "cannot make {}: {error}", path.display()),
+            Self::Directory(error) => error.fmt(f),
+            Self::Program(error) => error.fmt(f),
+            Self::Ended(log) => write!(f, "the server for the proof did not come up: {log}"),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+impl From<ProgramError> for ServerError {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl From<Interrupted> for ServerError {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Program(ProgramError::Interrupted(interrupted))
+    }
+}
+
+/// The role that everything is done as there.
+const SUPERUSER: &str = "postgres";
+/// How long it may take to come up.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Lines of its log that an error carries.
+const LOG_LINES: usize = 5;
+
+/// Small, in nobody's way, and in no hurry to be safe: it is thrown away.
+const SETTINGS: [&str; 16] = [
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "wal_level=minimal",
+    "max_wal_senders=0",
+    "autovacuum=off",
+    "shared_buffers=32MB",
+    "max_connections=20",
+    "max_wal_size=512MB",
+    "checkpoint_timeout=1h",
+    "max_parallel_workers=0",
+    "jit=off",
+    LOG_LINE_PREFIX,
+    // No data in its log.
+    "log_min_error_statement=panic",
+];
+
+/// What the temporary directories of our servers begin with: those of their sockets, and those of servers for which the
+/// backup volume has no room.
+pub(super) const TEMPORARY_PREFIX: &str = "backupgram-proof-";
+
+/// Removes the temporary directories of proofs that were killed. What cannot be removed stays.
+pub fn sweep() {
+    leftovers::sweep(&env::temp_dir(), TEMPORARY_PREFIX, |_| true);
+}
+
+/// Begins in the server's directory. Opened, it is the same whatever somebody puts in the place of one above it.
+const ENTER: &str = "exec 9<. && cd / && ";
+/// That directory, for programs that are started so.
+const DATA: &str = "/proc/self/fd/9";
+/// Runs a server until its standard input ends, as it does however we end.
+const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT $!; wait $!"#;
+
+/// The server; dropped, it is stopped, and nothing of it is left.
+#[derive(Debug)]
+pub struct PrivateServer {
+    guard: RefCell<Option<(Child, Option<ChildStdin>)>>,
+    workplace: OpenDir,
+    name: String,
+    /// Ours: what a dump has the server do must not be able to put anything there.
+    place: OpenDir,
+    /// The server's.
+    data: OpenDir,
+    log: File,
+    socket: Held,
+    runner: Runner,
+    owner: Option<User>,
+}
+
+impl PrivateServer {
+    /// Makes a server beneath `workplace`, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it cannot be made, or a stop signal comes.
+    pub fn start(workplace: &OpenDir, runner: &Runner) -> Result<Self, ServerError> {
+        for program in ["initdb", "postgres"] {
+            find(program).ok_or_else(|| ServerError::NoPrograms(program.into()))?;
+        }
+        let owner = match Uid::effective().is_root() {
+            true => Some(User::from_name("postgres").ok().flatten().ok_or(ServerError::NoUser)?),
+            false => None,
+        };
+        let name = format!("proof.{}", std::process::id());
+        let failed = |error| ServerError::Place(workplace.path().join(&name), error);
+        sweep();
+        let temporary = env::temp_dir();
+        let socket = Held::make(&temporary, TEMPORARY_PREFIX, 0o700);
+        let socket = socket.map_err(|error| ServerError::Place(temporary, error))?;
+        let place = workplace.make_private(&name, 0o711).map_err(failed)?;
+        let made =
+            place.make_private("data", 0o700).and_then(|data| Ok((data, place.create_file("log", 0o644)?)));
+        let (data, log) = made.map_err(|error| {
+            let _ = workplace.remove_all(&name);
+            failed(error)
+        })?;
+        let (guard, workplace, runner) = (RefCell::new(None), workplace.clone(), runner.clone());
+        let server = Self { guard, workplace, name, place, data, log, socket, runner, owner };
+        server.give_away()?;
+        server.init()?;
+        server.run(&[])?;
+        Ok(server)
+    }
+
+    /// A client of one of its databases.
+    pub fn client(&self, database: &DatabaseName) -> Client {
+        let server = Server {
+            host: self.socket.path().display().to_string(),
+            port: 5432,
+            user: SUPERUSER.into(),
+            login: Login::None,
+            connect_timeout: 30,
+            takes_options: true,
+            is_private: true,
+        };
+        Client::new(server, database.clone(), self.runner.clone())
+    }
+
+    /// An empty file that goes with the server, in place of the last of that name.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_file(&self, name: &str) -> io::Result<File> {
+        self.place.remove_file(name)?;
+        self.place.create_file(name, 0o600)
+    }
+
+    /// Whether it still runs. One that does not explains much.
+    pub fn is_running(&self) -> bool {
+        self.guard.borrow().as_ref().is_some_and(|(guard, _)| guard.signaller().is_running())
+    }
+
+    /// The last error that a statement has ended with there, if there was one.
+    pub fn last_error(&self) -> Option<StatementError> {
+        let last = self.place.open_file("log").and_then(StatementError::last_in);
+        last.unwrap_or_else(|error| {
+            log::debug!("cannot read the log of the server for the proof: {error}");
+            None
+        })
+    }
+
+    /// The bytes that it takes on the disk.
+    pub fn size(&self) -> u64 {
+        size_of(&self.place).unwrap_or_default()
+    }
+
+    /// Gives its directories to the user that it runs as.
+    fn give_away(&self) -> Result<(), ServerError> {
+        let Some(owner) = &self.owner else { return Ok(()) };
+        let directories =
+            [(self.data.as_fd(), self.data.path()), (self.socket.as_file().as_fd(), self.socket.path())];
+        for (opened, path) in directories {
+            // What was opened, and not what lies there by now.
+            fchown(opened, Some(owner.uid), Some(owner.gid))
+                .map_err(|error| ServerError::Place(path.to_path_buf(), error.into()))?;
+        }
+        let is_shut = |path: &&Path| {
+            fs::metadata(path).is_ok_and(|found| {
+                let (mode, uid, gid) = (found.mode(), owner.uid.as_raw(), owner.gid.as_raw());
+                let bit = if found.uid() == uid {
+                    0o100
+                } else if found.gid() == gid {
+                    0o010
+                } else {
+                    0o001
+                };
+                mode & bit == 0
+            })
+        };
+        let path = self.place.path();
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        match real.ancestors().skip(1).find(is_shut) {
+            Some(path) => Err(ServerError::Unreachable(path.to_path_buf())),
+            None => Ok(()),
+        }
+    }
+
+    /// Lines of shell that run words as the server's user, with nothing in their environment that is ours. Its directory is
+    /// [`DATA`] there.
+    fn command(&self, lines: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{ENTER}{lines}")).arg("sh");
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
+        command.current_dir(self.data.path_of_child());
+        if let Some(owner) = &self.owner {
+            command.uid(owner.uid.as_raw()).gid(owner.gid.as_raw());
+        }
+        command
+    }
+
+    fn init(&self) -> Result<(), ServerError> {
+        let mut command = self.command(r#"exec "$@""#);
+        command.args(["initdb", "--pgdata", DATA]).arg(format!("--username={SUPERUSER}"));
+        command.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
+        self.runner.run(&mut command, b"")?;
+        Ok(())
+    }
+
+    /// Starts it anew, with further settings, each `name=value`.
+    ///
+    /// # Errors
+    /// When it does not come up, or a stop signal comes.
+    pub fn restart(&self, settings: &[String]) -> Result<(), ServerError> {
+        self.stop();
+        self.run(settings)
+    }
+
+    fn stop(&self) {
+        if let Some((guard, stdin)) = self.guard.take() {
+            drop(stdin);
+            guard.wait();
+        }
+    }
+
+    fn run(&self, settings: &[String]) -> Result<(), ServerError> {
+        let failed = |error| ServerError::Place(self.place.path().join("log"), error);
+        let log = self.fresh_log().map_err(failed)?;
+        let errors = log.try_clone().map_err(failed)?;
+        let mut command = self.command(GUARD);
+        command.args(["postgres", "-D", DATA, "-k"]).arg(self.socket.path());
+        command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        command.args(settings.iter().flat_map(|setting| ["-c", setting]));
+        command.stdin(Stdio::piped()).stdout(log).stderr(errors);
+        let mut guard = self.runner.spawn(&mut command)?;
+        let stdin = guard.stdin.take();
+        self.guard.replace(Some((guard, stdin)));
+        let client = self.client(&DatabaseName::maintenance());
+        let begun = Instant::now();
+        while !client.is_ready()? {
+            if !self.is_running() || begun.elapsed() > START_LIMIT {
+                return Err(ServerError::Ended(
+                    self.place.open_file("log").and_then(tail).unwrap_or_default(),
+                ));
+            }
+            self.runner.sleep(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+
+    /// The log, for another start of the server.
+    fn fresh_log(&self) -> io::Result<File> {
+        self.log.set_len(0)?;
+        let mut log = self.log.try_clone()?;
+        log.rewind()?;
+        Ok(log)
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        self.stop();
+        // Its files go wherever somebody has moved them to.
+        let removed = self.place.clear().and_then(|()| self.workplace.remove_all(&self.name));
+        if let Err(error) = removed {
+            log::warn!("{} stays until the next run: {error}", self.place.path().display());
+        }
+    }
+}
+
+/// Where a program lies.
+pub(super) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file())
+}
+
+fn tail(log: File) -> io::Result<String> {
+    let (text, _) = record_file::read_end(&log, LONGEST_TAIL)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(LOG_LINES)..].join(" | "))
+}
+
+/// Bytes of its log that its last lines are looked for in.
+const LONGEST_TAIL: u64 = 64 << 10;
+
+fn size_of(directory: &OpenDir) -> io::Result<u64> {
+    let mut size = 0;
+    for name in directory.names()? {
+        let Ok(found) = directory.status(&name) else { continue };
+        size += match kind(&found) {
+            SFlag::S_IFDIR => directory.dir(&name).and_then(|below| size_of(&below)).unwrap_or_default(),
+            _ => found.st_blocks.unsigned_abs() * 512,
+        };
+    }
+    Ok(size)
+}

@@ -1,0 +1,198 @@
+//! Records the backup runs that die, for those who start them: a program of its own tells it to hooks, webhooks and
+//! Telegram, as the run would have done. Where none can be started, as under a limit on processes, status and history are
+//! written here, so that the failure shows at once, and the program is tried again for a while.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::engine::backup::{self, Death, Report};
+use crate::postgres::Server;
+use crate::settings::{self, Environment, Reader, Redactor, Storage, Subject};
+use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::store::records::history::{self, Run, Trigger};
+use crate::system::process::{Child, Exit};
+use crate::system::run_note::{OwnNote, RunNote, Started};
+
+/// The pauses between attempts, in seconds; half a minute in all.
+const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
+/// How often to see whether there is still time for another attempt.
+const STEP: Duration = Duration::from_millis(100);
+
+/// A backup run that somebody starts, from before its start on.
+#[derive(Debug)]
+pub struct WatchedRun {
+    note: RunNote,
+    started: Started,
+}
+
+/// What a run is said to have failed with that died with who had started it, as when the machine does.
+pub const ORPHANED: &str = "the run died, and what had started it as well";
+
+impl WatchedRun {
+    /// A run that is about to be started, of these databases only if there are any.
+    pub fn new(trigger: Trigger, databases: Vec<String>) -> Self {
+        let environment = Environment::of_process();
+        let directory = environment.plain("BACKUP_DIR").ok().flatten().unwrap_or("/backups").into();
+        let started = Started { directory, start: jiff::Timestamp::now().as_second(), trigger, databases };
+        Self { note: RunNote::make(&started), started }
+    }
+
+    /// Tells the run who it is.
+    pub fn prepare(&self, command: &mut Command) {
+        self.note.pass_to(command);
+        command.env(Trigger::VARIABLE, self.started.trigger.word());
+    }
+
+    /// Whether a run that ended like this has left its record to us.
+    pub fn has_died(&self, exit: Exit) -> bool {
+        self.note.is_left(exit) && !self.has_recorded(exit)
+    }
+
+    /// Whether a run without a note has come to its end by itself, which its line of the history tells.
+    fn has_recorded(&self, exit: Exit) -> bool {
+        let Some(id) = self.note.bare_id() else { return false };
+        let directory = BackupDirectory::new(&self.started.directory);
+        matches!(exit, Exit::Code(_)) && history::find(&directory, id).is_ok_and(|run| run.is_some())
+    }
+
+    /// Records that the run has failed with `error`, by `program`, which is `backupgram`, and which `start` starts.
+    /// While `may_go_on` says so, it is tried again where that fails. Returns when all have been told.
+    pub fn record(
+        &self,
+        program: &Path,
+        error: &str,
+        mut start: impl FnMut(&mut Command) -> std::io::Result<Child>,
+        may_go_on: impl Fn() -> bool,
+    ) {
+        let (mut pauses, mut is_kept) = (PAUSES.map(Duration::from_secs).into_iter(), false);
+        loop {
+            let problem = match start(&mut self.command(program, error)).map(|child| child.wait()) {
+                Ok(exit) if exit.success() || !self.note.is_left(exit) => return,
+                Ok(exit) => exit.to_string(),
+                Err(error) => error.to_string(),
+            };
+            log::error!("cannot record by {} that a run has died: {problem}", program.display());
+            if !is_kept {
+                self.keep(error);
+                is_kept = true;
+            }
+            let Some(pause) = pauses.next().filter(|pause| wait(*pause, &may_go_on)) else { break };
+            log::info!("trying again after {} s", pause.as_secs());
+        }
+        log::error!("hooks, webhooks and Telegram have not been told that a run has died: {error}");
+    }
+
+    fn command(&self, program: &Path, error: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("record-failure").arg(format!("--started={}", self.started.start));
+        command.arg(format!("--error={error}")).arg("--").args(&self.started.databases);
+        self.prepare(&mut command);
+        command
+    }
+
+    /// Writes status and history without any other program.
+    fn keep(&self, error: &str) {
+        let environment = match settings::effective_environment() {
+            Ok(environment) => environment,
+            Err(error) => return log::error!("{error}"),
+        };
+        let Ok(storage) = Reader::resolve(&environment, Storage::read) else { return };
+        let directory = BackupDirectory::new(storage.directory);
+        let only: Vec<DatabaseName> =
+            self.started.databases.iter().flat_map(|name| DatabaseName::parse(name)).collect();
+        let subject = Reader::resolve(&environment, Subject::read);
+        let names = subject.map(|subject| subject.databases.names(&only)).unwrap_or_default();
+        let note = OwnNote::parse(&self.note.text());
+        let recorded = history::find(&directory, note.id()).unwrap_or_default();
+        let (id, start, trigger) = (note.id().to_owned(), self.started.start, self.started.trigger);
+        let report = Death { note, start, error: error.to_owned() }.report(&names, recorded.as_ref());
+        let report = Report { server: Server::address_in(&environment).unwrap_or_default(), ..report };
+        let report = report.cleaned(&Redactor::of_process());
+        let run = Run { id, ..Run::of_report(start, trigger, &report) };
+        backup::record(&directory, &report, &run, !only.is_empty());
+    }
+}
+
+/// Waits, unless there is no time for that. Answers whether there was.
+fn wait(pause: Duration, may_go_on: &impl Fn() -> bool) -> bool {
+    let end = Instant::now() + pause;
+    while may_go_on() && Instant::now() < end {
+        thread::sleep(STEP);
+    }
+    may_go_on()
+}
+
+/// What a run is said to have failed with that ended like this; `said` is the last error that it printed.
+pub fn error_of_end(exit: Exit, said: Option<&str>) -> String {
+    match (exit, said) {
+        (Exit::Code(0), _) => "the run died, and its script ended as if it had not".into(),
+        // What it printed before it was killed is not why.
+        (Exit::Code(_), Some(said)) => format!("the run died: {exit}: {said}"),
+        _ => format!("the run died: {exit}"),
+    }
+}
+
+/// What a run is said to have failed with that could not be started.
+pub fn error_of_start(error: &std::io::Error) -> String {
+    format!("the run could not be started: {error}")
+}
+
+/// What a run is said to have failed with that was cancelled and could not say so itself.
+pub fn error_of_cancellation(exit: Exit) -> String {
+    match exit {
+        Exit::Signal(Signal::SIGKILL) => format!("cancelled: {exit}, as it did not stop"),
+        _ => format!("cancelled: {exit}"),
+    }
+}
+
+/// The databases that a command backs up, if it is one of ours that does so; none are all.
+pub fn databases_of<'a>(program: &Path, mut arguments: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
+    match program.file_name()?.to_str()? {
+        "backup.sh" | "backup" => {}
+        "backupgram" if arguments.next() == Some("backup") => {}
+        _ => return None,
+    }
+    Some(arguments.filter(|argument| !argument.starts_with('-')).map(String::from).collect())
+}
+
+/// The path of `backupgram`, which lies beside all programs of ours.
+///
+/// # Errors
+/// When the kernel does not say where this program is.
+pub fn program() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("backupgram"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backups_are_told_from_other_commands() {
+        let of = |program: &str, arguments: &[&str]| {
+            databases_of(Path::new(program), arguments.iter().copied()).map(|names| names.join(" "))
+        };
+        assert_eq!(of("/backup.sh", &[]).as_deref(), Some(""));
+        assert_eq!(of("backup", &["--", "a", "b"]).as_deref(), Some("a b"));
+        assert_eq!(of("/usr/local/bin/backupgram", &["backup", "a"]).as_deref(), Some("a"));
+        for (program, arguments) in [("backupgram", &["sweep"][..]), ("backupgram", &[]), ("sh", &["backup"])]
+        {
+            assert_eq!(of(program, arguments), None, "{program}");
+        }
+    }
+
+    #[test]
+    fn how_a_run_ended_is_said_in_one_line() {
+        let killed = Exit::Signal(Signal::SIGKILL);
+        assert_eq!(error_of_end(killed, Some("x")), "the run died: killed by SIGKILL");
+        assert_eq!(error_of_end(Exit::Code(1), Some("x")), "the run died: exit status 1: x");
+        assert_eq!(error_of_end(Exit::Code(101), None), "the run died: exit status 101");
+        assert!(error_of_end(Exit::Code(0), Some("x")).ends_with("as if it had not"));
+        assert_eq!(error_of_cancellation(killed), "cancelled: killed by SIGKILL, as it did not stop");
+        assert_eq!(error_of_cancellation(Exit::Signal(Signal::SIGTERM)), "cancelled: killed by SIGTERM");
+    }
+}

@@ -1,0 +1,170 @@
+//! The two ways in which a dump of a whole server is loaded: the databases that it makes, under other names, and what
+//! it holds for those that every server has.
+
+use super::order::Order;
+use super::survey::{Section, limits_sessions};
+use crate::formats::sql::{Edit, Editor, Refusal};
+use crate::postgres::quote::{identifier, literal};
+use crate::store::catalog::DatabaseName;
+
+/// Leaves the databases that a dump makes, under the names that `staged` has for them.
+pub struct Databases<'a> {
+    section: Section,
+    /// The name in the dump, and the one to make.
+    staged: &'a [(DatabaseName, DatabaseName)],
+    /// What to say of each as long as it is not whole.
+    mark: &'a str,
+    keeps_timeout: bool,
+    /// Makes a command of ours one that psql obeys.
+    unrestricted: &'a dyn Fn(&str) -> String,
+}
+
+impl<'a> Databases<'a> {
+    /// An editor at the beginning of a dump. Whether the server knows `transaction_timeout`, and how psql is told to
+    /// obey a command, is for the caller to say.
+    pub fn new(
+        staged: &'a [(DatabaseName, DatabaseName)],
+        mark: &'a str,
+        keeps_timeout: bool,
+        unrestricted: &'a dyn Fn(&str) -> String,
+    ) -> Self {
+        Self { section: Section::default(), staged, mark, keeps_timeout, unrestricted }
+    }
+
+    fn staged(&self, name: &str) -> Option<&'a DatabaseName> {
+        self.staged.iter().find(|(real, _)| real.as_str() == name).map(|(_, staged)| staged)
+    }
+}
+
+impl Editor for Databases<'_> {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        let order = Order::of(head)?;
+        self.section.follow(&order);
+        if order == Order::Setting {
+            // Those before a database say how the names in its orders are encoded.
+            return Ok(if self.keeps_timeout || !sets_timeout(head) { Edit::Keep } else { Edit::Drop });
+        }
+        let Section::Database(section) = &self.section else { return Ok(Edit::Drop) };
+        let renamed = |name: &str, at: std::ops::Range<usize>| {
+            let staged = self.staged(name).filter(|_| name == section)?;
+            Some([&head[..at.start], identifier(staged.as_str()).as_bytes(), &head[at.end..]].concat())
+        };
+        Ok(match order {
+            Order::CreateDatabase(name, at) => match (renamed(&name, at), self.staged(&name)) {
+                (Some(mut text), Some(staged)) => {
+                    let mark = literal(self.mark);
+                    let quoted = identifier(staged.as_str());
+                    let mut comment = format!("\nCOMMENT ON DATABASE {quoted} IS {mark};");
+                    if staged.as_str() == name {
+                        // It has its name already, and is not for everybody yet.
+                        comment += &format!("\nALTER DATABASE {quoted} CONNECTION LIMIT 0;");
+                    }
+                    text.extend_from_slice(comment.as_bytes());
+                    Edit::Replace(text)
+                }
+                _ => Edit::Drop,
+            },
+            Order::Connect(name) => match self.staged(&name) {
+                Some(staged) => Edit::Replace((self.unrestricted)(&connect(staged)).into_bytes()),
+                None => Edit::Drop,
+            },
+            Order::Database(ref name, _)
+                if limits_sessions(&order, head)
+                    && self.staged(name).is_some_and(|staged| staged.as_str() == name) =>
+            {
+                Edit::Drop
+            }
+            Order::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
+            Order::CommentOnDatabase(..) | Order::Destroy | Order::Command => Edit::Drop,
+            _ => Edit::Keep,
+        })
+    }
+}
+
+/// A command of psql that goes to a database. Its words are parted by spaces, and quoted as names are.
+fn connect(database: &DatabaseName) -> String {
+    format!("\\connect -reuse-previous=on {}\n", identifier(&format!("dbname={}", quoted(database.as_str()))))
+}
+
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+fn sets_timeout(head: &[u8]) -> bool {
+    head.starts_with(b"SET transaction_timeout ")
+}
+
+/// Leaves what a dump holds for one of the databases that every server has.
+pub struct Own<'a> {
+    section: Section,
+    database: &'a DatabaseName,
+    keeps_timeout: bool,
+}
+
+impl<'a> Own<'a> {
+    /// An editor at the beginning of a dump.
+    pub fn new(database: &'a DatabaseName, keeps_timeout: bool) -> Self {
+        Self { section: Section::default(), database, keeps_timeout }
+    }
+}
+
+impl Editor for Own<'_> {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        let order = Order::of(head)?;
+        self.section.follow(&order);
+        let is_ours =
+            matches!(&self.section, Section::OfEveryServer(name, true) if name == self.database.as_str());
+        Ok(match order {
+            Order::Setting if is_ours && (self.keeps_timeout || !sets_timeout(head)) => Edit::Keep,
+            Order::Contents if is_ours => Edit::Keep,
+            _ => Edit::Drop,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::super::survey::tests::DUMP;
+    use super::*;
+    use crate::formats::sql::Edited;
+
+    fn edited(editor: impl Editor) -> Vec<String> {
+        let mut text = String::new();
+        Edited::new(DUMP.as_bytes(), editor).read_to_string(&mut text).unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with("--") && !line.starts_with("SE"));
+        lines.map(String::from).collect()
+    }
+
+    #[test]
+    fn databases_are_made_under_other_names_and_nothing_else_is_touched() {
+        let name = |name: &str| DatabaseName::parse(name).unwrap();
+        let staged = [(name("app"), name("it's"))];
+        assert_eq!(
+            edited(Databases::new(&staged, "not whole", false, &str::to_owned)),
+            [
+                "CREATE DATABASE \"it's\" WITH TEMPLATE = template0;",
+                "COMMENT ON DATABASE \"it's\" IS 'not whole';",
+                "ALTER DATABASE \"it's\" OWNER TO reader;",
+                "\\connect -reuse-previous=on \"dbname='it\\'s'\"",
+                "ALTER DATABASE \"it's\" SET work_mem TO '5MB';",
+                "ALTER ROLE reader IN DATABASE \"it's\" SET work_mem TO '6MB';",
+                "CREATE TABLE public.t (x integer);",
+                "COPY public.t (x) FROM stdin;",
+                "1",
+                "\\connect postgres",
+                "\\.",
+                "GRANT CONNECT ON DATABASE \"it's\" TO reader;",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_for_a_database_of_every_server_is_left_alone() {
+        let postgres = DatabaseName::maintenance();
+        assert_eq!(edited(Own::new(&postgres, false)), ["CREATE TABLE public.u (x integer);"]);
+    }
+}

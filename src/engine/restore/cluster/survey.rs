@@ -1,0 +1,280 @@
+//! What a dump of a whole server would make, read from it before anything is made.
+
+use super::order::Order;
+use crate::engine::restore::named::NamedRoles;
+use crate::engine::restore::tied::Tied;
+use crate::formats::sql::{Edit, Editor, HEAD, Mentions, Refusal};
+use crate::store::catalog::DatabaseName;
+
+/// Databases that every server comes with: what a dump holds for them goes into those that are there.
+pub const OF_EVERY_SERVER: [&str; 3] = ["postgres", "template1", "template0"];
+
+/// Where in a dump a statement stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Section {
+    /// Before the first database.
+    #[default]
+    Globals,
+    /// About a database that every server has, or in it once the dump has gone there.
+    OfEveryServer(String, bool),
+    /// About a database or in it.
+    Database(String),
+}
+
+impl Section {
+    /// The section in which an order stands that comes next.
+    pub fn follow(&mut self, order: &Order) {
+        let (name, is_inside) = match order {
+            Order::CreateDatabase(name, _) => (name, false),
+            Order::Connect(name) => (name, true),
+            _ => return,
+        };
+        *self = match OF_EVERY_SERVER.contains(&name.as_str()) {
+            true => Self::OfEveryServer(name.clone(), is_inside),
+            false => Self::Database(name.clone()),
+        };
+    }
+}
+
+/// What a statement before the first database is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// The session.
+    Session,
+    /// A role.
+    Role(String),
+    /// A tablespace.
+    Tablespace(String),
+}
+
+/// What a dump says of what a database is for.
+#[derive(Debug)]
+pub struct Comment {
+    /// The statement that says how the text is encoded.
+    pub encoding: Vec<u8>,
+    /// The end of a statement, behind the database's name.
+    pub text: Vec<u8>,
+}
+
+/// What a dump holds.
+#[derive(Debug, Default)]
+pub struct Survey {
+    section: Section,
+    /// The roles that it makes.
+    pub roles: Vec<String>,
+    /// The tablespaces that it makes.
+    pub tablespaces: Vec<String>,
+    /// The statements that make them, in their order.
+    pub globals: Vec<(Subject, Vec<u8>)>,
+    /// The databases that it makes.
+    pub databases: Vec<DatabaseName>,
+    /// What it says of what they are for.
+    pub comments: Vec<(DatabaseName, Comment)>,
+    /// The last statement that has said how text is encoded.
+    encoding: Vec<u8>,
+    /// The databases of every server for which it holds something.
+    pub of_every_server: Vec<DatabaseName>,
+    /// The roles that databases and what they hold belong to, or are granted to.
+    pub named: NamedRoles,
+    /// The extensions that it makes, each with its database.
+    pub extensions: Vec<(DatabaseName, String)>,
+    /// The statements that limit the sessions of databases.
+    pub limits: Vec<(DatabaseName, Vec<u8>)>,
+}
+
+impl Editor for Survey {
+    fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
+        let order = Order::of(head)?;
+        self.section.follow(&order);
+        if head.starts_with(b"SET client_encoding ") {
+            self.encoding = [head, b"\n"].concat();
+        }
+        match &self.section {
+            Section::Globals => self.note_global(order, head)?,
+            Section::Database(database) => match &order {
+                Order::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
+                Order::Database(..) | Order::Contents => {
+                    let database = database_name(database)?;
+                    self.named.note(head);
+                    if limits_sessions(&order, head) {
+                        self.limits.push((database.clone(), whole(head)?.to_vec()));
+                    }
+                    self.note_extension(database, head);
+                }
+                Order::Connect(name)
+                    if !self.databases.iter().any(|known| known.as_str() == name.as_str()) =>
+                {
+                    let what = format!("fills database {name}, which it does not make: load it with psql");
+                    return Err(Refusal(what));
+                }
+                Order::CommentOnDatabase(name, at) if name == database => {
+                    let text = whole(head)?[at.end..].to_vec();
+                    let comment = Comment { encoding: self.encoding.clone(), text };
+                    self.comments.push((database_name(name)?, comment));
+                }
+                _ => {}
+            },
+            Section::OfEveryServer(name, true) if matches!(order, Order::Contents) => {
+                self.named.note(head);
+                let name = database_name(name)?;
+                self.note_extension(name.clone(), head);
+                if !self.of_every_server.contains(&name) {
+                    self.of_every_server.push(name);
+                }
+            }
+            Section::OfEveryServer(..) => {}
+        }
+        Ok(Edit::Drop)
+    }
+}
+
+impl Survey {
+    /// The database with an extension that can be created only in a database of a certain name, and the extension.
+    pub fn tied(&self) -> Option<(DatabaseName, Tied)> {
+        self.extensions
+            .iter()
+            .find_map(|(database, extension)| Some((database.clone(), Tied::named(extension)?)))
+    }
+
+    fn note_extension(&mut self, database: DatabaseName, head: &[u8]) {
+        self.extensions.extend(Mentions::of(head).extension.map(|extension| (database, extension.name)));
+    }
+
+    /// The statements before the first database that are about `wanted` subjects.
+    pub fn statements(&self, wanted: impl Fn(&Subject) -> bool) -> impl Iterator<Item = &[u8]> {
+        self.globals.iter().filter(move |(subject, _)| wanted(subject)).map(|(_, text)| text.as_slice())
+    }
+
+    /// The same, a line each.
+    pub fn orders(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
+        self.statements(wanted).flat_map(|text| [text, b"\n"]).flatten().copied().collect()
+    }
+
+    fn note_global(&mut self, order: Order, head: &[u8]) -> Result<(), Refusal> {
+        let subject = match order {
+            Order::CreateRole(name) => {
+                self.roles.push(utf8(name.clone())?);
+                Subject::Role(name)
+            }
+            Order::CreateTablespace(name) => {
+                self.tablespaces.push(utf8(name.clone())?);
+                Subject::Tablespace(name)
+            }
+            Order::Role(name) => Subject::Role(name),
+            Order::Tablespace(name) => Subject::Tablespace(name),
+            Order::Setting => Subject::Session,
+            // What is there stays there.
+            Order::Destroy | Order::Command => return Ok(()),
+            _ => {
+                let what = String::from_utf8_lossy(head).chars().take(60).collect::<String>();
+                return Err(Refusal(format!("is not a dump as pg_dumpall writes it: {what}")));
+            }
+        };
+        self.globals.push((subject, whole(head)?.to_vec()));
+        Ok(())
+    }
+}
+
+/// Whether a statement says how many sessions a database takes.
+pub fn limits_sessions(order: &Order, head: &[u8]) -> bool {
+    matches!(order, Order::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
+}
+
+fn whole(head: &[u8]) -> Result<&[u8], Refusal> {
+    match head.len() < HEAD {
+        true => Ok(head),
+        false => Err(Refusal("is not a dump as pg_dumpall writes it: a statement is too long".into())),
+    }
+}
+
+fn database_name(name: &str) -> Result<DatabaseName, Refusal> {
+    DatabaseName::parse(&utf8(name.to_owned())?).map_err(|error| Refusal(error.to_string()))
+}
+
+/// A name as it is written. One in another encoding would be made as another one.
+fn utf8(name: String) -> Result<String, Refusal> {
+    match name.contains(char::REPLACEMENT_CHARACTER) {
+        true => Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql"))),
+        false => Ok(name),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::formats::sql::Edited;
+
+    /// As pg_dumpall --clean of version 15 writes it, shortened.
+    pub const DUMP: &str = r#"--
+-- PostgreSQL database cluster dump
+--
+\restrict a
+SET default_transaction_read_only = off;
+DROP DATABASE IF EXISTS app;
+DROP ROLE IF EXISTS reader;
+CREATE ROLE postgres;
+ALTER ROLE postgres WITH SUPERUSER;
+CREATE ROLE reader;
+ALTER ROLE reader WITH LOGIN;
+GRANT postgres TO reader GRANTED BY postgres;
+CREATE TABLESPACE fast OWNER reader LOCATION '/fast';
+GRANT ALL ON TABLESPACE fast TO reader;
+\unrestrict a
+\connect template1
+\restrict b
+SET statement_timeout = 0;
+SELECT pg_catalog.set_config('search_path', '', false);
+\unrestrict b
+\restrict c
+SET statement_timeout = 0;
+CREATE DATABASE app WITH TEMPLATE = template0;
+ALTER DATABASE app OWNER TO reader;
+\unrestrict c
+\connect app
+\restrict c
+COMMENT ON DATABASE app IS 'the app';
+ALTER DATABASE app SET work_mem TO '5MB';
+ALTER ROLE reader IN DATABASE app SET work_mem TO '6MB';
+CREATE TABLE public.t (x integer);
+COPY public.t (x) FROM stdin;
+1
+\connect postgres
+\.
+GRANT CONNECT ON DATABASE app TO reader;
+\unrestrict c
+\restrict d
+UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = 'postgres';
+DROP DATABASE postgres;
+CREATE DATABASE postgres WITH TEMPLATE = template0;
+\unrestrict d
+\connect postgres
+\restrict d
+SET transaction_timeout = 0;
+CREATE TABLE public.u (x integer);
+\unrestrict d
+--
+-- PostgreSQL database cluster dump complete
+--
+"#;
+
+    #[test]
+    fn a_dump_tells_what_it_would_make() {
+        let survey = Edited::new(DUMP.as_bytes(), Survey::default()).survey().unwrap();
+        assert_eq!(survey.roles, ["postgres", "reader"]);
+        assert_eq!(survey.tablespaces, ["fast"]);
+        assert_eq!(survey.globals.len(), 8);
+        let names = |names: &[DatabaseName]| names.iter().map(DatabaseName::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&survey.databases), ["app"]);
+        assert_eq!(names(&survey.of_every_server), ["postgres"]);
+        assert_eq!(survey.comments[0].1.text, b" IS 'the app';");
+        assert_eq!(survey.named.names().collect::<Vec<_>>(), ["reader"]);
+    }
+
+    #[test]
+    fn what_pg_dumpall_would_not_write_is_refused() {
+        for text in ["\\! id\n", "\\connect app\n", "CREATE TABLE x (y int);", "SELECT 1;"] {
+            let error = Edited::new(text.as_bytes(), Survey::default()).survey().unwrap_err();
+            assert!(Refusal::behind(&error).is_some(), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a restore is about to do: told before it is done, and asked for.
+
+use std::fmt;
+
+use super::RestoreError;
+use super::source::Source;
+use crate::engine::content::{Content, Keys};
+use crate::store::catalog::{DatabaseName, Scope};
+use crate::util::units;
+
+/// What is about to happen, for the question whether it may.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The backup.
+    pub file: String,
+    /// The server's address.
+    pub server: String,
+    /// What the backup goes into.
+    pub goal: Goal,
+    /// The size in bytes of the database that will be replaced, if there is one.
+    pub replaces: Option<u64>,
+    /// The extension by which the database must be loaded under its own name, if it has one.
+    pub tied_by: Option<&'static str>,
+    /// The subscriptions and replication slots that are dropped with what is replaced, if there are any.
+    pub drops: Option<String>,
+}
+
+/// What a backup goes into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// One database, which is replaced or made.
+    Database(DatabaseName),
+    /// The server as a whole, or its roles.
+    Server(Scope),
+}
+
+/// What databases are made from.
+const TEMPLATES: [&str; 2] = ["template0", "template1"];
+
+impl Goal {
+    /// The database that it is about; of a server the name that stands for all.
+    pub(super) fn database(&self) -> DatabaseName {
+        match self {
+            Self::Database(target) => target.clone(),
+            Self::Server(scope) => DatabaseName::of_scope(*scope),
+        }
+    }
+
+    /// What a backup goes into: told by its content, and for one database by its target.
+    ///
+    /// # Errors
+    /// When that is nothing that can be restored into, or the backup cannot be read.
+    pub(super) fn of(
+        source: &Source,
+        keys: &Keys,
+        target: Option<&DatabaseName>,
+    ) -> Result<Self, RestoreError> {
+        if source.peek(keys)? == Some(Content::Cluster) {
+            let scope = source.scope();
+            return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
+                true => Ok(Self::Server(scope)),
+                false => Err(RestoreError::NotOneDatabase(source.label.clone(), scope)),
+            };
+        }
+        let target = target.cloned().or_else(|| source.database());
+        let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
+        match TEMPLATES.contains(&target.as_str()) {
+            true => Err(RestoreError::Protected(target)),
+            false => Ok(Self::Database(target)),
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Database(name) => name.as_str(),
+            Self::Server(scope) => scope.name(),
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(name) => write!(f, "database {name}"),
+            Self::Server(scope) => f.write_str(scope.described()),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, server, goal, replaces, tied_by, drops } = self;
+        match (goal, replaces) {
+            (Goal::Database(name), Some(size)) => {
+                write!(
+                    f,
+                    "database {name} on {server} ({}) will be replaced by {file}",
+                    units::bytes(*size)
+                )?;
+            }
+            (Goal::Database(name), None) => {
+                write!(f, "database {name} on {server} will be made from {file}")?
+            }
+            (Goal::Server(scope), _) => write!(
+                f,
+                "what {file} holds, which is {}, will be made on {server}; what is there stays as it is",
+                scope.described()
+            )?,
+        }
+        if let Some(drops) = drops {
+            write!(f, "; its {drops} will be dropped")?;
+        }
+        match tied_by {
+            Some(extension) => write!(
+                f,
+                "; as extension {extension} is in it, it is loaded under that name, and nobody but superusers can \
+                 connect to {} meanwhile",
+                goal.name()
+            ),
+            None => Ok(()),
+        }
+    }
+}

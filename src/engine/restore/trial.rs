@@ -1,0 +1,189 @@
+//! A restore into a server that has nothing else and will be thrown away. It loads by the same code in the same order as
+//! any other, so that the one ends as the other does.
+
+use std::cell::Cell;
+
+use super::RestoreError;
+use super::checked::Checked;
+use super::cluster::{ClusterLoad, Made, in_place_tablespace};
+use super::load::Loading;
+use super::making::Making;
+use super::options::PropertyChoice;
+use super::tied::TIED;
+use crate::engine::content::{Content, Keys};
+use crate::postgres::quote::{identifier, literal};
+use crate::postgres::{Client, DatabaseError, Version};
+use crate::store::catalog::DatabaseName;
+use crate::system::process::ProgramError;
+use crate::util::open_dir::OpenDir;
+
+/// A backup and the server that it is tried on.
+pub struct Trial<'a> {
+    /// The backup.
+    pub backup: &'a Checked,
+    /// Talks to the server's maintenance database, as its superuser.
+    pub client: &'a Client,
+    /// What encrypted backups are opened with.
+    pub keys: &'a Keys,
+    /// Where a directory is unpacked to.
+    pub workplace: OpenDir,
+    /// How many jobs pg_restore may do at once.
+    pub jobs: usize,
+    /// Becomes true when the database gets another locale than the backup's, as the server lacks that: what is sorted
+    /// otherwise may break a constraint then.
+    pub has_other_locale: &'a Cell<bool>,
+    /// Starts the server anew with these settings, each `name=value`.
+    pub restart: &'a dyn Fn(&[String]) -> Result<(), RestoreError>,
+}
+
+/// Nobody logs in there but us.
+const NOBODY_LOGS_IN: &str = "
+    SELECT format('ALTER ROLE %I NOLOGIN', rolname) FROM pg_roles
+    WHERE rolcanlogin AND rolname <> current_user
+    \\gexec
+";
+
+/// Extensions that can be created only when a library of theirs is preloaded, which has the same name.
+const PRELOADED: [&str; 7] =
+    ["pg_cron", "timescaledb", "citus", "pgaudit", "pglogical", "set_user", "pg_squeeze"];
+
+impl Trial<'_> {
+    /// Restores the backup, with the roles and tablespaces that it names, and answers its databases.
+    ///
+    /// # Errors
+    /// When it cannot be restored, it is of a newer server, or a stop signal comes.
+    pub fn restore(self) -> Result<Vec<DatabaseName>, RestoreError> {
+        let server = self.client.server_version()?;
+        if let Some(major) = self.backup.server_major().filter(|major| *major > server.major) {
+            return Err(RestoreError::Newer(self.backup.label().to_owned(), major, server.major));
+        }
+        match self.backup.content() {
+            Content::Cluster => self.restore_server(&server),
+            _ => self.restore_database(&server).map(|name| vec![name]),
+        }
+    }
+
+    fn restore_server(&self, server: &Version) -> Result<Vec<DatabaseName>, RestoreError> {
+        let load =
+            ClusterLoad { client: self.client, server, keys: self.keys, journal: None, is_superuser: true };
+        let survey = load.survey(self.backup)?;
+        let place = survey.tied().and_then(|(database, _)| load.place_of(&survey, &database));
+        let extensions: Vec<String> =
+            survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
+        self.preload(&extensions, &place.unwrap_or_else(DatabaseName::maintenance))?;
+        let databases = load.load(self.backup, survey, &mut Made::default())?;
+        self.client.execute(NOBODY_LOGS_IN, &[])?;
+        Ok(databases)
+    }
+
+    fn restore_database(&self, server: &Version) -> Result<DatabaseName, RestoreError> {
+        let name = DatabaseName::ours("proof", "0");
+        let needs = self.backup.needs();
+        let extensions: Vec<String> =
+            needs.extensions.iter().map(|extension| extension.name.clone()).collect();
+        self.preload(&extensions, &name)?;
+        self.provide()?;
+        let tool = self.client.program_version("pg_restore")?;
+        let attempt = |jobs| -> Result<_, RestoreError> {
+            self.create(&name, server)?;
+            let loading = Loading {
+                into: self.client.of_database(&name),
+                server,
+                tool: &tool,
+                jobs,
+                keys: self.keys,
+                workplace: self.workplace.clone(),
+                search_path: None,
+                keep_going: false,
+            };
+            let is_parallel = loading.is_parallel(self.backup)?;
+            Ok((is_parallel, loading.load(self.backup)))
+        };
+        match attempt(self.jobs)? {
+            (true, Err(error)) if error.is_of_load() => {
+                log::info!("loading with {} jobs failed: {error}; once more, with one", self.jobs);
+                self.client.execute(format!("DROP DATABASE {name} WITH (FORCE);"), &[])?;
+                attempt(1)?.1?;
+            }
+            (_, loaded) => {
+                loaded?;
+            }
+        }
+        Ok(name)
+    }
+
+    /// Makes the roles and tablespaces that the dump names.
+    fn provide(&self) -> Result<(), RestoreError> {
+        let needs = self.backup.needs();
+        let mut sql = String::new();
+        // Every server has those that begin so, and nobody can make one.
+        for name in needs.roles.iter().filter(|name| !name.starts_with("pg_") && *name != self.client.user())
+        {
+            let superuser = if needs.superusers.contains(name) { " SUPERUSER" } else { "" };
+            sql += &format!("CREATE ROLE {} NOLOGIN{superuser};\n", identifier(name));
+        }
+        for name in needs.tablespaces.iter().filter(|name| *name != "pg_default") {
+            sql += &in_place_tablespace(name);
+        }
+        self.client.execute(sql, &[])?;
+        Ok(())
+    }
+
+    /// Makes the database like the one that was backed up in encoding and locale. Not every machine has every locale: in
+    /// C, text of any encoding is taken.
+    fn create(&self, name: &DatabaseName, server: &Version) -> Result<(), RestoreError> {
+        let choice =
+            if Making::is_known(self.backup) { PropertyChoice::All } else { PropertyChoice::Encoding };
+        let making = Making::choose(None, self.backup, choice, self.keys, server.major)?;
+        let encoding = self.backup.encoding().unwrap_or("UTF8");
+        let anywhere = |locale: &str| {
+            let locale = literal(locale);
+            format!("ENCODING {} LC_COLLATE {locale} LC_CTYPE {locale}", literal(encoding))
+        };
+        let clauses = match making.encoding_clauses() {
+            Some(clauses) => clauses,
+            None => anywhere(if encoding == "UTF8" { "C.UTF-8" } else { "C" }),
+        };
+        let create = |clauses: String| {
+            self.client.execute(format!("CREATE DATABASE {name} TEMPLATE template0 {clauses};"), &[])
+        };
+        match create(clauses) {
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
+                log::info!("the proof takes the locale C: {said}");
+                self.has_other_locale.set(true);
+                create(anywhere("C"))?;
+            }
+            created => drop(created?),
+        }
+        // Roles and libraries may not be here, and no setting is the backup's fault.
+        for setting in making.settings(name.as_str()) {
+            if self.client.of_database(name).execute(setting, &[]).is_err() {
+                log::info!("the proof goes without a setting of the database that its server does not take");
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the server anew, if there are extensions among these that need that, and their libraries are here.
+    fn preload(&self, extensions: &[String], database: &DatabaseName) -> Result<(), RestoreError> {
+        let wanted: Vec<&String> =
+            extensions.iter().filter(|name| PRELOADED.contains(&name.as_str())).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let available: Vec<String> =
+            self.client.ask("SELECT coalesce(json_agg(name), '[]') FROM pg_available_extensions", &[])?;
+        let wanted: Vec<&str> =
+            wanted.into_iter().filter(|name| available.contains(name)).map(String::as_str).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut settings = vec![format!("shared_preload_libraries={}", wanted.join(","))];
+        for tied in TIED.iter().filter(|tied| wanted.contains(&tied.extension)) {
+            settings.push(format!("{}={database}", tied.setting));
+            // Nothing in a backup is run but what its restore runs.
+            settings.extend(tied.silence.map(String::from));
+        }
+        (self.restart)(&settings)
+    }
+}

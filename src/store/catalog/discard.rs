@@ -1,0 +1,138 @@
+//! How a dump in directory format goes: not while somebody sends it, as its files are opened one after the other.
+//! Who sends it has a lock on the directory, and is the one who takes it away then.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
+
+use super::directory::BackupDirectory;
+use crate::util::flock::{Flock, FlockError};
+use crate::util::open_dir::OpenDir;
+
+/// Keeps the files of a directory until it is dropped, whatever becomes of its name.
+#[derive(Debug)]
+pub struct Hold {
+    lock: Option<Flock>,
+    directory: BackupDirectory,
+    inode: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        drop(self.lock.take());
+        // Refused, it stays until the next run sweeps.
+        if let Ok(partial) = self.directory.open_partial() {
+            let _ = self.directory.discard(&partial, discarded(self.inode).as_ref());
+        }
+    }
+}
+
+impl BackupDirectory {
+    /// Holds a directory that has just been opened. `None` where the filesystem has no locks.
+    ///
+    /// # Errors
+    /// When somebody is removing it.
+    pub(super) fn hold(&self, opened: &impl AsFd) -> Result<Option<Hold>, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let own = File::from(openat(opened, ".", flags, Mode::empty())?);
+        let lock = match Flock::try_lock_shared(own) {
+            Ok(lock) => lock,
+            Err(FlockError::Held(_)) => return Err(Errno::ENOENT),
+            Err(FlockError::Io(_)) => return Ok(None),
+        };
+        let status = fstat(opened)?;
+        match status.st_nlink {
+            0 => Err(Errno::ENOENT),
+            _ => Ok(Some(Hold { lock: Some(lock), directory: self.clone(), inode: status.st_ino })),
+        }
+    }
+
+    /// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
+    /// somebody holds goes into `.partial` instead.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub(super) fn discard(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
+        if !place.holds_dir(name) {
+            return place.remove_file(name).map(drop);
+        }
+        match self.discard_directory(place, name) {
+            // Who held it has taken it away meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            discarded => discarded,
+        }
+    }
+
+    fn discard_directory(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
+        let doomed = place.dir(name)?;
+        match Flock::try_lock(doomed.to_file()?) {
+            Err(FlockError::Held(_)) => {
+                let partial = self.open_partial().map_err(|error| io::Error::other(error.to_string()))?;
+                place.rename(name, &partial, discarded(fstat(&doomed)?.st_ino))
+            }
+            // Where there are no locks nobody can have one.
+            _lock => place.remove_all(name),
+        }
+    }
+}
+
+/// The name in `.partial` of a directory as long as somebody holds it.
+fn discarded(inode: u64) -> String {
+    format!("discarded-{inode}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::catalog::{BackupName, Slot};
+
+    #[test]
+    fn a_directory_that_is_held_goes_with_the_last_who_holds_it() {
+        let root = tempfile::tempdir().unwrap();
+        let backups = BackupDirectory::new(root.path());
+        backups.prepare().unwrap();
+        let name = BackupName::parse("app-20260416-030000.dir").unwrap();
+        let path = backups.path(Slot::Last, &name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("toc.dat"), "x").unwrap();
+        let [first, second] = [(); 2].map(|()| backups.open(Slot::Last, &name).unwrap());
+        let left = || fs::read_dir(backups.partial()).unwrap().count();
+        backups.unlink(Slot::Last, &name).unwrap();
+        assert_eq!((path.exists(), left()), (false, 1));
+        // What sweeps leaves it, too.
+        backups.sweep_partial().unwrap();
+        drop(first);
+        assert_eq!(left(), 1);
+        drop(second);
+        assert_eq!(left(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_replaced_while_it_is_held_is_kept_as_well() {
+        let root = tempfile::tempdir().unwrap();
+        let backups = BackupDirectory::new(root.path());
+        backups.prepare().unwrap();
+        let name = BackupName::parse("app-20260416.dir").unwrap();
+        let make = |content: &str| {
+            let made = backups.partial().join("made");
+            fs::create_dir(&made).unwrap();
+            fs::write(made.join("toc.dat"), content).unwrap();
+            backups.put(&backups.open_partial().unwrap(), "made", Slot::Daily, &name).unwrap();
+        };
+        make("old");
+        let old = backups.open(Slot::Daily, &name).unwrap();
+        make("new");
+        let kept = backups.partial().join(discarded(old.status.st_ino)).join("toc.dat");
+        assert_eq!(fs::read_to_string(&kept).unwrap(), "old");
+        assert_eq!(fs::read_to_string(backups.path(Slot::Daily, &name).join("toc.dat")).unwrap(), "new");
+        drop(old);
+        assert!(!kept.exists());
+    }
+}

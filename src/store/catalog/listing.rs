@@ -1,0 +1,302 @@
+//! What is in the backup directory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, SFlag, fstatat};
+use serde::Serialize;
+
+use super::contents::Known;
+use super::described::Appearance;
+use super::directory::{BackupDirectory, DirectoryError, Inode};
+use super::manifest::{Format, Manifest, Scope, Verification};
+use super::name::{BackupName, DatabaseName};
+use super::slot::Slot;
+use crate::util::clock;
+use crate::util::open_dir::{OpenDir, kind};
+
+/// A backup, or a pointer to one.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The slot.
+    pub slot: Slot,
+    /// The name in it.
+    pub name: BackupName,
+    /// The database, from the manifest or the name.
+    pub database: Option<DatabaseName>,
+    /// The length in bytes; the sum of a directory's files.
+    pub size: u64,
+    /// When it was last written, in Unix seconds.
+    pub mtime: i64,
+    /// Whether it is a dump in directory format.
+    pub is_directory: bool,
+    /// The backup that a pointer leads to.
+    pub alias_of: Option<BackupName>,
+    /// What was written down about it.
+    pub manifest: Option<Arc<Manifest>>,
+    /// What was written down under its name about another file, which it has replaced.
+    pub former: Option<Arc<Manifest>>,
+    /// Its inode, by which hard links to one file are told.
+    pub inode: u64,
+    /// The device that the inode is of: a slot may be a volume of its own.
+    pub device: u64,
+}
+
+impl Entry {
+    /// Whether it is a pointer and no backup itself, also one whose backup is gone.
+    pub fn is_pointer(&self) -> bool {
+        self.alias_of.is_some() || self.name.latest_parts().is_some()
+    }
+
+    /// Whether its time lies in the future, so that it tells nothing of its age.
+    pub fn is_future(&self, now: i64) -> bool {
+        clock::is_future(self.mtime, now)
+    }
+
+    /// What it is of, as far as that was ever written down under its name.
+    pub fn scope(&self) -> Option<Scope> {
+        let own = |former: &&Arc<Manifest>| Some(&former.database) == self.database.as_ref();
+        let former = self.former.as_ref().filter(own);
+        self.manifest.as_ref().or(former)?.dump.as_ref().map(|dump| dump.scope)
+    }
+}
+
+/// A backup as it is shown in JSON; what is not known of it is left out.
+#[derive(Debug, Serialize)]
+pub struct Listed<'a> {
+    slot: Slot,
+    name: &'a BackupName,
+    size: u64,
+    mtime: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encrypted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<&'a Verification>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias_of: Option<&'a BackupName>,
+}
+
+impl<'a> From<&'a Entry> for Listed<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let manifest = entry.manifest.as_ref();
+        Self {
+            slot: entry.slot,
+            name: &entry.name,
+            size: entry.size,
+            mtime: entry.mtime,
+            database: entry.database.as_ref().map(|name| name.as_str()),
+            format: manifest.and_then(|manifest| manifest.format),
+            encrypted: manifest.map(|manifest| manifest.encrypted),
+            sha256: manifest.map(|manifest| manifest.sha256.as_str()),
+            created_at: manifest.and_then(|manifest| Some(manifest.dump.as_ref()?.created_at)),
+            verified: manifest.and_then(|manifest| manifest.verification()),
+            alias_of: entry.alias_of.as_ref(),
+        }
+    }
+}
+
+impl BackupDirectory {
+    /// Everything in one slot, newest first, and what lies in the future last. Hidden names, strangers and pointers to nothing are left out.
+    ///
+    /// # Errors
+    /// When the slot cannot be read.
+    pub fn list(&self, slot: Slot) -> Result<Vec<Entry>, DirectoryError> {
+        let failed = |error| DirectoryError::Io(format!("list the slot {slot}"), error);
+        let directory = match self.open_slot(slot) {
+            Err(DirectoryError::Io(_, error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Vec::new());
+            }
+            directory => directory?,
+        };
+        let known = self.known(slot, &directory)?;
+        let statuses = look_at_all(&known, |name| match self.look(&directory, slot, name) {
+            Ok(Inode::Backup(status)) => Some(status),
+            _ => None,
+        });
+        let mut backups = Vec::with_capacity(known.len());
+        let mut pointers = Vec::new();
+        for (known, status) in known.iter().zip(&statuses) {
+            if let Some(status) = status {
+                if known.is_latest {
+                    pointers.push(backups.len());
+                }
+                backups.push(entry(&directory, slot, known, &known.name, status));
+            }
+        }
+        drop(statuses);
+        mark_hard_linked(&mut backups, &pointers);
+        for (known, target) in known.iter().filter_map(|known| Some((known, known.target.as_ref()?))) {
+            let status = match fstatat(&directory, target.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(status) if matches!(kind(&status), SFlag::S_IFREG | SFlag::S_IFDIR) => status,
+                Ok(_) | Err(Errno::ENOENT) => continue,
+                Err(error) => return Err(failed(error.into())),
+            };
+            backups.push(entry(&directory, slot, known, target, &status));
+        }
+        // A pointer has its target's time; the backup itself comes first. Whoever takes the first gets the newest.
+        let now = clock::now();
+        backups.sort_by(|a, b| {
+            let future_last = a.is_future(now).cmp(&b.is_future(now));
+            let pointers_last = a.alias_of.is_some().cmp(&b.alias_of.is_some());
+            let newest_first = future_last.then(b.mtime.cmp(&a.mtime));
+            newest_first.then(pointers_last).then_with(|| b.name.cmp(&a.name))
+        });
+        Ok(backups)
+    }
+
+    /// Everything in every slot: `last`, `daily`, `weekly`, `monthly`.
+    ///
+    /// # Errors
+    /// When a slot cannot be read.
+    pub fn list_all(&self) -> Result<Vec<Entry>, DirectoryError> {
+        let mut entries = Vec::new();
+        for slot in Slot::ALL {
+            entries.append(&mut self.list(slot)?);
+        }
+        Ok(entries)
+    }
+}
+
+fn entry(directory: &OpenDir, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {
+    let now = Appearance::of(status, directory, backup.as_str());
+    let manifest = known.manifest_for(now).cloned();
+    let database = match &manifest {
+        Some(manifest) => Some(manifest.database.clone()),
+        None => known.named.clone().or_else(|| backup.database(slot)),
+    };
+    Entry {
+        slot,
+        name: known.name.clone(),
+        database,
+        size: now.size,
+        mtime: status.st_mtime,
+        is_directory: kind(status) == SFlag::S_IFDIR,
+        alias_of: known.target.clone(),
+        former: known.manifest.clone().filter(|_| manifest.is_none()),
+        manifest,
+        inode: status.st_ino,
+        device: status.st_dev,
+    }
+}
+
+/// So many names are looked at in one go. With more of them a second thread helps: it is most of the work.
+const PART: usize = 1_000;
+
+/// What `look` says of each name that is not that of a symlink.
+fn look_at_all(
+    known: &[Known],
+    look: impl Fn(&BackupName) -> Option<FileStat> + Sync,
+) -> Vec<Option<FileStat>> {
+    let mut statuses = vec![None; known.len()];
+    let parts = Mutex::new(known.chunks(PART).zip(statuses.chunks_mut(PART)));
+    let next_part = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((known, statuses)) = next_part() {
+            for (known, status) in known.iter().zip(statuses).filter(|(known, _)| known.target.is_none()) {
+                *status = look(&known.name);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        if known.len() > PART {
+            // Without a helper it takes longer.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    statuses
+}
+
+/// A `-latest` name that is a hard link is the same file as the backup that it points to. `pointers` are the places
+/// of such names, in order.
+fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
+    let mut targets: HashMap<u64, Option<usize>> =
+        pointers.iter().map(|at| (entries[*at].inode, None)).collect();
+    if targets.is_empty() {
+        return;
+    }
+    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| pointers.binary_search(at).is_err()) {
+        if let Some(target) = targets.get_mut(&entry.inode) {
+            *target = Some(at);
+        }
+    }
+    for &at in pointers {
+        let target = targets[&entries[at].inode].map(|target| &entries[target]);
+        let alias_of = target.map(|target| target.name.clone());
+        let manifest = target.and_then(|target| target.manifest.clone());
+        let former = target.and_then(|target| target.former.clone());
+        (entries[at].alias_of, entries[at].manifest, entries[at].former) = (alias_of, manifest, former);
+    }
+}
+
+/// The bytes of the files in a directory.
+pub(crate) fn directory_size(directory: &OpenDir) -> u64 {
+    Appearance::of_directory(directory).size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn thousands_of_names_are_all_listed_and_each_with_its_own_size() {
+        let root = tempfile::tempdir().unwrap();
+        let backups = BackupDirectory::new(root.path());
+        backups.prepare().unwrap();
+        let name = |number: usize| format!("app-20260416-{number:06}.sql");
+        for number in 0..2 * PART + 7 {
+            fs::write(backups.slot_path(Slot::Last).join(name(number)), vec![b'x'; number % 50]).unwrap();
+        }
+        let listed = backups.list(Slot::Last).unwrap();
+        assert_eq!(listed.len(), 2 * PART + 7);
+        for entry in listed {
+            let number: usize = entry.name.as_str()[13..19].parse().unwrap();
+            assert_eq!(entry.size, (number % 50) as u64, "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_future_comes_last_and_no_pointer_leads_there_while_there_is_more() {
+        use crate::store::catalog::Latest;
+        for kind in [Latest::Symlink, Latest::Hardlink] {
+            let root = tempfile::tempdir().unwrap();
+            let backups = BackupDirectory::new(root.path());
+            backups.prepare().unwrap();
+            let parse = |name: &str| BackupName::parse(name).unwrap();
+            let names = ["app-20260101-000000.sql", "app-20260102-000000.sql", "app-21060207-062815.sql"];
+            for (name, ahead) in names.iter().zip([-120, -60, 2 * clock::TOLERANCE]) {
+                let file = fs::File::create(backups.slot_path(Slot::Last).join(name)).unwrap();
+                let time = u64::try_from(clock::now() + ahead).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time)).unwrap();
+            }
+            let app = DatabaseName::parse("app").unwrap();
+            backups.point_latest(Slot::Last, &app, ".sql", &parse(names[1]), kind).unwrap();
+            let listed = || -> Vec<String> {
+                backups.list(Slot::Last).unwrap().iter().map(|entry| entry.name.to_string()).collect()
+            };
+            assert_eq!(listed(), [names[1], "app-latest.sql", names[0], names[2]], "{kind:?}");
+            for (gone, left) in [
+                (names[1], &[names[0], "app-latest.sql", names[2]][..]),
+                (names[0], &[names[2], "app-latest.sql"]),
+                (names[2], &[]),
+            ] {
+                backups.remove(Slot::Last, &parse(gone)).unwrap();
+                assert_eq!(listed(), left, "{kind:?} without {gone}");
+                let pointer = backups.list(Slot::Last).unwrap().into_iter().find_map(|entry| entry.alias_of);
+                assert_eq!(pointer, left.first().map(|name| parse(name)), "{kind:?} without {gone}");
+            }
+        }
+    }
+}

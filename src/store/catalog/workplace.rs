@@ -1,0 +1,174 @@
+//! Where a run that only reads backups keeps what it has to write: in the backup directory, or, where that is read-only
+//! or full, in the [`fallback`].
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
+
+use super::directory::{BackupDirectory, DirectoryError};
+use crate::store::fallback;
+use crate::store::records::status;
+use crate::system::lock::LOCK_NAME;
+use crate::util::durable;
+use crate::util::open_dir::OpenDir;
+use crate::util::units;
+
+/// What a note of a restore is called: this, something of its own, and `.json`.
+pub const NOTE_PREFIX: &str = ".restore-";
+
+impl BackupDirectory {
+    /// Prepares the directory for a run that only reads backups. One that cannot be written to will do: what the run
+    /// has to write goes into the fallback then, and the log says so.
+    ///
+    /// # Errors
+    /// When a slot is no directory, or neither place can be written to.
+    pub fn prepare_to_read(&self) -> Result<(), DirectoryError> {
+        let probed = |()| durable::probe(self.root()).map_err(|error| self.unwritable(error));
+        match self.prepare().and_then(probed) {
+            Err(error) if error.is_unwritable() => {
+                // The system's own words say more.
+                let cause = durable::probe(self.root()).err();
+                let cause = cause.map_or_else(|| error.to_string(), |cause| cause.to_string());
+                self.fall_back(&cause).map(drop)
+            }
+            prepared => prepared,
+        }
+    }
+
+    fn unwritable(&self, error: io::Error) -> DirectoryError {
+        DirectoryError::Io(format!("write to {}", self.root().display()), error)
+    }
+
+    /// The fallback, which is made and told of when it is first asked for.
+    fn fall_back(&self, cause: &str) -> Result<&Path, DirectoryError> {
+        if let Some(path) = self.fallback.get() {
+            return Ok(path);
+        }
+        let root = self.root().display();
+        let failed = |error| DirectoryError::NoFallback(self.root().to_path_buf(), cause.to_owned(), error);
+        let path = fallback::create(self.root()).map_err(failed)?;
+        log::info!(
+            "{root} cannot be written to ({cause}): the lock, the journal and temporary files are in {}",
+            path.display()
+        );
+        Ok(self.fallback.get_or_init(|| path))
+    }
+
+    /// Writes a small file of a run, flushed before this answers where it lies.
+    ///
+    /// # Errors
+    /// When neither place takes it.
+    pub fn write_note(&self, name: &str, contents: &[u8]) -> io::Result<PathBuf> {
+        let write = |place: &Path| {
+            let path = place.join(name);
+            durable::replace_file(place, &path, contents, 0o600).map(|()| path)
+        };
+        let cause = match self.fallback.get() {
+            Some(place) => return write(place),
+            None => match write(self.root()) {
+                Err(error) if durable::is_unwritable(&error) => error,
+                written => return written,
+            },
+        };
+        let place = self.fall_back(&cause.to_string());
+        write(place.map_err(|error| io::Error::other(error.to_string()))?)
+    }
+
+    /// A directory for temporary files of `needed` bytes together: [`Self::partial`] unless that is read-only or has no
+    /// such room and the fallback has more.
+    ///
+    /// # Errors
+    /// When neither place can be written to.
+    pub fn place_for(&self, needed: u64) -> Result<OpenDir, DirectoryError> {
+        let open = |place: &Path| {
+            let failed = |error| DirectoryError::Io(format!("open {}", place.display()), error);
+            OpenDir::open(place).map_err(failed)
+        };
+        if let Some(place) = self.fallback.get() {
+            return open(place);
+        }
+        let partial = self.open_partial()?;
+        let free = fstatvfs(&partial).map_or(0, |status| free(&status));
+        if free >= needed || free_space(&std::env::temp_dir()) <= free {
+            return Ok(partial);
+        }
+        let cause = format!("{} are free, {} are needed", units::bytes(free), units::bytes(needed));
+        let failed = |error| DirectoryError::NoFallback(self.root().to_path_buf(), cause.clone(), error);
+        let place = fallback::create(self.root()).map_err(failed)?;
+        log::info!("{}: {cause}: temporary files are in {}", self.root().display(), place.display());
+        open(&place)
+    }
+
+    /// Whether the directory can be written to, as far as this run has come to know.
+    pub fn takes_files(&self) -> bool {
+        self.fallback.get().is_none()
+    }
+
+    /// Whether some run has had to write elsewhere.
+    pub fn has_fallback(&self) -> bool {
+        fallback::open(self.root()).is_ok_and(|path| path.is_some())
+    }
+
+    /// Whether the directory is on a volume that is mounted read-only.
+    pub fn is_read_only(&self) -> bool {
+        statvfs(self.root()).is_ok_and(|status| status.flags().contains(FsFlags::ST_RDONLY))
+    }
+
+    /// The notes of restores that are at work or were killed: those in the directory, and those in its fallback.
+    pub fn notes(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let fallback = fallback::open(self.root()).ok().flatten();
+        (notes_in(self.root()), fallback.map(|place| notes_in(&place)).unwrap_or_default())
+    }
+
+    /// Removes the temporary files that killed runs left, in [`Self::partial`] where that can be written to, and in the
+    /// fallback. Only the holder of the directory's lock may call this.
+    ///
+    /// # Errors
+    /// When something cannot be removed, but for want of a right to write.
+    pub fn sweep_leftovers(&self) -> Result<usize, DirectoryError> {
+        let failed = |error| DirectoryError::Io("remove what an earlier run left".into(), error);
+        let mut removed = 0;
+        if let Ok(Some(place)) = fallback::open(self.root()) {
+            removed += sweep_fallback(&place).map_err(failed)?;
+        }
+        match self.hold_dirs().and_then(|()| self.sweep_partial()) {
+            Ok(count) => Ok(removed + count),
+            Err(error) if error.is_unwritable() || !self.takes_files() => Ok(removed),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_note(name: &str) -> bool {
+    name.starts_with(NOTE_PREFIX) && name.ends_with(".json")
+}
+
+fn notes_in(place: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
+    let is_of_restore = |path: &PathBuf| is_note(&path.file_name().unwrap_or_default().to_string_lossy());
+    entries.flatten().map(|entry| entry.path()).filter(is_of_restore).collect()
+}
+
+fn sweep_fallback(place: &Path) -> io::Result<usize> {
+    let (place, mut removed) = (OpenDir::open(place)?, 0);
+    for name in place.names()? {
+        if name != LOCK_NAME && name != status::FILE_NAME && !is_note(&name.to_string_lossy()) {
+            place.remove_all(&name)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// The bytes that may still be written below a path; nothing where no file can be made.
+pub(crate) fn free_space(path: &Path) -> u64 {
+    statvfs(path).map_or(0, |status| free(&status))
+}
+
+fn free(status: &Statvfs) -> u64 {
+    // Some filesystems make inodes as they need them, and count none.
+    let has_inodes = status.files() == 0 || status.files_available() > 0;
+    if has_inodes { status.blocks_available() * status.fragment_size() } else { 0 }
+}

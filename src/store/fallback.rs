@@ -1,0 +1,157 @@
+//! A directory below the system's temporary one, for what cannot be written to a backup directory: the lock, the notes
+//! of restores, the result of a run, and temporary files. There is one for each backup directory and user, found again by both.
+
+use std::env;
+use std::fmt;
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+use sha2::{Digest, Sha256};
+
+use crate::util::durable;
+use crate::util::units::hexadecimal;
+
+/// Why there is none.
+#[derive(Debug)]
+pub enum FallbackError {
+    /// It cannot be made or written to.
+    Io(PathBuf, io::Error),
+    /// Something lies there that others can write to, or have made.
+    NotOurs(PathBuf),
+}
+
+impl fmt::Display for FallbackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => {
+                write!(
+                    f,
+                    "cannot write to {}: {error}; set TMPDIR to a directory with some room",
+                    path.display()
+                )
+            }
+            Self::NotOurs(path) => write!(
+                f,
+                "{} is not a directory that only user id {} may enter: remove it, or set TMPDIR to another directory",
+                path.display(),
+                Uid::effective()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FallbackError {}
+
+/// The fallback of a backup directory, if it is there.
+///
+/// # Errors
+/// When what is there is not ours.
+pub fn open(directory: &Path) -> Result<Option<PathBuf>, FallbackError> {
+    let path = path_for(directory);
+    match fs::symlink_metadata(&path) {
+        Ok(found) if is_ours(&found) => Ok(Some(path)),
+        Ok(_) => Err(FallbackError::NotOurs(path)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The fallback of a backup directory, which is made if need be.
+///
+/// # Errors
+/// When it cannot be made or written to, or what is there is not ours.
+pub fn create(directory: &Path) -> Result<PathBuf, FallbackError> {
+    let path = path_for(directory);
+    let failed = |error| FallbackError::Io(path.clone(), error);
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Ok(()) => durable::sync_parent(&path).map_err(failed)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    // Not what a link leads to, which somebody else may have put there.
+    match fs::symlink_metadata(&path) {
+        Ok(found) if is_ours(&found) => {}
+        Ok(_) => return Err(FallbackError::NotOurs(path)),
+        Err(error) => return Err(failed(error)),
+    }
+    durable::probe(&path).map_err(failed)?;
+    Ok(path)
+}
+
+fn is_ours(found: &Metadata) -> bool {
+    found.is_dir() && found.uid() == Uid::effective().as_raw() && found.mode() & 0o077 == 0
+}
+
+/// Where it lies: `backupgram-UID-DIGITS`, with digits of the backup directory's path.
+fn path_for(directory: &Path) -> PathBuf {
+    let real = fs::canonicalize(directory).or_else(|_| std::path::absolute(directory));
+    let real = real.unwrap_or_else(|_| directory.to_path_buf());
+    let digest = Sha256::digest(real.as_os_str().as_encoded_bytes());
+    let digits = hexadecimal(&digest[..8]);
+    env::temp_dir().join(format!("backupgram-{}-{digits}", Uid::effective()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A path whose fallback no other test has; it is removed with the value.
+    struct Own(tempfile::TempDir);
+
+    impl Own {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn fallback(&self) -> PathBuf {
+            path_for(self.0.path())
+        }
+    }
+
+    impl Drop for Own {
+        fn drop(&mut self) {
+            let path = self.fallback();
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(path));
+        }
+    }
+
+    #[test]
+    fn it_is_made_for_us_alone_and_found_again() {
+        let own = Own::new();
+        assert!(open(own.0.path()).unwrap().is_none());
+        let path = create(own.0.path()).unwrap();
+        assert_eq!(path, create(own.0.path()).unwrap());
+        assert_eq!(open(own.0.path()).unwrap(), Some(path.clone()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "the probe is gone");
+        // The same directory under another name.
+        let link = tempfile::tempdir().unwrap();
+        let link = link.path().join("link");
+        symlink(own.0.path(), &link).unwrap();
+        assert_eq!(open(&link).unwrap(), Some(path));
+        assert_ne!(Own::new().fallback(), own.fallback());
+    }
+
+    #[test]
+    fn what_others_may_have_put_there_is_refused() {
+        let precious = tempfile::tempdir().unwrap();
+        fs::set_permissions(precious.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let link = |path: &Path| symlink(precious.path(), path).unwrap();
+        let file = |path: &Path| fs::write(path, "").unwrap();
+        let shared = |path: &Path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o770)).unwrap();
+        };
+        let nowhere = |path: &Path| symlink("/nowhere/at/all", path).unwrap();
+        for put in [&link as &dyn Fn(&Path), &file, &shared, &nowhere] {
+            let own = Own::new();
+            put(&own.fallback());
+            assert!(matches!(open(own.0.path()), Err(FallbackError::NotOurs(_))));
+            assert!(matches!(create(own.0.path()), Err(FallbackError::NotOurs(_))));
+        }
+        assert_eq!(fs::read_dir(precious.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,146 @@
+//! How many runs of a server have failed, as far as the file tells.
+
+use std::io;
+use std::sync::Mutex;
+
+use memchr::memmem;
+
+use super::{LONGEST, Run, end, is_end, open};
+use crate::engine::backup::Outcome;
+use crate::store::catalog::BackupDirectory;
+use crate::util::mutex;
+
+/// Counts the failed runs of a server in a history: at first those that the file holds, then those that are added. It
+/// never falls, though the file forgets the oldest.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    failed: u64,
+    /// The bytes of the file up to here have been counted.
+    length: usize,
+    /// The last of these runs, by which the place is found again in a file that was shortened or amended.
+    last: Vec<u8>,
+    /// Whether that one failed, which one that has died may have done only after it was written down.
+    last_failed: bool,
+}
+
+impl Failures {
+    /// How many there were until now.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn count(&self, directory: &BackupDirectory, server: Option<&str>) -> io::Result<u64> {
+        let mut counted = mutex::lock(&self.0);
+        if let Some(file) = open(directory)? {
+            if file.metadata()?.len() > LONGEST {
+                // What was counted is found again by its last line alone.
+                counted.length = usize::MAX;
+            }
+            counted.follow(&end(&file)?, server);
+        }
+        Ok(counted.failed)
+    }
+}
+
+impl Counted {
+    fn follow(&mut self, bytes: &[u8], server: Option<&str>) {
+        // What has no end yet is being written, or torn.
+        let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
+        let bytes = &bytes[..whole];
+        let known = bytes.get(..self.length).and_then(|known| known.split_inclusive(is_end).next_back());
+        let has_grown = known.is_some_and(|line| line.ends_with(b"\n") && identity(line) == self.last);
+        let new = if has_grown { self.length } else { self.find_place(bytes, server) };
+        for line in bytes[new..].split_inclusive(is_end) {
+            self.last_failed = has_failed(line, server);
+            self.failed += u64::from(self.last_failed);
+            self.last = identity(line).to_owned();
+        }
+        self.length = whole;
+    }
+
+    /// Where what has not been counted begins in a file that has changed.
+    fn find_place(&mut self, bytes: &[u8], server: Option<&str>) -> usize {
+        let last = memmem::rfind(bytes, &self.last).filter(|_| !self.last.is_empty());
+        let Some(at) = last else { return 0 };
+        let begin = memchr::memrchr(b'\n', &bytes[..at]).map_or(0, |at| at + 1);
+        let end = at + bytes[at..].iter().position(is_end).map_or(0, |length| length + 1);
+        if !self.last_failed && has_failed(&bytes[begin..end], server) {
+            self.last_failed = true;
+            self.failed += 1;
+        }
+        end
+    }
+}
+
+fn has_failed(line: &[u8], server: Option<&str>) -> bool {
+    let has_failed = |run: Run| run.result == Outcome::Failed && run.is_of(server);
+    serde_json::from_slice::<Run>(line).is_ok_and(has_failed)
+}
+
+/// What stays of a line when its run says something else of itself later: its id, as no text in it can have these quotes.
+/// A line of an older version, without one, stays as it is.
+fn identity(line: &[u8]) -> &[u8] {
+    const ID: &[u8] = br#","id":""#;
+    if let Some(at) = memmem::rfind(line, ID) {
+        let length = memchr::memchr(b'"', &line[at + ID.len()..]).unwrap_or_default();
+        return &line[at..=at + ID.len() + length];
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::tests::run;
+    use super::super::{FILE_NAME, append, put};
+    use super::*;
+    use crate::engine::backup::DeliveryReport;
+
+    #[test]
+    fn failed_runs_are_counted_once_each_and_are_not_forgotten_with_the_file() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let path = root.path().join(FILE_NAME);
+        let failures = Failures::default();
+        let count = || failures.count(&directory, Some("a:1")).unwrap();
+        assert_eq!(count(), 0);
+        // The same run twice is two.
+        for expected in [1, 2] {
+            append(&directory, &run(1)).unwrap();
+            assert_eq!((count(), count()), (expected, expected));
+        }
+        // What it says later makes no other run of it, and hides none that came meanwhile.
+        let delivery = Some(DeliveryReport::of(&["no".into()]));
+        let of = |result| Run { id: "aa".into(), result, ..run(1) };
+        put(&directory, &of(Outcome::Ok)).unwrap();
+        assert_eq!(count(), 2);
+        put(&directory, &of(Outcome::Failed)).unwrap();
+        assert_eq!(count(), 3);
+        put(&directory, &Run { delivery, ..of(Outcome::Failed) }).unwrap();
+        assert_eq!(count(), 3);
+        append(&directory, &Run { result: Outcome::Ok, ..run(2) }).unwrap();
+        assert_eq!(count(), 3);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}{{\"start\":")).unwrap();
+        assert_eq!(count(), 3);
+        // Shortened, with what had been counted last still in it.
+        let line = |start| serde_json::to_string(&run(start)).unwrap() + "\n";
+        let (_, kept) = text.split_once('\n').unwrap();
+        fs::write(&path, format!("{kept}{}", line(3))).unwrap();
+        assert_eq!(count(), 4);
+        // Without it all of them are new; a file that is gone brings nothing.
+        fs::write(&path, format!("{}{}", line(4), line(5))).unwrap();
+        assert_eq!(count(), 6);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(count(), 6);
+        append(&directory, &run(6)).unwrap();
+        assert_eq!(count(), 7);
+        // Those of another server are not ours.
+        append(&directory, &Run { server: "b:1".into(), ..run(7) }).unwrap();
+        append(&directory, &Run { server: "a:1".into(), ..run(8) }).unwrap();
+        assert_eq!(count(), 8);
+    }
+}

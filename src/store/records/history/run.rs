@@ -1,0 +1,140 @@
+//! A run as a line of the history has it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::backup::{self, DatabaseReport, DeliveryReport, Outcome, Report};
+
+/// Who asked for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// Somebody over HTTP.
+    Api,
+    /// The scheduler.
+    Schedule,
+    /// Somebody on the command line.
+    Cli,
+}
+
+impl Trigger {
+    /// The variable by which the daemon and the scheduler tell the programs that they start.
+    pub const VARIABLE: &'static str = "BACKUPGRAM_TRIGGER";
+
+    /// The word for it in that variable.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Schedule => "schedule",
+            Self::Cli => "cli",
+        }
+    }
+
+    /// The trigger of that word; without one, the command line.
+    pub fn of_word(word: Option<&str>) -> Self {
+        let mut others = [Self::Api, Self::Schedule].into_iter();
+        others.find(|trigger| Some(trigger.word()) == word).unwrap_or(Self::Cli)
+    }
+}
+
+/// One run. Times are Unix seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began.
+    pub start: i64,
+    /// When it ended.
+    pub end: i64,
+    /// The seconds between, whatever was done to the clock meanwhile; not in lines of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_seconds: Option<f64>,
+    /// Who asked for it.
+    pub trigger: Trigger,
+    /// How it went.
+    pub result: Outcome,
+    /// Each database.
+    pub databases: Vec<DatabaseReport>,
+    /// Why the whole run failed; "" when single databases did, or none.
+    pub error: String,
+    /// By which the run itself, and whoever has started it, finds its line again; only in the file, and "" in those of
+    /// older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The server that it was about, as `host:port` of the settings; "" where they name none, and in runs of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// How its copies fared, where there were to be any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryReport>,
+}
+
+impl Run {
+    /// A run that has a report.
+    pub fn of_report(start: i64, trigger: Trigger, report: &Report) -> Self {
+        Self {
+            start,
+            end: report.timestamp,
+            duration_seconds: Some(report.duration_seconds),
+            trigger,
+            result: report.status,
+            databases: report.databases.clone(),
+            error: report.error.clone(),
+            id: String::new(),
+            server: report.server.clone(),
+            delivery: report.delivery.clone(),
+        }
+    }
+
+    /// How long it took, in seconds; by the clock when it does not say.
+    pub fn seconds(&self) -> f64 {
+        // Exact for as long as a run may take.
+        let by_clock = || self.end.saturating_sub(self.start) as f64;
+        self.duration_seconds.unwrap_or_else(by_clock).max(0.0)
+    }
+
+    /// Whether it was about this server, or it cannot be told about which.
+    pub fn is_of(&self, server: Option<&str>) -> bool {
+        backup::is_of(&self.server, server)
+    }
+}
+
+impl From<Run> for Report {
+    fn from(run: Run) -> Self {
+        Self {
+            duration_seconds: run.seconds(),
+            status: run.result,
+            timestamp: run.end,
+            databases: run.databases,
+            error: run.error,
+            server: run.server,
+            delivery: run.delivery,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_run_took_as_long_as_it_says_whatever_was_done_to_the_clock() {
+        let read = |changed: Value| {
+            let mut line = json!({"start": 1000, "end": 1060, "trigger": "cli", "result": "OK", "databases": [], "error": ""});
+            line.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+            serde_json::from_value::<Run>(line).unwrap()
+        };
+        for (changed, seconds) in [
+            // A line of an older version.
+            (json!({}), 60.0),
+            (json!({"end": 900}), 0.0),
+            (json!({"end": 99_999_999, "duration_seconds": 1.5}), 1.5),
+            (json!({"end": 900, "duration_seconds": 1.5}), 1.5),
+            (json!({"duration_seconds": -1}), 0.0),
+        ] {
+            let run = read(changed);
+            assert_eq!(run.seconds(), seconds, "{run:?}");
+            assert_eq!(Report::from(run).duration_seconds, seconds);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `.status.json` in the backup directory: how the last backup run of each server went. It outlives the container.
+//!
+//! The last run of all stands at the top, as readers of other makers know it, and the last runs of other servers below
+//! `other_servers`. Room for it is kept on the volume beforehand. What the volume does not take all the same, as one that is
+//! read-only, lies in the fallback, where every reader looks, too.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::backup::Report;
+use crate::store::catalog::BackupDirectory;
+use crate::store::fallback;
+use crate::store::record_file;
+use crate::util::durable;
+use crate::util::flock::Flock;
+use crate::util::spare;
+
+/// What it is called, on the volume and in the fallback.
+pub(crate) const FILE_NAME: &str = ".status.json";
+/// The file that keeps room for the next one.
+const SPARE_NAME: &str = ".status.spare";
+/// The least bytes that are kept free: the report of a hundred databases.
+const LEAST_SPARE: u64 = 32 << 10;
+/// What is kept free where there is no such room any more.
+const SMALL_SPARE: u64 = 8 << 10;
+/// Other servers whose last runs are kept.
+const OTHERS: usize = 8;
+/// How long a writer waits for another one. It only reads a file and writes it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// All that the file holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    /// The last run, of whichever server.
+    #[serde(flatten)]
+    last: Report,
+    /// The last runs of other servers, by host and port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    other_servers: BTreeMap<String, Report>,
+}
+
+impl Kept {
+    /// The last run of this server; of any where none is known. A run that names no server is everybody's.
+    fn of(&self, server: Option<&str>) -> Option<&Report> {
+        match server {
+            Some(server) if !self.last.is_of(Some(server)) => self.other_servers.get(server),
+            _ => Some(&self.last),
+        }
+    }
+
+    /// This report on top of what was kept before.
+    fn with(report: &Report, earlier: Option<Self>) -> Self {
+        let mut others = BTreeMap::new();
+        if let Some(Self { last, other_servers }) = earlier {
+            others = other_servers;
+            if !last.server.is_empty() {
+                others.insert(last.server.clone(), last);
+            }
+            others.remove(&report.server);
+        }
+        while others.len() > OTHERS {
+            let oldest = others.iter().min_by_key(|(_, report)| report.timestamp);
+            let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
+            others.remove(&name);
+        }
+        Self { last: report.clone(), other_servers: others }
+    }
+}
+
+/// Keeps a report. What a run that was `limited` to some databases says nothing of stays as it was: a
+/// success of one must not hide the failure of another.
+///
+/// # Errors
+/// When it can be written neither to the volume nor to the fallback; the last one stays.
+pub fn write(directory: &BackupDirectory, report: &Report, limited: bool) -> io::Result<()> {
+    let _turn = take_turn(directory.root());
+    let mut report = report.clone();
+    let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
+    if let (true, Ok(Some(last))) = (limited, read(directory, server)) {
+        report.complete_from(last);
+    }
+    let place = fallback_file(directory.root());
+    let earlier = load(&directory.root().join(FILE_NAME)).ok().flatten();
+    let missed = place.as_ref().and_then(|place| load(place).ok().flatten());
+    let mut text = serde_json::to_vec_pretty(&Kept::with(&report, joined(earlier, missed)))?;
+    text.push(b'\n');
+    let Err(error) = write_to_volume(directory.root(), &text) else {
+        // What was written there while the volume took nothing.
+        if let Some(Err(error)) = place.map(|place| durable::remove_if_there(&place)) {
+            log::warn!("an older result stays beside the newest: {error}");
+        }
+        return Ok(());
+    };
+    let fallback = fallback::create(directory.root());
+    let written = fallback
+        .ok()
+        .map(|place| durable::replace_file(&place, &place.join(FILE_NAME), &text, 0o644).map(|()| place));
+    match written {
+        Some(Ok(place)) => {
+            let (root, place) = (directory.root().display(), place.display());
+            // Where nothing may be written, that has been said.
+            if directory.is_writable() {
+                log::warn!("{root} takes no result of this run ({error}): it is in {place}");
+            }
+            Ok(())
+        }
+        _ => Err(error),
+    }
+}
+
+/// By a new file, or by the one that has been kept for it, and sees that there is another for the next time.
+fn write_to_volume(root: &Path, text: &[u8]) -> io::Result<()> {
+    let (target, kept_free) = (root.join(FILE_NAME), root.join(SPARE_NAME));
+    let written = durable::replace_file(root, &target, text, 0o644)
+        .or_else(|error| spare::replace_file(&kept_free, &target, text, 0o644).map_err(|_| error));
+    let wanted = (2 * text.len() as u64).next_multiple_of(4096).max(LEAST_SPARE);
+    // With all that was given up just now there is room for a small one at least. Some file systems give it back later.
+    let least = (text.len() as u64).next_multiple_of(SMALL_SPARE);
+    let _ = spare::reserve(&kept_free, wanted).or_else(|_| spare::reserve(&kept_free, least));
+    written
+}
+
+/// Keeps room on the volume for the result of a run, as long as there is some.
+pub fn reserve(directory: &BackupDirectory) {
+    let kept_free = directory.root().join(SPARE_NAME);
+    let reserved =
+        spare::reserve(&kept_free, LEAST_SPARE).or_else(|_| spare::reserve(&kept_free, SMALL_SPARE));
+    if let Err(error) = reserved {
+        log::debug!("no room is kept for the result of a run: {error}");
+    }
+}
+
+/// The report of the last run of this server, of any where none is named; `None` before the first.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn read(directory: &BackupDirectory, server: Option<&str>) -> io::Result<Option<Report>> {
+    let of = |kept: Option<Kept>| kept.and_then(|kept| kept.of(server).cloned());
+    let missed = fallback_file(directory.root()).map(|place| load(&place)).transpose();
+    let missed = of(missed.ok().flatten().flatten());
+    match (load(&directory.root().join(FILE_NAME)), missed) {
+        (Err(error), None) => Err(error),
+        (kept, missed) => Ok(newer(kept.ok().and_then(of), missed)),
+    }
+}
+
+/// The reports of other servers than this one whose runs have written here, with their names.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn of_others(directory: &BackupDirectory, server: &str) -> io::Result<Vec<Report>> {
+    let Some(Kept { last, other_servers }) = load(&directory.root().join(FILE_NAME))? else {
+        return Ok(Vec::new());
+    };
+    let all = std::iter::once(last).chain(other_servers.into_values());
+    Ok(all.filter(|report| !report.is_of(Some(server))).collect())
+}
+
+/// What lies in the fallback is what the volume did not take, so it counts as long as the volume has nothing newer. What
+/// has a time to come is not newer.
+fn newer(kept: Option<Report>, missed: Option<Report>) -> Option<Report> {
+    let now = Timestamp::now().as_second();
+    match (kept, missed) {
+        (Some(kept), Some(missed)) if (missed.timestamp + 1..=now).contains(&kept.timestamp) => Some(kept),
+        (kept, missed) => missed.or(kept),
+    }
+}
+
+/// What the volume has, and on top of it what it did not take, unless it has something newer of that server.
+fn joined(kept: Option<Kept>, missed: Option<Kept>) -> Option<Kept> {
+    let (Some(kept), Some(missed)) = (&kept, &missed) else { return kept.or(missed) };
+    let server = Some(missed.last.server.as_str()).filter(|server| !server.is_empty());
+    match newer(kept.of(server).cloned(), Some(missed.last.clone())) {
+        Some(newest) if newest == missed.last => Some(Kept::with(&newest, Some(kept.clone()))),
+        _ => Some(kept.clone()),
+    }
+}
+
+fn load(path: &Path) -> io::Result<Option<Kept>> {
+    record_file::read_json(path)
+}
+
+/// Where it lies in the fallback, if there is one.
+fn fallback_file(root: &Path) -> Option<PathBuf> {
+    fallback::open(root).ok().flatten().map(|place| place.join(FILE_NAME))
+}
+
+/// One writer after the other: each takes over what others have written. The lock is on the directory itself, so that
+/// it needs no inode. Where there are no such locks, or somebody does not give it back, it goes without.
+fn take_turn(root: &Path) -> Option<Flock> {
+    Flock::lock_within(PATIENCE, File::open(root).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::engine::backup::{DatabaseReport, Outcome};
+
+    fn report(server: &str, error: Option<&str>) -> Report {
+        let report = Report::of_run(Instant::now(), Vec::new(), &[], error.map(String::from));
+        Report { server: server.into(), ..report }
+    }
+
+    fn error_of(directory: &BackupDirectory, server: Option<&str>) -> Option<String> {
+        read(directory, server).unwrap().map(|report| report.error)
+    }
+
+    #[test]
+    fn each_server_has_its_own_last_run_and_the_newest_stands_at_the_top() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        assert_eq!(error_of(&directory, Some("a:1")), None);
+        write(&directory, &report("a:1", Some("no")), false).unwrap();
+        assert_eq!(error_of(&directory, Some("b:1")), None);
+        write(&directory, &report("b:1", None), false).unwrap();
+        write(&directory, &report("c:1", None), false).unwrap();
+        assert_eq!(error_of(&directory, Some("a:1")).unwrap(), "no");
+        assert_eq!(error_of(&directory, Some("b:1")).unwrap(), "");
+        let names: Vec<_> = of_others(&directory, "a:1").unwrap().into_iter().map(|r| r.server).collect();
+        assert_eq!(names, ["c:1", "b:1"]);
+        // What reads no other servers sees a whole report.
+        let text = fs::read(root.path().join(FILE_NAME)).unwrap();
+        assert_eq!(serde_json::from_slice::<Report>(&text).unwrap().server, "c:1");
+        write(&directory, &report("a:1", None), false).unwrap();
+        assert_eq!(error_of(&directory, Some("a:1")).unwrap(), "");
+        assert_eq!(of_others(&directory, "a:1").unwrap().len(), 2);
+        (0..20).for_each(|n| write(&directory, &report(&format!("x:{n}"), None), false).unwrap());
+        assert_eq!(of_others(&directory, "none:1").unwrap().len(), OTHERS + 1);
+    }
+
+    #[test]
+    fn a_run_that_names_no_server_is_everybodys() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        fs::write(root.path().join(FILE_NAME), serde_json::to_vec(&report("", Some("old"))).unwrap())
+            .unwrap();
+        for server in [None, Some("a:1"), Some("b:1")] {
+            assert_eq!(error_of(&directory, server).unwrap(), "old");
+        }
+        write(&directory, &report("a:1", None), false).unwrap();
+        assert_eq!(error_of(&directory, Some("b:1")), None);
+        write(&directory, &report("", Some("no host")), false).unwrap();
+        assert_eq!(error_of(&directory, Some("a:1")).unwrap(), "no host");
+    }
+
+    #[test]
+    fn a_run_of_some_databases_completes_what_its_own_server_has() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let of = |server: &str, databases| {
+            let report = Report::of_run(Instant::now(), databases, &[], None);
+            Report { server: server.into(), ..report }
+        };
+        write(&directory, &of("a:1", vec![DatabaseReport::failed("x", "no")]), false).unwrap();
+        write(&directory, &of("b:1", vec![DatabaseReport::published("z", "last/z".into(), 1)]), false)
+            .unwrap();
+        write(&directory, &of("a:1", vec![DatabaseReport::published("y", "last/y".into(), 1)]), true)
+            .unwrap();
+        let last = read(&directory, Some("a:1")).unwrap().unwrap();
+        assert_eq!((last.status, last.databases.len()), (Outcome::Failed, 2));
+    }
+
+    #[test]
+    fn what_the_volume_has_not_taken_counts_until_it_has_something_newer() {
+        let at = |timestamp, error| Some(Report { timestamp, ..report("", Some(error)) });
+        let now = Timestamp::now().as_second();
+        let chosen = |kept, missed| newer(kept, missed).map(|report| report.error);
+        assert_eq!(chosen(at(1, "kept"), None).unwrap(), "kept");
+        assert_eq!(chosen(None, at(1, "missed")).unwrap(), "missed");
+        assert_eq!(chosen(at(5, "kept"), at(5, "missed")).unwrap(), "missed");
+        assert_eq!(chosen(at(6, "kept"), at(5, "missed")).unwrap(), "kept");
+        assert_eq!(chosen(at(now + 9000, "kept"), at(5, "missed")).unwrap(), "missed");
+    }
+
+    #[test]
+    fn what_is_no_report_is_an_error_that_says_nothing_of_it() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        for text in ["{\"status\":\"hunter2\"}", "hunter2", ""] {
+            fs::write(root.path().join(FILE_NAME), text).unwrap();
+            let error = read(&directory, None).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        write(&directory, &report("a:1", None), true).unwrap();
+        assert_eq!(error_of(&directory, None).unwrap(), "");
+    }
+}

@@ -1,0 +1,233 @@
+//! When the clock is not believed, and nothing is deleted by it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cleanup, DAY};
+use crate::store::catalog::{Entry, Slot};
+use crate::util::clock;
+use crate::util::units;
+
+/// A run so many seconds after the backup before it may be one whose clock has jumped.
+const LONG_GAP: i64 = 30 * DAY;
+/// Where the gaps before it were as long but for so many seconds, it is the rhythm: months differ by three days, and a run
+/// may be late.
+const RHYTHM: i64 = 5 * DAY;
+
+/// Why nothing that is too old was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "lowercase")]
+pub enum Hold {
+    /// The server's clock says something else.
+    Server {
+        /// The seconds by which ours is ahead; less than none when it is behind.
+        ahead_seconds: i64,
+    },
+    /// The newest backup before the run is old, and most of them would have gone.
+    Gap {
+        /// How old.
+        age_seconds: i64,
+    },
+}
+
+impl Hold {
+    /// What the clock of a server says about ours, which says `now`.
+    pub fn by_server(clock: &clock::OtherClock, now: i64) -> Option<Self> {
+        let ahead_seconds = clock.lead(now);
+        let differs = ahead_seconds.unsigned_abs() > clock::TOLERANCE.unsigned_abs();
+        differs.then_some(Self::Server { ahead_seconds })
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = |seconds: &i64| units::age(i64::try_from(seconds.unsigned_abs()).unwrap_or(i64::MAX));
+        match self {
+            Self::Server { ahead_seconds: lead @ ..0 } => {
+                write!(f, "the clock here is {} behind the server's", age(lead))
+            }
+            Self::Server { ahead_seconds } => {
+                write!(f, "the clock here is {} ahead of the server's", age(ahead_seconds))
+            }
+            Self::Gap { age_seconds } => {
+                write!(
+                    f,
+                    "the backup before it is {} old by a clock that may have jumped, and most would go: the run after \
+                     it deletes them",
+                    age(age_seconds)
+                )
+            }
+        }
+    }
+}
+
+impl Cleanup<'_> {
+    /// What keeps a run from deleting `expired`, which is what of `ours` is too old: a long gap before it that is
+    /// not the rhythm, when it would take more than half of what a slot had. The run after it may.
+    pub(super) fn hold(&self, ours: &[&Entry], expired: &[&Entry]) -> Option<Hold> {
+        let counts = |entry: &&Entry| !self.is_published(entry) && !self.is_future(entry);
+        let before: Vec<&Entry> = ours.iter().copied().filter(counts).collect();
+        let runs = runs(&before);
+        let gap = self.now.saturating_sub(*runs.first()?);
+        if gap <= LONG_GAP || is_rhythm(gap, &runs) || matches!(self.held_before, Some(Hold::Gap { .. })) {
+            return None;
+        }
+        let count = |entries: &[&Entry], slot| entries.iter().filter(|entry| entry.slot == slot).count();
+        let takes_most = |slot: &Slot| count(expired, *slot) * 2 > count(&before, *slot);
+        Slot::ALL.iter().any(takes_most).then_some(Hold::Gap { age_seconds: gap })
+    }
+}
+
+/// When the last three runs were that made `backups`, the newest first. They are a day apart at least: the names of one
+/// backup may differ in their times where they are copies.
+fn runs(backups: &[&Entry]) -> Vec<i64> {
+    let mut runs: Vec<i64> = Vec::with_capacity(3);
+    while runs.len() < 3 {
+        let is_earlier = |time: &i64| runs.last().is_none_or(|last| last.saturating_sub(*time) >= DAY);
+        let Some(next) = backups.iter().map(|entry| entry.mtime).filter(is_earlier).max() else { break };
+        runs.push(next);
+    }
+    runs
+}
+
+/// Whether the gaps between the last three runs were as long.
+fn is_rhythm(gap: i64, runs: &[i64]) -> bool {
+    let mut gaps = runs.windows(2).map(|pair| pair[0].saturating_sub(pair[1]));
+    runs.len() == 3 && gaps.all(|earlier| gap <= earlier.saturating_add(RHYTHM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::catalog::{BackupName, DatabaseName, Suffix};
+    use crate::store::retention::Policy;
+    use crate::store::retention::tests::{POLICY, entry};
+
+    const HOUR: i64 = 3600;
+    const NOW: i64 = 1_776_349_800;
+
+    /// Backups of these ages in `last`.
+    fn aged(ages: &[i64]) -> Vec<Entry> {
+        let name = |at| format!("app-20260416-{at:06}.dump");
+        ages.iter().enumerate().map(|(at, age)| entry(Slot::Last, &name(at), NOW - age)).collect()
+    }
+
+    fn judged(entries: &[Entry], policy: &Policy) -> (usize, Option<Hold>) {
+        judged_after(None, entries, policy)
+    }
+
+    fn judged_after(held_before: Option<Hold>, entries: &[Entry], policy: &Policy) -> (usize, Option<Hold>) {
+        let (app, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(".dump").unwrap());
+        let name = BackupName::parse("app-20260416-143000.dump").unwrap();
+        let published = [(Slot::Last, name.clone())];
+        let (database, suffix, published, now) = (&app, &suffix, published.as_slice(), NOW);
+        let cleanup = Cleanup { database, suffix, policy, published, held_before, now };
+        let mut entries = entries.to_vec();
+        entries.push(entry(Slot::Last, name.as_str(), NOW));
+        let sentence = cleanup.judge(&entries);
+        (sentence.expired.len(), sentence.hold)
+    }
+
+    fn gap(age_seconds: i64) -> Option<Hold> {
+        Some(Hold::Gap { age_seconds })
+    }
+
+    #[test]
+    fn a_gap_of_more_than_thirty_days_holds_and_one_of_thirty_does_not() {
+        let (at, after) = (30 * DAY, 30 * DAY + 1);
+        assert_eq!(judged(&aged(&[at, at + DAY]), &POLICY), (2, None));
+        assert_eq!(judged(&aged(&[after, after + DAY]), &POLICY), (2, gap(after)));
+        assert_eq!(judged(&aged(&[80 * 365 * DAY]), &POLICY), (1, gap(80 * 365 * DAY)));
+        assert_eq!(judged(&[], &POLICY), (0, None));
+    }
+
+    #[test]
+    fn it_holds_when_more_than_half_of_a_slot_would_go() {
+        let policy = Policy { minutes: Some(100 * 24 * 60), ..POLICY };
+        let of = |young: usize, old: usize| {
+            let ages = [vec![40 * DAY; young], vec![101 * DAY; old]].concat();
+            // Another run a day before the newest: no rhythm.
+            judged(&aged(&[ages, vec![41 * DAY]].concat()), &policy)
+        };
+        assert_eq!(of(1, 2), (2, None));
+        assert_eq!(of(1, 3), (3, gap(40 * DAY)));
+        assert_eq!(of(7, 8), (8, None));
+    }
+
+    #[test]
+    fn one_slot_is_enough_whatever_the_others_keep() {
+        let mut entries = aged(&[]);
+        for day in 1..=6 {
+            entries.push(entry(Slot::Monthly, &format!("app-20250{day}.dump"), NOW - day * 31 * DAY));
+        }
+        entries.push(entry(Slot::Daily, "app-20260101.dump", NOW - 31 * DAY));
+        entries.push(entry(Slot::Daily, "app-20260102.dump", NOW - 32 * DAY));
+        // The newest of `daily` stays, as this run has published nothing there.
+        assert_eq!(judged(&entries, &POLICY), (1, None));
+        entries.push(entry(Slot::Daily, "app-20251231.dump", NOW - 33 * DAY));
+        assert_eq!(judged(&entries, &POLICY), (2, gap(31 * DAY)));
+    }
+
+    #[test]
+    fn a_rhythm_of_months_is_no_jump() {
+        for gaps in [[31, 28, 31], [31, 30, 31], [30, 31, 30], [92, 89, 92], [366, 365, 365]] {
+            let mut age = HOUR;
+            let runs = gaps.map(|days| {
+                age += days * DAY;
+                age
+            });
+            assert_eq!(judged(&aged(&runs), &POLICY), (3, None), "{gaps:?}");
+        }
+        for gaps in [&[40][..], &[40, 40], &[40, 34, 40], &[40, 40, 34], &[40, 0, 0, 40, 1]] {
+            let mut age = 0;
+            let runs: Vec<i64> = gaps
+                .iter()
+                .map(|days| {
+                    age += days * DAY;
+                    age
+                })
+                .collect();
+            assert_eq!(judged(&aged(&runs), &POLICY), (gaps.len(), gap(40 * DAY)), "{gaps:?}");
+        }
+    }
+
+    #[test]
+    fn the_run_after_one_that_was_held_may_also_when_it_is_as_late() {
+        assert_eq!(judged(&aged(&[DAY, 62 * DAY]), &POLICY), (2, None));
+        let late = aged(&[31 * DAY, 92 * DAY]);
+        assert_eq!(judged(&late, &POLICY), (2, gap(31 * DAY)));
+        assert_eq!(judged_after(gap(61 * DAY), &late, &POLICY), (2, None));
+        let server = Some(Hold::Server { ahead_seconds: 7200 });
+        assert_eq!(judged_after(server, &late, &POLICY), (2, gap(31 * DAY)));
+    }
+
+    #[test]
+    fn what_lies_in_the_future_is_no_backup_before_it() {
+        let entries = aged(&[-80 * 365 * DAY, -2 * HOUR, 60 * DAY, 61 * DAY]);
+        assert_eq!(judged(&entries, &POLICY), (2, gap(60 * DAY)));
+        let entries = aged(&[-HOUR, 60 * DAY, 61 * DAY]);
+        assert_eq!(judged(&entries, &POLICY), (2, None), "another clock may be ahead by an hour");
+    }
+
+    #[test]
+    fn a_clock_an_hour_off_is_believed_and_a_second_more_is_not() {
+        let judged = |lead: i64| Hold::by_server(&clock::OtherClock::saying(NOW - lead), NOW);
+        assert_eq!([0, HOUR, -HOUR].map(judged), [None; 3]);
+        for lead in [HOUR + 1, -HOUR - 1, 80 * 365 * DAY] {
+            assert_eq!(judged(lead), Some(Hold::Server { ahead_seconds: lead }));
+        }
+        let said = |ahead_seconds| Hold::Server { ahead_seconds }.to_string();
+        assert_eq!(said(3 * HOUR), "the clock here is 3 h ahead of the server's");
+        assert_eq!(said(-90 * DAY), "the clock here is 90 d behind the server's");
+    }
+
+    #[test]
+    fn a_report_keeps_it_in_words_that_stay() {
+        let json = |hold| serde_json::to_value(hold).unwrap();
+        let server = Hold::Server { ahead_seconds: -7200 };
+        assert_eq!(json(server), serde_json::json!({"reason": "server", "ahead_seconds": -7200}));
+        assert_eq!(json(gap(5).unwrap()), serde_json::json!({"reason": "gap", "age_seconds": 5}));
+        assert_eq!(serde_json::from_value::<Hold>(json(server)).unwrap(), server);
+    }
+}
