@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::harness::*;
@@ -129,4 +130,98 @@ fn the_original_finds_its_way_in_what_is_written_here() {
     );
     shell(&psql);
     assert_eq!(contents(&copy), contents(&database));
+}
+
+/// Which webhooks the original calls, and with which status, in this order: seen when its `backup.sh` ran with its `00-webhook`
+/// and a receiver.
+const OF_A_SUCCESS: [(&str, &str); 3] =
+    [("/pre", "pre-backup"), ("/any?token=a%20b", "post-backup"), ("/post", "post-backup")];
+/// The same of a run that a hook fails.
+const OF_A_FAILURE: [(&str, &str); 3] =
+    [("/pre", "pre-backup"), ("/any?token=a%20b", "error"), ("/error", "error")];
+/// The fields of each.
+const FIELDS: [&str; 5] = ["database", "hostname", "project", "status", "timestamp"];
+/// What is in the head of each, by the names.
+const HEADERS: [&str; 6] = ["accept", "content-length", "content-type", "host", "user-agent", "x-key"];
+
+/// Sees that a request is what the original sends, but for `error`, which is ours.
+#[track_caller]
+fn assert_as_the_original_sends(call: &webhook::Call, status: &str, databases: &str, begun: Timestamp) {
+    let mut lines = call.head.trim_end().lines();
+    assert_eq!(lines.next(), Some(&*format!("POST {} HTTP/1.1", call.path)));
+    let fields = lines.map(|line| line.split_once(':').unwrap());
+    let mut fields: Vec<_> =
+        fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim_start())).collect();
+    fields.sort();
+    let (names, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
+    assert_eq!(names, HEADERS, "{}", call.head);
+    assert!(values[2] == "application/json" && values[4].starts_with("curl/"), "{}", call.head);
+    assert_eq!(values[5], "1", "{}", call.head);
+
+    let json = call.json();
+    let mut names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort();
+    if status == "error" {
+        assert!(json["error"].as_str().is_some_and(|error| !error.is_empty()), "{json}");
+        names.retain(|name| *name != "error");
+    }
+    assert_eq!(names, FIELDS, "{json}");
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for (name, value) in [
+        ("status", status),
+        ("hostname", hostname.trim_end()),
+        ("database", databases),
+        ("project", "my app"),
+    ] {
+        assert_eq!(json[name], value, "{json}");
+    }
+    // In UTC and whole seconds, wherever the container is.
+    let text = json["timestamp"].as_str().unwrap();
+    let time: Timestamp = text.parse().unwrap();
+    assert_eq!(text, time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let seconds = begun.as_second()..=Timestamp::now().as_second();
+    assert!(seconds.contains(&time.as_second()), "{text} is not in {seconds:?}");
+}
+
+#[test]
+fn a_receiver_of_webhooks_gets_from_each_run_what_the_original_sends_field_by_field() {
+    let server = Cluster::shared(15);
+    let [one, two] = ["told", "told"].map(|label| server.database(label));
+    let (both, half) = (format!("{},{}", one.name, two.name), format!("{},nosuch", one.name));
+    let spaced = both.replace(',', " ");
+    for (given, databases, failing_hook, calls) in [
+        (&one.name, &one.name, "none", OF_A_SUCCESS),
+        (&both, &both, "none", OF_A_SUCCESS),
+        (&both, &both, "pre-backup", OF_A_FAILURE),
+        (&both, &both, "post-backup", OF_A_FAILURE),
+        // The original sends these names with the space, and of the other run that it has succeeded.
+        (&spaced, &both, "none", OF_A_SUCCESS),
+        (&half, &half, "none", OF_A_FAILURE),
+    ] {
+        let store = Store::new();
+        store.hook("10-own", &format!("#!/bin/sh\n[ \"$1\" != {failing_hook} ]\n"));
+        // A receiver that refuses is not asked again, and neither ends the run nor is in the way of the others.
+        let webhook = Webhook::start_on(0, |call| match call.path.starts_with("/any") {
+            true => "404 Not Found".to_owned(),
+            false => "200 OK".to_owned(),
+        });
+        let begun = Timestamp::now();
+        let code = i32::from(calls == OF_A_FAILURE);
+        let outcome = Cli::backup(server, &store, given)
+            .env("WEBHOOK_URL", webhook.url("/any?token=a%20b"))
+            .env("WEBHOOK_PRE_BACKUP_URL", webhook.url("/pre"))
+            .env("WEBHOOK_POST_BACKUP_URL", webhook.url("/post"))
+            .env("WEBHOOK_ERROR_URL", webhook.url("/error"))
+            .env("WEBHOOK_EXTRA_ARGS", "-H X-Key:1")
+            .env("PROJECT_NAME", "my app")
+            .env("TZ", "Asia/Tokyo")
+            .run()
+            .exited_with(code);
+        let told = webhook.all_calls();
+        let paths: Vec<&str> = told.iter().map(|call| call.path.as_str()).collect();
+        assert_eq!(paths, calls.map(|(path, _)| path), "{outcome}");
+        for (call, (_, status)) in told.iter().zip(calls) {
+            assert_as_the_original_sends(call, status, databases, begun);
+        }
+    }
 }

@@ -21,7 +21,7 @@ public class Stream {
         if (answer.statusCode() != status) {
             throw new IllegalStateException(answer.statusCode() + " " + answer.body());
         }
-        return answer.body();
+        return answer.body() + " by " + answer.version();
     }
 
     public static void main(String[] arguments) throws Exception {

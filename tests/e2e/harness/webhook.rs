@@ -76,6 +76,11 @@ impl Webhook {
         self.calls.lock().expect("not poisoned").iter().filter(|call| call.path == path).cloned().collect()
     }
 
+    /// What came so far to any path, in order.
+    pub fn all_calls(&self) -> Vec<Call> {
+        self.calls.lock().expect("not poisoned").clone()
+    }
+
     /// How many came so far, to any path.
     pub fn count(&self) -> usize {
         self.calls.lock().expect("not poisoned").len()
