@@ -1,4 +1,4 @@
-# The image for one major version of PostgreSQL. On Alpine, and static:
+# The image for one major version of PostgreSQL. On Alpine, with static programs:
 #
 #   docker build -t backupgram:17 .
 #   docker build -t backupgram:16 --build-arg BASE=postgres:16-alpine .
@@ -12,7 +12,7 @@ ARG BUILDER=rust:1-alpine
 
 FROM ${BUILDER} AS build
 WORKDIR /src
-# The dependencies alone first: that layer lasts until Cargo.lock changes.
+# First only the dependencies: this layer is cached until Cargo.lock changes.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src/bin \
     && echo '//! Nothing yet.' >src/lib.rs \
@@ -23,7 +23,7 @@ RUN mkdir -p src/bin \
     && rm -r src
 COPY docs/openapi.json docs/
 COPY src src
-# A file of the same name that is older than what it replaces would not be compiled.
+# cargo would not recompile files that are older than the placeholders they replace.
 RUN find src -name '*.rs' -exec touch {} + \
     && cargo install --locked --path . --root /programs --bin backupgram
 
@@ -37,7 +37,7 @@ LABEL org.opencontainers.image.title="backupgram" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# Whichever version the base's distribution has is the one with its security fixes.
+# Versions are not pinned, so that the distribution's security fixes are used.
 # hadolint ignore=DL3008,DL3018
 RUN if command -v apk >/dev/null; then \
         apk add --no-cache ca-certificates curl gnupg run-parts tzdata; \
@@ -46,13 +46,13 @@ RUN if command -v apk >/dev/null; then \
         && apt-get install --yes --no-install-recommends ca-certificates curl gnupg tzdata \
         && rm -rf /var/lib/apt/lists/*; \
     fi \
-    # Any user of the container may write to a new volume, which begins as a copy of this directory.
+    # A new volume is initialised from this directory, so any user of the container can write to it.
     && mkdir -m 0777 /backups \
     && mkdir /hooks \
-    # PostgreSQL's server, which restore proofs start, wants its user to have a name.
+    # Restore proofs start a PostgreSQL server, which requires that its user has a name.
     && echo 'backupgram:x:10001:10001::/backups:/sbin/nologin' >>/etc/passwd \
     && echo 'backupgram:x:10001:' >>/etc/group \
-    # It is what it is called.
+    # The program selects its role by the name it is run as.
     && for name in backupgram-api go-cron backup restore list status help; do \
         ln -s backupgram "/usr/local/bin/$name"; \
     done
@@ -62,11 +62,11 @@ COPY scripts/init.sh scripts/env.sh scripts/backup.sh scripts/restore.sh scripts
      scripts/verify.sh scripts/telegram.sh scripts/healthcheck.sh /
 
 VOLUME /backups
-# The scheduler's health, and the API.
+# The scheduler's health port, and the API.
 EXPOSE 8080 8081
-# The base's is SIGINT, which is PostgreSQL's own.
+# The base image uses SIGINT, which is specific to PostgreSQL.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s CMD ["/healthcheck.sh"]
 ENTRYPOINT ["/init.sh"]
-# The base's would start a server.
+# The command of the base image would start a server.
 CMD []

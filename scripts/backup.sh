@@ -1,3 +1,3 @@
 #!/bin/sh
-# Backs up now. The schedule, the API and `docker exec` all come through here.
+# Runs a backup now. The schedule, the API and `docker exec` all use this script.
 exec backupgram backup "$@"

@@ -1,8 +1,8 @@
 #!/bin/sh
-# How fast it is, as one markdown table. `scripts/bench.sh http` runs the daemon beside nginx on loopback, for about
-# five minutes; `scripts/bench.sh backup` takes backups beside those that pg_dump and a compressor make, for about three;
-# `scripts/bench.sh restore` restores beside psql and pg_restore, for about ten (BENCH_SHARE=5 takes so many per cent of
-# the data, BENCH_ROUNDS=2 so many pairs). All build the release first. What they started and wrote is gone afterwards.
+# Benchmarks, printed as a markdown table. `scripts/bench.sh http` compares the daemon with nginx on loopback (about five
+# minutes); `scripts/bench.sh backup` compares backups with pg_dump and a compressor (about three minutes);
+# `scripts/bench.sh restore` compares restores with psql and pg_restore (about ten minutes; BENCH_SHARE=5 uses 5 per cent of
+# the data, BENCH_ROUNDS=2 makes two pairs). All build the release first, and clean up afterwards.
 set -eu
 
 case "$#${1-}" in

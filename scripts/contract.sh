@@ -1,7 +1,7 @@
 #!/bin/sh
-# Has schemathesis ask a daemon for longer what the tests ask it in short: scripts/contract.sh [ROUNDS] makes up so many
-# requests for each operation of docs/openapi.yaml in each of two ways, 300 without a number, with all of its checks.
-# The seed is printed; BACKUPGRAM_E2E_SEED=… asks the same again.
+# A longer version of the schemathesis test: scripts/contract.sh [ROUNDS] generates ROUNDS requests (default 300) for each
+# operation of docs/openapi.yaml in each of two ways, with all checks enabled. The seed is printed; BACKUPGRAM_E2E_SEED=…
+# repeats a run.
 set -eu
 case $# in
 0 | 1) ;;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# How much of src/ the tests run: scripts/coverage.sh prints a line for each file and leaves target/llvm-cov/html.
-# Arguments go to cargo test. Programs that a test ends by SIGKILL leave no counts, so it is rather more than is printed.
+# Test coverage of src/: prints a line for each file and writes target/llvm-cov/html. Arguments go to cargo test.
+# Programs killed with SIGKILL leave no counts, so the real coverage is somewhat higher.
 exec 0</dev/null
 set -eu
 cd "$(dirname -- "$0")/.."
@@ -14,7 +14,7 @@ install_all
 have cargo-llvm-cov || cargo install cargo-llvm-cov --locked
 rustup component add llvm-tools
 cargo llvm-cov clean --workspace
-# A test may fail by the time that counting takes; scripts/test.sh is what judges them.
+# A test may fail because counting is slow; only scripts/test.sh decides whether the tests pass.
 cargo llvm-cov --locked --no-report --ignore-run-fail "$@"
 cargo llvm-cov report --html
 cargo llvm-cov report --summary-only

@@ -1,4 +1,4 @@
 #!/bin/sh
-# Checks the settings. Run it, or source it: its status is the answer either way.
-# Last command on purpose, so that nothing stands between check-env and the caller.
+# Checks the settings. Run it, or source it: its exit status is the result in both cases.
+# check-env must stay the last command, so that its status reaches the caller.
 backupgram check-env

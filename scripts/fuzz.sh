@@ -1,6 +1,6 @@
 #!/bin/sh
-# Feeds every parser of input from outside with what a fuzzer makes up, each for SECONDS (default 300), and prints a
-# line for each. Further arguments name the targets to run. Ends with 1 when one has crashed.
+# Fuzzes every parser of external input, each for SECONDS (default 300), and prints a line for each. Further arguments name
+# the targets to run. Exits with 1 if one has crashed.
 exec 0</dev/null
 set -u
 
@@ -27,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# The fuzzer needs a compiler's unstable options. This asks the stable one for them instead of wanting a second.
+# The fuzzer needs unstable compiler options. This enables them in the stable compiler, so that no second one is needed.
 export RUSTC_BOOTSTRAP=1
 
 prepare() {
@@ -39,12 +39,12 @@ prepare() {
     cargo fuzz build
 }
 
-# The last number that the fuzzer has printed under a name.
+# The last number printed by the fuzzer under a name.
 statistic() {
     awk -v name="stat::$1:" '$1 == name { number = $2 } END { print number + 0 }' "$work/$target.log"
 }
 
-# What is new goes to the first directory, so the committed corpus stays as it is.
+# New inputs go to the first directory, so the committed corpus does not change.
 run() {
     mkdir -p "$work/$target" || return 1
     cargo fuzz run "$target" "$work/$target" "fuzz/corpus/$target" -- -max_total_time="$seconds" -max_len=20000 \

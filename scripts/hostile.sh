@@ -1,7 +1,7 @@
 #!/bin/sh
-# Besieges a release build of the daemon, which gets no more than 256 open files, and then go-cron's health port, each for
-# about two and a half minutes: malformed requests, crowds that stall, guess, fill or flood. Fails when a probe waits
-# 250 ms, a job is lost, or memory, threads or descriptors do not stay where they belong. All of it on the loopback.
+# Attacks a release build of the daemon, limited to 256 open files, and then go-cron's health port, each for about two and a
+# half minutes: malformed requests, and many clients that stall, guess tokens, fill buffers or flood. Fails if a probe takes
+# 250 ms, a job is lost, or memory, threads or descriptors exceed their limits. Uses the loopback only.
 exec 0</dev/null
 set -u
 

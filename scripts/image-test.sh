@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the image of the Dockerfile without a registry, on base images that it makes on the spot, and tries it in
-# containers. It needs root, buildah, podman, runc and debootstrap, and says so when it skips.
-# With --quick the programs are not optimised. What it made is gone afterwards.
+# Builds the image from the Dockerfile without a registry, on base images that it creates itself, and tests it in
+# containers. It needs root, buildah, podman, runc and debootstrap, and reports what is missing when it skips.
+# With --quick the programs are not optimised. It cleans up afterwards.
 set -eu
 
 case "$#${1-}" in
@@ -33,7 +33,7 @@ fail() {
     exit 1
 }
 
-# What this machine cannot do is no fault of the image.
+# A missing feature of this machine is not a failure of the image.
 skip() {
     tail -n 5 "$log"
     printf 'SKIPPED: the image was not built and not tried, as here %s\n' "$1"
@@ -54,7 +54,7 @@ clean_up() {
     fi
     containers rm --all --force --time 0 >/dev/null 2>&1 || :
     build umount --all >/dev/null 2>&1 || :
-    # podman mounts its store on itself, and leaves that.
+    # podman leaves a bind mount of its store on itself.
     grep -F " $work/" /proc/mounts | cut -d' ' -f2 | sort -r | while read -r mount; do umount -l "$mount"; done
     rm -rf "$work"
     exit "$status"
@@ -74,12 +74,12 @@ step() {
 
 token=0123456789abcdef0123456789abcdef
 
-# api CURL_ARGUMENT…: asks the daemon, from inside its container.
+# api CURL_ARGUMENT…: sends a request to the daemon, from inside its container.
 api() {
     containers exec backup curl -sS -f -H "Authorization: Bearer $token" "$@"
 }
 
-# job PATH [BODY]: asks for a job and waits for its end.
+# job PATH [BODY]: starts a job and waits for its end.
 job() {
     id=$(api -X POST -H 'Content-Type: application/json' ${2:+-d "$2"} "http://localhost:8081$1" | jq -r .job_id)
     until_so "the end of job $id" ended "$id"
@@ -90,7 +90,7 @@ ended() {
     case $(api "http://localhost:8081/jobs/$1" | jq -r .state) in queued | running) return 1 ;; esac
 }
 
-# A server with a database, on a loopback that the others share.
+# A server with a database, on a loopback shared with the other containers.
 start_database() {
     start database --network none --user postgres --tmpfs /tmp --env PGPASSWORD=secret localhost/base sh -ec '
         echo secret >/tmp/password
@@ -127,7 +127,7 @@ newest() {
     api 'http://localhost:8081/backups?slot=last' | jq -r '[.backups[] | select(.alias_of == null)][0].name'
 }
 
-# What the documentation shows, in the container as it is started without a word.
+# The examples of the documentation, in a container started without options.
 try_the_api() {
     [ "$(containers exec backup curl -s -o /dev/null -w '%{http_code}' http://localhost:8081/status)" = 401 ] ||
         fail 'a stranger was let in'
@@ -161,7 +161,7 @@ try_health() {
     healthy backup >>"$log" || fail 'it is not healthy after a backup that succeeded'
 }
 
-# stop NAME EXIT_STATUS: within the ten seconds that Docker gives, too.
+# stop NAME EXIT_STATUS: must also happen within the ten seconds that Docker allows.
 stop() {
     began_to_stop=$(date +%s)
     containers stop --time 30 "$1" >>"$log" 2>&1
@@ -174,7 +174,7 @@ dumping() {
     containers exec backup sh -c 'ls /backups/.partial | grep -q mydb'
 }
 
-# Told to stop in the middle of a dump, which waits for a lock.
+# Stopped during a dump that waits for a lock.
 try_to_stop() {
     sql mydb -c 'BEGIN; LOCK TABLE customers; SELECT pg_sleep(60)' >>"$log" 2>&1 &
     holder=$!
@@ -198,7 +198,7 @@ locked() {
     [ "$(sql postgres -c "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL")" != 0 ]
 }
 
-# Our programs without any other, but for a shell.
+# Our programs with only a shell besides them.
 try_busybox() {
     bare=$(build from scratch)
     build copy "$bare" "$(command -v busybox)" /bin/busybox
@@ -214,7 +214,7 @@ try_busybox() {
     stop bare 0
 }
 
-# hardened NAME OPTION…: as whoever, with nothing that it does not need.
+# hardened NAME OPTION…: as any user, with minimal privileges.
 hardened() {
     name=$1
     shift
@@ -229,7 +229,7 @@ probe() {
     containers run --rm --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 --network none localhost/base true
 }
 
-# Whether the first page can be walked through here.
+# Whether getting-started.md can be tested here.
 try_network() {
     "$python_dir/bin/python" -m podman_compose --help && configure_podman && podman network create walk &&
         podman run --rm --network walk --publish 127.0.0.1:8081:8081 localhost/base true
@@ -237,7 +237,7 @@ try_network() {
 
 began=$(date +%s)
 step 'making base images'
-# In the background, as what is tested does not end at its first failure.
+# In the background, because set -e has no effect in a function called on the left of ||.
 make_base_images "$cargo_config" >>"$log" 2>&1 &
 wait "$!" || skip 'the base images cannot be made'
 probe >>"$log" 2>&1 || skip 'no container runs'

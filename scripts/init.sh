@@ -1,7 +1,6 @@
 #!/bin/sh
-# Starts the container: the HTTP daemon when REST_API_ENABLE is TRUE, else the scheduler alone; or the command that it
-# is given, as in `docker run --rm IMAGE backup`.
-# Each replaces this shell, so that it gets the signals that stop the container.
+# Starts the container: the HTTP daemon if REST_API_ENABLE is TRUE, otherwise only the scheduler; or the given command,
+# as in `docker run --rm IMAGE backup`. Each replaces this shell, so that it receives the container's stop signals.
 set -eu
 
 SCRIPTS_DIR=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -15,7 +14,7 @@ is_true() {
     esac
 }
 
-# The daemon checks the settings itself, and starts the scheduler itself.
+# The daemon itself checks the settings and starts the scheduler.
 if is_true "${REST_API_ENABLE:-FALSE}"; then
     exec backupgram-api
 fi
@@ -25,15 +24,15 @@ case ${VALIDATE_ON_START:-TRUE} in
 *) "${SCRIPTS_DIR%/}/env.sh" ;;
 esac
 
-# Asked for, not read from the environment: an override kept in the volume counts.
+# Not read from the environment, because an override on the volume takes precedence.
 schedule=$(backupgram check-env --print SCHEDULE)
 
 set -- -s "${schedule:-@daily}" -p "${HEALTHCHECK_PORT:-8080}"
 if is_true "${BACKUP_ON_START:-FALSE}"; then
     set -- "$@" -i
 fi
-# Beside the scheduler, which does not wait for it: whatever comes of it, backups are made.
+# In the background: the scheduler does not wait for the sweep, and runs backups whatever its result.
 backupgram sweep &
-# It tells on its port what is wrong in there.
+# The scheduler reports problems of this directory on its port.
 export BACKUP_DIR="${BACKUP_DIR:-/backups}"
 exec go-cron "$@" -- "${SCRIPTS_DIR%/}/backup.sh"

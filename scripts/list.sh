@@ -1,3 +1,3 @@
 #!/bin/sh
-# Lists backups; `backupgram help list` names the arguments.
+# Lists backups; `backupgram help list` lists the arguments.
 exec backupgram list "$@"

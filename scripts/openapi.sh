@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes docs/openapi.json, which the daemon serves, of docs/openapi.yaml, for whoever has changed that. Fails when an
-# example there does not keep to its schema. scripts/test.sh installs what it needs.
+# Generates docs/openapi.json, which the daemon serves, from docs/openapi.yaml. Run it after changing the YAML. Fails if an
+# example does not match its schema. scripts/test.sh installs the required programs.
 set -eu
 cd "$(dirname -- "$0")/.."
 json=$(/var/tmp/backupgram-python/bin/python scripts/lib/openapi.py <docs/openapi.yaml)

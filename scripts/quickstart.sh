@@ -1,7 +1,7 @@
 #!/bin/sh
-# See it work, in one command: a PostgreSQL to throw away, a backup of it over HTTP, a restore, a comparison.
-# Afterwards it stays up for you to play with, until Ctrl-C; with --once it ends by itself. Nothing is left behind.
-# With POSTGRES_HOST, POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB set it takes your server and database instead.
+# Demonstration: starts a temporary PostgreSQL, takes a backup over HTTP, restores it and compares the databases. Then it keeps
+# running until Ctrl-C; with --once it exits by itself. Everything is removed at the end.
+# If POSTGRES_HOST, POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB are set, it uses that server and database instead.
 set -eu
 
 case "$#${1-}" in
@@ -30,7 +30,7 @@ say() {
     printf '\n%s%s%s\n' "$bold" "$1" "$plain"
 }
 
-# show COMMAND: prints it as one would type it, then runs it.
+# show COMMAND: prints the command as a user would type it, then runs it.
 show() {
     printf '%s$ %s%s\n' "$dim" "$1" "$plain"
     eval "$1"
@@ -70,7 +70,7 @@ install_programs() {
     PATH="$(postgres_bin || echo "$PATH"):$PATH"
 }
 
-# In the background, so that a signal is heard at once and not after the build.
+# In the background, so that a signal takes effect at once and not after the build.
 build() {
     (cd "$root" && exec setsid cargo build --release --locked) >"$log" 2>&1 &
     running=-$!
@@ -100,7 +100,7 @@ use_your_database() {
 
 start_daemon() {
     TOKEN=$(random_hex) URL=http://127.0.0.1:$(free_port) log=$work/daemon.log
-    # Nothing but this: what else your shell exports may be a setting too.
+    # Only these variables: others exported by your shell may be settings, too.
     setsid env -i PATH="$PATH" HOME="$work" TZ="${TZ-}" LANG=C.UTF-8 SCRIPTS_DIR="$root/scripts" \
         BACKUP_DIR="$work/backups" HOOKS_DIR="$work/hooks" HEALTHCHECK_PORT="$(free_port)" \
         POSTGRES_HOST="$PGHOST" POSTGRES_PORT="$PGPORT" POSTGRES_USER="$PGUSER" \

@@ -1,3 +1,3 @@
 #!/bin/sh
-# Restores a backup; `backupgram help` names the arguments.
+# Restores a backup; `backupgram help restore` lists the arguments.
 exec backupgram restore "$@"

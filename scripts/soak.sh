@@ -1,11 +1,12 @@
 #!/bin/sh
-# Does for longer what the tests do in short: scripts/soak.sh restore [ROUNDS] breaks restores off at random moments, and
-# kills as many in the ordinary way and as many under the target's own name, 200 without a number; scripts/soak.sh
-# extensions [ROUNDS] restores databases with extensions again and again, 10; scripts/soak.sh round-trips brings each
-# database back from every format by every way; scripts/soak.sh damage [PLACES] looks for a wrong bit in so many places of
-# each format, 50; scripts/soak.sh faults [ROUNDS] strikes backup runs by one fault each, 300; scripts/soak.sh telegram sends backups of every size around the Bot API's limits, and up to 2 GB, and
-# fetches them.
-# The seed of the moments is printed; BACKUPGRAM_E2E_SEED=… shows the same ones again.
+# Longer versions of tests; the number in brackets is the default:
+#   soak.sh restore [ROUNDS]     aborts restores at random moments, and kills as many normal and in-place restores (200)
+#   soak.sh extensions [ROUNDS]  restores databases with extensions repeatedly (10)
+#   soak.sh round-trips          restores each database from every format in every way
+#   soak.sh damage [PLACES]      checks that a wrong bit is detected, at this many places of each format (50)
+#   soak.sh faults [ROUNDS]      injects one random fault into each backup run (300)
+#   soak.sh telegram             sends backups of every size around the Bot API's limits, and up to 2 GB, and downloads them
+# The random seed is printed; BACKUPGRAM_E2E_SEED=… repeats a run.
 set -eu
 case "${1-}" in
 restore) test='restore_faults restore_kills' rounds=200 ;;

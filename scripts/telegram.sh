@@ -1,3 +1,3 @@
 #!/bin/sh
-# Tries the settings for Telegram; `backupgram help telegram` names the arguments.
+# Tests the settings for Telegram; `backupgram help telegram` lists the arguments.
 exec backupgram telegram "$@"

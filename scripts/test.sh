@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that must pass, in one command: installs what is missing, checks the style, runs the tests.
+# All checks in one command: installs missing programs, checks the style, runs the tests.
 # Arguments go to cargo test, so `scripts/test.sh restore` runs the tests with "restore" in their name.
 exec 0</dev/null
 set -u
@@ -27,7 +27,7 @@ seconds() {
     echo "$(($(date +%s) - began)) s"
 }
 
-# step NAME COMMAND…: its output matters only when it fails.
+# step NAME COMMAND…: shows the output only on failure.
 step() {
     name=$1
     shift
@@ -42,8 +42,8 @@ step() {
     fi
 }
 
-# Not through step: a test run is worth watching, and cargo's own last lines name what failed. The tests wait for the most
-# part, for servers, signals and seconds, so there are three for each processor.
+# Not through step, so that the tests can be watched; cargo's last lines name the failures. The tests mostly wait for
+# servers, signals and time, so three run per processor.
 run_tests() {
     headline "tests"
     export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
@@ -52,7 +52,7 @@ run_tests() {
     [ ! -e "$work/tests" ] || failed="$failed, tests"
 }
 
-# Beside the tests, which wait for the most part. Only a whole run tries the image.
+# In parallel with the tests, which mostly wait. The image is tested only in a run without arguments.
 start_image() {
     nice -n 10 scripts/image-test.sh --quick >"$work/image" 2>&1 &
     image=$!

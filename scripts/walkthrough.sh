@@ -1,6 +1,6 @@
 #!/bin/sh
-# Walks through docs/getting-started.md on a fresh clone of the last commit: every command of its blocks, word for word
-# and in their order, up to the way without Docker. It needs what the page needs, and port 8081.
+# Runs docs/getting-started.md on a fresh clone of the last commit: every command of its blocks, unchanged and in order, up to
+# the section "Without Docker". It has the same requirements as the page, and needs port 8081.
 exec 0</dev/null
 set -eu
 
@@ -16,7 +16,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# The clone is of what lies here, whoever owns it: the last commit may not have been published yet.
+# The clone is made from this directory, whatever its owner: the last commit may not have been published yet.
 export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0="url.$root.insteadOf" GIT_CONFIG_KEY_1=safe.directory GIT_CONFIG_VALUE_1='*'
 export GIT_CONFIG_VALUE_0=https://github.com/ganiyevuz/backupgram
 
@@ -25,5 +25,5 @@ awk '/^## Without Docker/ { exit } /^```$/ { inside = 0 } inside { print } /^```
 cd "$work"
 sh -euv page >said 2>&1 || { cat said && exit 1; }
 cat said
-# What is counted after each of the two restores.
+# Printed after each of the two restores.
 [ "$(grep -c '^ *1000$' said)" -eq 2 ] || { echo 'the restored tables do not have 1000 rows' && exit 1; }

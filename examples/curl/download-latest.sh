@@ -1,17 +1,17 @@
 #!/bin/sh
-# Downloads the newest backup of a database into the current directory and checks its sum. When the download breaks off,
-# call it again: it goes on where it stopped. Prints the name of the file. Needs curl 7.76, jq and sha256sum.
+# Downloads the newest backup of a database into the current directory and verifies its checksum. Run it again to resume an
+# interrupted download. Prints the name of the file. Needs curl 7.76, jq and sha256sum.
 #
 #   REST_API_TOKEN=… ./download-latest.sh DATABASE
 #
-# URL says where the API is, if not at http://127.0.0.1:8081.
+# URL is the address of the API, by default http://127.0.0.1:8081.
 set -eu
 
 url=${URL:-http://127.0.0.1:8081}
 : "${REST_API_TOKEN:?is not set}"
 database=${1:?names no database}
 
-# The token goes to curl on a pipe: everybody on the machine can read arguments.
+# The token is passed to curl on a pipe, because all users of the machine can read arguments.
 ask() {
     printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS -H @- "$@"
 }
@@ -31,8 +31,8 @@ free() {
     [ ! -e "./$1" ] || { printf '%s is here already\n' "$1" >&2 && exit 1; }
 }
 
-# A dump in directory format comes as a tar archive that is made on the way: it has no tag, no sum, and no place to go on
-# from.
+# A dump in directory format is sent as a tar archive made on the fly: it has no ETag and no checksum, and cannot be
+# resumed.
 head=$(ask -f -I "$url/backups/last/$path")
 if ! printf '%s\n' "$head" | grep -qi '^etag:'; then
     free "$name.tar"
@@ -45,10 +45,10 @@ fi
 free "$name"
 have=0
 [ ! -e "./$name.part" ] || have=$(wc -c <"./$name.part")
-# Of another backup of that name, perhaps.
+# A longer file may be from another backup of that name.
 [ "$have" -le "$size" ] || rm "./$name.part"
 [ "$have" -eq "$size" ] || ask -f -C - -o "./$name.part" "$url/backups/last/$path"
-# By a pipe, as sha256sum writes a name with a backslash in another way.
+# From standard input, because sha256sum prints names with a backslash differently.
 if [ -n "$sum" ] && [ "$(sha256sum <"./$name.part")" != "$sum  -" ]; then
     rm "./$name.part"
     printf '%s is not what the API has listed; what was downloaded is removed\n' "$name" >&2

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Restores the newest backup of a database into another one of the same server, which it replaces whole or not at all,
-# and waits until that has ended. Ends with 0 when it has succeeded. Needs curl 7.76 and jq.
+# Restores the newest backup of a database into another database on the same server, which is replaced completely or not
+# at all, and waits for the end. Exits with 0 if the restore succeeded. Needs curl 7.76 and jq.
 #
 #   REST_API_TOKEN=… ./restore-into-staging.sh DATABASE [TARGET]
 #
-# TARGET is DATABASE_staging unless it is named, and may have letters, digits and underscores. AFTER names a file of SQL in
-# the container's HOOKS_DIR/restore, if it is set: that is run in the copy before it gets its name, for example to take out
-# personal data. URL says where the API is, if not at http://127.0.0.1:8081.
+# TARGET is DATABASE_staging by default, and may contain letters, digits and underscores. AFTER, if set, is the name of an SQL
+# file in the container's HOOKS_DIR/restore that runs in the copy before it gets its name, for example to remove personal
+# data. URL is the address of the API, by default http://127.0.0.1:8081.
 set -eu
 
 url=${URL:-http://127.0.0.1:8081}
@@ -15,7 +15,7 @@ database=${1:?names no database}
 target=${2:-${database}_staging}
 [ "$target" != "$database" ] || { echo "this would replace $database itself" >&2 && exit 1; }
 
-# The token goes to curl on a pipe: everybody on the machine can read arguments.
+# The token is passed to curl on a pipe, because all users of the machine can read arguments.
 ask() {
     printf 'Authorization: Bearer %s\n' "$REST_API_TOKEN" | curl -sS -H @- "$@"
 }
@@ -33,7 +33,7 @@ answer=$(ask --fail-with-body -d "$body" "$url/restore") || { echo "$answer" >&2
 id=$(echo "$answer" | jq -r .job_id)
 
 while :; do
-    # The job goes on while the API cannot be reached for a moment.
+    # The job continues if the API is briefly unreachable.
     job=$(ask -f --retry 60 --retry-delay 1 --retry-connrefused "$url/jobs/$id")
     state=$(printf '%s\n' "$job" | jq -r .state)
     case $state in

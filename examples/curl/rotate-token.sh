@@ -1,11 +1,11 @@
 #!/bin/sh
-# Gives the API a new token: writes it to the file that REST_API_TOKEN_FILE or a secret of Docker Compose is taken from,
-# has the container made anew by the command that follows, and waits until the new token is the one that counts. If it
-# does not come to that in a minute, the old one is put back. Needs curl and openssl.
+# Changes the token of the API: writes a new one to the file behind REST_API_TOKEN_FILE or a Docker Compose secret, recreates
+# the container with the given command, and waits until the new token is accepted. If that takes longer than a minute, the
+# old token is restored. Needs curl and openssl.
 #
 #   ./rotate-token.sh backupgram_token.txt docker compose up -d --force-recreate backup
 #
-# URL says where the API is, if not at http://127.0.0.1:8081.
+# URL is the address of the API, by default http://127.0.0.1:8081.
 set -eu
 
 url=${URL:-http://127.0.0.1:8081}
@@ -14,20 +14,20 @@ file=$1
 shift
 old=$(cat "$file")
 
-# The status that a token gets. It goes to curl on a pipe: everybody on the machine can read arguments.
+# The status for a token, which is passed to curl on a pipe, because all users of the machine can read arguments.
 status() {
     printf 'Authorization: Bearer %s\n' "$1" | curl -s -m 5 -o /dev/null -w '%{http_code}' -H @- "$url/status" || :
 }
 
 [ "$(status "$old")" = 200 ] || { echo "the API does not answer to the token in $file" >&2 && exit 1; }
 new=$(openssl rand -hex 32)
-# However this ends, a token that does not count is not left in the file.
+# On any failure, the file gets the old token back.
 put_back() {
     echo "$old" >"$file"
     echo "the API does not answer to the new token; the old one is in $file again" >&2
 }
 trap 'put_back; exit 1' HUP INT TERM
-# In place, so that owner and mode stay, and a mount of the file shows it.
+# In place, so that owner and mode are kept, and a bind mount of the file sees the change.
 echo "$new" >"$file"
 
 deadline=$(($(date +%s) + 60))
