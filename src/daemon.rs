@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::engine::checkup;
 use crate::engine::problems::{self, Watch};
 use crate::http::gate::listen;
 use crate::http::handlers::WAITERS;
@@ -185,8 +186,8 @@ impl Daemon {
 
 fn validate(environment: &Environment) -> Result<(), DaemonError> {
     let wanted = Reader::resolve(environment, |reader| reader.flag("VALIDATE_ON_START"))?;
-    let faults = if wanted { settings::check(environment) } else { Faults::default() };
-    settings::remarks(environment).iter().for_each(|remark| log::warn!("{remark}"));
+    let faults = if wanted { checkup::check(environment) } else { Faults::default() };
+    checkup::remarks(environment).iter().for_each(|remark| log::warn!("{remark}"));
     problems::warning(environment).iter().for_each(|warning| log::warn!("{warning}"));
     if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) }
 }

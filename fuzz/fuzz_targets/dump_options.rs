@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use backupgram::engine::backup::DumpOptions;
+use backupgram::settings::DumpOptions;
 use backupgram::formats::compress::Compression;
 use libfuzzer_sys::fuzz_target;
 

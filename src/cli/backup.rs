@@ -7,11 +7,13 @@ use lexopt::{Arg, Parser, ValueExt};
 
 use super::telling::Telling;
 use super::{Failure, Outcome, PANIC, runner};
-use crate::engine::backup::{self, Backup, BackupError, Report};
+use crate::engine::backup::{Backup, BackupError};
 use crate::engine::problems;
 use crate::postgres::Server;
 use crate::settings::{Environment, Faults, Reader, Storage, Subject};
 use crate::store::catalog::DatabaseName;
+use crate::store::records;
+use crate::store::records::Report;
 use crate::store::records::history::Trigger;
 use crate::system::lock::LockError;
 use crate::system::logger;
@@ -68,15 +70,15 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     drop(watch);
     // What failed has been said. A stop signal that came in time to stop anything shows as a failure.
     match (report.status, runner.check()) {
-        (backup::Outcome::Ok, _) => Ok(()),
+        (records::Outcome::Ok, _) => Ok(()),
         // It was no signal that stopped it.
-        (backup::Outcome::Failed, _) if runner.overrun().is_some() && !runner.has_signal() => {
+        (records::Outcome::Failed, _) if runner.overrun().is_some() && !runner.has_signal() => {
             Err(Failure::silent(1))
         }
-        (backup::Outcome::Failed, Err(interrupted)) => {
+        (records::Outcome::Failed, Err(interrupted)) => {
             Err(Failure::silent(Failure::interrupted(interrupted).status))
         }
-        (backup::Outcome::Failed, Ok(())) => Err(Failure::silent(status)),
+        (records::Outcome::Failed, Ok(())) => Err(Failure::silent(status)),
     }
 }
 

@@ -3,6 +3,7 @@
 use lexopt::{Arg, Parser, ValueExt};
 
 use super::{Failure, Outcome, print};
+use crate::engine::checkup;
 use crate::engine::problems;
 use crate::settings::{self, Reader, Variable};
 
@@ -32,11 +33,11 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     }
     let environment = settings::effective_environment().map_err(Failure::new)?;
     let Some(name) = wanted else {
-        let faults = settings::check(&environment);
-        let remarks = settings::remarks(&environment);
+        let faults = checkup::check(&environment);
+        let remarks = checkup::remarks(&environment);
         remarks.iter().for_each(|remark| log::warn!("{remark}"));
         problems::warning(&environment).iter().for_each(|warning| log::warn!("{warning}"));
-        settings::remark_on_time_zone().iter().for_each(|remark| log::warn!("{remark}"));
+        checkup::remark_on_time_zone().iter().for_each(|remark| log::warn!("{remark}"));
         return if faults.0.is_empty() { Ok(()) } else { Err(faults.into()) };
     };
     match Variable::named(&name) {

@@ -8,11 +8,11 @@ use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
 
 use super::{Failure, Outcome, environment, print, print_line, runner};
-use crate::engine::backup::Report;
 use crate::engine::problems::scheduled::{self, Ended};
 use crate::engine::problems::{self, Look, ONCE, SCHEDULER_FAILS};
 use crate::settings::{ApiSettings, Environment, Reader, Redactor, SchedulerSettings, Storage};
 use crate::store::catalog::BackupDirectory;
+use crate::store::records::Report;
 use crate::system::process::Runner;
 use crate::util::curl::{self, quote};
 use crate::util::question::{Heard, Question};

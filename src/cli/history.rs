@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::table::{Cell, Column, Table, short_time};
 use super::{Failure, Outcome, environment, print};
-use crate::engine::backup;
 use crate::postgres::Server;
 use crate::settings::{Reader, Storage};
 use crate::store::catalog::BackupDirectory;
+use crate::store::records;
 use crate::store::records::history::{self, Run};
 use crate::util::terminal::Paint;
 use crate::util::units;
@@ -85,7 +85,7 @@ fn print_table(runs: &[Run], server: Option<&str>) {
 /// What went wrong, else what was backed up.
 fn about(run: &Run, server: Option<&str>) -> Cell {
     let of = if run.is_of(server) { String::new() } else { format!("of {}: ", run.server) };
-    let error = backup::errors(&run.error, &run.databases);
+    let error = records::errors(&run.error, &run.databases);
     if !error.is_empty() {
         return Cell::from(of + &error).painted(Paint::Red);
     }

@@ -6,13 +6,16 @@ use lexopt::{Arg, Parser};
 use super::backups::since;
 use super::table::{Cell, Column, Table, print_below, time};
 use super::{Failure, Outcome, environment, print};
-use crate::engine::backup::{self, DatabaseReport, Report, disk_space};
+use crate::engine::backup::disk_space;
 use crate::engine::problems;
-use crate::engine::proof::{self, Ledger};
 use crate::formats::schedule::Schedule;
 use crate::postgres::Server;
 use crate::settings::{Environment, Reader, Storage};
 use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::store::records;
+use crate::store::records::Ledger;
+use crate::store::records::proofs;
+use crate::store::records::{DatabaseReport, Report};
 use crate::system::lock::{self, Holder};
 use crate::system::running::{self, Running};
 use crate::util::clock;
@@ -110,7 +113,7 @@ fn ago(at: i64, now: i64) -> String {
 
 fn doing(run: &Running, server: Option<&str>, now: i64) -> String {
     let Running { pid, start, trigger, server: of, doing } = run;
-    let of = if backup::is_of(of, server) { String::new() } else { format!(" of {of}") };
+    let of = if records::is_of(of, server) { String::new() } else { format!(" of {of}") };
     format!("{doing} (backup{of} by {}, pid {pid}, since {})", trigger.word(), ago(*start, now))
 }
 
@@ -133,7 +136,7 @@ fn print_run(report: &Report) {
 }
 
 fn proofs(directory: &BackupDirectory) -> Ledger {
-    proof::read(directory).unwrap_or_else(|error| {
+    proofs::read(directory).unwrap_or_else(|error| {
         log::warn!("the restore proofs cannot be read: {error}");
         Ledger::new()
     })

@@ -4,7 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::UnicodeWidthStr;
 
 use super::print;
-use crate::engine::backup;
+use crate::store::records;
 use crate::util::terminal::{self, COLUMNS, Paint};
 
 /// Between two columns.
@@ -53,10 +53,10 @@ impl Cell {
     }
 
     /// A result, in the colour that it deserves.
-    pub fn result(outcome: backup::Outcome) -> Self {
+    pub fn result(outcome: records::Outcome) -> Self {
         match outcome {
-            backup::Outcome::Ok => Self::from("OK").painted(Paint::Green),
-            backup::Outcome::Failed => Self::from("FAILED").painted(Paint::Red),
+            records::Outcome::Ok => Self::from("OK").painted(Paint::Green),
+            records::Outcome::Failed => Self::from("FAILED").painted(Paint::Red),
         }
     }
 
@@ -231,9 +231,9 @@ mod tests {
 
     fn table() -> Table<3> {
         let mut table = Table::new([Column::Right("SIZE"), Column::Left("RESULT"), Column::Left("NAME")]);
-        let ok = || Cell::result(backup::Outcome::Ok);
+        let ok = || Cell::result(records::Outcome::Ok);
         table.add([Cell::from("1.0 KiB"), ok(), Cell::from("a")]);
-        table.add([Cell::from("12.3 MiB"), Cell::result(backup::Outcome::Failed), Cell::from("b\x1b[2J\n")]);
+        table.add([Cell::from("12.3 MiB"), Cell::result(records::Outcome::Failed), Cell::from("b\x1b[2J\n")]);
         table.add([Cell::from("-"), Cell::from("数据"), Cell::from("e\u{301}")]);
         table.add([Cell::from("-"), Cell::from("e\u{301}"), Cell::from("")]);
         table

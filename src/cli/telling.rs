@@ -3,10 +3,11 @@
 use super::Failure;
 use crate::delivery::notify::Notifier;
 use crate::delivery::telegram::TelegramSettings;
-use crate::engine::backup::{self, Conclusion, Report};
+use crate::engine::backup::{self, Conclusion};
 use crate::postgres::Server;
 use crate::settings::{self, Environment, Notices, Reader, Storage};
 use crate::store::catalog::BackupDirectory;
+use crate::store::records::Report;
 use crate::store::records::history::Trigger;
 use crate::system::process::Runner;
 use crate::system::run_note::OwnNote;

@@ -1,6 +1,7 @@
 //! What a command does: back up, restore, check, prove, and say what is wrong.
 
 pub mod backup;
+pub mod checkup;
 pub mod content;
 pub mod problems;
 pub mod proof;

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::engine::backup::{self, Death, Report};
+use crate::engine::backup::{self, Death};
 use crate::postgres::Server;
 use crate::settings::{self, Environment, Reader, Redactor, Storage, Subject};
 use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::store::records::Report;
 use crate::store::records::history::{self, Run, Trigger};
 use crate::system::process::{Child, Exit};
 use crate::system::run_note::{OwnNote, RunNote, Started};
@@ -111,7 +112,7 @@ impl WatchedRun {
         let (id, start, trigger) = (note.id().to_owned(), self.started.start, self.started.trigger);
         let report = Death { note, start, error: error.to_owned() }.report(&names, recorded.as_ref());
         let report = Report { server: Server::address_in(&environment).unwrap_or_default(), ..report };
-        let report = report.cleaned(&Redactor::of_process());
+        let report = report.cleaned(|error| Redactor::of_process().clean(error));
         let run = Run { id, ..Run::of_report(start, trigger, &report) };
         backup::record(&directory, &report, &run, !only.is_empty());
     }

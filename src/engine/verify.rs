@@ -8,12 +8,14 @@ use std::fs::File;
 use jiff::Timestamp;
 
 use crate::engine::content::{ContentError, Keys, Snapshot, Wrapping, bytes_to_examine, examine};
-use crate::engine::proof::{self, LastProof};
+use crate::engine::proof::{self};
 use crate::settings::Redactor;
 use crate::store::catalog::{
     Appearance, BackupDirectory, BackupName, DatabaseName, DirectoryError, Format, Manifest, Opened, Slot,
     Verification,
 };
+use crate::store::records::LastProof;
+use crate::store::records::proofs;
 use crate::system::process::Interrupted;
 use crate::system::progress::Progress;
 use crate::util::durable;
@@ -216,7 +218,7 @@ impl<'a> Verifier<'a> {
         if verification.error.is_none() {
             let proof =
                 LastProof { file: format!("{slot}/{}", opened.name), verification: verification.clone() };
-            let noted = proof::note(self.directory, manifest.database.clone(), proof);
+            let noted = proofs::note(self.directory, manifest.database.clone(), proof);
             if let Err(error) = noted
                 && !(self.is_unwritable && durable::is_unwritable(&error))
             {

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use crate::engine::checkup;
 use crate::formats::schedule::Schedule;
 use crate::service::supervisor::Supervisor;
 use crate::settings::overrides::Refusal;
@@ -123,7 +124,7 @@ impl LiveSettings {
     fn apply(&self, changes: &Changes) -> Result<Arc<Environment>, ChangeError> {
         let before = self.environment();
         let overrides = before.overrides().changed(changes).map_err(bad)?;
-        overrides.check_against(&before).map_err(bad)?;
+        before.check_overrides(&overrides).map_err(bad)?;
         let after = Arc::new(before.with_overrides(overrides));
         if let Some(fault) = new_fault(&before, &after) {
             return Err(ChangeError::Bad(fault.to_string()));
@@ -156,8 +157,8 @@ fn bad(refusal: Refusal) -> ChangeError {
 
 /// The first fault that a change would bring. Those that are there already are not its.
 fn new_fault(before: &Environment, after: &Environment) -> Option<Fault> {
-    let known = settings::check(before).0;
-    settings::check(after).0.into_iter().find(|fault| !known.contains(fault))
+    let known = checkup::check(before).0;
+    checkup::check(after).0.into_iter().find(|fault| !known.contains(fault))
 }
 
 /// The new schedule, if a change brings one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::environment::{Environment, Source};
 use super::rule::{self, Rule};
-use super::secret::Secret;
+use super::secrets::Secret;
 use super::variable::{VARIABLES, Variable};
 
 /// One thing wrong with the settings.

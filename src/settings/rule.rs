@@ -1,10 +1,11 @@
 //! What a value must look like. One rule per kind of value, used wherever a value comes in.
 
+use super::words::{check_text, split_words};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::engine::backup::DumpOptions;
 use crate::formats::schedule::Schedule;
+use crate::settings::DumpOptions;
 use crate::store::catalog::{DatabaseName, Suffix};
 
 /// The form of a value.
@@ -60,10 +61,7 @@ impl Rule {
     /// that could be a secret.
     pub fn check(self, text: &str) -> Result<(), String> {
         match self {
-            Self::Text => match text.chars().any(char::is_control) {
-                true => Err("must not contain control characters".into()),
-                false => Ok(()),
-            },
+            Self::Text => check_text(text),
             Self::Flag => parse_flag(text).map(drop),
             Self::Whole => parse_whole(text).map(drop),
             Self::Count => parse_count(text).map(drop),
@@ -204,15 +202,6 @@ pub(super) fn parse_word(text: &str, words: &'static [&'static str]) -> Result<&
 
 pub(super) fn parse_address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "must be an IP address".into())
-}
-
-/// Splits options as a shell would split words, without any expansion.
-///
-/// # Errors
-/// When a quote is not closed.
-pub(crate) fn split_words(text: &str) -> Result<Vec<String>, String> {
-    Rule::Text.check(text)?;
-    shell_words::split(text).map_err(|_| "has a quote that is not closed".into())
 }
 
 fn check_url(text: &str) -> Result<(), String> {

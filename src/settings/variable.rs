@@ -2,8 +2,10 @@
 //!
 //! `check-env`, the override file, `GET /config` and the documentation's test all read this table.
 
-use super::notices::WEBHOOK_FORMATS;
 use super::rule::Rule;
+
+/// The words of `WEBHOOK_FORMAT`, in the order of [`super::WebhookFormat`].
+pub const WEBHOOK_FORMATS: [&str; 6] = ["json", "slack", "discord", "teams", "ntfy", "text"];
 
 /// Who may change a variable while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

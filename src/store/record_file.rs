@@ -93,7 +93,7 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
-    use crate::engine::backup::Report;
+    use crate::store::records::Report;
 
     const SECRET: &str = "hunter2";
 

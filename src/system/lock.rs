@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::store::catalog::LOCK_NAME;
 use crate::store::fallback::{self, FallbackError};
 use crate::system::process::{Interrupted, Runner};
 use crate::util::durable;
@@ -74,9 +75,6 @@ pub const SWEEP_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a waiting run asks again.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// The name of the file, in a backup directory and in its fallback.
-pub const LOCK_NAME: &str = ".lock";
 
 /// What could be had of the file in the backup directory.
 enum Own {

@@ -17,8 +17,8 @@ use nix::fcntl::OFlag;
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::backup::DatabaseReport;
 use crate::settings::Environment;
+use crate::store::records::DatabaseReport;
 use crate::store::records::history::Trigger;
 use crate::system::process::Exit;
 use crate::util::durable;

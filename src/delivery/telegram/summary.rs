@@ -1,6 +1,6 @@
 //! What a run comes to, for people to read: in the few tags of HTML that Telegram knows.
 
-use crate::engine::backup::{DatabaseReport, Outcome, Report};
+use crate::store::records::{DatabaseReport, Outcome, Report};
 use crate::util::units;
 
 /// No more of an error is sent.

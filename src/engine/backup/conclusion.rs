@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::report::{DeliveryReport, Outcome, Report};
 use super::room::await_room;
 use crate::delivery::notify::{Event, Notifier};
 use crate::delivery::telegram::{self, Courier, TelegramSettings};
@@ -10,6 +9,7 @@ use crate::settings::Redactor;
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::history::{self, Run, Trigger};
 use crate::store::records::status;
+use crate::store::records::{DeliveryReport, Outcome, Report};
 use crate::system::process::Runner;
 use crate::system::run_note::OwnNote;
 use crate::util::units;
@@ -85,7 +85,7 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
         *full = full.clone().ended_late(error);
         keep(run, full);
     }
-    let report = &full.clone().cleaned(&Redactor::of_process());
+    let report = &full.clone().cleaned(|error| Redactor::of_process().clean(error));
     let is_told = tell(run, report);
     if run.died && is_told {
         // Who records this starts another one, should this die as well; nobody is to be told twice.
@@ -110,7 +110,7 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
 /// Keeps the result of a run, without the secrets in it, where it is to be kept.
 fn keep(run: &Conclusion, report: &Report) {
     let redactor = Redactor::of_process();
-    let mut report = report.clone().cleaned(&redactor);
+    let mut report = report.clone().cleaned(|error| redactor.clean(error));
     if let Some(DeliveryReport { error, .. }) = &mut report.delivery {
         *error = redactor.clean(error);
     }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::report::{Outcome, Report};
 use crate::store::records::history::Run;
+use crate::store::records::{Outcome, Report};
 use crate::system::run_note::OwnNote;
 
 /// The end of a run that has not recorded it.
@@ -41,7 +41,7 @@ impl Death {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::backup::DatabaseReport;
+    use crate::store::records::DatabaseReport;
     use crate::store::records::history::Trigger;
 
     fn death() -> Death {

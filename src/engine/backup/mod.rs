@@ -5,13 +5,11 @@ mod death;
 mod dump;
 mod error;
 mod excluded;
-mod options;
 mod preflight;
 mod properties;
 mod prune;
 mod publish;
 mod recipe;
-mod report;
 mod room;
 mod stream;
 
@@ -22,7 +20,6 @@ use jiff::{Timestamp, Zoned};
 
 use crate::delivery::notify::{Event, Notifier};
 use crate::engine::content::Keys;
-use crate::engine::proof;
 use crate::engine::restore;
 use crate::engine::verify::{Verdict, Verifier};
 use crate::postgres::{Client, Server, waits};
@@ -30,7 +27,10 @@ use crate::settings::{Databases, Storage, Subject};
 use crate::store::catalog::{
     BackupDirectory, BackupName, DatabaseName, Dump, Manifest, Scope, Slot, Verification,
 };
+use crate::store::records;
+use crate::store::records::proofs;
 use crate::store::records::status;
+use crate::store::records::{DatabaseReport, Report};
 use crate::store::retention::Hold;
 use crate::system::gpg::Gpg;
 use crate::system::lock::Lock;
@@ -45,10 +45,7 @@ use recipe::{Item, Recipe};
 pub use conclusion::{Conclusion, conclude, record};
 pub use death::Death;
 pub use error::BackupError;
-pub use options::{DumpFormat, DumpOptions, OptionError};
 pub use preflight::{Versions, disk_space};
-pub(crate) use report::is_of;
-pub use report::{DatabaseReport, DeliveryReport, Outcome, Report, errors};
 pub use stream::StreamError;
 
 /// A backup run with everything that it needs.
@@ -241,12 +238,12 @@ impl Backup<'_> {
     fn is_proof_due(&self, directory: &BackupDirectory, database: &DatabaseName) -> bool {
         let Some(interval) = self.storage.proof_interval else { return false };
         let now = clock::now();
-        let ledger = proof::read(directory).unwrap_or_else(|error| {
+        let ledger = proofs::read(directory).unwrap_or_else(|error| {
             log::warn!("cannot tell when {database} was last proven: {error}");
-            proof::Ledger::new()
+            records::Ledger::new()
         });
-        let ledger = proof::believed(ledger, now);
-        let age = |last: &proof::LastProof| now.saturating_sub(last.verification.at);
+        let ledger = proofs::believed(ledger, now);
+        let age = |last: &records::LastProof| now.saturating_sub(last.verification.at);
         ledger.get(database).is_none_or(|last| age(last) >= interval.cast_signed())
     }
 

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use super::options::DumpFormat;
 use crate::formats::compress::Compression;
 use crate::postgres::{Client, named};
+use crate::settings::DumpFormat;
 use crate::settings::Subject;
 use crate::store::catalog::{DatabaseName, Format, Scope};
 

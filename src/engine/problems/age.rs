@@ -4,8 +4,8 @@ use std::fs;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::engine::backup::Report;
 use crate::settings::{Environment, Reader};
+use crate::store::records::Report;
 use crate::util::clock;
 
 /// The last backup is young enough; before the first, the container is.

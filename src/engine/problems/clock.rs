@@ -1,9 +1,9 @@
 //! What is wrong with the times: a run that the clock has kept from deleting, and whatever says that it was written in the
 //! future. Such a time counts for nothing; only somebody who knows what was wrong can tell what it is worth.
 
-use crate::engine::backup::Report;
-use crate::engine::proof::Ledger;
 use crate::store::catalog::{BackupDirectory, Entry};
+use crate::store::records::Ledger;
+use crate::store::records::Report;
 use crate::store::records::history::Run;
 use crate::util::clock;
 

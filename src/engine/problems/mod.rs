@@ -23,12 +23,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::backup::{Report, disk_space};
-use crate::engine::proof::{self, Ledger};
+use crate::engine::backup::disk_space;
 use crate::postgres::Server;
 use crate::settings::{self, Environment};
 use crate::store::catalog::BackupDirectory;
+use crate::store::records::Ledger;
+use crate::store::records::Report;
 use crate::store::records::history;
+use crate::store::records::proofs as ledger;
 use crate::store::records::status;
 use crate::util::clock as time;
 
@@ -85,12 +87,12 @@ fn look_with(directory: &BackupDirectory, environment: &Environment, mut problem
         problems.push(format!("the history cannot be read: {error}"));
         None
     });
-    let proofs = proof::read(directory).unwrap_or_else(|error| {
+    let proofs = ledger::read(directory).unwrap_or_else(|error| {
         problems.push(format!("the restore proofs cannot be read: {error}"));
         Ledger::new()
     });
     problems.extend(clock::check(last.as_ref(), newest.as_ref(), &proofs, now));
-    let (last, proofs) = (runs::worse(last, newest), proof::believed(proofs, now));
+    let (last, proofs) = (runs::worse(last, newest), ledger::believed(proofs, now));
     problems.extend(runs::check(last.as_ref()));
     problems.extend(age::check(environment, last.as_ref()));
     problems.extend(proofs::check(environment, last.as_ref(), &proofs));

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::engine::backup::DatabaseReport;
 use crate::postgres::Server;
 use crate::settings::{Environment, Reader, Storage};
 use crate::store::catalog::BackupDirectory;
+use crate::store::records::DatabaseReport;
 use crate::store::records::history::{self, REMEMBERED};
 use crate::store::records::status;
 use crate::util::units;
@@ -49,7 +49,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::engine::backup::Report;
+    use crate::store::records::Report;
     use crate::store::records::history::{Run, Trigger};
 
     #[test]

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::engine::backup::is_of;
 use crate::formats::schedule::{Schedule, rfc3339};
 use crate::postgres::Server;
 use crate::settings::{Environment, Reader};
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::history::{self, Trigger};
+use crate::store::records::is_of;
 use crate::system::running::{self, Running};
 use crate::util::units;
 

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::engine::backup::Report;
-use crate::engine::proof::Ledger;
 use crate::settings::{Environment, Reader};
 use crate::store::catalog::DatabaseName;
+use crate::store::records::Ledger;
+use crate::store::records::Report;
 use crate::util::units;
 
 /// A backup of each database has been restored not long ago, if the settings ask for that.

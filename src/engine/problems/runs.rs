@@ -1,9 +1,9 @@
 //! Runs that have failed, by what `.status.json`, the history and the daemon's jobs know of them: the worst of it counts.
 
 use super::Look;
-use crate::engine::backup::{Outcome, Report};
 use crate::service::jobs::FailedBackup;
 use crate::store::records::history::Run;
+use crate::store::records::{Outcome, Report};
 use crate::util::clock;
 
 /// The last run of this server, by `.status.json` and by the history, either of which it may not have been able to write.
@@ -44,7 +44,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::engine::backup::DatabaseReport;
+    use crate::store::records::DatabaseReport;
     use crate::store::records::history::Trigger;
 
     fn report(timestamp: i64, error: Option<&str>) -> Report {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::engine::backup::{Outcome, Report};
+use crate::store::records::{Outcome, Report};
 use crate::util::clock;
 
 /// How long the port may take to answer: it waits up to two seconds for a slow disk itself.

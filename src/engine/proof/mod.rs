@@ -1,7 +1,6 @@
 //! Proves a backup by restoring it: into a PostgreSQL server that is made for it and thrown away.
 
 mod census;
-mod ledger;
 mod server;
 mod statement_error;
 mod workplace;
@@ -21,7 +20,6 @@ use server::{PrivateServer, ServerError};
 use statement_error::StatementError;
 use workplace::Workplace;
 
-pub use ledger::{LastProof, Ledger, believed, note, read};
 pub use server::sweep;
 
 /// Why a backup is not proven.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::App;
 use super::backups::{not_listed, refusal};
 use super::status::Standing;
-use crate::engine::backup::{Outcome, Report};
-use crate::engine::proof::LastProof;
 use crate::http::error::ApiError;
 use crate::http::exposition::{CONTENT_TYPE, Exposition};
 use crate::http::message::{Body, Response};
 use crate::postgres::Server;
 use crate::service::supervisor::SchedulerState;
 use crate::store::catalog::{DatabaseName, Entry, Slot};
+use crate::store::records::LastProof;
+use crate::store::records::{Outcome, Report};
 use crate::util::clock;
 
 /// Everything that is measured.

@@ -12,7 +12,6 @@ pub use status::Planned;
 
 use std::sync::Arc;
 
-use crate::engine::backup::DatabaseReport;
 use crate::engine::problems::Watch;
 use crate::http::crew::POOL;
 use crate::http::permits::Permits;
@@ -22,6 +21,7 @@ use crate::service::live_settings::LiveSettings;
 use crate::service::supervisor::Supervisor;
 use crate::settings::Redactor;
 use crate::store::catalog::BackupDirectory;
+use crate::store::records::DatabaseReport;
 use crate::store::records::history::Failures;
 
 /// Requests that may wait long for a lock at one time: half of the pool is there for others.

@@ -7,15 +7,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::App;
-use crate::engine::backup::{DatabaseReport, Report};
 use crate::engine::problems::{self, Look, SCHEDULER_FAILS};
-use crate::engine::proof::{LastProof, Ledger};
 use crate::formats::schedule::{Schedule, rfc3339};
 use crate::http::error::ApiError;
 use crate::http::message::Response;
 use crate::service::supervisor::SchedulerState;
 use crate::settings::{Environment, Faults, Reader, SchedulerSettings};
 use crate::store::catalog::DatabaseName;
+use crate::store::records::{DatabaseReport, Report};
+use crate::store::records::{LastProof, Ledger};
 
 /// What the settings say of scheduled runs. Resolved once for as long as the settings stay as they are, as
 /// that takes longer than all the rest of /status.

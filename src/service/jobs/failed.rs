@@ -2,8 +2,8 @@
 
 use super::registry::Jobs;
 use super::{State, Task};
-use crate::engine::backup::{DatabaseReport, Outcome, Report};
 use crate::store::catalog::DatabaseName;
+use crate::store::records::{DatabaseReport, Outcome, Report};
 
 /// A backup job that ran and failed.
 #[derive(Debug, Clone, PartialEq, Eq)]

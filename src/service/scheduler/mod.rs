@@ -23,6 +23,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::engine::checkup;
 use crate::http::gate::Gate;
 pub use arguments::{Arguments, Service, USAGE};
 use backups::Backups;
@@ -32,7 +33,6 @@ use timer::{Tick, Timer};
 
 use crate::formats::schedule::{Schedule, ScheduleError, rfc3339};
 use crate::service::supervisor::SUPERVISOR_VARIABLE;
-use crate::settings;
 use crate::system::process::{Reaper, Signals};
 
 /// How long a run may take to end after TERM. With the time for the record of one that has been killed it is under the
@@ -71,7 +71,7 @@ impl std::error::Error for SchedulerError {}
 /// # Errors
 /// When the schedule is bad or the port cannot be opened, before anything runs.
 pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
-    if let Some(remark) = settings::remark_on_time_zone() {
+    if let Some(remark) = checkup::remark_on_time_zone() {
         log::warn!("{remark}");
     }
     let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;

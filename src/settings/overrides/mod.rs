@@ -6,12 +6,16 @@
 //! with its line.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::engine::backup::DumpOptions;
-use crate::settings::{self, Environment, Rule, Variable};
+use thiserror::Error;
+
+use super::dump_options::DumpOptions;
+use super::rule::Rule;
+use super::secrets::curl_options::check_trusted_options;
+use super::secrets::has_mask;
+use super::variable::Variable;
 use crate::store::catalog::BackupDirectory;
 use crate::store::catalog::DirectoryError;
 use crate::store::record_file;
@@ -31,26 +35,43 @@ pub struct Overrides {
     unknown: BTreeMap<String, String>,
 }
 
-/// Why an override is not taken, in one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Why an override is not accepted, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub struct Refusal(String);
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Refusal {
+    pub(super) fn new(problem: String) -> Self {
+        Self(problem)
     }
 }
 
-impl std::error::Error for Refusal {}
-
 /// Why the override file is not used.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum OverridesError {
+    /// The file is there and we may not read it.
+    #[error(transparent)]
+    NotReadable(DirectoryError),
     /// The file is there and cannot be read.
-    Unreadable(PathBuf, io::Error),
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
     /// The overrides do not go together with the container's own settings.
-    Refused(PathBuf, Refusal),
+    #[error("{}: {refusal}; remove its line, or the file to drop every override", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why they do not.
+        #[source]
+        refusal: Refusal,
+    },
     /// A line is not one that the API could have written.
+    #[error("{} line {line}: {problem}; remove the line, or the file to drop every override", path.display())]
     BadLine {
         /// The file.
         path: PathBuf,
@@ -60,32 +81,6 @@ pub enum OverridesError {
         problem: String,
     },
 }
-
-impl fmt::Display for OverridesError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(path, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let directory = path.parent().unwrap_or(path).to_path_buf();
-                DirectoryError::NotWritable(directory).fmt(f)
-            }
-            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Refused(path, refusal) => {
-                write!(
-                    f,
-                    "{}: {refusal}; remove its line, or the file to drop every override",
-                    path.display()
-                )
-            }
-            Self::BadLine { path, line, problem } => write!(
-                f,
-                "{} line {line}: {problem}; remove the line, or the file to drop every override",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OverridesError {}
 
 impl Overrides {
     /// Reads the override file of a backup directory; without one there are no overrides.
@@ -101,7 +96,10 @@ impl Overrides {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(OverridesError::Unreadable(path, error)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(OverridesError::NotReadable(DirectoryError::NotWritable(directory.to_owned())));
+            }
+            Err(error) => return Err(OverridesError::Unreadable { path, error }),
         };
         Self::parse(&bytes).map_err(|(line, problem)| OverridesError::BadLine { path, line, problem })
     }
@@ -141,53 +139,6 @@ impl Overrides {
             }
         }
         Ok(Self { values, unknown: self.unknown.clone() })
-    }
-
-    /// Sees that the overrides do not lead the bot token, or credentials in curl's options, which only the container's
-    /// owner knows, to a server that somebody else chose.
-    ///
-    /// # Errors
-    /// When they would.
-    pub fn check_against(&self, environment: &Environment) -> Result<(), Refusal> {
-        self.check_webhook(environment)?;
-        self.check_telegram(environment)
-    }
-
-    /// Options of the container's own that hold no credential may go anywhere, and none may, as an override too.
-    fn check_webhook(&self, environment: &Environment) -> Result<(), Refusal> {
-        const URL: &str = "WEBHOOK_URL";
-        const OPTIONS: &str = "WEBHOOK_EXTRA_ARGS";
-        let own_url = self.get(URL).filter(|url| !url.is_empty());
-        let is_new =
-            own_url.is_some_and(|url| !matches!(environment.plain(URL), Ok(Some(base)) if base == url));
-        let options = environment.plain(OPTIONS).ok().flatten().unwrap_or_default();
-        let is_secret =
-            Variable::named(OPTIONS).is_some_and(|variable| settings::shown(variable, options) != options);
-        match is_new && is_secret && self.get(OPTIONS).is_none() {
-            false => Ok(()),
-            true => Err(Refusal(format!(
-                "{URL} may only be another than the container's own when {OPTIONS} is an override, too: \
-                 it would send the container's credentials there"
-            ))),
-        }
-    }
-
-    fn check_telegram(&self, environment: &Environment) -> Result<(), Refusal> {
-        const URL: &str = "TELEGRAM_API_URL";
-        const TOKEN: &str = "TELEGRAM_BOT_TOKEN";
-        let Some(url) = self.get(URL) else { return Ok(()) };
-        let default = Variable::named(URL).map_or("", |variable| variable.default);
-        let base = environment.plain(URL).ok().flatten().unwrap_or(default);
-        let own_token = self.get(TOKEN).is_some_and(|token| !token.is_empty());
-        let file = Variable::named(TOKEN).map(Variable::file_twin).unwrap_or_default();
-        let shadowed = !matches!(environment.plain(&file), Ok(None));
-        match url == default || url == base || (own_token && !shadowed) {
-            true => Ok(()),
-            false => Err(Refusal(format!(
-                "{URL} may only be another than the container's own when {TOKEN} is an override, too: \
-                 it would send the container's token there"
-            ))),
-        }
     }
 
     /// The file's contents.
@@ -282,11 +233,11 @@ fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
     // No limit is for whoever starts the container.
     let rule = if matches!(variable.rule, Rule::Keep) { Rule::Whole } else { variable.rule };
     rule.check(value).map_err(refuse)?;
-    if settings::has_mask(variable, value) {
+    if has_mask(variable, value) {
         return Err(refuse("has *** in place of a secret: send the secret itself".into()));
     }
     match variable.rule {
-        Rule::CurlOptions => settings::check_trusted_options(value).map_err(refuse)?,
+        Rule::CurlOptions => check_trusted_options(value).map_err(refuse)?,
         Rule::DumpOptions => {
             DumpOptions::check_reads_no_file(value).map_err(|error| refuse(error.to_string()))?
         }

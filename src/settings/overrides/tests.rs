@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::Environment;
 
 #[test]
 fn a_file_that_the_api_wrote_is_read_back() {
@@ -61,10 +62,10 @@ fn another_telegram_server_needs_a_token_of_the_apis_own() {
     let both = b"export TELEGRAM_API_URL='http://elsewhere'\nexport TELEGRAM_BOT_TOKEN='t'\n";
     let both = Overrides::parse(both).unwrap();
     let base = Environment::of(&[("TELEGRAM_BOT_TOKEN", "secret")]);
-    assert!(url.check_against(&base).is_err());
-    assert!(both.check_against(&base).is_ok());
-    assert!(both.check_against(&Environment::of(&[("TELEGRAM_BOT_TOKEN_FILE", "/x")])).is_err());
-    assert!(url.check_against(&Environment::of(&[("TELEGRAM_API_URL", "http://elsewhere")])).is_ok());
+    assert!(base.check_overrides(&url).is_err());
+    assert!(base.check_overrides(&both).is_ok());
+    assert!(Environment::of(&[("TELEGRAM_BOT_TOKEN_FILE", "/x")]).check_overrides(&both).is_err());
+    assert!(Environment::of(&[("TELEGRAM_API_URL", "http://elsewhere")]).check_overrides(&url).is_ok());
 }
 
 #[test]
@@ -73,19 +74,19 @@ fn another_webhook_needs_options_of_the_apis_own_if_the_containers_hold_a_creden
     let url = parse("export WEBHOOK_URL='http://elsewhere'\n");
     let base = |options| Environment::of(&[("WEBHOOK_URL", "http://own"), ("WEBHOOK_EXTRA_ARGS", options)]);
     for secret in ["-H 'X: T0KEN'", "-u a:T0KEN", "--unknown T0KEN", "-x u:p@h", "-H @/x"] {
-        let refusal = url.check_against(&base(secret)).unwrap_err().to_string();
+        let refusal = base(secret).check_overrides(&url).unwrap_err().to_string();
         assert!(refusal.contains("WEBHOOK_EXTRA_ARGS") && !refusal.contains("T0KEN"), "{refusal}");
         for own in ["-H 'X: y'", "-m 5", ""] {
             let own = own.replace('\'', r"'\''");
             let both = format!("export WEBHOOK_EXTRA_ARGS='{own}'\nexport WEBHOOK_URL='http://elsewhere'\n");
-            assert!(parse(&both).check_against(&base(secret)).is_ok(), "{both}");
+            assert!(base(secret).check_overrides(&parse(&both)).is_ok(), "{both}");
         }
         for harmless in ["export WEBHOOK_URL='http://own'\n", ""] {
-            assert!(parse(harmless).check_against(&base(secret)).is_ok(), "{harmless}");
+            assert!(base(secret).check_overrides(&parse(harmless)).is_ok(), "{harmless}");
         }
     }
-    assert!(url.check_against(&base("-k -m 5 --retry 3")).is_ok());
-    assert!(url.check_against(&Environment::of(&[("WEBHOOK_EXTRA_ARGS", "-u a:b")])).is_err());
+    assert!(base("-k -m 5 --retry 3").check_overrides(&url).is_ok());
+    assert!(Environment::of(&[("WEBHOOK_EXTRA_ARGS", "-u a:b")]).check_overrides(&url).is_err());
 }
 
 #[test]

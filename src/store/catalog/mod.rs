@@ -29,5 +29,5 @@ pub use properties::{
     Grant, Label, Locale, Properties, Provider, Recorded, SealedSettings, Setting, Settings,
 };
 pub use slot::Slot;
-pub use workplace::NOTE_PREFIX;
 pub(crate) use workplace::free_space;
+pub use workplace::{LOCK_NAME, NOTE_PREFIX};

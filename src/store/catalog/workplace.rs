@@ -10,10 +10,12 @@ use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 use super::directory::{BackupDirectory, DirectoryError};
 use crate::store::fallback;
 use crate::store::records::status;
-use crate::system::lock::LOCK_NAME;
 use crate::util::durable;
 use crate::util::open_dir::OpenDir;
 use crate::util::units;
+
+/// The name of the file, in a backup directory and in its fallback.
+pub const LOCK_NAME: &str = ".lock";
 
 /// What a note of a restore is called: this, something of its own, and `.json`.
 pub const NOTE_PREFIX: &str = ".restore-";

@@ -13,10 +13,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::backup::Report;
 use crate::store::catalog::BackupDirectory;
 use crate::store::fallback;
 use crate::store::record_file;
+use crate::store::records::Report;
 use crate::util::durable;
 use crate::util::flock::Flock;
 use crate::util::spare;
@@ -203,7 +203,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::engine::backup::{DatabaseReport, Outcome};
+    use crate::store::records::{DatabaseReport, Outcome};
 
     fn report(server: &str, error: Option<&str>) -> Report {
         let report = Report::of_run(Instant::now(), Vec::new(), &[], error.map(String::from));

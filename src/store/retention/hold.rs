@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cleanup, DAY};
+use super::Cleanup;
+use super::policy::DAY;
 use crate::store::catalog::{Entry, Slot};
 use crate::util::clock;
 use crate::util::units;

@@ -18,8 +18,6 @@ pub use links::Links;
 pub use next_run::{Fate, NextRun, Prospect, Removal};
 pub use policy::Policy;
 
-const DAY: i64 = 86_400;
-
 /// A run that has published a backup of a database, and now looks at the others of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Cleanup<'a> {
@@ -174,6 +172,7 @@ fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::policy::DAY;
     use super::*;
 
     pub(super) const POLICY: Policy =

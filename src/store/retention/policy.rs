@@ -1,8 +1,9 @@
 //! What is kept, as the settings say it.
 
-use super::DAY;
-use crate::settings::Reader;
 use crate::store::catalog::Slot;
+
+/// Seconds in a day.
+pub(super) const DAY: i64 = 86_400;
 
 /// What of each slot is kept. An age of none is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +23,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads the part of the settings.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let [last, daily, weekly, monthly] = Slot::ALL.map(|slot| reader.keep(Self::variable(slot)));
-        let (at_least, years) = (reader.count("BACKUP_KEEP_AT_LEAST"), reader.whole("BACKUP_KEEP_YEARS"));
-        let (minutes, days, weeks, months) = (last?, daily?, weekly?, monthly?);
-        Some(Self { minutes, days, weeks, months, at_least: at_least?, years: years? })
-    }
-
     /// The setting of the age in a slot.
     pub fn variable(slot: Slot) -> &'static str {
         match slot {

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use memchr::memmem;
 
 use super::{LONGEST, Run, end, is_end, open};
-use crate::engine::backup::Outcome;
 use crate::store::catalog::BackupDirectory;
+use crate::store::records::Outcome;
 use crate::util::mutex;
 
 /// Counts the failed runs of a server in a history: at first those that the file holds, then those that are added. It
@@ -97,7 +97,7 @@ mod tests {
     use super::super::tests::run;
     use super::super::{FILE_NAME, append, put};
     use super::*;
-    use crate::engine::backup::DeliveryReport;
+    use crate::store::records::DeliveryReport;
 
     #[test]
     fn failed_runs_are_counted_once_each_and_are_not_forgotten_with_the_file() {

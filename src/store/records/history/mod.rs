@@ -173,7 +173,7 @@ pub(super) mod tests {
     use std::fs;
 
     use super::*;
-    use crate::engine::backup::{DeliveryReport, Outcome, Report};
+    use crate::store::records::{DeliveryReport, Outcome, Report};
 
     pub fn run(start: i64) -> Run {
         let report = Report::of_run(std::time::Instant::now(), Vec::new(), &[], Some("no reason".into()));

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::backup::{self, DatabaseReport, DeliveryReport, Outcome, Report};
+use crate::store::records;
+use crate::store::records::{DatabaseReport, DeliveryReport, Outcome, Report};
 
 /// Who asked for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +94,7 @@ impl Run {
 
     /// Whether it was about this server, or it cannot be told about which.
     pub fn is_of(&self, server: Option<&str>) -> bool {
-        backup::is_of(&self.server, server)
+        records::is_of(&self.server, server)
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::settings::Redactor;
 use crate::store::retention::Hold;
 use crate::util::clock;
 use crate::util::units;
@@ -196,12 +195,12 @@ impl Report {
         Self { status: Outcome::Failed, error, ..self }
     }
 
-    /// The same, its errors without secrets.
+    /// The same with its errors as `clean` returns them, which removes secrets.
     #[must_use]
-    pub fn cleaned(mut self, redactor: &Redactor) -> Self {
-        self.error = redactor.clean(&self.error);
+    pub fn cleaned(mut self, clean: impl Fn(&str) -> String) -> Self {
+        self.error = clean(&self.error);
         for database in &mut self.databases {
-            database.error = redactor.clean(&database.error);
+            database.error = clean(&database.error);
         }
         self
     }
@@ -213,7 +212,7 @@ impl Report {
 }
 
 /// Whether what a record names as its server is this one. Where either is not known, it is taken for it.
-pub(crate) fn is_of(recorded: &str, server: Option<&str>) -> bool {
+pub fn is_of(recorded: &str, server: Option<&str>) -> bool {
     recorded.is_empty() || server.is_none_or(|server| server == recorded)
 }
 

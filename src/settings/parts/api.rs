@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::reader::Reader;
-use super::secret::Secret;
 use crate::formats::schedule::Schedule;
+use crate::settings::reader::Reader;
+use crate::settings::secrets::Secret;
 
 /// How go-cron is started.
 #[derive(Debug, Clone)]

@@ -1,8 +1,8 @@
 //! Options for curl, as a setting has them: which an override may have, and which hold credentials.
 
 use super::redactor::MASK;
-use super::rule::split_words;
-use super::secrecy::{masked_url, userinfo};
+use super::url::{masked_url, userinfo};
+use crate::settings::words::split_words;
 use crate::util::curl::quote;
 
 /// Short options of curl that take a value, which may follow without a space.

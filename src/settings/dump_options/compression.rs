@@ -1,6 +1,6 @@
 //! What `-Z` and `--compress` ask for when we compress, in every spelling that pg_dump takes (its `compression.c`).
 
-use super::OptionError;
+use super::error::OptionError;
 use crate::formats::compress::Compression;
 
 /// The levels that pg_dump takes when none is named.

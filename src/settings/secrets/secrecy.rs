@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::env;
 use std::process::Command;
 
-use super::environment::Environment;
-use super::rule::Rule;
+use super::curl_options;
 use super::secret::Secret;
-use super::variable::{VARIABLES, Variable};
-use super::{curl_options, read_environment, redactor::MASK};
+use super::url::{split_authority, userinfo};
+use crate::settings::environment::Environment;
+use crate::settings::rule::Rule;
+use crate::settings::variable::{VARIABLES, Variable};
 
 /// From this many bytes on what is only likely to be a secret is one. Shorter ones would blot out words.
 const SHORTEST: usize = 6;
@@ -47,11 +48,6 @@ fn shown_names(environment: &Environment) -> BTreeSet<String> {
     texts.flat_map(|text| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).collect()
 }
 
-/// The secrets that the settings hold at this moment.
-pub(super) fn current_secrets() -> Vec<Secret> {
-    secrets(&read_environment().unwrap_or_else(|_| Environment::of_process()))
-}
-
 /// What of a setting is secret.
 fn of_setting(variable: &Variable, text: &str) -> Vec<String> {
     match variable.rule {
@@ -82,45 +78,6 @@ fn in_userinfo(url: &str) -> Vec<String> {
     let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let texts = [Some(userinfo), password].into_iter().flatten();
     texts.flat_map(|text| [text.to_owned(), decoded(text)]).filter(|text| text.len() >= SHORTEST).collect()
-}
-
-/// Who asks, as a URL has it.
-pub(super) fn userinfo(url: &str) -> Option<&str> {
-    let userinfo = split_authority(url).0.rsplit_once('@').map(|(userinfo, _)| userinfo);
-    userinfo.filter(|userinfo| !userinfo.is_empty())
-}
-
-/// The authority of a URL, without its scheme, and what follows.
-fn split_authority(url: &str) -> (&str, &str) {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    after_scheme.split_at(after_scheme.find(['/', '?', '#']).unwrap_or(after_scheme.len()))
-}
-
-/// A URL that may be shown: with a mask for its userinfo.
-pub(super) fn masked_url(url: &str) -> String {
-    match userinfo(url) {
-        // The last `@` of the authority, which begins before any other.
-        Some(userinfo) => url.replacen(&format!("{userinfo}@"), &format!("{MASK}@"), 1),
-        None => url.to_owned(),
-    }
-}
-
-/// How the value of a setting is shown to whoever may see the setting.
-pub fn shown(variable: &Variable, text: &str) -> String {
-    match variable.rule {
-        Rule::CurlOptions => curl_options::masked(text),
-        Rule::Url => masked_url(text),
-        _ => text.to_owned(),
-    }
-}
-
-/// Whether a value has a mask where [`shown`] puts one: somebody sends back what was shown.
-pub fn has_mask(variable: &Variable, text: &str) -> bool {
-    match variable.rule {
-        Rule::CurlOptions => curl_options::credentials(text).iter().any(|text| text == MASK),
-        Rule::Url => userinfo(text) == Some(MASK),
-        _ => false,
-    }
 }
 
 /// Takes our secrets out of the environment of a program that has no use for them, and what else is one by its name.
@@ -196,16 +153,5 @@ mod tests {
         ];
         let expected = ["aws-secret", "me:pr0xy-pass", "mysql-password", "pr0xy-pass", "rclone-pass"];
         assert_eq!(known(&environment), expected);
-    }
-
-    #[test]
-    fn a_url_is_shown_without_who_asks() {
-        assert_eq!(masked_url("http://u:p@h/@x"), "http://***@h/@x");
-        assert_eq!(masked_url("http://a@b@h/"), "http://***@h/");
-        for url in ["http://h/u:p@x", "https://api.telegram.org", "http://@h/"] {
-            assert_eq!(masked_url(url), url);
-        }
-        let variable = Variable::named("TELEGRAM_API_URL").unwrap();
-        assert!(has_mask(variable, "http://***@h/") && !has_mask(variable, "http://h/***"));
     }
 }

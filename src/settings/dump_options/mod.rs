@@ -1,12 +1,12 @@
 //! `POSTGRES_EXTRA_OPTS`: which options pg_dump gets, and how we compress what it prints.
 
 mod compression;
+mod error;
 mod grammar;
 
-use std::fmt;
-
 use crate::formats::compress::Compression;
-use crate::settings::split_words;
+use crate::settings::words::split_words;
+pub use error::OptionError;
 use grammar::{Grammar, OF_PG_DUMP, OF_PG_DUMPALL, REFUSED, REFUSED_FLAGS};
 
 /// What pg_dump writes.
@@ -38,61 +38,6 @@ pub struct DumpOptions {
     /// What is not done to the letter, each as the rest of a sentence that begins with the variable's name.
     pub remarks: Vec<&'static str>,
 }
-
-/// An option that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OptionError {
-    /// The words cannot be told apart.
-    Words(String),
-    /// It would change what pg_dump writes to, or whom it talks to. Its value is not told: it may be a secret.
-    Refused(String),
-    /// It would make a dump that names the database to restore into.
-    Create,
-    /// It needs a value.
-    NoValue(String),
-    /// The level or method of compression is not one.
-    Compression(String),
-    /// A method that pg_dump has for SQL and we have not.
-    Lz4,
-    /// A format that is none of pg_dump's.
-    Format(String),
-    /// Several jobs for something else than a directory.
-    Jobs,
-    /// A number of jobs that is none.
-    JobCount(String),
-    /// Compression of a tar archive.
-    CompressedTar,
-}
-
-impl fmt::Display for OptionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Words(problem) => f.write_str(problem),
-            Self::Refused(option) => {
-                write!(f, "must not contain {option}: file, server and login have settings of their own")
-            }
-            Self::Create => f.write_str("must not contain --create: a restore makes the database by itself"),
-            Self::NoValue(option) => write!(f, "has no value for {option}"),
-            Self::Compression(value) => write!(
-                f,
-                "has no compression {value}: use -Z0 to -Z9, gzip:LEVEL with 1 to 9 or zstd:LEVEL with up to 19"
-            ),
-            Self::Lz4 => {
-                f.write_str("asks for SQL in lz4, which is not written here: use zstd, or -Fc with lz4")
-            }
-            Self::Format(format) => {
-                write!(f, "has no format {format}: use plain, custom, directory or tar")
-            }
-            Self::Jobs => f.write_str("asks for several jobs, which only a directory (-Fd) can have"),
-            Self::JobCount(jobs) => write!(f, "asks for {jobs:?} jobs: use a whole number from 1"),
-            Self::CompressedTar => {
-                f.write_str("asks for a compressed tar archive, which pg_dump does not write")
-            }
-        }
-    }
-}
-
-impl std::error::Error for OptionError {}
 
 impl DumpOptions {
     /// Splits the text as a shell would and takes it apart.

@@ -4,7 +4,7 @@ mod forms;
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use super::secret::Secret;
@@ -41,13 +41,10 @@ impl Redactor {
         redactor
     }
 
-    /// The one by which this process cleans what it says and hands on. It knows the secrets of the settings.
-    pub fn of_process() -> Self {
-        static OF_PROCESS: LazyLock<Redactor> = LazyLock::new(|| {
-            let known = Known { source: Some(super::secrecy::current_secrets), ..Known::default() };
-            Redactor { known: Arc::new(RwLock::new(known)) }
-        });
-        OF_PROCESS.clone()
+    /// A redactor that asks for the secrets whenever what it knows is older than a second.
+    pub(crate) fn with_source(source: fn() -> Vec<Secret>) -> Self {
+        let known = Known { source: Some(source), ..Known::default() };
+        Self { known: Arc::new(RwLock::new(known)) }
     }
 
     /// Looks for these secrets, too. One of several lines is looked for line by line, as output is.

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::rule::split_words;
-use super::{Environment, Reader, Secret};
-
-/// The words for a [`WebhookFormat`], in its order.
-pub const WEBHOOK_FORMATS: [&str; 6] = ["json", "slack", "discord", "teams", "ntfy", "text"];
+use crate::settings::environment::Environment;
+use crate::settings::reader::Reader;
+use crate::settings::secrets::Secret;
+use crate::settings::variable::WEBHOOK_FORMATS;
+use crate::settings::words::split_words;
 
 /// What a webhook's receiver understands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,77 @@
+//! Where backups are kept, and for how long.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::policy::read_policy;
+use crate::settings::reader::Reader;
+use crate::settings::secrets::Secret;
+use crate::store::catalog::{Latest, Suffix};
+use crate::store::retention::Policy;
+
+/// Where backups are kept, and for how long.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    /// The backup directory.
+    pub directory: PathBuf,
+    /// The end of a backup's file name.
+    pub suffix: Suffix,
+    /// What a `-latest` pointer is.
+    pub latest: Latest,
+    /// What is deleted after a backup.
+    pub policy: Policy,
+    /// Bytes that must be free before a dump.
+    pub minimum_free: u64,
+    /// Seconds that a run waits for another one to end.
+    pub lock_wait: u32,
+    /// What new backups are encrypted with, and encrypted ones are opened with.
+    pub passphrase: Option<Secret>,
+    /// How many seconds after the last restore proof of a database its new backup is proven, if ever.
+    pub proof_interval: Option<u64>,
+    /// How many jobs restore at once.
+    pub restore_jobs: usize,
+    /// How long a backup run may take, if there is a limit.
+    pub longest_run: Option<Duration>,
+}
+
+impl Storage {
+    /// Reads the part.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let mebibytes = reader.whole("BACKUP_MIN_DISK_SPACE");
+        let suffix = reader.text("BACKUP_SUFFIX");
+        let latest = reader.word("BACKUP_LATEST_TYPE");
+        let policy = read_policy(reader);
+        let lock_wait = reader.whole("BACKUP_LOCK_WAIT");
+        let passphrase = reader.secret("BACKUP_ENCRYPTION_KEY");
+        let restore_jobs = restore_jobs(reader);
+        let longest_run = reader.hours("BACKUP_MAX_RUN_HOURS");
+        let (verify, interval) = (reader.word("BACKUP_VERIFY"), reader.span("BACKUP_VERIFY_EVERY"));
+        Some(Self {
+            directory: reader.text("BACKUP_DIR")?.into(),
+            suffix: Suffix::parse(&suffix?).ok()?,
+            latest: Latest::from_word(latest?),
+            policy: policy?,
+            minimum_free: u64::from(mebibytes?) << 20,
+            lock_wait: lock_wait?,
+            passphrase,
+            proof_interval: interval.filter(|_| verify == Some("restore")),
+            restore_jobs: restore_jobs?,
+            longest_run: longest_run?,
+        })
+    }
+
+    /// The end of the names of new backups.
+    pub fn ending(&self) -> String {
+        let encrypted = if self.passphrase.is_some() { ".gpg" } else { "" };
+        format!("{}{encrypted}", self.suffix.as_str())
+    }
+}
+
+/// How many jobs pg_restore may do at once: as many as there are processors, unless `RESTORE_JOBS` says.
+fn restore_jobs(reader: &mut Reader) -> Option<usize> {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    match reader.whole("RESTORE_JOBS")? {
+        0 => Some(processors()),
+        jobs => usize::try_from(jobs).ok(),
+    }
+}

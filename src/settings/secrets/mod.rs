@@ -1,0 +1,15 @@
+//! Secrets: which settings are or hold one, how they are shown, and how they are kept out of what is printed.
+
+pub(super) mod curl_options;
+mod masking;
+mod redactor;
+mod secrecy;
+mod secret;
+mod url;
+
+pub(crate) use curl_options::{config_lines, without_value};
+pub use masking::{has_mask, shown};
+pub use redactor::Redactor;
+pub(crate) use secrecy::remove_secrets;
+pub use secrecy::secrets;
+pub use secret::Secret;
