@@ -1,7 +1,7 @@
 //! The backup directory: its layout, and every way in. A name from outside is opened only here, beneath
 //! its slot, so that neither `..` nor a symlink nor a slot that is one can lead out of it.
 
-use std::fmt;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,119 +11,16 @@ use std::sync::{Arc, OnceLock};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{AccessFlags, UnlinkatFlags, access, getuid, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, access, unlinkat};
 
-use super::contents::Contents;
-use super::discard::Hold;
-use super::held::HeldDirs;
-use super::name::{BackupName, DatabaseName};
+use super::discard::{self, Hold};
+use super::error::DirectoryError;
+use super::held::{self, HeldDirs};
+use super::name::BackupName;
 use super::slot::Slot;
-use super::spelling::{is_spelled_so, unusual};
-use crate::store::fallback::FallbackError;
+use super::spelling::is_spelled_so;
 use crate::util::durable;
 use crate::util::open_dir::{OpenDir, kind};
-
-/// Why the backup directory could not be used.
-#[derive(Debug)]
-pub enum DirectoryError {
-    /// There is no such backup.
-    NotFound(Slot, BackupName),
-    /// The name is there, but is neither a file nor a directory, or leads out of its slot.
-    NotABackup(Slot, BackupName),
-    /// We may not write to the directory.
-    NotWritable(PathBuf),
-    /// It is on a file system that is mounted read-only.
-    ReadOnly(PathBuf),
-    /// There is no room on its file system.
-    Full(PathBuf, io::Error),
-    /// The file system takes the names of one database's backups for those of another's.
-    Namesake {
-        /// The database whose names are not free.
-        database: DatabaseName,
-        /// The database that has them.
-        other: DatabaseName,
-        /// Where one of them is.
-        slot: Slot,
-        /// That one.
-        name: BackupName,
-    },
-    /// The file system does not take the name of a backup.
-    NameRefused {
-        /// The database.
-        database: DatabaseName,
-        /// The name.
-        name: BackupName,
-        /// The directory.
-        root: PathBuf,
-        /// What the file system says.
-        error: io::Error,
-    },
-    /// The file system keeps the name of a backup as another.
-    NameChanged(DatabaseName, BackupName, PathBuf),
-    /// Somebody else holds the names, for longer than we may wait.
-    NamesHeld,
-    /// A slot is something else than a directory.
-    NotASlot(PathBuf),
-    /// Neither the directory, for this cause, nor what would stand in for it can be written to.
-    NoFallback(PathBuf, String, FallbackError),
-    /// Any other failure, with what was being done.
-    Io(String, io::Error),
-}
-
-impl fmt::Display for DirectoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFound(slot, name) => write!(f, "there is no backup {slot}/{name}"),
-            Self::NotABackup(slot, name) => write!(f, "{slot}/{name} is not a backup"),
-            Self::NotWritable(path) => {
-                let (path, uid) = (path.display(), getuid());
-                write!(f, "user id {uid} may not write to {path}; run `chown -R {uid} {path}` on the volume")
-            }
-            Self::ReadOnly(path) => write!(f, "{} is mounted read-only", path.display()),
-            Self::Full(path, error) => write!(f, "the file system of {} is full: {error}", path.display()),
-            Self::Namesake { database, other, slot, name } => write!(
-                f,
-                "the file system does not tell the backups of database {database} from those of database {other}, \
-                 such as {slot}/{name}, as it takes both names for one: give one of the two a backup directory of its own"
-            ),
-            Self::NameRefused { database, name, root, error } => write!(
-                f,
-                "the file system of {} does not take the name {name} of a backup of database {database} ({error}; \
-                 unusual in it: {}): back it up to another file system, or leave it out",
-                root.display(),
-                unusual(name.as_str())
-            ),
-            Self::NameChanged(database, name, root) => write!(
-                f,
-                "the file system of {} does not keep the name {name} of a backup of database {database} as it is \
-                 (unusual in it: {}): back it up to another file system, or leave it out",
-                root.display(),
-                unusual(name.as_str())
-            ),
-            Self::NamesHeld => f.write_str(
-                "backups are being renamed by another program, which holds .pointers.lock: try again",
-            ),
-            Self::NotASlot(path) => write!(f, "{} is not a directory", path.display()),
-            Self::NoFallback(path, cause, error) => {
-                write!(f, "{} cannot be written to ({cause}), and in its place: {error}", path.display())
-            }
-            Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for DirectoryError {}
-
-impl DirectoryError {
-    /// Whether it is for want of a right to write or of space.
-    pub fn is_unwritable(&self) -> bool {
-        match self {
-            Self::NotWritable(_) | Self::ReadOnly(_) | Self::Full(..) => true,
-            Self::Io(_, error) => durable::is_unwritable(error),
-            _ => false,
-        }
-    }
-}
 
 /// An opened backup.
 #[derive(Debug)]
@@ -158,7 +55,6 @@ pub(super) enum Inode {
 #[derive(Debug, Clone)]
 pub struct BackupDirectory {
     root: PathBuf,
-    pub(super) contents: Arc<Contents>,
     /// What takes the files that cannot be written here, once that has come up.
     pub(super) fallback: Arc<OnceLock<PathBuf>>,
     /// Its directories as the run that has the lock has opened them.
@@ -168,7 +64,7 @@ pub struct BackupDirectory {
 impl BackupDirectory {
     /// The directory at this path, which need not exist yet.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), contents: Arc::default(), fallback: Arc::default(), held: Arc::default() }
+        Self { root: root.into(), fallback: Arc::default(), held: Arc::default() }
     }
 
     /// Its path.
@@ -208,9 +104,49 @@ impl BackupDirectory {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EACCES) => DirectoryError::NotWritable(self.root.clone()),
             Some(Errno::EROFS) => DirectoryError::ReadOnly(self.root.clone()),
-            Some(Errno::ENOSPC | Errno::EDQUOT) => DirectoryError::Full(self.root.clone(), error),
+            Some(Errno::ENOSPC | Errno::EDQUOT) => DirectoryError::Full { path: self.root.clone(), error },
             _ => DirectoryError::Io(format!("make {}", path.display()), error),
         }
+    }
+
+    /// Opens its directories for the rest of the run. Only the holder of the lock need call this.
+    ///
+    /// # Errors
+    /// When one is no directory, or cannot be opened.
+    pub(super) fn hold_dirs(&self) -> Result<(), DirectoryError> {
+        if self.held.get().is_none() {
+            let _ = self.held.set(HeldDirs::open(&self.root)?);
+        }
+        Ok(())
+    }
+
+    /// Opens a slot.
+    ///
+    /// # Errors
+    /// When it is not there or no directory.
+    pub(crate) fn open_slot(&self, slot: Slot) -> Result<OpenDir, DirectoryError> {
+        let held = self.held.get().and_then(|held| held.slot(slot));
+        held.map_or_else(|| held::open_slot(&self.root, slot), Ok)
+    }
+
+    /// Opens the directory of incomplete files.
+    ///
+    /// # Errors
+    /// When it is not there or no directory.
+    pub(crate) fn open_partial(&self) -> Result<OpenDir, DirectoryError> {
+        let held = self.held.get().and_then(HeldDirs::partial);
+        held.map_or_else(|| held::open_partial(&self.root), Ok)
+    }
+
+    /// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
+    /// somebody holds is moved to `.partial` instead.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub(super) fn discard(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
+        discard::discard(place, name, || {
+            self.open_partial().map_err(|error| io::Error::other(error.to_string()))
+        })
     }
 
     /// Whether we have the right to write to it, if it is there.
@@ -290,7 +226,9 @@ impl BackupDirectory {
         let status = fstat(&file).map_err(|error| self.refusal(slot, &name, error))?;
         let hold = match kind(&status) {
             SFlag::S_IFREG => None,
-            SFlag::S_IFDIR => self.hold(&file).map_err(|error| self.refusal(slot, &name, error))?,
+            SFlag::S_IFDIR => {
+                Hold::of(&file, self.open_partial().ok()).map_err(|error| self.refusal(slot, &name, error))?
+            }
             _ => return Err(DirectoryError::NotABackup(slot, name)),
         };
         Ok(Opened { file: file.into(), status, name, hold })
@@ -303,7 +241,6 @@ impl BackupDirectory {
     pub(super) fn unlink(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
         let failed = |error: io::Error| DirectoryError::Io(format!("remove {slot}/{name}"), error);
         let directory = self.open_slot(slot)?;
-        self.contents.forget(slot);
         self.forget_aside(slot, name).map_err(failed)?;
         match self.look(&directory, slot, name)? {
             Inode::Backup(status) if kind(&status) == SFlag::S_IFDIR => {

@@ -10,7 +10,6 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 
-use super::directory::BackupDirectory;
 use crate::util::flock::{Flock, FlockError};
 use crate::util::open_dir::OpenDir;
 
@@ -18,26 +17,27 @@ use crate::util::open_dir::OpenDir;
 #[derive(Debug)]
 pub struct Hold {
     lock: Option<Flock>,
-    directory: BackupDirectory,
+    /// Where the directory is moved when its name is removed meanwhile.
+    partial: Option<OpenDir>,
     inode: u64,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         drop(self.lock.take());
-        // Refused, it stays until the next run sweeps.
-        if let Ok(partial) = self.directory.open_partial() {
-            let _ = self.directory.discard(&partial, discarded(self.inode).as_ref());
+        // What cannot be removed stays until the next run sweeps.
+        if let Some(partial) = &self.partial {
+            let _ = discard(partial, discarded(self.inode).as_ref(), || Ok(partial.clone()));
         }
     }
 }
 
-impl BackupDirectory {
-    /// Holds a directory that has just been opened. `None` where the filesystem has no locks.
+impl Hold {
+    /// Holds a directory that has just been opened. `None` where the file system has no locks.
     ///
     /// # Errors
     /// When somebody is removing it.
-    pub(super) fn hold(&self, opened: &impl AsFd) -> Result<Option<Hold>, Errno> {
+    pub(super) fn of(opened: &impl AsFd, partial: Option<OpenDir>) -> Result<Option<Self>, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let own = File::from(openat(opened, ".", flags, Mode::empty())?);
         let lock = match Flock::try_lock_shared(own) {
@@ -48,36 +48,41 @@ impl BackupDirectory {
         let status = fstat(opened)?;
         match status.st_nlink {
             0 => Err(Errno::ENOENT),
-            _ => Ok(Some(Hold { lock: Some(lock), directory: self.clone(), inode: status.st_ino })),
+            _ => Ok(Some(Self { lock: Some(lock), partial, inode: status.st_ino })),
         }
     }
+}
 
-    /// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
-    /// somebody holds goes into `.partial` instead.
-    ///
-    /// # Errors
-    /// When it is there and cannot be removed.
-    pub(super) fn discard(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
-        if !place.holds_dir(name) {
-            return place.remove_file(name).map(drop);
-        }
-        match self.discard_directory(place, name) {
-            // Who held it has taken it away meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            discarded => discarded,
-        }
+/// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
+/// somebody holds is moved to `partial` instead.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub(super) fn discard(
+    place: &OpenDir,
+    name: &OsStr,
+    partial: impl FnOnce() -> io::Result<OpenDir>,
+) -> io::Result<()> {
+    if !place.holds_dir(name) {
+        return place.remove_file(name).map(drop);
     }
+    match discard_directory(place, name, partial) {
+        // Who held it has removed it meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        discarded => discarded,
+    }
+}
 
-    fn discard_directory(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
-        let doomed = place.dir(name)?;
-        match Flock::try_lock(doomed.to_file()?) {
-            Err(FlockError::Held(_)) => {
-                let partial = self.open_partial().map_err(|error| io::Error::other(error.to_string()))?;
-                place.rename(name, &partial, discarded(fstat(&doomed)?.st_ino))
-            }
-            // Where there are no locks nobody can have one.
-            _lock => place.remove_all(name),
-        }
+fn discard_directory(
+    place: &OpenDir,
+    name: &OsStr,
+    partial: impl FnOnce() -> io::Result<OpenDir>,
+) -> io::Result<()> {
+    let doomed = place.dir(name)?;
+    match Flock::try_lock(doomed.to_file()?) {
+        Err(FlockError::Held(_)) => place.rename(name, &partial()?, discarded(fstat(&doomed)?.st_ino)),
+        // Where there are no locks nobody can have one.
+        _lock => place.remove_all(name),
     }
 }
 
@@ -91,7 +96,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::store::catalog::{BackupName, Slot};
+    use crate::store::catalog::{BackupDirectory, BackupName, Slot};
 
     #[test]
     fn a_directory_that_is_held_goes_with_the_last_who_holds_it() {

@@ -2,10 +2,11 @@
 //! link to one, and the run that has the lock goes on in those that it has found then, whatever is put in their place.
 
 use std::io;
+use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::directory::{BackupDirectory, DirectoryError};
+use super::error::DirectoryError;
 use super::slot::Slot;
 use crate::util::open_dir::OpenDir;
 
@@ -19,56 +20,57 @@ pub(super) struct HeldDirs {
     partial: Option<OpenDir>,
 }
 
-impl BackupDirectory {
-    /// Opens its directories for the rest of the run. Only the holder of the lock need call this.
+impl HeldDirs {
+    /// Opens the directories below `root`.
     ///
     /// # Errors
     /// When one is no directory, or cannot be opened.
-    pub(super) fn hold_dirs(&self) -> Result<(), DirectoryError> {
-        if self.held.get().is_some() {
-            return Ok(());
-        }
+    pub(super) fn open(root: &Path) -> Result<Self, DirectoryError> {
         let there = |opened: Result<OpenDir, DirectoryError>| match opened {
             Err(DirectoryError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some),
         };
-        let [last, daily, weekly, monthly] = Slot::ALL.map(|slot| there(self.open_slot(slot)));
-        let (slots, partial) = ([last?, daily?, weekly?, monthly?], there(self.open_partial())?);
-        let _ = self.held.set(HeldDirs { slots, partial });
-        Ok(())
+        let [last, daily, weekly, monthly] = Slot::ALL.map(|slot| there(open_slot(root, slot)));
+        Ok(Self { slots: [last?, daily?, weekly?, monthly?], partial: there(open_partial(root))? })
     }
 
-    /// Opens a slot.
-    ///
-    /// # Errors
-    /// When it is not there or no directory.
-    pub(crate) fn open_slot(&self, slot: Slot) -> Result<OpenDir, DirectoryError> {
-        let failed = |error| DirectoryError::Io(format!("open the slot {slot}"), error);
-        let held = self.held.get().and_then(|held| held.slots[slot as usize].clone());
-        held.map_or_else(|| self.open_dir(slot.name(), failed), Ok)
+    /// A slot, if it was there.
+    pub(super) fn slot(&self, slot: Slot) -> Option<OpenDir> {
+        self.slots[slot as usize].clone()
     }
 
-    /// Opens the directory where files are until they are whole.
-    ///
-    /// # Errors
-    /// When it is not there or no directory.
-    pub(crate) fn open_partial(&self) -> Result<OpenDir, DirectoryError> {
-        let failed = |error| DirectoryError::Io("open .partial".into(), error);
-        let held = self.held.get().and_then(|held| held.partial.clone());
-        held.map_or_else(|| self.open_dir(PARTIAL, failed), Ok)
+    /// The directory of incomplete files, if it was there.
+    pub(super) fn partial(&self) -> Option<OpenDir> {
+        self.partial.clone()
     }
+}
 
-    fn open_dir(
-        &self,
-        name: &str,
-        failed: impl FnOnce(io::Error) -> DirectoryError,
-    ) -> Result<OpenDir, DirectoryError> {
-        let opened = OpenDir::open(self.root()).and_then(|root| root.dir(name));
-        opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOTDIR | Errno::ELOOP) => DirectoryError::NotASlot(self.root().join(name)),
-            _ => failed(error),
-        })
-    }
+/// Opens a slot below `root`.
+///
+/// # Errors
+/// When it is not there or no directory.
+pub(super) fn open_slot(root: &Path, slot: Slot) -> Result<OpenDir, DirectoryError> {
+    open(root, slot.name(), |error| DirectoryError::Io(format!("open the slot {slot}"), error))
+}
+
+/// Opens the directory of incomplete files below `root`.
+///
+/// # Errors
+/// When it is not there or no directory.
+pub(super) fn open_partial(root: &Path) -> Result<OpenDir, DirectoryError> {
+    open(root, PARTIAL, |error| DirectoryError::Io("open .partial".into(), error))
+}
+
+fn open(
+    root: &Path,
+    name: &str,
+    failed: impl FnOnce(io::Error) -> DirectoryError,
+) -> Result<OpenDir, DirectoryError> {
+    let opened = OpenDir::open(root).and_then(|root| root.dir(name));
+    opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOTDIR | Errno::ELOOP) => DirectoryError::NotASlot(root.join(name)),
+        _ => failed(error),
+    })
 }
 
 #[cfg(test)]
@@ -77,6 +79,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::store::catalog::BackupDirectory;
 
     #[test]
     fn whoever_swaps_a_directory_does_not_have_the_run_go_with_it() {

@@ -6,7 +6,8 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::directory::{BackupDirectory, DirectoryError};
+use super::directory::BackupDirectory;
+use super::error::DirectoryError;
 use super::name::BackupName;
 use super::slot::Slot;
 use crate::util::open_dir::OpenDir;
@@ -31,7 +32,6 @@ impl BackupDirectory {
     ) -> Result<(), DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("publish {slot}/{name}"), error);
         let (to, own) = (self.open_slot(slot)?, name.as_str());
-        self.contents.forget(slot);
         if !to.holds(own) || !(place.holds_dir(from) || to.holds_dir(own)) {
             return place.rename(from, &to, own).map_err(failed);
         }
@@ -82,7 +82,6 @@ impl BackupDirectory {
             for name in aside.names().map_err(failed)? {
                 let parsed = name.to_str().and_then(|name| BackupName::parse(name).ok());
                 if parsed.is_some_and(|name| name.parts(slot).is_some()) && !to.holds(&name) {
-                    self.contents.forget(slot);
                     aside.rename(&name, &to, &name).map_err(failed)?;
                     log::warn!("{slot}/{} is back after a crash", name.display());
                 }

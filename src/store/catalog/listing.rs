@@ -1,18 +1,16 @@
 //! What is in the backup directory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use serde::Serialize;
 
-use super::contents::Known;
-use super::described::Appearance;
-use super::directory::{BackupDirectory, DirectoryError, Inode};
-use super::manifest::{Format, Manifest, Scope, Verification};
+use super::directory::{BackupDirectory, Inode};
+use super::error::DirectoryError;
+use super::manifest::{Appearance, Described, Format, Manifest, Scope, Verification};
 use super::name::{BackupName, DatabaseName};
 use super::slot::Slot;
 use crate::util::clock;
@@ -119,30 +117,28 @@ impl BackupDirectory {
             }
             directory => directory?,
         };
-        let known = self.known(slot, &directory)?;
-        let statuses = look_at_all(&known, |name| match self.look(&directory, slot, name) {
-            Ok(Inode::Backup(status)) => Some(status),
-            _ => None,
-        });
-        let mut backups = Vec::with_capacity(known.len());
-        let mut pointers = Vec::new();
-        for (known, status) in known.iter().zip(&statuses) {
-            if let Some(status) = status {
-                if known.is_latest {
-                    pointers.push(backups.len());
+        let (mut backups, mut pointers, mut symlinks) = (Vec::new(), Vec::new(), Vec::new());
+        for name in directory.names().map_err(failed)? {
+            let Some(name) = name.to_str().and_then(|name| BackupName::parse(name).ok()) else { continue };
+            match self.look(&directory, slot, &name) {
+                Ok(Inode::Backup(status)) => {
+                    if name.latest_parts().is_some() {
+                        pointers.push(backups.len());
+                    }
+                    backups.push(entry(&directory, slot, name, None, &status));
                 }
-                backups.push(entry(&directory, slot, known, &known.name, status));
+                Ok(Inode::Pointer(target)) => symlinks.push((name, target)),
+                Err(_) => {}
             }
         }
-        drop(statuses);
         mark_hard_linked(&mut backups, &pointers);
-        for (known, target) in known.iter().filter_map(|known| Some((known, known.target.as_ref()?))) {
+        for (name, target) in symlinks {
             let status = match fstatat(&directory, target.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(status) if matches!(kind(&status), SFlag::S_IFREG | SFlag::S_IFDIR) => status,
                 Ok(_) | Err(Errno::ENOENT) => continue,
                 Err(error) => return Err(failed(error.into())),
             };
-            backups.push(entry(&directory, slot, known, target, &status));
+            backups.push(entry(&directory, slot, name, Some(target), &status));
         }
         // A pointer has its target's time; the backup itself comes first. Whoever takes the first gets the newest.
         let now = clock::now();
@@ -168,54 +164,44 @@ impl BackupDirectory {
     }
 }
 
-fn entry(directory: &OpenDir, slot: Slot, known: &Known, backup: &BackupName, status: &FileStat) -> Entry {
+fn entry(
+    directory: &OpenDir,
+    slot: Slot,
+    name: BackupName,
+    alias_of: Option<BackupName>,
+    status: &FileStat,
+) -> Entry {
+    let backup = alias_of.as_ref().unwrap_or(&name);
     let now = Appearance::of(status, directory, backup.as_str());
-    let manifest = known.manifest_for(now).cloned();
-    let database = match &manifest {
-        Some(manifest) => Some(manifest.database.clone()),
-        None => known.named.clone().or_else(|| backup.database(slot)),
-    };
+    let described = describe(directory, slot, backup);
+    let contradiction = described.as_ref().and_then(|it| it.contradiction(backup, Some(slot)));
+    let is_its = contradiction.is_none() && described.as_ref().is_some_and(|it| it.is_of(now));
+    let known = described.map(|described| Arc::new(described.manifest));
+    let (manifest, former) = if is_its { (known, None) } else { (None, known) };
+    let database = manifest.as_ref().map(|manifest| manifest.database.clone());
     Entry {
         slot,
-        name: known.name.clone(),
-        database,
+        database: database.or(contradiction).or_else(|| backup.database(slot)),
         size: now.size,
         mtime: status.st_mtime,
         is_directory: kind(status) == SFlag::S_IFDIR,
-        alias_of: known.target.clone(),
-        former: known.manifest.clone().filter(|_| manifest.is_none()),
+        former,
         manifest,
         inode: status.st_ino,
         device: status.st_dev,
+        name,
+        alias_of,
     }
 }
 
-/// So many names are looked at in one go. With more of them a second thread helps: it is most of the work.
-const PART: usize = 1_000;
-
-/// What `look` says of each name that is not that of a symlink.
-fn look_at_all(
-    known: &[Known],
-    look: impl Fn(&BackupName) -> Option<FileStat> + Sync,
-) -> Vec<Option<FileStat>> {
-    let mut statuses = vec![None; known.len()];
-    let parts = Mutex::new(known.chunks(PART).zip(statuses.chunks_mut(PART)));
-    let next_part = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        while let Some((known, statuses)) = next_part() {
-            for (known, status) in known.iter().zip(statuses).filter(|(known, _)| known.target.is_none()) {
-                *status = look(&known.name);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        if known.len() > PART {
-            // Without a helper it takes longer.
-            let _ = thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
-    statuses
+/// The manifest beside a backup, if it can be read.
+fn describe(directory: &OpenDir, slot: Slot, backup: &BackupName) -> Option<Described> {
+    let described = Described::read(directory, backup)
+        .and_then(|described| described.map(Described::without_properties).transpose());
+    described.unwrap_or_else(|error| {
+        log::warn!("cannot read the manifest of {slot}/{backup}: {error}");
+        None
+    })
 }
 
 /// A `-latest` name that is a hard link is the same file as the backup that it points to. `pointers` are the places
@@ -256,11 +242,11 @@ mod tests {
         let backups = BackupDirectory::new(root.path());
         backups.prepare().unwrap();
         let name = |number: usize| format!("app-20260416-{number:06}.sql");
-        for number in 0..2 * PART + 7 {
+        for number in 0..2_007 {
             fs::write(backups.slot_path(Slot::Last).join(name(number)), vec![b'x'; number % 50]).unwrap();
         }
         let listed = backups.list(Slot::Last).unwrap();
-        assert_eq!(listed.len(), 2 * PART + 7);
+        assert_eq!(listed.len(), 2_007);
         for entry in listed {
             let number: usize = entry.name.as_str()[13..19].parse().unwrap();
             assert_eq!(entry.size, (number % 50) as u64, "{}", entry.name);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use nix::sys::stat::SFlag;
 use nix::unistd::symlinkat;
 
-use super::directory::{BackupDirectory, DirectoryError};
+use super::directory::BackupDirectory;
+use super::error::DirectoryError;
 use super::link::link_or_copy;
 use super::listing::Entry;
 use super::name::{BackupName, DatabaseName, LATEST};

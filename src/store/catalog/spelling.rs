@@ -1,86 +1,10 @@
-//! Names that a file system takes for one: exFAT, FAT, NTFS, SMB, APFS and some directories of ext4 do not tell `App` from
-//! `app`, and some not the composed from the decomposed form of a letter. And names that it does not take at all.
-//!
-//! Which of these a file system does is tried, as its own name says little: a share or a bind mount may lie on any.
+//! How names are spelled in a directory. exFAT, FAT, NTFS, SMB, APFS and some directories of ext4 do not tell `App` from `app`,
+//! and some not the composed from the decomposed form of a letter. Some names they do not accept at all.
 
-use std::io;
-use std::path::PathBuf;
-
-use nix::errno::Errno;
-
-use super::directory::{BackupDirectory, DirectoryError};
-use super::name::{BackupName, DatabaseName};
+use super::error::DirectoryError;
+use super::name::BackupName;
 use super::slot::Slot;
 use crate::util::open_dir::OpenDir;
-
-/// What exFAT, FAT, NTFS and SMB take in no name, besides control characters.
-const REFUSED: [char; 8] = ['"', '*', ':', '<', '>', '?', '\\', '|'];
-
-impl BackupDirectory {
-    /// Sees that no name of a backup of `database` is, for the file system, that of another database's.
-    ///
-    /// # Errors
-    /// When one is, or a slot cannot be read.
-    pub(crate) fn refuse_namesake(&self, database: &DatabaseName) -> Result<(), DirectoryError> {
-        for slot in Slot::ALL {
-            let directory = match self.open_slot(slot) {
-                Err(DirectoryError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => continue,
-                directory => directory?,
-            };
-            let names = spelled(&directory, slot)?;
-            let mut told_apart = Vec::new();
-            let in_names = database.in_file_name();
-            for name in names.iter().filter(|name| may_begin_with(name.as_str(), &in_names)) {
-                let readings = name.readings(Some(slot)).filter(|parts| parts.database != *database);
-                for other in readings.filter(|parts| may_be_one(&parts.database, database)) {
-                    if told_apart.contains(&other.database) {
-                        continue;
-                    }
-                    let ours = BackupName::compose(database, &other.stamp, &other.suffix);
-                    // Read anew: it may just have come.
-                    if directory.holds(ours.as_str()) && !spelled(&directory, slot)?.contains(&ours) {
-                        let (database, other) = (database.clone(), other.database);
-                        return Err(DirectoryError::Namesake { database, other, slot, name: name.clone() });
-                    }
-                    told_apart.push(other.database);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Sees that the file system takes the name of a backup and keeps it as it is, where that is in doubt. Only the
-    /// holder of the directory's lock may call this.
-    ///
-    /// # Errors
-    /// When it does not, or cannot be asked.
-    pub(crate) fn try_name(&self, database: &DatabaseName, name: &BackupName) -> Result<(), DirectoryError> {
-        if is_plain(name.as_str()) {
-            return Ok(());
-        }
-        let partial = self.open_partial()?;
-        let refused = |error| self.name_refusal(database, name, error);
-        drop(partial.create_file(name.as_str(), 0o644).map_err(refused)?);
-        let kept = partial.names().map(|names| names.iter().any(|found| found == name.as_str()));
-        partial.remove_file(name.as_str()).and(kept).map_err(refused).and_then(|kept| match kept {
-            true => Ok(()),
-            false => Err(DirectoryError::NameChanged(database.clone(), name.clone(), self.root().into())),
-        })
-    }
-
-    fn name_refusal(&self, database: &DatabaseName, name: &BackupName, error: io::Error) -> DirectoryError {
-        let errno = error.raw_os_error().map(Errno::from_raw);
-        match errno {
-            // ENOENT and EPERM are what drivers of FUSE say.
-            Some(Errno::EINVAL | Errno::ENOENT | Errno::EILSEQ | Errno::ENAMETOOLONG | Errno::EPERM) => {
-                let (database, name) = (database.clone(), name.clone());
-                let root: PathBuf = self.root().into();
-                DirectoryError::NameRefused { database, name, root, error }
-            }
-            _ => DirectoryError::Io(format!("make {}", self.partial().join(name.as_str()).display()), error),
-        }
-    }
-}
 
 /// Whether a name that has been found in an opened slot lies there spelled so, and not otherwise.
 pub(super) fn is_spelled_so(
@@ -96,28 +20,10 @@ pub(super) fn is_spelled_so(
 }
 
 /// The names in an opened slot as they are spelled there.
-fn spelled(directory: &OpenDir, slot: Slot) -> Result<Vec<BackupName>, DirectoryError> {
+pub(super) fn spelled(directory: &OpenDir, slot: Slot) -> Result<Vec<BackupName>, DirectoryError> {
     let names =
         directory.names().map_err(|error| DirectoryError::Io(format!("list the slot {slot}"), error))?;
     Ok(names.iter().filter_map(|name| BackupName::parse(name.to_str()?).ok()).collect())
-}
-
-/// Whether some file system may take the beginning of a name for this one, though it is not. It spares the taking apart of
-/// thousands.
-fn may_begin_with(name: &str, database: &str) -> bool {
-    match name.get(..database.len()) {
-        Some(start) if name.is_ascii() && database.is_ascii() => {
-            start != database && start.eq_ignore_ascii_case(database)
-        }
-        None if name.is_ascii() && database.is_ascii() => false,
-        _ => true,
-    }
-}
-
-/// Whether some file system may take the one for the other. Of two that are plain ASCII that is told by their letters.
-fn may_be_one(one: &DatabaseName, other: &DatabaseName) -> bool {
-    let (one, other) = (one.in_file_name(), other.in_file_name());
-    !(one.is_ascii() && other.is_ascii()) || one.eq_ignore_ascii_case(&other)
 }
 
 fn in_other_case(name: &str) -> String {
@@ -126,96 +32,4 @@ fn in_other_case(name: &str) -> String {
         false => c.to_ascii_lowercase(),
     });
     swapped.collect()
-}
-
-/// Whether every file system takes a name, but for its length.
-fn is_plain(name: &str) -> bool {
-    let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !REFUSED.contains(&c);
-    name.chars().all(is_plain) && !name.ends_with(['.', ' '])
-}
-
-/// The characters of a name that some file systems do not take, as a sentence has them.
-pub(super) fn unusual(name: &str) -> String {
-    let mut found: Vec<char> = Vec::new();
-    for c in name.chars().filter(|c| !is_plain(&c.to_string())) {
-        if !found.contains(&c) && (c != '.' && c != ' ') {
-            found.push(c);
-        }
-    }
-    found.extend(name.chars().last().filter(|last| ['.', ' '].contains(last)));
-    found.iter().map(|c| format!("{c:?}")).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn database(name: &str) -> DatabaseName {
-        DatabaseName::parse(name).unwrap()
-    }
-
-    #[test]
-    fn names_are_tried_only_where_some_file_system_could_take_one_for_the_other() {
-        for (one, other, may_be) in [
-            ("App", "app", true),
-            ("app", "app2", false),
-            ("a/B", "A/b", true),
-            ("a/b", "a%2Fb", false),
-            // Composed and decomposed; the Kelvin sign; the sharp s.
-            ("caf\u{e9}", "cafe\u{301}", true),
-            ("\u{212a}elvin", "kelvin", true),
-            ("stra\u{df}e", "STRASSE", true),
-        ] {
-            assert_eq!(may_be_one(&database(one), &database(other)), may_be, "{one} {other}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_taken_apart_only_where_it_may_begin_as_another() {
-        for (name, database, may) in [
-            ("App-20260101.sql", "app", true),
-            ("app-20260101.sql", "app", false),
-            ("apple-20260101.sql", "app", false),
-            ("ap", "app", false),
-            ("caf\u{e9}-20260101.sql", "cafe\u{301}", true),
-            ("x-20260101.sql", "\u{e9}", true),
-        ] {
-            assert_eq!(may_begin_with(name, database), may, "{name} {database}");
-        }
-    }
-
-    #[test]
-    fn the_unusual_characters_of_a_name_are_told() {
-        for (name, told) in [
-            ("app-20260101-000000.sql.gz", ""),
-            ("my app-20260101.sql", ""),
-            ("a:b?c:d-20260101.sql", "':' '?'"),
-            ("app-20260101.sql.", "'.'"),
-            ("caf\u{e9}\u{7f}-20260101.sql", "'\u{e9}' '\\u{7f}'"),
-        ] {
-            assert_eq!(unusual(name), told, "{name}");
-            assert_eq!(is_plain(name), told.is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn on_a_file_system_that_tells_case_both_stay() {
-        let root = tempfile::tempdir().unwrap();
-        let backups = BackupDirectory::new(root.path());
-        backups.prepare().unwrap();
-        let name = BackupName::parse("App-20260101.sql.gz").unwrap();
-        fs::write(backups.path(Slot::Daily, &name), "x").unwrap();
-        backups.refuse_namesake(&database("app")).unwrap();
-        fs::write(backups.slot_path(Slot::Daily).join("app-20260101.sql.gz"), "y").unwrap();
-        for own in ["App", "app", "other"] {
-            backups.refuse_namesake(&database(own)).unwrap();
-        }
-        let slot = backups.open_slot(Slot::Daily).unwrap();
-        assert!(is_spelled_so(&slot, Slot::Daily, &name).unwrap());
-        let odd = BackupName::parse("a:b\"\u{e9}-20260101.sql.").unwrap();
-        backups.try_name(&database("a:b"), &odd).unwrap();
-        assert_eq!(fs::read_dir(backups.partial()).unwrap().count(), 0);
-    }
 }

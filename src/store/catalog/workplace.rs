@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, Statvfs, fstatvfs, statvfs};
 
-use super::directory::{BackupDirectory, DirectoryError};
+use super::directory::BackupDirectory;
+use super::error::DirectoryError;
 use crate::store::fallback;
 use crate::store::records::status;
 use crate::util::durable;
@@ -49,7 +50,11 @@ impl BackupDirectory {
             return Ok(path);
         }
         let root = self.root().display();
-        let failed = |error| DirectoryError::NoFallback(self.root().to_path_buf(), cause.to_owned(), error);
+        let failed = |error| DirectoryError::NoFallback {
+            path: self.root().to_path_buf(),
+            cause: cause.to_owned(),
+            error,
+        };
         let path = fallback::create(self.root()).map_err(failed)?;
         log::info!(
             "{root} cannot be written to ({cause}): the lock, the journal and temporary files are in {}",
@@ -97,7 +102,11 @@ impl BackupDirectory {
             return Ok(partial);
         }
         let cause = format!("{} are free, {} are needed", units::bytes(free), units::bytes(needed));
-        let failed = |error| DirectoryError::NoFallback(self.root().to_path_buf(), cause.clone(), error);
+        let failed = |error| DirectoryError::NoFallback {
+            path: self.root().to_path_buf(),
+            cause: cause.clone(),
+            error,
+        };
         let place = fallback::create(self.root()).map_err(failed)?;
         log::info!("{}: {cause}: temporary files are in {}", self.root().display(), place.display());
         open(&place)

@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Cleanup;
 use super::policy::DAY;
 use crate::store::catalog::{Entry, Slot};
 use crate::util::clock;
@@ -39,6 +38,24 @@ impl Hold {
         let differs = ahead_seconds.unsigned_abs() > clock::TOLERANCE.unsigned_abs();
         differs.then_some(Self::Server { ahead_seconds })
     }
+
+    /// What keeps a run from deleting `expired`, which is what of the backups `before` it is too old: a long gap before it
+    /// that is not the rhythm, when it would take more than half of what a slot had. The run after it may.
+    pub(super) fn by_gap(
+        now: i64,
+        earlier: Option<Self>,
+        before: &[&Entry],
+        expired: &[&Entry],
+    ) -> Option<Self> {
+        let runs = runs(before);
+        let gap = now.saturating_sub(*runs.first()?);
+        if gap <= LONG_GAP || is_rhythm(gap, &runs) || matches!(earlier, Some(Self::Gap { .. })) {
+            return None;
+        }
+        let count = |entries: &[&Entry], slot| entries.iter().filter(|entry| entry.slot == slot).count();
+        let takes_most = |slot: &Slot| count(expired, *slot) * 2 > count(before, *slot);
+        Slot::ALL.iter().any(takes_most).then_some(Self::Gap { age_seconds: gap })
+    }
 }
 
 impl fmt::Display for Hold {
@@ -60,23 +77,6 @@ impl fmt::Display for Hold {
                 )
             }
         }
-    }
-}
-
-impl Cleanup<'_> {
-    /// What keeps a run from deleting `expired`, which is what of `ours` is too old: a long gap before it that is
-    /// not the rhythm, when it would take more than half of what a slot had. The run after it may.
-    pub(super) fn hold(&self, ours: &[&Entry], expired: &[&Entry]) -> Option<Hold> {
-        let counts = |entry: &&Entry| !self.is_published(entry) && !self.is_future(entry);
-        let before: Vec<&Entry> = ours.iter().copied().filter(counts).collect();
-        let runs = runs(&before);
-        let gap = self.now.saturating_sub(*runs.first()?);
-        if gap <= LONG_GAP || is_rhythm(gap, &runs) || matches!(self.held_before, Some(Hold::Gap { .. })) {
-            return None;
-        }
-        let count = |entries: &[&Entry], slot| entries.iter().filter(|entry| entry.slot == slot).count();
-        let takes_most = |slot: &Slot| count(expired, *slot) * 2 > count(&before, *slot);
-        Slot::ALL.iter().any(takes_most).then_some(Hold::Gap { age_seconds: gap })
     }
 }
 
@@ -102,8 +102,8 @@ fn is_rhythm(gap: i64, runs: &[i64]) -> bool {
 mod tests {
     use super::*;
     use crate::store::catalog::{BackupName, DatabaseName, Suffix};
-    use crate::store::retention::Policy;
     use crate::store::retention::tests::{POLICY, entry};
+    use crate::store::retention::{Cleanup, Policy};
 
     const HOUR: i64 = 3600;
     const NOW: i64 = 1_776_349_800;

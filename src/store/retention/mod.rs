@@ -102,7 +102,9 @@ impl Cleanup<'_> {
                 None => expired.push(*entry),
             }
         }
-        let hold = self.hold(&ours, &expired);
+        let counts = |entry: &&Entry| !self.is_published(entry) && !self.is_future(entry);
+        let before: Vec<&Entry> = ours.iter().copied().filter(counts).collect();
+        let hold = Hold::by_gap(self.now, self.held_before, &before, &expired);
         Sentence { expired, kept, hold }
     }
 
@@ -161,8 +163,8 @@ fn year_of(entry: &Entry) -> Option<i16> {
     entry.name.parts(Slot::Monthly)?.stamp.get(..4)?.parse().ok()
 }
 
-/// Whether a backup is this tool's: the manifest of the run that made it lies beside it, or it ends as the settings say, or as they say
-/// by default, encrypted or not.
+/// Whether a backup is this tool's: the manifest of the run that made it lies beside it, or it ends as the settings say, or
+/// as they say by default, encrypted or not.
 fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
     let plain = suffix.strip_suffix(".gpg").unwrap_or(suffix);
     let is_given = |suffix| suffix == configured.as_str() || suffix == ".sql.gz";

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 
 use memchr::memmem;
 
-use super::{LONGEST, Run, end, is_end, open};
+use super::file::{LONGEST, end, is_end, open};
+use super::run::Run;
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::Outcome;
 use crate::util::mutex;

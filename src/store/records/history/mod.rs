@@ -5,31 +5,24 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use crate::store::catalog::BackupDirectory;
-use crate::store::record_file;
 use crate::util::durable;
-use crate::util::flock::{self, Flock, FlockError};
 
 mod failures;
+mod file;
 mod newest;
 mod run;
 
 pub use failures::Failures;
+use file::{FILE_NAME, LONGEST, end, is_end, lock, open};
 pub use newest::newest_of;
 pub use run::{Run, Trigger};
 
-const FILE_NAME: &str = ".history.jsonl";
-/// How long the lock on it is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Runs that are remembered.
 pub const REMEMBERED: usize = 1000;
 /// Runs past that number after which the file is shortened.
 const SLACK: usize = 100;
-/// Bytes that are read of the file, its last: so many runs of 100 databases take them.
-const LONGEST: u64 = 16 << 20;
-
 /// Writes a run down: in place of what it has said of itself before, by its id, or else as the newest. So a run has one
 /// line, also when its copies fared so or so later, or it has failed after all.
 ///
@@ -104,50 +97,6 @@ pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>>
     Ok(runs.take(limit.min(REMEMBERED)).map(|run| Run { id: String::new(), ..run }).collect())
 }
 
-fn is_end(byte: &u8) -> bool {
-    *byte == b'\n'
-}
-
-/// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
-fn lock(path: &Path) -> io::Result<Flock> {
-    loop {
-        let file = durable::open_or_create(path).map_err(|error| record_file::of(path, error))?;
-        let locked = lock_within(PATIENCE, file)?;
-        // It may have been shortened, and so replaced, while we waited.
-        if flock::is_still_at(path, &locked)? {
-            return Ok(locked);
-        }
-    }
-}
-
-/// Who has the lock needs it for moments; who keeps it longer is stopped or stuck, and nobody may be held up by that.
-fn lock_within(patience: Duration, file: File) -> io::Result<Flock> {
-    Flock::lock_within(patience, file).map_err(|error| match error {
-        FlockError::Io(error) => error,
-        FlockError::Held(_) => {
-            let problem = format!("another program has locked it for more than {} s", patience.as_secs());
-            io::Error::new(io::ErrorKind::TimedOut, problem)
-        }
-    })
-}
-
-fn open(directory: &BackupDirectory) -> io::Result<Option<File>> {
-    let path = directory.root().join(FILE_NAME);
-    match durable::open_to_read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some).map_err(|error| record_file::of(&path, error)),
-    }
-}
-
-/// The whole lines at the end of a file.
-fn end(file: &File) -> io::Result<Vec<u8>> {
-    let (mut text, begin) = record_file::read_end(file, LONGEST)?;
-    if begin > 0 {
-        text.drain(..memchr::memchr(b'\n', &text).map_or(text.len(), |at| at + 1));
-    }
-    Ok(text)
-}
-
 fn ends_torn(file: &mut File) -> io::Result<bool> {
     if file.seek(SeekFrom::End(0))? == 0 {
         return Ok(false);
@@ -171,9 +120,12 @@ fn shorten(path: &Path, file: &File) -> io::Result<()> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::fs;
+    use std::time::Duration;
 
+    use super::file::lock_within;
     use super::*;
     use crate::store::records::{DeliveryReport, Outcome, Report};
+    use crate::util::flock::Flock;
 
     pub fn run(start: i64) -> Run {
         let report = Report::of_run(std::time::Instant::now(), Vec::new(), &[], Some("no reason".into()));

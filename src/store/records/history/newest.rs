@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::{Run, open};
+use super::file::open;
+use super::run::Run;
 use crate::store::catalog::BackupDirectory;
 
 /// Bytes at the end of the file among which the newest run of a server is looked for: at first those of some runs, then

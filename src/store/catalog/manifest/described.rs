@@ -9,9 +9,9 @@ use std::path::Path;
 
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
-use super::manifest::Manifest;
-use super::name::{BackupName, DatabaseName, NameParts};
-use super::slot::Slot;
+use super::Manifest;
+use crate::store::catalog::name::{BackupName, DatabaseName};
+use crate::store::catalog::slot::Slot;
 use crate::store::record_file;
 use crate::util::open_dir::{OpenDir, kind};
 
@@ -47,7 +47,7 @@ impl Described {
     ///
     /// # Errors
     /// When what is left is longer than it ever is.
-    pub(super) fn without_properties(mut self) -> io::Result<Self> {
+    pub(in crate::store::catalog) fn without_properties(mut self) -> io::Result<Self> {
         (self.manifest.properties, self.manifest.needs) = (None, None);
         match self.manifest.length() > LONGEST_WITHOUT_PROPERTIES {
             true => Err(io::Error::other("it says more than it should")),
@@ -69,7 +69,7 @@ impl Described {
 impl Manifest {
     /// [`Described::is_of`] of a manifest that was written at that time. An older version has not recorded when the file
     /// was written, but did write it before its manifest.
-    pub(super) fn fits(&self, written: i64, now: Appearance) -> bool {
+    pub(in crate::store::catalog) fn fits(&self, written: i64, now: Appearance) -> bool {
         let is_as_then = match self.modified {
             Some(then) => is_same_time(then, now.modified),
             None => now.modified <= written,
@@ -83,7 +83,11 @@ impl Manifest {
     }
 
     /// [`Described::contradiction`].
-    pub(super) fn contradiction(&self, name: &BackupName, slot: Option<Slot>) -> Option<DatabaseName> {
+    pub(in crate::store::catalog) fn contradiction(
+        &self,
+        name: &BackupName,
+        slot: Option<Slot>,
+    ) -> Option<DatabaseName> {
         let mut readings = name.readings(slot);
         let named = readings.next()?.database;
         let is_named = named == self.database || readings.any(|parts| parts.database == self.database);
@@ -100,20 +104,6 @@ fn is_same_time(then: i64, now: i64) -> bool {
     then.div_euclid(unit) == now.div_euclid(unit)
 }
 
-impl BackupName {
-    /// What the name can be taken for: by its slot, or, outside of all of them, by each, that with the longest stamp
-    /// first; or else as a pointer. In a slot `app-20240101-202611` of `monthly` is no backup of `app` at 20:26:11.
-    pub fn readings(&self, slot: Option<Slot>) -> impl Iterator<Item = NameParts> {
-        let slots = Slot::ALL.into_iter().filter(move |one| slot.is_none_or(|slot| slot == *one));
-        slots.filter_map(|slot| self.parts(slot)).chain(self.latest_parts())
-    }
-
-    /// The database that the name speaks of in a slot.
-    pub fn database(&self, slot: Slot) -> Option<DatabaseName> {
-        self.readings(Some(slot)).next().map(|parts| parts.database)
-    }
-}
-
 /// What a file or directory looks like from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appearance {
@@ -125,7 +115,11 @@ pub struct Appearance {
 
 impl Appearance {
     /// Of a name in a directory that has this status.
-    pub(super) fn of(status: &FileStat, directory: &OpenDir, name: impl AsRef<OsStr>) -> Self {
+    pub(in crate::store::catalog) fn of(
+        status: &FileStat,
+        directory: &OpenDir,
+        name: impl AsRef<OsStr>,
+    ) -> Self {
         match kind(status) {
             SFlag::S_IFDIR => directory.dir(name).map_or(NOTHING, |opened| Self::of_directory(&opened)),
             _ => Self::of_file(status),
@@ -148,13 +142,13 @@ impl Appearance {
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub(super) fn at(directory: &OpenDir, name: impl AsRef<OsStr>) -> io::Result<Self> {
+    pub(in crate::store::catalog) fn at(directory: &OpenDir, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = name.as_ref();
         Ok(Self::of(&directory.status(name)?, directory, name))
     }
 
     /// Of the files in a directory, as far as they can be looked at.
-    pub(super) fn of_directory(directory: &OpenDir) -> Self {
+    pub(in crate::store::catalog) fn of_directory(directory: &OpenDir) -> Self {
         let names = directory.names().unwrap_or_default();
         let statuses = names.iter().filter_map(|name| directory.status(name).ok());
         statuses.map(|status| Self::of_file(&status)).fold(NOTHING, |sum, file| Self {

@@ -1,167 +1,12 @@
-//! Names: of databases, of backups, and how the one is written into the other.
+//! The names of backups: of which database, when, and how stored.
 
 use std::fmt;
 use std::sync::Arc;
 
-use percent_encoding::{percent_decode_str, percent_encode_byte};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::manifest::Scope;
-use super::slot::Slot;
-
-/// A name that cannot be used, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NameError(&'static str);
-
-impl fmt::Display for NameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for NameError {}
-
-/// Whether this stands between two names of a list.
-fn separates(c: char) -> bool {
-    c == ',' || c.is_ascii_whitespace()
-}
-
-/// Takes a name up to the quote that closes it, and answers what is behind that.
-fn take_quoted<'a>(text: &'a str, quote: &str) -> Result<(String, &'a str), NameError> {
-    let (mut name, mut rest) = (String::new(), text);
-    loop {
-        let (part, after) = rest
-            .split_once(quote)
-            .ok_or(NameError("has a quote before a database name and none behind it"))?;
-        name.push_str(part);
-        match after.strip_prefix(quote) {
-            Some(more) => {
-                name.push_str(quote);
-                rest = more;
-            }
-            None if after.is_empty() || after.starts_with(separates) => return Ok((name, after)),
-            None => return Err(NameError("has no comma or space behind a database name in quotes")),
-        }
-    }
-}
-
-/// The name of a database: any that PostgreSQL takes. A copy takes no memory, as thousands of backups have few.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DatabaseName(Arc<str>);
-
-impl DatabaseName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// When it is empty, longer than PostgreSQL's 63 bytes, or has a NUL in it.
-    pub fn parse(text: &str) -> Result<Self, NameError> {
-        match text {
-            "" => Err(NameError("has an empty database name")),
-            _ if text.len() > 63 => Err(NameError("has a database name of more than 63 bytes")),
-            _ if text.contains('\0') => Err(NameError("has a NUL in a database name")),
-            _ => Ok(Self(text.into())),
-        }
-    }
-
-    /// Splits a list of names at commas, spaces and line ends. A name that begins with a quote, single or double, ends
-    /// with the next one of that kind; two of them stand for one in the name. Elsewhere a quote is part of the name.
-    ///
-    /// # Errors
-    /// When one of the names is not a database's, or a quote is not closed.
-    pub fn parse_list(text: &str) -> Result<Vec<Self>, NameError> {
-        let mut names = Vec::new();
-        let mut rest = text.trim_start_matches(separates);
-        while !rest.is_empty() {
-            let name;
-            (name, rest) = match rest.split_at_checked(1) {
-                Some((quote @ ("\"" | "'"), quoted)) => {
-                    let (name, rest) = take_quoted(quoted, quote)?;
-                    (Self::parse(&name)?, rest)
-                }
-                _ => {
-                    let (word, rest) = rest.split_at(rest.find(separates).unwrap_or(rest.len()));
-                    (Self::parse(word)?, rest)
-                }
-            };
-            if !names.contains(&name) {
-                names.push(name);
-            }
-            rest = rest.trim_start_matches(separates);
-        }
-        Ok(names)
-    }
-
-    /// The database that servers come with, from which the others are asked about and changed.
-    pub fn maintenance() -> Self {
-        Self("postgres".into())
-    }
-
-    /// The databases that servers come with and that let sessions in, in the order in which PostgreSQL's own tools try
-    /// them.
-    pub fn of_every_server() -> [Self; 2] {
-        [Self::maintenance(), Self("template1".into())]
-    }
-
-    /// What stands for a database's name in the backups of something else.
-    pub fn of_scope(scope: Scope) -> Self {
-        Self(scope.name().into())
-    }
-
-    /// The name of a database that a restore makes for itself. No other begins with `_backupgram_`.
-    pub(crate) fn ours(role: &str, tag: &str) -> Self {
-        Self(format!("_backupgram_{role}_{tag}").into())
-    }
-
-    /// The name as PostgreSQL knows it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The name as it begins a file's name: slashes, percent signs, control characters and a leading dot
-    /// are percent-encoded.
-    pub fn in_file_name(&self) -> String {
-        let mut name = String::new();
-        for (at, c) in self.0.char_indices() {
-            if c.is_control() || c == '/' || c == '%' || (c == '.' && at == 0) {
-                let bytes = self.0.as_bytes()[at..at + c.len_utf8()].iter();
-                name.extend(bytes.map(|byte| percent_encode_byte(*byte)));
-            } else {
-                name.push(c);
-            }
-        }
-        name
-    }
-
-    /// The database of a file name's beginning. Text that this tool did not encode stands for itself.
-    fn from_file_name(text: &str) -> Option<Self> {
-        let decoded = percent_decode_str(text).decode_utf8().ok().and_then(|text| Self::parse(&text).ok());
-        match decoded {
-            Some(name) if name.in_file_name() == text => Some(name),
-            _ => Self::parse(text).ok(),
-        }
-    }
-}
-
-impl fmt::Display for DatabaseName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for DatabaseName {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<DatabaseName> for String {
-    fn from(name: DatabaseName) -> Self {
-        name.0.as_ref().to_owned()
-    }
-}
+use super::database::{DatabaseName, NameError};
+use crate::store::catalog::slot::Slot;
 
 /// The end of a backup's file name, such as `.sql.gz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,7 +51,7 @@ pub struct NameParts {
 }
 
 /// The stamp of a pointer to the newest backup.
-pub(super) const LATEST: &str = "latest";
+pub(in crate::store::catalog) const LATEST: &str = "latest";
 
 /// Whether there is a dash in a text and after it the stamp of a slot or of a pointer.
 fn holds_stamp(text: &str) -> bool {
@@ -287,6 +132,20 @@ impl fmt::Display for BackupName {
     }
 }
 
+impl BackupName {
+    /// What the name can be taken for: by its slot, or, outside of all of them, by each, that with the longest stamp
+    /// first; or else as a pointer. In a slot `app-20240101-202611` of `monthly` is no backup of `app` at 20:26:11.
+    pub fn readings(&self, slot: Option<Slot>) -> impl Iterator<Item = NameParts> {
+        let slots = Slot::ALL.into_iter().filter(move |one| slot.is_none_or(|slot| slot == *one));
+        slots.filter_map(|slot| self.parts(slot)).chain(self.latest_parts())
+    }
+
+    /// The database that the name speaks of in a slot.
+    pub fn database(&self, slot: Slot) -> Option<DatabaseName> {
+        self.readings(Some(slot)).next().map(|parts| parts.database)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,32 +219,6 @@ mod tests {
     fn names_that_lead_elsewhere_are_refused() {
         for name in ["", ".", "..", ".hidden", "a/b", "/etc/passwd", "a\0b", "a\nb", &"x".repeat(256)] {
             assert!(BackupName::parse(name).is_err(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn a_list_of_databases_is_split_at_commas_spaces_and_lines() {
-        let names = DatabaseName::parse_list(" a,b\nc  d,,a\n").unwrap();
-        assert_eq!(names.iter().map(DatabaseName::as_str).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
-    }
-
-    #[test]
-    fn a_name_in_quotes_may_hold_commas_spaces_and_quotes() {
-        let names = |text| {
-            let names = DatabaseName::parse_list(text)?;
-            Ok(names.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
-        };
-        assert_eq!(names(r#""my db",'it''s, "this"' plain"#).unwrap(), ["my db", "it's, \"this\"", "plain"]);
-        assert_eq!(names(r#"'"x"' """y""" "a b","a b""#).unwrap(), ["\"x\"", "\"y\"", "a b"]);
-        assert_eq!(names("it's q\"uote a''b").unwrap(), ["it's", "q\"uote", "a''b"], "quotes within a name");
-        for (text, problem) in [
-            ("a, \"my db", "has a quote before a database name and none behind it"),
-            ("'it''s", "has a quote before a database name and none behind it"),
-            ("'my db'x", "has no comma or space behind a database name in quotes"),
-            ("'a'\"b\"", "has no comma or space behind a database name in quotes"),
-            ("''", "has an empty database name"),
-        ] {
-            assert_eq!(names(text), Err(NameError(problem)), "{text}");
         }
     }
 
