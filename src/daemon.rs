@@ -37,7 +37,7 @@ environment: every setting comes from there; `backupgram check-env` says what
 is wrong with yours, and docs/configuration.md lists them. RUST_LOG (error,
 warn, info, debug) is how much is logged.
 
-exit status: 0 stopped by a signal; 1 it cannot start; 2 wrong call.";
+exit status: 0 stopped by a signal; 1 it cannot start; 2 usage error.";
 
 /// Seconds that everything has to end after a stop signal; `docker stop` allows ten.
 const GRACE: Duration = Duration::from_secs(8);
@@ -172,7 +172,7 @@ impl Daemon {
         let ended =
             || self.worker.is_finished() && self.supervisor.is_finished() && self.reaper.is_childless();
         if !wait_until(deadline, ended) {
-            log::warn!("killing what has not ended within {} s", GRACE.as_secs());
+            log::warn!("killing programs that did not stop within {} s", GRACE.as_secs());
             // Again and again: what one of them has started is ours only when that one has ended.
             wait_until(Instant::now() + Duration::from_secs(1), || {
                 self.reaper.kill_all();

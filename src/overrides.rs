@@ -165,8 +165,8 @@ impl Overrides {
         match is_new && is_secret && self.get(OPTIONS).is_none() {
             false => Ok(()),
             true => Err(Refusal(format!(
-                "{URL} may only be another than the container's own when {OPTIONS} is an override, too: \
-                 it would send the container's credentials there"
+                "{URL} can only be changed together with an override of {OPTIONS}: otherwise the \
+                 container's credentials would be sent there"
             ))),
         }
     }
@@ -183,8 +183,8 @@ impl Overrides {
         match url == default || url == base || (own_token && !shadowed) {
             true => Ok(()),
             false => Err(Refusal(format!(
-                "{URL} may only be another than the container's own when {TOKEN} is an override, too: \
-                 it would send the container's token there"
+                "{URL} can only be changed together with an override of {TOKEN}: otherwise the container's \
+                 token would be sent there"
             ))),
         }
     }
@@ -275,7 +275,7 @@ fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
         variable.ok_or_else(|| Refusal(format!("{key:?} is not a setting that the API may change")))?;
     Rule::Text.check(value).map_err(refuse)?;
     if value.is_empty() && variable.default.is_empty() {
-        let refusal = || refuse("must not be empty; null takes it back".into());
+        let refusal = || refuse("must not be empty; null removes the override".into());
         return Some(variable).filter(|variable| !variable.secret).ok_or_else(refusal);
     }
     // No limit is for whoever starts the container.

@@ -75,7 +75,7 @@ pub fn point_latest(
     let errors: Vec<DirectoryError> = published.names.iter().filter_map(point).collect();
     // A file system without links has none in any slot.
     if let Some(error) = errors.first() {
-        log::warn!("{error}; BACKUP_LATEST_TYPE=none does without");
+        log::warn!("{error}; BACKUP_LATEST_TYPE=none makes no such links");
     }
 }
 

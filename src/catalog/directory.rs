@@ -83,20 +83,21 @@ impl fmt::Display for DirectoryError {
             Self::Full(path, error) => write!(f, "the file system of {} is full: {error}", path.display()),
             Self::Namesake { database, other, slot, name } => write!(
                 f,
-                "the file system does not tell the backups of database {database} from those of database {other}, \
-                 such as {slot}/{name}, as it takes both names for one: give one of the two a backup directory of its own"
+                "the file system treats the names of databases {database} and {other} as the same, so their \
+                 backups such as {slot}/{name} would be mixed up: give one of the two its own backup \
+                 directory"
             ),
             Self::NameRefused { database, name, root, error } => write!(
                 f,
-                "the file system of {} does not take the name {name} of a backup of database {database} ({error}; \
-                 unusual in it: {}): back it up to another file system, or leave it out",
+                "the file system of {} rejects the file name {name} for database {database} ({error}; \
+                 unusual characters: {}): back it up to another file system, or leave it out",
                 root.display(),
                 unusual(name.as_str())
             ),
             Self::NameChanged(database, name, root) => write!(
                 f,
-                "the file system of {} does not keep the name {name} of a backup of database {database} as it is \
-                 (unusual in it: {}): back it up to another file system, or leave it out",
+                "the file system of {} changes the file name {name} for database {database} (unusual \
+                 characters: {}): back it up to another file system, or leave it out",
                 root.display(),
                 unusual(name.as_str())
             ),
@@ -105,7 +106,11 @@ impl fmt::Display for DirectoryError {
             ),
             Self::NotASlot(path) => write!(f, "{} is not a directory", path.display()),
             Self::NoFallback(path, cause, error) => {
-                write!(f, "{} cannot be written to ({cause}), and in its place: {error}", path.display())
+                write!(
+                    f,
+                    "{} cannot be written to ({cause}), nor can its substitute: {error}",
+                    path.display()
+                )
             }
             Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
         }

@@ -34,8 +34,8 @@ environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and
 POSTGRES_PORT of which server, SCHEDULE when runs are due, TZ in which zone
 times are.
 
-exit status: 0 shown, whatever the result (backupgram health judges it); 1 it
-cannot be read; 2 wrong call.";
+exit status: 0 shown, also when the last run failed (use backupgram health to
+check); 1 it cannot be read; 2 usage error.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut as_json = false;
@@ -115,7 +115,7 @@ fn doing(run: &Running, server: Option<&str>, now: i64) -> String {
 fn held(holder: Option<Holder>, now: i64) -> String {
     match holder {
         Some(Holder { pid, started, task }) => format!("{task}, pid {pid}, since {}", ago(started, now)),
-        None => "held, by whom is not known".into(),
+        None => "held by an unknown process".into(),
     }
 }
 

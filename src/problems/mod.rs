@@ -31,7 +31,7 @@ use crate::settings::{self, Environment};
 use crate::{clock as time, history, status};
 
 /// A go-cron that ends again and again soon after its start.
-pub const SCHEDULER_FAILS: &str = "the scheduler keeps ending soon after its start";
+pub const SCHEDULER_FAILS: &str = "the scheduler keeps exiting soon after its start";
 
 /// What a look at the records of a backup directory has found.
 #[derive(Debug, Clone, Default)]

@@ -186,7 +186,7 @@ impl Scheduler {
         // The end of the last run may not have been noticed yet.
         let busy = self.going.as_ref().filter(|going| going.ended.try_recv().is_err());
         if let Some(going) = busy {
-            log::warn!("skipped a run: the one of process {} still goes on", going.pid);
+            log::warn!("skipped a run: the previous one is still running (process {})", going.pid);
         } else {
             self.going = self.runs.begin();
         }

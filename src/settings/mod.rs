@@ -149,7 +149,7 @@ pub fn check(environment: &Environment) -> Faults {
 fn check_ports(reader: &mut Reader) -> Option<()> {
     let api = reader.flag("REST_API_ENABLE")?.then(|| reader.port("REST_API_PORT")).flatten();
     if api.is_some_and(|port| port != 0) && api == reader.port("HEALTHCHECK_PORT") {
-        reader.fault("HEALTHCHECK_PORT", "must be another than REST_API_PORT, or 0 for none");
+        reader.fault("HEALTHCHECK_PORT", "must differ from REST_API_PORT, or be 0 for no port");
     }
     Some(())
 }
@@ -229,7 +229,10 @@ impl Subject {
             if cluster { DumpOptions::parse_for_server(&options) } else { DumpOptions::parse(&options) };
         let options = parsed.map_err(|error| reader.fault("POSTGRES_EXTRA_OPTS", error.to_string())).ok()?;
         if cluster && options.format != DumpFormat::Plain {
-            reader.fault("POSTGRES_EXTRA_OPTS", "asks for a format that POSTGRES_CLUSTER=TRUE does not have");
+            reader.fault(
+                "POSTGRES_EXTRA_OPTS",
+                "asks for a format that POSTGRES_CLUSTER=TRUE does not support",
+            );
         }
         if cluster && !excluded_tables.is_empty() {
             reader.fault(

@@ -224,7 +224,7 @@ fn each_backup_is_proven_when_the_settings_ask_for_it_and_one_in_a_time() {
     let outcome = backup("0s").run().exited_with(1);
     assert!(
         outcome.text().contains("published, but not proven: last/")
-            && outcome.text().contains("and nothing old was deleted"),
+            && outcome.text().contains("and no older backup was deleted"),
         "{outcome}"
     );
     let status = store.status();
@@ -359,15 +359,15 @@ fn what_pg_amcheck_finds_is_held_against_the_backup_and_keeps_the_older_ones() {
     let outcome = backup().env("BACKUP_VERIFY", "restore").run().exited_with(1);
     let new = store.dated("last").into_iter().find(|name| !old.ends_with(name.as_str())).unwrap();
     for said in [
-        &format!("published, but not proven: last/{new} can be restored, but pg_amcheck finds fault with"),
+        &format!("published, but not proven: last/{new} can be restored, but pg_amcheck reports errors in"),
         "out_of_order",
-        ", and nothing old was deleted",
+        ", and no older backup was deleted",
     ] {
         assert!(outcome.stderr.contains(said), "{said}\n{outcome}");
     }
     assert!(store.path().join(&old).exists());
     let verified = manifest(&store, &format!("last/{new}"))["verified"].clone();
-    assert!(verified["error"].as_str().unwrap().contains("pg_amcheck finds fault"), "{verified}");
+    assert!(verified["error"].as_str().unwrap().contains("pg_amcheck reports errors"), "{verified}");
     let table = Cli::new(server, &store).args(["list"]).run().succeeded();
     assert!(table.stdout.contains("BROKEN"), "{table}");
     // Nothing is wrong with what is there without it.

@@ -174,7 +174,7 @@ fn a_replicated_target_is_refused_and_replaced_on_request(major: u32) {
     // The publisher, while its slot is in use.
     let done = pair.restore(&pair.publisher, &published).args(["--drop-replication"]).run().succeeded();
     for slot in [SLOT, IDLE_SLOT] {
-        let told = format!("replication slot {slot} is dropped; its subscriber gets nothing any more");
+        let told = format!("replication slot {slot} is dropped; its subscriber gets no more changes");
         assert!(done.text().contains(&told), "{done}");
     }
     assert_eq!(pair.slots(), "");
@@ -300,9 +300,9 @@ fn who_may_not_drop_replication_is_told_before_the_load() {
     for (server, said) in [
         (
             server,
-            "role app may not drop replication slots, as a restore over database replicated must: ALTER ROLE app REPLICATION",
+            "role app cannot drop replication slots, which it must to replace database replicated: run ALTER ROLE app REPLICATION",
         ),
-        (&pair.subscriber, "role app may not drop these subscriptions of database replicated: from"),
+        (&pair.subscriber, "role app cannot drop these subscriptions of database replicated: from"),
     ] {
         server.sql(DATABASE, "GRANT pg_read_all_data TO app");
         let file = pair.backed_up(server, "-Fc --no-subscriptions");

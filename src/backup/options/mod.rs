@@ -69,24 +69,27 @@ impl fmt::Display for OptionError {
         match self {
             Self::Words(problem) => f.write_str(problem),
             Self::Refused(option) => {
-                write!(f, "must not contain {option}: file, server and login have settings of their own")
+                write!(f, "must not contain {option}: output file, server and login have their own settings")
             }
-            Self::Create => f.write_str("must not contain --create: a restore makes the database by itself"),
+            Self::Create => f.write_str("must not contain --create: a restore creates the database itself"),
             Self::NoValue(option) => write!(f, "has no value for {option}"),
             Self::Compression(value) => write!(
                 f,
-                "has no compression {value}: use -Z0 to -Z9, gzip:LEVEL with 1 to 9 or zstd:LEVEL with up to 19"
+                "asks for unknown compression {value}: use -Z0 to -Z9, gzip:LEVEL with 1 to 9 or zstd:LEVEL \
+                 with up to 19"
             ),
-            Self::Lz4 => {
-                f.write_str("asks for SQL in lz4, which is not written here: use zstd, or -Fc with lz4")
-            }
+            Self::Lz4 => f.write_str(
+                "asks for plain SQL compressed with lz4, which is not supported: use zstd, or -Fc with lz4",
+            ),
             Self::Format(format) => {
-                write!(f, "has no format {format}: use plain, custom, directory or tar")
+                write!(f, "asks for unknown format {format}: use plain, custom, directory or tar")
             }
-            Self::Jobs => f.write_str("asks for several jobs, which only a directory (-Fd) can have"),
+            Self::Jobs => {
+                f.write_str("asks for several jobs, which only the directory format (-Fd) supports")
+            }
             Self::JobCount(jobs) => write!(f, "asks for {jobs:?} jobs: use a whole number from 1"),
             Self::CompressedTar => {
-                f.write_str("asks for a compressed tar archive, which pg_dump does not write")
+                f.write_str("asks for a compressed tar archive, which pg_dump does not support")
             }
         }
     }
