@@ -110,14 +110,14 @@ impl Daemon {
         let watch = Watch::new(directory.clone(), port);
         let redactor = Redactor::of_process();
         redactor.learn(&settings::secrets(environment));
-        let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
+        let own = std::env::current_exe().map_err(failed("find the path of this program"))?;
         let programs =
             Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
         // First of all that can fail: what is started by then would have to be stopped again.
         let listener = listen(api.listen).map_err(failed(format!("listen on {}", api.listen)))?;
         let address = listener.local_addr().unwrap_or(api.listen);
         let reaper = Reaper::start().map_err(failed("start the reaper"))?;
-        reaper.adopt_orphans().map_err(failed("adopt orphans"))?;
+        reaper.adopt_orphans().map_err(failed("adopt orphaned processes"))?;
         let (jobs, woken) = Jobs::new();
         let jobs = Arc::new(jobs);
         let worker = Worker::start(
@@ -156,8 +156,7 @@ impl Daemon {
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;
         log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), address);
         let sweeper = Sweeper::start(&programs, &reaper, redactor);
-        let sweeper =
-            sweeper.inspect_err(|error| log::warn!("cannot clear away what killed runs left: {error}"));
+        let sweeper = sweeper.inspect_err(|error| log::warn!("cannot start backupgram sweep: {error}"));
         Ok(Self { reaper, jobs, worker, supervisor, server, sweeper: sweeper.ok() })
     }
 

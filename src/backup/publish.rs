@@ -95,7 +95,7 @@ fn check_published(
     };
     match is_it {
         true => Ok(()),
-        false => Err(failed(io::Error::other("somebody else has put another file in its place"))),
+        false => Err(failed(io::Error::other("another program has put a different file in its place"))),
     }
 }
 

@@ -205,7 +205,7 @@ fn print_rows(rows: &[Row], held: &[Held], now: i64) {
     }
     table.print();
     print(&format!(
-        "\na backup that ran now would free {}, before what it takes itself",
+        "\na backup that ran now would free {}, not counting the new backups",
         units::bytes(total(rows))
     ));
     print_held();

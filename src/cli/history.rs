@@ -61,7 +61,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
 
 fn print_table(runs: &[Run], server: Option<&str>) {
     let mut table = Table::new([
-        Column::Left("BEGUN"),
+        Column::Left("STARTED"),
         Column::Left("RESULT"),
         Column::Left("BY"),
         Column::Right("SIZE"),

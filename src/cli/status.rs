@@ -121,7 +121,7 @@ fn held(holder: Option<Holder>, now: i64) -> String {
 
 fn print_run(report: &Report) {
     let age = report.age(clock::now()).map(|age| format!("{} ago", units::age(age)));
-    let age = age.unwrap_or_else(|| "which lies in the future".to_owned());
+    let age = age.unwrap_or_else(|| "which is in the future".to_owned());
     let took = format!("took {:.1} s", report.duration_seconds);
     let (result, ended) = (Cell::result(report.status), time(report.timestamp));
     say("last run", &format!("{}, ended {}, {age}, {took}", result.text(), ended.text()));

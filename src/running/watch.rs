@@ -117,7 +117,7 @@ impl Watcher {
         while self.runner.is_over() && !self.has_ended() {
             if begun.elapsed() >= LAST {
                 // What is left hangs in the kernel. Nobody would be told any more; whoever has started us is.
-                log::error!("giving up: {doing} does not end");
+                log::error!("giving up: this step does not end: {doing}");
                 process::exit(1);
             }
             if begun.elapsed() >= GRACE && !is_killed {

@@ -77,7 +77,7 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
     let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;
     let supervisor = supervisor();
     if supervisor.is_some_and(|supervisor| !follow_to_the_end(supervisor)) {
-        log::info!("the supervisor is gone already");
+        log::info!("the supervisor has already ended");
         return Ok(());
     }
     let backups = Backups::of_environment();

@@ -237,7 +237,7 @@ impl Subject {
         if cluster && !excluded_tables.is_empty() {
             reader.fault(
                 "POSTGRES_EXCLUDE_TABLES",
-                "is set, but pg_dumpall (POSTGRES_CLUSTER=TRUE) leaves out no tables",
+                "cannot be used with POSTGRES_CLUSTER=TRUE: pg_dumpall cannot leave out tables",
             );
         }
         Some(Self {

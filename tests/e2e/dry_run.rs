@@ -342,7 +342,7 @@ fn what_the_server_lacks_is_named_before_the_load() {
         let file = changed(&scene, &database.name, name, &from, &to);
         let file = file.to_str().unwrap();
         both_refuse(|| scene.restore(file, "new"), said);
-        both_refuse(|| scene.restore(file, "new"), "--properties none by the server's defaults");
+        both_refuse(|| scene.restore(file, "new"), "--properties none the server's defaults");
         both_pass(|| scene.restore(file, "new").args(["--properties", "none"]));
         scene.server.sql("postgres", "DROP DATABASE new");
     }

@@ -212,7 +212,7 @@ fn a_subscription_goes_on_when_the_exchange_fails_or_is_killed() {
     gate.open();
     let failed = running.wait().exited_with(1);
     assert!(failed.stderr.contains(&format!("cannot replace database {DATABASE}: ")), "{failed}");
-    assert!(failed.text().contains(&format!("subscription {SUBSCRIPTION} goes on")), "{failed}");
+    assert!(failed.text().contains(&format!("subscription {SUBSCRIPTION} is enabled again")), "{failed}");
     server.sql(DATABASE, "ROLLBACK PREPARED 'late'");
     pair.goes_on(2);
 
@@ -233,7 +233,10 @@ fn a_subscription_goes_on_when_the_exchange_fails_or_is_killed() {
         if signal == Signal::SIGKILL {
             assert!(is_stopped(), "{killed}");
             let swept = Cli::new(server, &pair.store).args(["sweep"]).run().succeeded();
-            assert!(swept.text().contains(&format!("subscription {SUBSCRIPTION} goes on")), "{swept}");
+            assert!(
+                swept.text().contains(&format!("subscription {SUBSCRIPTION} is enabled again")),
+                "{swept}"
+            );
         }
         pair.goes_on(3 + u32::from(signal == Signal::SIGTERM));
     }

@@ -50,7 +50,7 @@ fn a_pre_backup_hook_that_takes_too_long_is_ended_with_its_children_and_fails_th
     assert!(webhook.first_call("/error").json()["error"].to_string().contains("20-slow"));
     assert_eq!(fs::read_to_string(store.root().join("told")).unwrap(), "pre-backup\nerror\n");
     let daemon = Plan::new(server, &store).database(&database.name).start();
-    daemon.is_red(&["the last backup failed: ", "pre-backup hook 20-slow: ended"]);
+    daemon.is_red(&["the last backup failed: ", "pre-backup hook 20-slow: stopped"]);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_hook_after_the_backup_that_takes_too_long_is_ended_and_fails_the_run_and_on
     );
     assert_eq!((after.status()["status"].as_str(), after.names("last").len()), (Some("FAILED"), 2));
     let daemon = Plan::new(server, &after).database(&database.name).start();
-    daemon.is_red(&["the last backup failed: ", "post-backup hook slow: ended"]);
+    daemon.is_red(&["the last backup failed: ", "post-backup hook slow: stopped"]);
     let outcome = fails.wait().exited_with(1);
     assert!(outcome.text().contains("warning: error hook slow: stopped after HOOK_TIMEOUT"), "{outcome}");
 }
