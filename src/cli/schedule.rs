@@ -1,4 +1,4 @@
-//! `backupgram schedule`: shows show the next times of a schedule, or why it is none.
+//! `backupgram schedule`: shows when a schedule comes next, or why it is none.
 
 use std::fmt::Display;
 use std::io::Write;

@@ -61,7 +61,7 @@ impl fmt::Display for ProofError {
             Self::Unchecked(error) => write!(f, "can be restored, but pg_amcheck cannot check it: {error}"),
             Self::Report(error) => write!(f, "cannot be proven: {error}"),
             Self::Count(error) => {
-                write!(f, "can be restored, but its rows and objects cannot be counted: {error}")
+                write!(f, "cannot be proven, as its contents cannot be counted: {error}")
             }
         }
     }

@@ -282,7 +282,7 @@ fn what_a_proof_lacks_is_named_and_says_nothing_about_the_backup() {
     database.fill(5);
     let file = backed_up(Cli::backup(server, &store, &database.name), &store);
     let none = prove(server, &store, &[&file]).env("PATH", "/usr/bin:/bin").run().exited_with(1);
-    assert!(none.text().contains("there is no initdb in PATH"), "{none}");
+    assert!(none.text().contains("but initdb is not in PATH"), "{none}");
     if nix::unistd::Uid::effective().is_root() {
         fs::set_permissions(store.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let shut = prove(server, &store, &[&file]).run().exited_with(1);
@@ -314,7 +314,9 @@ fn a_backup_of_a_newer_server_than_the_proofs_stays_as_proven_as_it_was() {
     let newer = prove(server, &store, &names).client(15).run().exited_with(1);
     let [plain, archives @ ..] = names;
     assert!(
-        newer.stderr.contains(&format!("{plain} is of PostgreSQL 18, which is newer than the 15")),
+        newer.stderr.contains(&format!(
+            "{plain} is of PostgreSQL 18, which is newer than the server of the proof (15"
+        )),
         "{newer}"
     );
     for file in archives {

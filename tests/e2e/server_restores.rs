@@ -94,7 +94,10 @@ fn a_whole_server_comes_back_on_an_empty_one_and_not_over_another(major: u32) {
             assert!(outcome.text().contains(made), "{outcome}");
         }
         let again = Cli::restore(&fresh, &store, &file).run().exited_with(1);
-        assert!(again.text().contains("already: template_of_ours, with everything, Ünï\"code'\\"), "{again}");
+        assert!(
+            again.text().contains("already exist: template_of_ours, with everything, Ünï\"code'\\"),
+            "{again}"
+        );
         assert_eq!(State::of(&fresh), expected, "{options}");
         empty(&fresh);
     }

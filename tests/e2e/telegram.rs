@@ -223,7 +223,7 @@ fn what_goes_wrong_on_the_way_is_said_and_is_no_backups_fault() {
         cli(server, &store, &api, "77").env("POSTGRES_DB", &both).env("http_proxy", "http://127.0.0.1:1");
     let outcome = backup.args(["backup"]).run().succeeded();
     assert!(
-        outcome.text().contains("warning: telegram: last/") && !outcome.text().contains(TOKEN),
+        outcome.text().contains("warning: telegram: cannot send last/") && !outcome.text().contains(TOKEN),
         "{outcome}"
     );
     let status = store.status();
