@@ -38,7 +38,7 @@ environment: every setting comes from there; `backupgram check-env` says what
 is wrong with yours, and docs/configuration.md lists them. RUST_LOG (error,
 warn, info, debug) is how much is logged.
 
-exit status: 0 stopped by a signal; 1 it cannot start; 2 wrong call.";
+exit status: 0 stopped by a signal; 1 it cannot start; 2 usage error.";
 
 /// Seconds that everything has to end after a stop signal; `docker stop` allows ten.
 const GRACE: Duration = Duration::from_secs(8);
@@ -111,14 +111,14 @@ impl Daemon {
         let watch = Watch::new(directory.clone(), port);
         let redactor = Redactor::of_process();
         redactor.learn(&settings::secrets(environment));
-        let own = std::env::current_exe().map_err(failed("find the programs beside this one"))?;
+        let own = std::env::current_exe().map_err(failed("find the path of this program"))?;
         let programs =
             Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
         // First of all that can fail: what is started by then would have to be stopped again.
         let listener = listen(api.listen).map_err(failed(format!("listen on {}", api.listen)))?;
         let address = listener.local_addr().unwrap_or(api.listen);
         let reaper = Reaper::start().map_err(failed("start the reaper"))?;
-        reaper.adopt_orphans().map_err(failed("adopt orphans"))?;
+        reaper.adopt_orphans().map_err(failed("adopt orphaned processes"))?;
         let (jobs, woken) = Jobs::new();
         let jobs = Arc::new(jobs);
         let worker = Worker::start(
@@ -157,8 +157,7 @@ impl Daemon {
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;
         log::info!("backupgram {}: API on {}, schedule {schedule}", env!("CARGO_PKG_VERSION"), address);
         let sweeper = Sweeper::start(&programs, &reaper, redactor);
-        let sweeper =
-            sweeper.inspect_err(|error| log::warn!("cannot clear away what killed runs left: {error}"));
+        let sweeper = sweeper.inspect_err(|error| log::warn!("cannot start backupgram sweep: {error}"));
         Ok(Self { reaper, jobs, worker, supervisor, server, sweeper: sweeper.ok() })
     }
 
@@ -173,7 +172,7 @@ impl Daemon {
         let ended =
             || self.worker.is_finished() && self.supervisor.is_finished() && self.reaper.is_childless();
         if !wait_until(deadline, ended) {
-            log::warn!("killing what has not ended within {} s", GRACE.as_secs());
+            log::warn!("killing programs that did not stop within {} s", GRACE.as_secs());
             // Again and again: what one of them has started is ours only when that one has ended.
             wait_until(Instant::now() + Duration::from_secs(1), || {
                 self.reaper.kill_all();

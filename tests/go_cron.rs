@@ -483,7 +483,7 @@ fn a_bad_schedule_is_refused_in_one_line_before_anything_runs() {
     let directory = tempfile::tempdir().unwrap();
     let mark = directory.path().join("ran");
     for (schedule, reason) in
-        [("61 * * * *", "'61' is not a minute (0-59)"), ("0 0 30 2 *", "'0 0 30 2 *' never comes")]
+        [("61 * * * *", "'61' is not a minute (0-59)"), ("0 0 30 2 *", "'0 0 30 2 *' matches no date")]
     {
         let output = refused(&["-i", "-s", schedule, "-p", "0", "--", "touch", mark.to_str().unwrap()]);
         assert_eq!(

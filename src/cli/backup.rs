@@ -29,16 +29,16 @@ usage: backupgram backup [DATABASE...]
 
 Backs up every database of the settings, or only these of them: dumps each into
 a file, publishes it when it is whole, then deletes backups that are too old.
-Says on standard error what it does.
+Logs to standard error.
 
 environment: POSTGRES_* say which server, which databases and what a dump is;
 BACKUP_* and TZ where backups go, how they are kept, encrypted and verified;
-HOOKS_DIR, WEBHOOK_*, TELEGRAM_* and PROJECT_NAME who is told. A name that ends
-in _FILE holds the path of a file with the value.
+HOOKS_DIR, WEBHOOK_*, TELEGRAM_* and PROJECT_NAME who is notified. A name that
+ends in _FILE holds the path of a file with the value.
 
-exit status: 0 every one was backed up; 1 one was not, or the settings are
-wrong; 2 wrong call; 75 another backup or restore is running; 101 a mistake of
-ours; 128 + N stopped by signal N.";
+exit status: 0 all were backed up; 1 at least one was not, or the settings are
+wrong; 2 usage error; 75 another backup or restore is running; 101 internal
+error; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;
@@ -91,7 +91,7 @@ fn watch(telling: &Telling, runner: &Runner, start: i64) -> Watch {
         // Why it cannot be used is told in a moment.
         let _ = directory.prepare();
         let note = Note::write(directory.root(), start, telling.trigger, &server);
-        note.inspect_err(|error| log::debug!("what this run does is not written down: {error}")).ok()
+        note.inspect_err(|error| log::debug!("cannot record what this run is doing: {error}")).ok()
     });
     Watch::start(runner, note, limit.unwrap_or_default())
 }

@@ -13,15 +13,15 @@ backupgram check-env --print BACKUP_KEEP_DAYS  what this one is
 
 usage: backupgram check-env [--print NAME]
 
-Names everything that is wrong with the settings, a line each, and warns of
-what is taken and still not as it should be.
+Lists list what is wrong with the settings, one per line, and warns about
+settings that are valid but questionable.
 
   --print NAME    print the effective value of one setting instead; secrets are
                   refused
 
 environment: every setting, which docs/configuration.md lists.
 
-exit status: 0 nothing is wrong; 1 something is; 2 wrong call.";
+exit status: 0 nothing is wrong; 1 something is; 2 usage error.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut wanted = None;

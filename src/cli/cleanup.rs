@@ -34,7 +34,7 @@ pub(super) fn preview(
     if let Some(only) = only {
         databases.retain(|name| name == only);
         if databases.is_empty() {
-            let refusal = "is not a database that would be backed up, so nothing of it would be deleted";
+            let refusal = "is not among the databases to back up, so none of its backups would be deleted";
             return Err(Failure::new(format!("{} {refusal}", only.as_str())));
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn preview(
     };
     let server = Server::address_in(environment);
     let last = status::read(directory, server.as_deref()).unwrap_or_else(|error| {
-        log::warn!("cannot tell what the last run has found of the clock: {error}");
+        log::warn!("cannot read whether the last run trusted the clock: {error}");
         None
     });
     let (mut removals, mut kept, mut held) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,7 +80,9 @@ fn databases(subject: &Subject, entries: &[Entry]) -> Vec<DatabaseName> {
         Databases::Named(names) => names.clone(),
         Databases::Cluster => vec![DatabaseName::of_scope(Scope::Cluster)],
         Databases::Discovered { except } => {
-            log::info!("POSTGRES_DB_AUTODISCOVER: every database with backups is taken to be on the server");
+            log::info!(
+                "POSTGRES_DB_AUTODISCOVER: assuming that every database with backups exists on the server"
+            );
             let of_databases = entries.iter().filter(|entry| {
                 entry.alias_of.is_none() && entry.scope().is_none_or(|scope| scope == Scope::Database)
             });
@@ -178,7 +180,7 @@ fn print_kept(kept: &[(Entry, Reason)], now: i64) {
 fn print_rows(rows: &[Row], held: &[Held], now: i64) {
     let print_held = || {
         for (database, reason) in held {
-            print_below("", &format!("nothing old of {database} would be deleted: {reason}"));
+            print_below("", &format!("no older backup of {database} would be deleted: {reason}"));
         }
     };
     if rows.is_empty() {
@@ -204,7 +206,7 @@ fn print_rows(rows: &[Row], held: &[Held], now: i64) {
     }
     table.print();
     print(&format!(
-        "\na backup that ran now would free {}, before what it takes itself",
+        "\na backup that ran now would free {}, not counting the new backups",
         units::bytes(total(rows))
     ));
     print_held();

@@ -24,11 +24,10 @@ backupgram health --json
 usage: backupgram health [--json]
 
 Says in one line whether backups are being made: the scheduler and the API
-answer, the backup directory answers and takes a file, no run takes longer than
-it should, the last run went well and is not older than BACKUP_MAX_AGE_HOURS,
-the clock is believed, and each of its databases has been proven by a restore
-in the last BACKUP_MAX_UNPROVEN_DAYS, if that is set. Else it says all that is
-wrong.
+answer, the backup directory can be read and written, no run is overdue, the
+last run went well and is not older than BACKUP_MAX_AGE_HOURS, the clock is
+trusted, and each of its databases has been proven by a restore in the last
+BACKUP_MAX_UNPROVEN_DAYS, if that is set. Otherwise it lists all problems.
 
   --json    for programs, with the last restore proof of each database
 
@@ -38,7 +37,7 @@ HEALTHCHECK_PORT is where the scheduler is asked; REST_API_ENABLE,
 REST_API_BIND and REST_API_PORT where the API is, and whether it takes
 REST_API_TOKEN.
 
-exit status: 0 healthy; 1 not, or the settings are wrong; 2 wrong call.";
+exit status: 0 healthy; 1 not, or the settings are wrong; 2 usage error.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut as_json = false;
@@ -141,5 +140,5 @@ fn get(runner: &Runner, url: &str, token: Option<&str>) -> Result<Value, String>
     let header = token.map(|token| quote(&format!("Authorization: Bearer {token}")));
     let config = header.map(|header| format!("header = {header}\n")).unwrap_or_default();
     let output = runner.run(&mut curl, config.as_bytes()).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&output.stdout).map_err(|_| "it is something else that answers".into())
+    serde_json::from_slice(&output.stdout).map_err(|_| "another program answers there".into())
 }

@@ -19,10 +19,10 @@ backupgram history --limit 3 --json
 
 usage: backupgram history [--json] [--limit N]
 
-Shows the last runs, the newest first: when they began, how they went, and who
-asked for them (the API, the scheduler, or somebody on the command line). Those
-of another server than that of the settings say of which they are. What is too
-long for a row is cut: --json has all of it.
+Shows the last runs, the newest first: when they started, how they went, and
+what started them (the API, the scheduler, or the command line). Runs of a
+server other than that of the settings show its name. Values too long for a row
+are cut: --json has them in full.
 
   --limit N    at most N runs, 20 without it; the last 1000 are remembered
   --json       for programs
@@ -30,8 +30,8 @@ long for a row is cut: --json has all of it.
 environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and
 POSTGRES_PORT which server is theirs, TZ in which zone times are.
 
-exit status: 0 shown, whatever the results; 1 they cannot be read;
-2 wrong call.";
+exit status: 0 shown, also when runs failed; 1 they cannot be read;
+2 usage error.";
 
 /// Runs that are shown unless `--limit` says otherwise.
 const SHOWN: usize = 20;
@@ -61,7 +61,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
 
 fn print_table(runs: &[Run], server: Option<&str>) {
     let mut table = Table::new([
-        Column::Left("BEGUN"),
+        Column::Left("STARTED"),
         Column::Left("RESULT"),
         Column::Left("BY"),
         Column::Right("SIZE"),

@@ -24,8 +24,8 @@ backupgram list --cleanup-preview
 usage: backupgram list [--all] [--slot SLOT] [-q | --json] [DATABASE]
        backupgram list --cleanup-preview [--json] [DATABASE]
 
-Shows the backups of each database, the newest first and those whose time lies
-in the future last. A backup that is in several slots is one row: SLOT has an L
+Shows the backups of each database, the newest first and those dated in the
+future last. A backup that is in several slots is one row: SLOT has an L
 for last, D for daily, W for weekly and M for monthly, and NAME is its name in
 the first of them. A name that is too long is cut: -q prints all of it.
 VERIFIED is how long ago the backup was last read from end to end, PROVEN how
@@ -39,7 +39,7 @@ each file counted once, and what is free.
                        and verify take it; with --all, every name
   --cleanup-preview    show instead what a backup that ran now would delete or
                        replace, and the space that this frees; or what it would
-                       keep because the clock is not believed
+                       keep because the clock is not trusted
   --json               for programs: every name, with the pointers
 
 environment: BACKUP_DIR says where the backups are, TZ in which zone times are;
@@ -47,8 +47,8 @@ for the preview, BACKUP_KEEP_* how long they stay, and POSTGRES_DB,
 POSTGRES_DB_AUTODISCOVER, POSTGRES_DB_EXCLUDE and POSTGRES_CLUSTER of which
 databases.
 
-exit status: 0 shown, also when there is nothing or the directory is not there
-yet; 1 the directory or the settings cannot be used; 2 wrong call.";
+exit status: 0 shown, also when there are no backups or no directory yet; 1 the
+directory or the settings cannot be used; 2 usage error.";
 
 /// What the arguments say.
 #[derive(Default)]
@@ -92,7 +92,7 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
             Arg::Long("slot") => {
                 let slot = arguments.value()?.string()?;
                 let wrong =
-                    || lexopt::Error::from(format!("{slot:?} is none of last, daily, weekly, monthly"));
+                    || lexopt::Error::from(format!("{slot:?} is not one of last, daily, weekly, monthly"));
                 call.slot = Some(Slot::named(&slot).ok_or_else(wrong)?);
             }
             Arg::Value(name) if call.database.is_none() => {
@@ -103,9 +103,9 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
     }
     let wrong = |text: &str| Err(lexopt::Error::from(text).into());
     match call {
-        Call { quiet: true, as_json: true, .. } => wrong("-q and --json exclude each other"),
+        Call { quiet: true, as_json: true, .. } => wrong("-q and --json cannot be combined"),
         Call { preview: true, all, quiet, slot, .. } if all || quiet || slot.is_some() => {
-            wrong("--cleanup-preview excludes --all, --slot and -q")
+            wrong("--cleanup-preview cannot be combined with --all, --slot or -q")
         }
         call => Ok(call),
     }

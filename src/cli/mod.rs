@@ -62,7 +62,7 @@ const COMMANDS: [Command; 11] = [
     Command {
         name: "list",
         usage: "list [--all] [--slot SLOT] [-q] [--cleanup-preview] [--json] [DATABASE]",
-        summary: "the backups, or what the next run deletes",
+        summary: "list the backups, or what the next run deletes",
         help: list::HELP,
         run: list::run,
     },
@@ -97,28 +97,28 @@ const COMMANDS: [Command; 11] = [
     Command {
         name: "telegram",
         usage: "telegram test",
-        summary: "try the chats of the settings",
+        summary: "send a test message to the chats",
         help: telegram::HELP,
         run: telegram::run,
     },
     Command {
         name: "schedule",
         usage: "schedule EXPRESSION [--from TIME] [--count N]",
-        summary: "when a schedule comes next",
+        summary: "show the next times of a schedule",
         help: schedule::HELP,
         run: schedule::run,
     },
     Command {
         name: "sweep",
         usage: "sweep",
-        summary: "clear away what killed runs have left",
+        summary: "remove what killed runs left behind",
         help: sweep::HELP,
         run: sweep::run,
     },
     Command {
         name: "check-env",
         usage: "check-env [--print NAME]",
-        summary: "everything that is wrong with the settings",
+        summary: "list what is wrong with the settings",
         help: check_env::HELP,
         run: check_env::run,
     },
@@ -128,7 +128,7 @@ const COMMANDS: [Command; 11] = [
 const INTERNAL: [Command; 1] = [Command {
     name: "record-failure",
     usage: "record-failure --started SECONDS --error TEXT [-- DATABASE...]",
-    summary: "record a run that has died",
+    summary: "record a run that died",
     help: record_failure::HELP,
     run: record_failure::run,
 }];
@@ -138,7 +138,7 @@ const HELP: &str = "help";
 
 const EXAMPLES: &str = "\
 backupgram backup                    back up every database of the settings now
-backupgram list                      show what there is
+backupgram list                      list the backups
 backupgram restore last/NAME         restore a backup into its database
 backupgram restore last/NAME OTHER   ... into another one
 
@@ -150,7 +150,7 @@ const EPILOGUE: &str = "
 environment: every setting comes from there; `backupgram check-env` says what
 is wrong with yours, and docs/configuration.md lists them. RUST_LOG (error,
 warn, info, debug) is how much is logged.
-exit status: 0 done; 1 failed; 2 wrong call; 75 another backup or restore is
+exit status: 0 done; 1 failed; 2 usage error; 75 another backup or restore is
 running; 128 + N stopped by signal N.";
 
 /// The list of all commands.
@@ -317,7 +317,7 @@ fn environment() -> Result<Environment, Failure> {
 
 /// A runner that a stop signal stops. Called first, before any other thread is started.
 fn runner() -> Result<Runner, Failure> {
-    let failed = |error| Failure::new(format_args!("cannot begin: {error}"));
+    let failed = |error| Failure::new(format_args!("cannot set up the run: {error}"));
     Runner::start(Signals::catch().map_err(failed)?).map_err(failed)
 }
 

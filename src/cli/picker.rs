@@ -55,7 +55,7 @@ fn pick<'a, T>(
         shown.drain(..hidden);
         show(&shown);
         if hidden > 0 {
-            print(&format!("{hidden} more are not shown: answer with a part of the name"));
+            print(&format!("{hidden} more are not shown: type part of the name"));
         }
         let answer = loop {
             let asked = format!("{question} 1 to {}, or part of its name: ", shown.len());
@@ -79,7 +79,7 @@ fn pick<'a, T>(
             false => exact,
         };
         match found[..] {
-            [] => questions.say(&format!("{answer:?} is none of these numbers, and no part of a name")),
+            [] => questions.say(&format!("{answer:?} is neither one of these numbers nor part of a name")),
             [only] => return Ok(only),
             _ => shown = found,
         }

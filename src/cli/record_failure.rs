@@ -19,18 +19,17 @@ backupgram record-failure --started 1776349800 --error 'killed' -- app
 usage: backupgram record-failure --started SECONDS --error TEXT
                                  [-- DATABASE...]
 
-Records a backup run that has not done so itself, because it was killed or
-could not be started, as FAILED, and tells hooks, webhooks and Telegram. The
-API and the scheduler call it for the runs that they start; nobody else needs
-to.
+Records a backup run as FAILED that could not do so itself, because it was
+killed or could not be started, and notifies hooks, webhooks and Telegram. The
+API and the scheduler call it for the runs that they start; you need not.
 
   --started SECONDS    when the run was started, in Unix seconds
   --error TEXT         how it ended
 
 environment: that of `backupgram backup`.
 
-exit status: 0 recorded and told, as far as the settings allow; 1 it cannot be;
-2 wrong call.";
+exit status: 0 recorded and notified, as far as the settings allow; 1 it could
+not be recorded; 2 usage error.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let (mut start, mut error, mut only) = (None, None, Vec::new());

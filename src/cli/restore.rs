@@ -28,15 +28,15 @@ usage: backupgram restore [--dry-run] [--keep-previous] [--ignore-space]
                           [--yes] [OPTIONS] [FILE [TARGET]]
        backupgram restore --from-telegram ID [--chat CHAT] [OPTIONS] [TARGET]
 
-Restores a backup, all or nothing: it is checked, loaded into a new database,
-and only when all of it is in does that take the target's place. On a terminal
-it asks first, without FILE also for the database and its backup, by number or
-part of the name. A dump of a whole server, or of its roles, makes what is in
+Restores a backup, all or nothing: it is checked and loaded into a new database,
+which takes the target's place when the load is complete. On a terminal it asks
+first; without FILE it also asks for the database and its backup, by number or
+part of the name. A dump of a whole server, or of its roles, creates what is in
 it and replaces nothing.
 
   FILE               SLOT/NAME as `backupgram list -q` prints it, or the path
                      of a dump
-  TARGET             the database to replace or make; without it, the one that
+  TARGET             the database to replace or create; without it, the one that
                      the backup is of
   --from-telegram ID
                      fetch the backup of the message with this restore id
@@ -47,20 +47,19 @@ it and replaces nothing.
   --keep-previous    keep the replaced database under another name
   --ignore-space     go on even where the server's disk seems to have too
                      little room
-  --ignore-manifest  go on as if nothing had been written down about the backup
+  --ignore-manifest  restore without the backup's manifest
   --properties all|encoding|none
-                     what a database that is not there is made like: the
-                     backup's with all properties, the same in encoding and
-                     locale only, or the server's defaults
+                     the properties of a new database: all those of the backup,
+                     only its encoding and locale, or the server's defaults
   --before FILE      run this SQL in the new database before anything is loaded
   --after FILE       run this SQL in it after the load, before it takes the
                      target's name
-  --drop-replication drop the target's subscriptions and replication slots,
-                     with which it is refused else
+  --drop-replication drop the target's subscriptions and replication slots; a
+                     target that has any is refused otherwise
   --keep-going       go on after statements that fail, list them, and end with
-                     exit status 3; only into a database that is not there
-  --search-path LIST search these schemas while loading, where pg_dump says
-                     that none is searched
+                     exit status 3; only into a new database
+  --search-path LIST search these schemas while loading, instead of the empty
+                     search path that pg_dump sets
   --yes, -y          do not ask
 
 environment: POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER, POSTGRES_PASSWORD and
@@ -69,7 +68,7 @@ are, BACKUP_ENCRYPTION_KEY what opens them; RESTORE_JOBS how many load at once;
 TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID and TELEGRAM_API_URL where --from-telegram
 looks.
 
-exit status: 0 restored; 1 not, and the target is as it was; 2 wrong call;
+exit status: 0 restored; 1 not, and the target is unchanged; 2 usage error;
 3 restored with errors; 75 another backup or restore is running; 128 + N
 stopped by signal N.";
 
@@ -140,7 +139,7 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
             Arg::Long("ignore-manifest") => call.options.ignore_manifest = true,
             Arg::Long("properties") => {
                 let word = arguments.value()?.string()?;
-                let wrong = || lexopt::Error::from(format!("{word:?} is none of all, encoding and none"));
+                let wrong = || lexopt::Error::from(format!("{word:?} is not one of all, encoding, none"));
                 call.options.properties = PropertyChoice::of_word(&word).ok_or_else(wrong)?;
             }
             Arg::Long("search-path") => {
@@ -164,10 +163,8 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
         }
     }
     match (call.message, &call.file) {
-        (Some(_), Some(_)) => Err(lexopt::Error::from("FILE and --from-telegram exclude each other").into()),
-        (None, _) if call.chat.is_some() => {
-            Err(lexopt::Error::from("--chat goes with --from-telegram").into())
-        }
+        (Some(_), Some(_)) => Err(lexopt::Error::from("FILE and --from-telegram cannot be combined").into()),
+        (None, _) if call.chat.is_some() => Err(lexopt::Error::from("--chat needs --from-telegram").into()),
         _ => Ok(call),
     }
 }

@@ -19,7 +19,7 @@ backupgram schedule @daily --from 2026-04-16T14:30:00Z --count 3
 
 usage: backupgram schedule EXPRESSION [--from TIME] [--count N]
 
-Shows when a schedule comes next, one time a line, in the zone of TZ.
+Shows the next times of a schedule, one per line, in the zone of TZ.
 
   EXPRESSION     as in SCHEDULE, quoted for the shell
   --from TIME    look from this time on instead of from now, such as
@@ -28,7 +28,7 @@ Shows when a schedule comes next, one time a line, in the zone of TZ.
 
 environment: TZ says in which zone.
 
-exit status: 0 shown; 2 the schedule is none, or wrong call.";
+exit status: 0 shown; 2 invalid schedule, or usage error.";
 
 /// Prints the next times of the schedule in `arguments`. Whatever is wrong with them is a wrong call.
 pub(super) fn run(mut arguments: lexopt::Parser) -> Outcome {

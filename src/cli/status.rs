@@ -39,8 +39,8 @@ environment: BACKUP_DIR says where the backups are, POSTGRES_HOST and
 POSTGRES_PORT of which server, SCHEDULE when runs are due, TZ in which zone
 times are.
 
-exit status: 0 shown, whatever the result (backupgram health judges it); 1 it
-cannot be read; 2 wrong call.";
+exit status: 0 shown, also when the last run failed (use backupgram health to
+check); 1 it cannot be read; 2 usage error.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
     let mut as_json = false;
@@ -120,13 +120,13 @@ fn doing(run: &Running, server: Option<&str>, now: i64) -> String {
 fn held(holder: Option<Holder>, now: i64) -> String {
     match holder {
         Some(Holder { pid, started, task }) => format!("{task}, pid {pid}, since {}", ago(started, now)),
-        None => "held, by whom is not known".into(),
+        None => "held by an unknown process".into(),
     }
 }
 
 fn print_run(report: &Report) {
     let age = report.age(clock::now()).map(|age| format!("{} ago", units::age(age)));
-    let age = age.unwrap_or_else(|| "which lies in the future".to_owned());
+    let age = age.unwrap_or_else(|| "which is in the future".to_owned());
     let took = format!("took {:.1} s", report.duration_seconds);
     let (result, ended) = (Cell::result(report.status), time(report.timestamp));
     say("last run", &format!("{}, ended {}, {age}, {took}", result.text(), ended.text()));

@@ -19,18 +19,18 @@ backupgram sweep
 
 usage: backupgram sweep
 
-Clears away what backups, restores and proofs have left that were killed:
-unfinished and unpacked files, and the databases that restores were loading
-into. Every backup and restore does so first, and so does the start of the
-container, by this command. It does not touch what a run is still at, and no
-finished backup. A backup run that has died with the container is recorded as
-FAILED, and told to hooks, webhooks and Telegram.
+Removes what killed backups, restores and proofs left behind: unfinished and
+unpacked files, and the scratch databases that restores were loading into.
+Every backup and restore does so first, and the container runs this command at
+its start. It touches neither the files of active runs nor finished backups. A
+backup run that died with the container is recorded as FAILED, and reported to
+hooks, webhooks and Telegram.
 
 environment: BACKUP_DIR; POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER,
 POSTGRES_PASSWORD and POSTGRES_PASSFILE_STORE say where databases may be left,
 and POSTGRES_CONNECT_TIMEOUT how long it waits for that server.
 
-exit status: 0 nothing is left; 1 something is, which is named; 2 wrong call;
+exit status: 0 nothing is left; 1 something is, and is named; 2 usage error;
 75 another backup or restore is running; 128 + N stopped by signal N.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
@@ -80,7 +80,9 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
     let client = client.map_err(|error| match error {
         DatabaseError::Program(ProgramError::Interrupted(interrupted)) => Failure::interrupted(interrupted),
         error => {
-            log::warn!("what a killed restore left on the server stays until the next run: {error}");
+            log::warn!(
+                "cannot remove what a killed restore left on the server; the next run tries again: {error}"
+            );
             Failure::silent(1)
         }
     })?;
@@ -97,7 +99,7 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
 fn lock(directory: &BackupDirectory, runner: &Runner) -> Result<Lock, Failure> {
     Lock::take_to_read(directory.root(), SWEEP, Duration::ZERO, runner).map_err(|error| match error {
         LockError::Held(_) => {
-            log::info!("{error}; nothing is swept");
+            log::info!("{error}; nothing is cleared away");
             Failure::silent(BUSY)
         }
         LockError::Interrupted(interrupted) => Failure::interrupted(interrupted),

@@ -17,11 +17,12 @@ for each whether they arrived, and what to do if not.
 environment: TELEGRAM_BOT_TOKEN, TELEGRAM_CHAT_ID, TELEGRAM_THREAD_ID and
 TELEGRAM_API_URL.
 
-exit status: 0 all chats have both; 1 one has not, or the settings are wrong;
-2 wrong call; 128 + N stopped by signal N.";
+exit status: 0 both arrived in all chats; 1 not, or the settings are wrong;
+2 usage error; 128 + N stopped by signal N.";
 
 pub(super) fn run(mut arguments: Parser) -> Outcome {
-    let only = || Failure::from(lexopt::Error::from("`backupgram telegram test` is the only form"));
+    let only =
+        || Failure::from(lexopt::Error::from("the only telegram command is `backupgram telegram test`"));
     match arguments.next()? {
         Some(Arg::Value(word)) if word == "test" => {}
         _ => return Err(only()),

@@ -56,7 +56,7 @@ impl Telling {
         let report = Report { server: Server::address_in(&self.environment).unwrap_or_default(), ..report };
         // What is wrong with these settings has been said; it keeps no backup from being made.
         let telegram = Reader::resolve(&self.environment, TelegramSettings::read).unwrap_or_else(|faults| {
-            log::warn!("nothing goes to Telegram: {}", faults.to_string().replace('\n', "; "));
+            log::warn!("nothing is sent to Telegram: {}", faults.to_string().replace('\n', "; "));
             None
         });
         let Self { notifier, note, trigger, runner, .. } = self;

@@ -22,21 +22,21 @@ usage: backupgram verify [--restore] [--json] [--all | SLOT/NAME...]
 
 Reads backups from end to end, without a database: the checksum, the
 decryption, the decompression, and the dump itself, an archive by pg_restore.
-What came of it is remembered beside each backup.
+The result is recorded beside each backup.
 
   SLOT/NAME    these backups; without any, all of them
   --all        all of them
-  --restore    also restore each into a PostgreSQL server that is made for it
-               here and thrown away, and count what comes out; this needs room
-               for the database on the backup volume, or in TMPDIR
+  --restore    also restore each into a temporary PostgreSQL server in this
+               container, and count its tables and rows; this needs room for
+               the database on the backup volume, or in TMPDIR
   --json       for programs
 
 environment: BACKUP_DIR says where the backups are, BACKUP_ENCRYPTION_KEY what
 opens them; RESTORE_JOBS how many load at once with --restore.
 
-exit status: 0 all are whole; 1 one is not, or could not be checked, and each
-is named; 2 wrong call; 75 another backup or restore is running, and --restore
-cannot; 128 + N stopped by signal N.";
+exit status: 0 all are whole; 1 at least one is not, or could not be checked
+(each is named); 2 usage error; 75 --restore cannot run while another backup or
+restore is running; 128 + N stopped by signal N.";
 
 pub(super) fn run(arguments: Parser) -> Outcome {
     let Call { chosen, as_json, restores } = parse(arguments)?;
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
             print(&format!("{count} verified, all whole"));
             Ok(())
         }
-        failed => Err(Failure::new(format!("{failed} of {count} did not pass"))),
+        failed => Err(Failure::new(format!("{failed} of {count} failed the check"))),
     }
 }
 
@@ -113,7 +113,7 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
         }
     }
     match all && !chosen.is_empty() {
-        true => Err(lexopt::Error::from("--all and SLOT/NAME exclude each other").into()),
+        true => Err(lexopt::Error::from("--all and SLOT/NAME cannot be combined").into()),
         false => Ok(Call { chosen, as_json, restores }),
     }
 }

@@ -37,7 +37,7 @@ pub fn check(environment: &Environment) -> Faults {
 fn check_ports(reader: &mut Reader) -> Option<()> {
     let api = reader.flag("REST_API_ENABLE")?.then(|| reader.port("REST_API_PORT")).flatten();
     if api.is_some_and(|port| port != 0) && api == reader.port("HEALTHCHECK_PORT") {
-        reader.fault("HEALTHCHECK_PORT", "must be another than REST_API_PORT, or 0 for none");
+        reader.fault("HEALTHCHECK_PORT", "must differ from REST_API_PORT, or be 0 for no port");
     }
     Some(())
 }
@@ -65,9 +65,12 @@ pub fn remarks(environment: &Environment) -> Vec<String> {
         let is_unlimited = |slot: &Slot| reader.keep(Policy::variable(*slot)) == Some(None);
         Some(Slot::ALL.into_iter().filter(is_unlimited).collect::<Vec<_>>())
     });
-    remarks.extend(unlimited.unwrap_or_default().into_iter().map(|slot| {
-        format!("{} is set to nothing: backups in {slot} are kept for ever", Policy::variable(slot))
-    }));
+    remarks.extend(
+        unlimited
+            .unwrap_or_default()
+            .into_iter()
+            .map(|slot| format!("{} is empty: backups in {slot} are kept forever", Policy::variable(slot))),
+    );
     remarks.extend(remark_on_old_webhook(environment));
     let of_telegram = Reader::resolve(environment, |reader| Some(telegram::remarks(reader)));
     remarks.extend(of_telegram.unwrap_or_default().into_iter().map(String::from));
@@ -87,8 +90,7 @@ fn remark_on_old_webhook(environment: &Environment) -> Option<String> {
 /// What there is to say of the time zone, which the system's library takes from the process' own environment.
 pub fn remark_on_time_zone() -> Option<&'static str> {
     let is_set = std::env::var_os("TZ").is_some_and(|name| !name.is_empty());
-    (is_set && TimeZone::system().is_unknown())
-        .then_some("TZ names no time zone that is known here, so UTC is used")
+    (is_set && TimeZone::system().is_unknown()).then_some("TZ is not a known time zone, so UTC is used")
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct WatchedRun {
 }
 
 /// What a run is said to have failed with that died with who had started it, as when the machine does.
-pub const ORPHANED: &str = "the run died, and what had started it as well";
+pub const ORPHANED: &str = "the run died together with the process that started it";
 
 impl WatchedRun {
     /// A run that is about to be started, of these databases only if there are any.
@@ -76,7 +76,7 @@ impl WatchedRun {
                 Ok(exit) => exit.to_string(),
                 Err(error) => error.to_string(),
             };
-            log::error!("cannot record by {} that a run has died: {problem}", program.display());
+            log::error!("cannot record with {} that a run died: {problem}", program.display());
             if !is_kept {
                 self.keep(error);
                 is_kept = true;
@@ -84,7 +84,7 @@ impl WatchedRun {
             let Some(pause) = pauses.next().filter(|pause| wait(*pause, &may_go_on)) else { break };
             log::info!("trying again after {} s", pause.as_secs());
         }
-        log::error!("hooks, webhooks and Telegram have not been told that a run has died: {error}");
+        log::error!("hooks, webhooks and Telegram were not notified that a run died: {error}");
     }
 
     fn command(&self, program: &Path, error: &str) -> Command {
@@ -130,7 +130,7 @@ fn wait(pause: Duration, may_go_on: &impl Fn() -> bool) -> bool {
 /// What a run is said to have failed with that ended like this; `said` is the last error that it printed.
 pub fn error_of_end(exit: Exit, said: Option<&str>) -> String {
     match (exit, said) {
-        (Exit::Code(0), _) => "the run died, and its script ended as if it had not".into(),
+        (Exit::Code(0), _) => "the run died, but its script exited with status 0".into(),
         // What it printed before it was killed is not why.
         (Exit::Code(_), Some(said)) => format!("the run died: {exit}: {said}"),
         _ => format!("the run died: {exit}"),
@@ -145,7 +145,7 @@ pub fn error_of_start(error: &std::io::Error) -> String {
 /// What a run is said to have failed with that was cancelled and could not say so itself.
 pub fn error_of_cancellation(exit: Exit) -> String {
     match exit {
-        Exit::Signal(Signal::SIGKILL) => format!("cancelled: {exit}, as it did not stop"),
+        Exit::Signal(Signal::SIGKILL) => format!("cancelled: {exit}, because it did not stop"),
         _ => format!("cancelled: {exit}"),
     }
 }
@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(error_of_end(killed, Some("x")), "the run died: killed by SIGKILL");
         assert_eq!(error_of_end(Exit::Code(1), Some("x")), "the run died: exit status 1: x");
         assert_eq!(error_of_end(Exit::Code(101), None), "the run died: exit status 101");
-        assert!(error_of_end(Exit::Code(0), Some("x")).ends_with("as if it had not"));
-        assert_eq!(error_of_cancellation(killed), "cancelled: killed by SIGKILL, as it did not stop");
+        assert!(error_of_end(Exit::Code(0), Some("x")).ends_with("exited with status 0"));
+        assert_eq!(error_of_cancellation(killed), "cancelled: killed by SIGKILL, because it did not stop");
         assert_eq!(error_of_cancellation(Exit::Signal(Signal::SIGTERM)), "cancelled: killed by SIGTERM");
     }
 }

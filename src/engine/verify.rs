@@ -55,7 +55,8 @@ impl fmt::Display for OpenError {
             Self::Directory(error) => error.fmt(f),
             Self::OtherDatabase(named, described) => write!(
                 f,
-                "it is of database {named} by its name and of {described} by its manifest: remove what is wrong"
+                "its name says database {named}, its manifest says {described}: correct the name, or remove \
+                 the manifest"
             ),
         }
     }
@@ -164,7 +165,7 @@ impl<'a> Verifier<'a> {
                 Some(manifest) => self.note_proof(slot, &found.opened, manifest, &verification),
                 None if found.is_replaced => {
                     log::info!(
-                        "{slot}/{name}: the proof is not written down: its manifest is of another file"
+                        "{slot}/{name}: the proof is not recorded: the manifest describes another file"
                     );
                 }
                 None => {}
@@ -222,7 +223,7 @@ impl<'a> Verifier<'a> {
             if let Err(error) = noted
                 && !(self.is_unwritable && durable::is_unwritable(&error))
             {
-                log::warn!("the proof is not written down: {error}");
+                log::warn!("cannot record the proof: {error}");
             }
         }
     }
@@ -306,8 +307,8 @@ impl<'a> Verifier<'a> {
         };
         match manifest {
             Some(_) if found.is_replaced && !is_its => log::warn!(
-                "{slot}/{name} was replaced after its manifest was written: it is judged by its content alone, \
-                 and the result is not written down"
+                "{slot}/{name} was replaced after its manifest was written: only its content is checked, \
+                 and the result is not recorded"
             ),
             Some(manifest) => {
                 let now = if is_its { manifest.clone().of(found.appearance) } else { manifest.clone() };
@@ -350,9 +351,9 @@ impl<'a> Verifier<'a> {
             true if self.is_unwritable => {}
             true => {
                 self.is_unwritable = true;
-                log::warn!("no result is written down: {error}");
+                log::warn!("cannot record results: {error}");
             }
-            false => log::warn!("{slot}/{name}: the result is not written down: {error}"),
+            false => log::warn!("{slot}/{name}: cannot record the result: {error}"),
         }
     }
 }

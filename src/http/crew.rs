@@ -116,10 +116,10 @@ impl Crew {
     /// Puts back what is missing.
     fn make_round(&mut self) {
         for thread in self.pool.iter_mut().filter(|thread| thread.is_finished()) {
-            log::error!("a thread of the pool has ended and is started again");
+            log::error!("an HTTP worker thread ended and is started again");
             match start_answering(&self.shared) {
                 Ok(started) => *thread = started,
-                Err(error) => log::error!("a thread of the pool cannot be started: {error}"),
+                Err(error) => log::error!("an HTTP worker thread cannot be started: {error}"),
             }
         }
         if self.accepting.thread.is_finished() {
@@ -127,7 +127,7 @@ impl Crew {
             self.replace_listener();
         }
         if let Err(error) = self.shared.lines.fill(&self.accepting.socket) {
-            log::error!("tiny_http cannot be reached: {error}");
+            log::error!("the HTTP server cannot be reached: {error}");
             // Its accept thread may panic without a word, for want of descriptors.
             if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
                 self.replace_listener();
@@ -161,7 +161,7 @@ impl Watch {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         if self.thread.join().is_err() {
-            log::error!("the watch over the HTTP threads had panicked");
+            log::error!("the thread that watches the HTTP threads crashed");
         }
     }
 }
@@ -185,7 +185,7 @@ fn hand_over(requests: &Waiting, request: Request) {
     if let Err(request) = requests.queue.send(request)
         && let Err(error) = request.respond(tiny_http::Response::empty(503))
     {
-        log::error!("a request was neither taken nor refused: {error}");
+        log::error!("a request could be neither answered nor rejected: {error}");
     }
 }
 
@@ -197,8 +197,9 @@ fn start_answering(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
             let mut request = queue.receive();
             pulse.note_movement(!queue.is_empty());
             let answered = catch_unwind(AssertUnwindSafe(|| shared.answering.answer(&mut request)));
-            let response = answered
-                .unwrap_or_else(|_| ApiError::internal("the request failed", "a handler panicked").into());
+            let response = answered.unwrap_or_else(|_| {
+                ApiError::internal("the request failed", "a request handler crashed").into()
+            });
             shared.answering.send(request, response);
             pulse.note_movement(!queue.is_empty());
         }

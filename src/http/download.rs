@@ -36,7 +36,8 @@ pub fn answer(
         Wanted::Whole => (200, 0, size),
         Wanted::Part { start, length } => (206, start, length),
         Wanted::Unsatisfiable => {
-            let error = ApiError::new(416, format!("the range lies behind the end of {size} bytes"));
+            let error =
+                ApiError::new(416, format!("the range starts after the end of the backup of {size} bytes"));
             return Err(error.with_header("Content-Range", format!("bytes */{size}")));
         }
     };

@@ -31,7 +31,7 @@ impl ApiError {
 
     /// 403: the token for reading does not open this, whether there is such a thing or not.
     pub fn read_only() -> Self {
-        Self::new(403, "REST_API_READ_TOKEN does not open this: it needs REST_API_TOKEN")
+        Self::new(403, "REST_API_READ_TOKEN gives no access to this: use REST_API_TOKEN")
     }
 
     /// 404: there is no such thing.

@@ -29,7 +29,7 @@ impl Fields {
         let mut fields = BTreeMap::new();
         for (name, value) in pairs {
             if fields.contains_key(&name) {
-                return Err(ApiError::bad_request(format!("{name} is there twice")));
+                return Err(ApiError::bad_request(format!("{name} is given twice")));
             }
             fields.insert(name, value);
         }
@@ -44,12 +44,14 @@ impl Fields {
         let fields = Self::parse(body)?;
         match fields.0.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(fields),
-            Some(name) if known.is_empty() => {
-                Err(ApiError::bad_request(format!("\"{name}\" is no field of this body, which has none")))
-            }
+            Some(name) if known.is_empty() => Err(ApiError::bad_request(format!(
+                "\"{name}\" is not a field of this body, which has no fields"
+            ))),
             Some(name) => {
                 let known = known.join(", ");
-                Err(ApiError::bad_request(format!("\"{name}\" is no field of this body, which has {known}")))
+                Err(ApiError::bad_request(format!(
+                    "\"{name}\" is not a field of this body; its fields are {known}"
+                )))
             }
         }
     }
@@ -100,7 +102,7 @@ pub fn is_json(body: &[u8]) -> bool {
 
 fn no_json(error: &serde_json::Error) -> ApiError {
     match error.is_eof() {
-        true => ApiError::bad_request("the body is not JSON: it breaks off"),
+        true => ApiError::bad_request("the body is not JSON: it ends too early"),
         false => {
             let (line, column) = (error.line(), error.column());
             ApiError::bad_request(format!("the body is not JSON: see line {line}, column {column}"))
@@ -160,13 +162,13 @@ mod tests {
             ("1", "the body must be a JSON object"),
             ("null", "the body must be a JSON object"),
             ("a=b", "the body is not JSON: see line 1, column 1"),
-            ("{", "the body is not JSON: it breaks off"),
+            ("{", "the body is not JSON: it ends too early"),
             ("{\"a\":\n \"x\n", "the body is not JSON: see line 3, column 0"),
             ("{\"a\":\"1\"} x", "the body is not JSON: see line 1, column 11"),
             ("{\"a\":\"1\"}{}", "the body is not JSON: see line 1, column 10"),
             ("{a:1}", "the body is not JSON: see line 1, column 2"),
-            ("{\"a\":\"1\",\"a\":\"2\"}", "a is there twice"),
-            ("{\"c\":1}", "\"c\" is no field of this body, which has a, b"),
+            ("{\"a\":\"1\",\"a\":\"2\"}", "a is given twice"),
+            ("{\"c\":1}", "\"c\" is not a field of this body; its fields are a, b"),
             ("{\"a\":1}", "a must be a string"),
             ("{\"a\":null}", "a must be a string"),
             ("{\"b\":\"true\"}", "b must be true or false"),

@@ -49,7 +49,7 @@ impl Line {
     pub fn ask(&mut self, request: &[u8]) -> io::Result<Response> {
         let answer = self.exchange(request).and_then(|answer| match is_ours(&answer) {
             true => Ok(answer),
-            false => Err(invalid(&format!("tiny_http says {} by itself", answer.status))),
+            false => Err(invalid(&format!("the HTTP server answered {} by itself", answer.status))),
         });
         self.sound = answer.is_ok();
         answer

@@ -83,7 +83,7 @@ impl Lister {
         if tasks.is_none() {
             *tasks = Some(start()?);
         }
-        tasks.clone().ok_or_else(|| io::Error::other("there is no thread that makes lists"))
+        tasks.clone().ok_or_else(|| io::Error::other("the thread that lists backups is not running"))
     }
 
     /// Has another thread started by the next who wants one.
@@ -92,7 +92,7 @@ impl Lister {
         if tasks.as_ref().is_some_and(|tasks| tasks.same_channel(former)) {
             *tasks = None;
         }
-        ListerError::Ended(io::Error::other("the thread that makes lists has ended"))
+        ListerError::Ended(io::Error::other("the thread that lists backups has ended"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Sender<Task>>> {

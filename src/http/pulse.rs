@@ -50,7 +50,10 @@ impl Pulse {
         match still {
             None => Ok(()),
             Some(still) => Err(ApiError::unavailable(
-                format!("the API has answered nothing for {} s, and requests wait", still.as_secs()),
+                format!(
+                    "the API has not answered any request for {} s, and requests are waiting",
+                    still.as_secs()
+                ),
                 5,
             )),
         }

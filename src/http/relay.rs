@@ -107,9 +107,9 @@ impl Relay {
         let Some(at) = answer.headers.iter().position(|(name, _)| name == TICKET) else { return Ok(answer) };
         let (_, ticket) = answer.headers.swap_remove(at);
         let body = ticket.parse().ok().and_then(|ticket| self.tickets.redeem(ticket));
-        let gone = || ApiError::internal("the answer cannot be sent", "its ticket is gone");
+        let gone = || ApiError::internal("the answer cannot be sent", "its body is no longer there");
         let busy =
-            || ApiError::unavailable(format!("{} downloads are going on already", self.most_downloads), 10);
+            || ApiError::unavailable(format!("{} downloads are running already", self.most_downloads), 10);
         answer.body = match body.ok_or_else(gone)? {
             Body::Files(files, _) if head_only => Body::Files(files, None),
             Body::Files(files, _) => Body::Files(files, Some(self.downloads.take().ok_or_else(busy)?)),

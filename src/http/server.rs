@@ -123,7 +123,7 @@ impl Answering for Behind {
             tiny_http::Response::new(response.status.into(), headers, Cursor::new(bytes), Some(length), None)
                 .with_chunked_threshold(usize::MAX);
         if let Err(error) = request.respond(answer) {
-            log::error!("an answer did not reach the gate: {error}");
+            log::error!("an answer could not be passed on to its connection: {error}");
         }
     }
 

@@ -51,9 +51,10 @@ impl Version {
         };
         match is_meant {
             true => Ok(()),
-            false => {
-                Err(ApiError::new(412, "this is not the version that If-Match or If-Unmodified-Since means"))
-            }
+            false => Err(ApiError::new(
+                412,
+                "the backup is not the version that If-Match or If-Unmodified-Since asks for",
+            )),
         }
     }
 

@@ -35,7 +35,7 @@ impl fmt::Display for DatabaseError {
             }
             Self::Refused(address, heard) => write!(f, "cannot connect to the server {address}: {heard}"),
             Self::Program(error) => error.fmt(f),
-            Self::Answer(what) => write!(f, "cannot understand what the server answered: {what}"),
+            Self::Answer(what) => write!(f, "cannot understand the server's answer: {what}"),
         }
     }
 }
@@ -271,7 +271,7 @@ impl Client {
         let each = questions.map(|sql| format!("({})", sql.trim().trim_end_matches(';')));
         let answers: Vec<Value> =
             self.ask(&format!("SELECT json_build_array({});", each.join(",\n")), variables)?;
-        answers.try_into().map_err(|_| DatabaseError::Answer("it has not answered all questions".into()))
+        answers.try_into().map_err(|_| DatabaseError::Answer("it did not answer every query".into()))
     }
 
     /// Gives orders.

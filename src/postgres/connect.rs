@@ -124,7 +124,8 @@ fn try_all(
             Attempt::Answers => {
                 if !client.server().takes_options {
                     log::info!(
-                        "the server {} takes no options, as a pooler may not: SET stands in for them, with one job",
+                        "the server {} rejects startup options, as some poolers do: using SET instead, with \
+                         one job",
                         server.address()
                     );
                 }
@@ -206,7 +207,7 @@ fn judge(server: &Server, ping: i32, heard: String) -> Attempt {
         0 if says(&NOT_MENDED) => Attempt::Refused(heard),
         0 => Attempt::Closed(heard),
         NO_RESPONSE if server.host.starts_with('[') => {
-            Attempt::Refused(format!("{heard}; an IPv6 address is written without brackets"))
+            Attempt::Refused(format!("{heard}; write an IPv6 address without brackets"))
         }
         1 => Attempt::Waits(heard),
         NO_RESPONSE if !says(&NOT_MENDED) => Attempt::Waits(heard),

@@ -43,7 +43,7 @@ pub fn of_dump(client: &Client, database: Option<&DatabaseName>) -> Option<Strin
         Ok(wait) => wait.map(|wait| wait.in_words(&client)),
         Err(error) => {
             log::debug!("cannot ask what the dump waits for: {error}");
-            Some("the server does not answer when it is asked what this waits for".into())
+            Some("the server does not answer the query for what this waits for".into())
         }
     }
 }

@@ -46,7 +46,7 @@ impl fmt::Display for ChangeError {
             Self::Bad(problem) => f.write_str(problem),
             Self::Write(error) => write!(f, "the override file cannot be written: {error}"),
             Self::Scheduler(problem) => {
-                write!(f, "the scheduler does not come up with the new schedule: {problem}")
+                write!(f, "the scheduler does not start with the new schedule: {problem}")
             }
             Self::Busy => f.write_str("the settings are being changed by another request: try again"),
         }

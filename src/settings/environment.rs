@@ -122,8 +122,8 @@ impl Environment {
         let is_passphrase = matches!(variable.rule, Rule::Passphrase);
         if is_passphrase && line.ends_with('\r') {
             return Err(format!(
-                "has a line end of Windows (CRLF) in the file that {twin} names, which gpg takes for a part of the key: \
-                 write the file with LF"
+                "has a Windows line end (CRLF) in the file that {twin} names, which gpg takes as part of \
+                 the key: save the file with LF"
             ));
         }
         let text = match variable.rule {
@@ -132,7 +132,7 @@ impl Environment {
             _ => line.strip_suffix('\r').unwrap_or(line),
         };
         if text.is_empty() {
-            return Err(format!("has an empty file: {twin} names a file without a value"));
+            return Err(format!("is empty: the file that {twin} names has no value"));
         }
         Ok(Some(text.to_owned()))
     }

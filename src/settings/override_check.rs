@@ -27,8 +27,8 @@ impl Environment {
         match is_new && is_secret && overrides.get(OPTIONS).is_none() {
             false => Ok(()),
             true => Err(Refusal::new(format!(
-                "{URL} may only be another than the container's own when {OPTIONS} is an override, too: \
-                 it would send the container's credentials there"
+                "{URL} can only be changed together with an override of {OPTIONS}: otherwise the container's credentials \
+                 would be sent there"
             ))),
         }
     }
@@ -45,8 +45,8 @@ impl Environment {
         match url == default || url == base || (own_token && !shadowed) {
             true => Ok(()),
             false => Err(Refusal::new(format!(
-                "{URL} may only be another than the container's own when {TOKEN} is an override, too: \
-                 it would send the container's token there"
+                "{URL} can only be changed together with an override of {TOKEN}: otherwise the container's token would be \
+                 sent there"
             ))),
         }
     }

@@ -155,7 +155,7 @@ pub(super) fn parse_span(text: &str) -> Result<u64, String> {
     };
     let number = text.get(..text.len().saturating_sub(1)).and_then(|number| parse_whole(number).ok());
     let span = number.zip(seconds).map(|(number, seconds)| u64::from(number) * seconds);
-    span.ok_or_else(|| "must be a whole number with s, m, h, d or w behind it, such as 7d".into())
+    span.ok_or_else(|| "must be a whole number followed by s, m, h, d or w, such as 7d".into())
 }
 
 /// A limit in seconds, if there is one.

@@ -69,7 +69,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> io::Result<T> {
     serde_json::from_slice(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = match error.classify() {
-            Category::Data => format!("does not say what it should (line {line}, column {column})"),
+            Category::Data => format!("does not have the expected contents (line {line}, column {column})"),
             Category::Eof => format!("is cut off (line {line}, column {column})"),
             Category::Syntax | Category::Io => format!("is not JSON (line {line}, column {column})"),
         };

@@ -217,7 +217,7 @@ fn try_flock(file: File, path: &Path) -> Result<Flock, LockError> {
 fn sign(file: &mut Flock, task: &str) -> io::Result<()> {
     if durable::has_other_names(file) {
         // It is locked all the same.
-        log::warn!("{LOCK_NAME} has a further name (hard link), so that nothing is written into it");
+        log::warn!("{LOCK_NAME} has another hard link, so the holder of the lock is not written into it");
         return Err(Errno::EPERM.into());
     }
     let holder =

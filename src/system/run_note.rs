@@ -207,7 +207,7 @@ fn new_id() -> String {
     match getrandom::fill(&mut bytes) {
         Ok(()) => hexadecimal(&bytes),
         Err(error) => {
-            log::warn!("cannot number the run: {error}");
+            log::warn!("cannot create an id for the run: {error}");
             String::new()
         }
     }

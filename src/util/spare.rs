@@ -68,7 +68,10 @@ fn fill(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut file = File::options().write(true).custom_flags(flags.bits()).open(path)?;
     if !is_our_file(&file.metadata()?) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the spare file is none"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the spare file is not a regular file with a single name",
+        ));
     }
     file.write_all(contents)?;
     file.set_len(contents.len() as u64)?;

@@ -22,7 +22,7 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn message(payload: &(dyn Any + Send)) -> String {
     let text =
         payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-    let line = text.unwrap_or("a panic without a message").split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = text.unwrap_or("no message").split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().take(LONGEST).collect()
 }
 
@@ -35,7 +35,7 @@ mod tests {
         assert_eq!(catch(|| 5), Ok(5));
         let failed = |work: fn()| catch(work).unwrap_err();
         assert_eq!(failed(|| panic!("no\n  way")), "internal error: no way");
-        assert_eq!(failed(|| std::panic::panic_any(7)), "internal error: a panic without a message");
+        assert_eq!(failed(|| std::panic::panic_any(7)), "internal error: no message");
         let number = failed(|| {
             let number: Result<i32, _> = "x".parse::<i32>();
             number.unwrap();

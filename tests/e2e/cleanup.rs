@@ -238,7 +238,7 @@ fn a_run_deletes_what_the_original_images_would_and_nothing_where_a_limit_is_set
     assert_eq!(why(format!("monthly/{app}-201902.sql.gz")), Some("BACKUP_KEEP_MONTHS is empty: no limit"));
     assert_eq!(why(format!("daily/{app}-20190101.sql.gz")), Some("not older than BACKUP_KEEP_DAYS"));
     let checked = limited(command(server, &store, app)).args(["check-env"]).run().succeeded();
-    checked.saying("BACKUP_KEEP_MONTHS is set to nothing: backups in monthly are kept for ever");
+    checked.saying("BACKUP_KEEP_MONTHS is empty: backups in monthly are kept forever");
     let said = limited(command(server, &store, app)).args(["backup"]).run().succeeded();
     said.saying("(older than BACKUP_KEEP_DAYS)");
     let left: BTreeSet<String> = names(&store).into_keys().filter(|name| name.contains("-2019")).collect();

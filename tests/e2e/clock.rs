@@ -127,39 +127,49 @@ fn a_run_at_2106_deletes_none_of_27_names_and_says_so_everywhere() {
     assert_eq!(held(&seen), [app]);
     let text = then().args(["list", "--cleanup-preview"]).run().succeeded();
     text.saying_in_lines(&format!(
-        "nothing old of {app} would be deleted: the backup before it is 29200 d old"
+        "no older backup of {app} would be deleted: the previous backup is 29200 d old"
     ));
 
     let ran = then().args(["backup"]).run().succeeded();
-    ran.saying(&format!("{app}: nothing old was deleted: the backup before it is 29200 d old"));
+    ran.saying(&format!("{app}: no older backup was deleted: the previous backup is 29200 d old"));
     let after = names(&store);
     assert!(after.is_superset(&history), "{after:#?}");
     let new: BTreeSet<&String> = after.difference(&history).collect();
     assert_eq!(new.len(), 4, "{new:?}");
     assert_eq!(store.status()["databases"][0]["clock"]["reason"], "gap");
-    then().args(["status"]).run().succeeded().saying_in_lines(&format!("nothing old of {app} was deleted"));
-    unhealthy(then(), &[&format!("nothing old of {app} was deleted: the backup before it is 29200 d old")]);
+    then()
+        .args(["status"])
+        .run()
+        .succeeded()
+        .saying_in_lines(&format!("no older backup of {app} was deleted"));
+    unhealthy(
+        then(),
+        &[&format!("no older backup of {app} was deleted: the previous backup is 29200 d old")],
+    );
 
     // What the kernel of that machine would have written down.
     for name in &new {
         let (slot, name) = name.split_once('/').unwrap();
         write_as_if_ahead(&store.file(slot, name), &store.manifest_file(slot, name), AGES);
     }
-    let still = format!("nothing old of {app} was deleted");
+    let still = format!("no older backup of {app} was deleted");
     let newest = format!("last/{}", store.newest("last"));
-    unhealthy(command(), &[&still, "the last run ended in the future, at 2106", ".history.jsonl", &newest]);
+    unhealthy(
+        command(),
+        &[&still, "the last run is dated in the future, at 2106", ".history.jsonl", &newest],
+    );
 
     // The clock is right again, and so is the server's.
     ahead.set_ahead(0);
     let ran = command().args(["backup"]).run().succeeded();
-    assert!(!ran.text().contains("nothing old was deleted"), "{ran}");
+    assert!(!ran.text().contains("no older backup was deleted"), "{ran}");
     let later = names(&store);
     assert!(later.is_superset(&history), "they have not served their time: {later:#?}");
     assert!(new.iter().all(|name| later.contains(*name)), "what nobody knows the age of stays");
     let pointer = fs::read_link(store.file("last", &format!("{app}-latest.sql.gz"))).unwrap();
     let mine = later.iter().find(|name| name.starts_with("last/") && !after.contains(*name)).unwrap();
     assert_eq!(format!("last/{}", pointer.display()), *mine);
-    unhealthy(command(), &["backups lie in the future"]);
+    unhealthy(command(), &["backups are dated in the future"]);
     for name in &new {
         fs::remove_file(store.path().join(name)).unwrap();
     }
@@ -194,24 +204,24 @@ fn a_run_whose_clock_differs_from_the_servers_deletes_nothing_until_it_is_right_
             "2 h ahead of the server's"
         };
         for name in names {
-            ran.text().contains(&format!("{name}: nothing old was deleted: ")).then_some(()).expect(name);
+            ran.text().contains(&format!("{name}: no older backup was deleted: ")).then_some(()).expect(name);
         }
         let ran = ran.saying(way);
         let after = self::names(&store);
         assert!(after.is_superset(&before), "{ran}");
         assert_eq!(after.len(), before.len() + 12, "each new one in each slot: {after:#?}");
         assert_eq!(store.status()["status"], "OK");
-        let listed = format!("nothing old of {} was deleted: ", names.join(", "));
+        let listed = format!("no older backup of {} was deleted: ", names.join(", "));
         // By the right clock, what the run has written lies in the future, if that was ahead.
         let records =
-            ["the last run ended in the future", ".history.jsonl", "manifests of backups have times"];
+            ["the last run is dated in the future", ".history.jsonl", "manifests of backups have times"];
         let ahead = |records: &[&'static str], held: &str| {
             let records = if offset > 0 { records } else { &[] };
             records.iter().copied().map(String::from).chain([held.to_owned()]).collect::<Vec<String>>()
         };
         unhealthy(command(), &ahead(&records, &listed)).saying(way);
         // By the wrong one, what the kernel dates by the right one does, if the wrong one is behind.
-        let files = ["backups lie in the future"];
+        let files = ["backups are dated in the future"];
         let of_kernel = &files[..usize::from(offset < 0)];
         let reasons: Vec<&str> = of_kernel.iter().copied().chain([listed.as_str()]).collect();
         unhealthy(command().clock(&clock), &reasons).saying(way);
@@ -225,7 +235,7 @@ fn a_run_whose_clock_differs_from_the_servers_deletes_nothing_until_it_is_right_
         command().args(["backup", &one.name]).run().succeeded();
         assert!(!store.file("last", &format!("{}-20260101-000000.sql.gz", one.name)).exists());
         assert!(store.file("last", &format!("{}-20260101-000000.sql.gz", other.name)).exists());
-        let listed = format!("nothing old of {}, globals was deleted: ", other.name);
+        let listed = format!("no older backup of {}, globals was deleted: ", other.name);
         unhealthy(command(), &ahead(&records[2..], &listed));
         command().args(["backup"]).run().succeeded();
         assert_eq!(self::names(&store).intersection(&before).count(), 0);
@@ -255,9 +265,14 @@ fn a_clock_that_jumps_while_a_run_goes_on_deletes_nothing() {
     // Not a whole number of days, as a moment less is another one.
     clock.set_ahead(41 * DAY / 2);
     fs::write(go_on, "").unwrap();
-    run.wait().succeeded().saying("nothing old was deleted: the clock here is 20 d ahead of the server's");
+    run.wait()
+        .succeeded()
+        .saying("no older backup was deleted: the clock here is 20 d ahead of the server's");
     assert!(names(&store).is_superset(&history));
-    unhealthy(command(&server, &store, app).clock(&clock), &[format!("nothing old of {app} was deleted")]);
+    unhealthy(
+        command(&server, &store, app).clock(&clock),
+        &[format!("no older backup of {app} was deleted")],
+    );
     // It was the right one after all.
     command(&server, &store, app).clock(&clock).args(["backup"]).run().succeeded();
     assert!(!names(&store).is_superset(&history));
@@ -315,8 +330,8 @@ fn the_first_run_after_two_months_deletes_nothing_and_the_second_does() {
     assert_eq!((count(&seen, "keep"), count(&seen, "delete")), (2 * 18, 9 + 2), "{seen:#}");
 
     let ran = command().args(["backup"]).run().succeeded();
-    let ran = ran.saying(&format!("{app}: nothing old was deleted: the backup before it is 62 d old"));
-    assert!(!ran.text().contains(&format!("{daily}: nothing old was deleted")), "{ran}");
+    let ran = ran.saying(&format!("{app}: no older backup was deleted: the previous backup is 62 d old"));
+    assert!(!ran.text().contains(&format!("{daily}: no older backup was deleted")), "{ran}");
     let of = |names: &BTreeSet<String>, database: &str| {
         let own = names.iter().filter(|name| name.contains(&format!("/{database}-20260")));
         own.cloned().collect::<BTreeSet<String>>()
@@ -327,12 +342,12 @@ fn the_first_run_after_two_months_deletes_nothing_and_the_second_does() {
     }
     unhealthy(
         command(),
-        &[&format!("nothing old of {app}, globals was deleted: the backup before it is 62 d old")],
+        &[&format!("no older backup of {app}, globals was deleted: the previous backup is 62 d old")],
     );
     Plan::new(server, &store)
         .database(&databases)
         .start()
-        .is_red(&["was deleted: the backup before it is 62 d old"]);
+        .is_red(&["was deleted: the previous backup is 62 d old"]);
 
     let seen = preview(command());
     assert_eq!((held(&seen), count(&seen, "keep")), (vec![], 0), "{seen:#}");
@@ -357,7 +372,7 @@ fn a_dump_of_the_whole_server_is_held_like_a_database() {
     assert_eq!(held(&preview(command())), ["cluster"]);
     command().args(["backup"]).run().succeeded();
     assert!(names(&store).is_superset(&before));
-    unhealthy(command(), &["nothing old of cluster was deleted"]);
+    unhealthy(command(), &["no older backup of cluster was deleted"]);
     command().args(["backup"]).run().succeeded();
     assert_eq!(names(&store).intersection(&before).count(), 0);
     healthy(command());

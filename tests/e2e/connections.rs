@@ -192,7 +192,7 @@ fn a_server_that_cannot_be_reached_is_reported_with_the_cause() {
     }
     let stays: [(&[(&str, &str)], &str); 8] = [
         (&[("POSTGRES_HOST", "[::1]")], "\"[::1]\""),
-        (&[("POSTGRES_HOST", "[::1]")], "an IPv6 address is written without brackets"),
+        (&[("POSTGRES_HOST", "[::1]")], "write an IPv6 address without brackets"),
         (&[("POSTGRES_PASSWORD", "wrong")], "password authentication failed for user \"backup_login\""),
         (&[("POSTGRES_PASSWORD", "")], "no password supplied"),
         (&[("POSTGRES_USER", "ghost")], "password authentication failed for user \"ghost\""),

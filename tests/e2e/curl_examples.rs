@@ -28,7 +28,7 @@ fn a_backup_is_taken_downloaded_and_restored_beside_its_database() {
     let outcome = script(&daemon, "backup-and-wait.sh").run().exited_with(1);
     outcome.saying(": failed").saying(&gone_name);
     script(&daemon, "backup-and-wait.sh").args([&name]).run().succeeded().saying(": succeeded");
-    script(&daemon, "backup-and-wait.sh").args(["stranger"]).run().failed().saying("not among those");
+    script(&daemon, "backup-and-wait.sh").args(["stranger"]).run().failed().saying("not among the databases");
 
     let (newest, path) = (store.newest("last"), store.file("last", &store.newest("last")));
     let bytes = fs::read(&path).unwrap();

@@ -91,7 +91,7 @@ const CASES: [Case; 16] = [
     Case {
         what: "extension",
         made_by: "CREATE EXTENSION pageinspect; CREATE EXTENSION hstore",
-        said: "only a superuser may create these extensions of",
+        said: "only a superuser can create these extensions of",
         helps: "",
     },
     Case {
@@ -103,7 +103,7 @@ const CASES: [Case; 16] = [
     Case {
         what: "internal",
         made_by: "CREATE FUNCTION own.f(int) RETURNS int LANGUAGE internal AS 'int4abs'",
-        said: "only a superuser may make these things of",
+        said: "only a superuser can create these objects of",
         helps: "",
     },
     Case {
@@ -143,14 +143,14 @@ const CASES: [Case; 16] = [
     Case {
         what: "member",
         made_by: "CREATE SCHEMA others AUTHORIZATION other",
-        said: "gives things to roles that role app is no member of: other; make it one",
+        said: "has objects of owners that role app is not a member of: other; grant it membership",
         helps: "GRANT other TO app",
     },
     Case {
         what: "barred",
         made_by: "CREATE TABLE own.others (id int); ALTER TABLE own.others OWNER TO fourth; GRANT CREATE ON SCHEMA own TO fourth;
                   CREATE TABLE public.others (id int); ALTER TABLE public.others OWNER TO app",
-        said: "in schemas in which they may make nothing: fourth in own",
+        said: "in schemas where their owners have no CREATE right: fourth in own",
         helps: "",
     },
     Case {
@@ -158,38 +158,38 @@ const CASES: [Case; 16] = [
         made_by: "GRANT SELECT ON own.rows TO third WITH GRANT OPTION; SET SESSION AUTHORIZATION third;
                   SET SESSION AUTHORIZATION DEFAULT; GRANT USAGE ON SCHEMA own TO third;
                   SET SESSION AUTHORIZATION third; GRANT SELECT ON own.rows TO other",
-        said: "only a superuser may restore the grants of",
+        said: "only a superuser can restore the grants in",
         helps: "",
     },
     Case {
         what: "space",
         made_by: "ALTER TABLE own.rows SET TABLESPACE space",
-        said: "role app may make nothing in these tablespaces of",
+        said: "role app has no CREATE right on these tablespaces of",
         helps: "GRANT CREATE ON TABLESPACE space TO app",
     },
     Case {
         what: "statement",
         made_by: "ALTER DATABASE {} SET log_statement = 'all'",
-        said: "only a superuser may set its settings log_statement",
+        said: "only a superuser can set its settings log_statement",
         helps: "GRANT SET ON PARAMETER log_statement TO app",
     },
     Case {
         what: "custom",
         made_by: "ALTER DATABASE {} SET app.tenant = 'x'; ALTER DATABASE {} SET work_mem = '5MB'",
-        said: "only a superuser may set its settings app.tenant",
+        said: "only a superuser can set its settings app.tenant",
         helps: "GRANT SET ON PARAMETER app.tenant TO app",
     },
     Case {
         what: "settings",
         made_by: "ALTER ROLE other IN DATABASE {} SET work_mem = '6MB'; ALTER ROLE app IN DATABASE {} SET work_mem = '7MB'",
-        said: "role app may not change the settings of roles other",
+        said: "role app cannot change the settings of roles other",
         helps: "ALTER ROLE app CREATEROLE; GRANT other TO app WITH ADMIN OPTION",
     },
     Case {
         what: "database",
         made_by: "GRANT CONNECT ON DATABASE {} TO third WITH GRANT OPTION; SET SESSION AUTHORIZATION third;
                   GRANT CONNECT ON DATABASE {} TO other",
-        said: "role app is no member of third",
+        said: "role app is not a member of third",
         helps: "GRANT third TO app",
     },
 ];
@@ -247,7 +247,7 @@ fn what_an_owner_may_not_restore_is_told_before_the_load(major: u32) {
         for file in scene.backed_up(&database.name) {
             both_refuse(
                 || scene.as_owner(&file, "new"),
-                "role app has not the rights of fourth; --properties encoding",
+                "role app does not have the rights of fourth; --properties encoding",
             );
             both_refuse(|| scene.as_owner(&file, &database.name), "it belongs to fourth");
             both_pass(|| scene.as_owner(&file, "new").args(["--properties", "encoding"]));
@@ -259,7 +259,7 @@ fn what_an_owner_may_not_restore_is_told_before_the_load(major: u32) {
     scene.server.sql("postgres", "ALTER ROLE app CREATEROLE");
     database.sql(&format!("ALTER ROLE boss IN DATABASE {} SET work_mem = '6MB'", database.name));
     for file in scene.backed_up(&database.name) {
-        both_refuse(|| scene.as_owner(&file, "new"), "role app may not change the settings of roles boss");
+        both_refuse(|| scene.as_owner(&file, "new"), "role app cannot change the settings of roles boss");
     }
     scene.server.assert_no_scratch_database_is_left();
 }
@@ -342,7 +342,7 @@ fn what_the_server_lacks_is_named_before_the_load() {
         let file = changed(&scene, &database.name, name, &from, &to);
         let file = file.to_str().unwrap();
         both_refuse(|| scene.restore(file, "new"), said);
-        both_refuse(|| scene.restore(file, "new"), "--properties none by the server's defaults");
+        both_refuse(|| scene.restore(file, "new"), "--properties none the server's defaults");
         both_pass(|| scene.restore(file, "new").args(["--properties", "none"]));
         scene.server.sql("postgres", "DROP DATABASE new");
     }
@@ -370,7 +370,7 @@ fn a_standby_is_told_from_its_primary_before_anything_is_asked_of_it() {
         wait_until("the standby to have the database", LONG, || standby.has_database(&database.name));
         for target in [database.name.as_str(), "new"] {
             let said = format!(
-                "the server 127.0.0.1:{} is a standby, into which nothing can be restored: name its primary",
+                "the server 127.0.0.1:{} is a standby, which cannot be restored into: use its primary",
                 standby.port()
             );
             both_refuse(|| Cli::restore(&standby, &store, &file).args([target]), &said);

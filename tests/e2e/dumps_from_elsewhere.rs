@@ -256,7 +256,7 @@ fn a_dump_of_a_server_that_came_through_a_terminal_comes_back() {
         let path = written(&store, name, &text);
         Cli::of_program("gzip", &store).args(["-kf"]).args([&path]).run().succeeded();
         for path in [path, store.root().join(format!("{name}.gz"))] {
-            Cli::restore(&fresh, &store, &path).args(["--dry-run"]).run().succeeded().saying("would make");
+            Cli::restore(&fresh, &store, &path).args(["--dry-run"]).run().succeeded().saying("would create");
             Cli::restore(&fresh, &store, &path).run().succeeded();
             assert_eq!(fresh.dump("app").replace("\r\n", "\n"), database.dump());
             fresh.sql("postgres", "DROP DATABASE app; DROP TABLE in_postgres; DROP ROLE reader");
@@ -296,7 +296,10 @@ fn utf_16_is_refused_with_the_way_out_which_leads_out() {
     }
     let archive = fs::read(dump(&store, &database, server, "-Fc", &[])).unwrap();
     let garbled: Vec<u8> = archive.iter().flat_map(|byte| [*byte, 0]).collect();
-    expected.is_refused(&written(&store, "archive", [&[0xff, 0xfe][..], &garbled].concat()), "and is lost");
+    expected.is_refused(
+        &written(&store, "archive", [&[0xff, 0xfe][..], &garbled].concat()),
+        "which destroyed it",
+    );
 }
 
 #[test]
@@ -376,7 +379,7 @@ fn a_dump_without_tables_is_refused_and_one_without_rows_is_told() {
     for format in FORMATS {
         let rows = dump(&store, &database, server, format, &["--data-only"]);
         let expected = Expected { server, store: &store, dump: "" };
-        expected.is_refused(&rows, "has rows and no tables, as with --data-only");
+        expected.is_refused(&rows, "has rows but no tables, as with --data-only");
         for (options, is_told) in
             [("--schema-only", true), ("--section=pre-data", true), ("--no-owner", false)]
         {

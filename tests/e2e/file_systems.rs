@@ -71,8 +71,9 @@ fn of_two_databases_whose_names_are_one_for_the_file_system_the_second_is_refuse
             backup(&lower).run().succeeded();
             let before = in_slots(&store);
             let refused = backup(&upper).run().exited_with(1);
-            let cause = format!("database {upper} from those of database {lower}, such as last/{lower}-");
-            let refused = refused.saying(&cause).saying("takes both names for one");
+            let cause =
+                format!("databases {upper} and {lower} as the same, so their backups such as last/{lower}-");
+            let refused = refused.saying(&cause).saying("treats the names of databases");
             assert!(in_slots(&store) == before, "{kind:?}: something has changed\n{refused}");
             assert_eq!(store.status()["status"], "FAILED");
             // In one run the first is published, and the second is refused within the same second.
@@ -115,7 +116,7 @@ fn a_refused_namesake_is_told_by_job_status_health_and_port_and_nobody_reaches_t
     let plan = Plan::new(server, &store).database(&format!("{upper} {lower}"));
     let daemon = plan.env("BACKUP_ON_START", "TRUE").env("BACKUP_LATEST_TYPE", "none").start();
     wait_until("the run at start to fail", LONG, || daemon.health_port().0 == 503);
-    let cause = format!("database {lower} from those of database {upper}");
+    let cause = format!("names of databases {lower} and {upper} as the same");
     let is_told = |what: &str, text: &str| assert!(text.contains(&cause), "{what}: {text}");
     let status = daemon.status();
     assert_eq!(status["last_backup"]["status"], "FAILED", "{status}");
@@ -188,9 +189,9 @@ fn a_name_that_the_file_system_does_not_take_is_told_with_its_database_and_its_c
                 .env("BACKUP_LATEST_TYPE", "none")
                 .run()
                 .exited_with(1)
-                .saying(&format!("does not take the name {name}-"))
-                .saying(&format!("of a backup of database {name} ("))
-                .saying(&format!("unusual in it: {:?})", c.chars().next().unwrap()));
+                .saying(&format!("rejects the file name {name}-"))
+                .saying(&format!("for database {name} ("))
+                .saying(&format!("unusual characters: {:?})", c.chars().next().unwrap()));
             let status = store.status();
             let states: Vec<&Value> =
                 status["databases"].as_array().unwrap().iter().map(|report| &report["state"]).collect();
@@ -222,7 +223,7 @@ fn exfat_fat_and_folding_ext4_keep_backups_as_any_other() {
                 .env("BACKUP_KEEP_MINS", "1000")
                 .env("BACKUP_LATEST_TYPE", latest);
             let outcome = backup.run().succeeded();
-            let warned = outcome.text().contains("BACKUP_LATEST_TYPE=none does without");
+            let warned = outcome.text().contains("BACKUP_LATEST_TYPE=none makes no such links");
             assert_eq!(warned, kind.is_of_windows() && latest == "symlink", "{kind:?} {outcome}");
             assert_eq!(store.partial(), Vec::<String>::new());
         }

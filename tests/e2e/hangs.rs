@@ -76,7 +76,7 @@ fn a_scheduled_run_that_a_hook_holds_up_is_overdue_everywhere_and_the_hook_is_na
     let told = says("the run to be overdue", check, &["is overdue", "pre-backup hook brake"]);
     daemon.is_red(&["is overdue", "pre-backup hook brake"]);
     assert!(
-        told.text().contains("asked for by schedule") && told.text().contains("was skipped for it"),
+        told.text().contains("requested by schedule") && told.text().contains("was skipped because of it"),
         "{told}"
     );
     let overdue = || daemon.metrics().get("backupgram_run_overdue", &[]);
@@ -117,7 +117,8 @@ fn a_run_that_takes_much_longer_than_the_ones_before_is_overdue_whoever_asked_fo
     health(server, &store).run().succeeded();
     write(start - 7300);
     let told = health(server, &store).run().exited_with(1);
-    for words in ["is overdue: it has taken 2 h", "the longest of the last 10 took", "asked for by cli"] {
+    for words in ["is overdue: it has taken 2 h", "the longest of the last 10 runs took", "requested by cli"]
+    {
         assert!(told.text().contains(words), "{words}\n{told}");
     }
     brake.release();

@@ -221,7 +221,7 @@ fn a_scheduler_that_cannot_live_is_told_as_failing_and_is_unhealthy() {
     assert_eq!(status["last_exit"], 1, "{status}");
     assert!(status["restarts"].as_u64() >= Some(2), "{status}");
     let outcome =
-        unhealthy(check(&daemon), &["scheduler does not answer", "keeps ending soon after its start"]);
+        unhealthy(check(&daemon), &["scheduler does not answer", "keeps exiting soon after its start"]);
     assert!(!outcome.text().contains(&daemon.token));
     wait_until("every zombie to be gone", SOON, || {
         Process::descendants(daemon.pid()).iter().all(|process| process.state != 'Z')

@@ -264,7 +264,7 @@ fn a_pool_that_stands_still_is_told_by_healthz_until_it_moves_again() {
         wait_for("/healthz to tell", STILL_LIMIT + SOON, || Some(probe()).filter(|told| told.status != 200));
     assert!(begun.elapsed() >= STILL_LIMIT, "{:?}", begun.elapsed());
     let said = told.error(503);
-    assert!(said.contains("the API has answered nothing for 3"), "{said}");
+    assert!(said.contains("the API has not answered any request for 3"), "{said}");
     assert_eq!(told.header("retry-after"), Some("5"));
     let checked = daemon.health().exited_with(1);
     assert!(checked.text().contains("the API does not answer"), "{checked}");

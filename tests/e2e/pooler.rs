@@ -15,7 +15,7 @@ const KINDS: [(&str, &str); 7] =
 #[track_caller]
 fn backed_up(cli: Cli, store: &Store) -> String {
     let known = store.dated("last");
-    cli.run().succeeded().saying("takes no options");
+    cli.run().succeeded().saying("rejects startup options");
     let new = store.dated("last").into_iter().find(|name| !known.contains(name));
     format!("last/{}", new.expect("a new backup"))
 }
@@ -36,7 +36,7 @@ fn every_format_goes_and_comes_back_through_it(major: u32, settings: &str) {
         database.sql("DELETE FROM orders; DROP SCHEMA \"the \"\"other\"\" schema\" CASCADE");
         let restore = |arguments: &[&str]| {
             let said = own(Cli::restore(server, &store, &file)).args(arguments).run().succeeded();
-            said.saying("takes no options")
+            said.saying("rejects startup options")
         };
         restore(&["--dry-run"]);
         restore(&[]);
@@ -154,7 +154,7 @@ fn a_pooler_that_changes_sessions_within_a_load_ends_the_restore() {
             let pooler = Pooler::start(server, &format!("{mode}\nserver_lifetime = 1"), &[]);
             let restore = Cli::restore(server, &store, &file).env("POSTGRES_PORT", pooler.port());
             let ended = restore.run().exited_with(status);
-            let said = ended.stderr.contains("the pooler has changed the session within the load");
+            let said = ended.stderr.contains("a pooler changed the session during the load");
             assert_eq!(said, status == 1, "{ended}");
             assert_eq!(database.dump(), whole, "{options}");
         }

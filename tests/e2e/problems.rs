@@ -121,7 +121,7 @@ fn a_failure_on_a_volume_without_bytes_or_inodes_is_red_everywhere() {
         assert!(spare.exists());
         fs::rename(&spare, ballast.join("spare")).unwrap();
         let kept = fs::read(scene.store.path().join(".status.json")).unwrap();
-        fails(scene.cli(&["backup"])).saying("takes no result of this run");
+        fails(scene.cli(&["backup"])).saying("cannot write the result of this run");
         assert_eq!(fs::read(scene.store.path().join(".status.json")).unwrap(), kept);
         assert!(scene.missed(Uid::effective().as_raw()).exists());
         daemon.is_red(&["the last backup failed: "]);

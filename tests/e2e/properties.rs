@@ -121,15 +121,15 @@ fn a_new_database_is_made_like_the_backups_as_far_as_asked_for() {
         .args(["--properties", "some"])
         .run()
         .exited_with(2)
-        .saying("none of all, encoding and none");
+        .saying("not one of all, encoding, none");
 }
 
 #[test]
 fn what_is_not_recorded_of_a_database_is_taken_from_the_dump_or_said() {
     let (server, store) = (server(), Store::new());
     let expected = Expected::of(&server);
-    let origin_only = "says only the encoding and the locale of its database; not known are its owner, ";
-    let nothing = "does not say what its database was like: the new one is made by the server's defaults";
+    let origin_only = "records only the encoding and locale of its database; unknown are its owner, ";
+    let nothing = "does not record the properties of its database: the new one gets the server's defaults";
     for (options, is_archive) in [("-Z1", false), ("-Fc", true), ("-Fd", true), ("-Ft", true)] {
         let file = backed_up(&server, &store, "known", options, "");
         let restore = || Cli::restore(&server, &store, &file);
@@ -139,7 +139,7 @@ fn what_is_not_recorded_of_a_database_is_taken_from_the_dump_or_said() {
         let done = makes(&server, restore(), all);
         assert_eq!(done.text().contains(origin_only), said, "{options} {done}");
         let done = makes(&server, restore().args(["--properties", "encoding"]), &expected.encoding);
-        assert!(!done.text().contains("not known are"), "{done}");
+        assert!(!done.text().contains("unknown are"), "{done}");
         makes(&server, restore().args(["--properties", "none"]), &expected.none);
         // No manifest.
         rewrite(&store, &file, |manifest| without(manifest, "origin"));
@@ -178,9 +178,8 @@ fn bytes_of_no_known_encoding_become_no_text_of_another() {
     for options in ["-Z1", "-Fc", "-Fd"] {
         let file = backed_up(&server, &store, "bytes", options, "");
         for (target, choice) in [("utf8", "all"), ("new", "none"), ("utf8", "none")] {
-            let said = format!(
-                "as {target} would have it: restore into a name that is not there, with --properties encoding"
-            );
+            let said =
+                format!("the encoding of {target}: restore into a new name with --properties encoding");
             for more in [&["--dry-run"][..], &[]] {
                 let restore =
                     Cli::restore(&server, &store, &file).args([target, "--properties", choice]).args(more);
@@ -240,7 +239,7 @@ fn settings_that_the_key_does_not_open_are_told_and_have_a_way_out() {
                     error.starts_with(&format!("error: cannot decrypt the settings of {file}'s database: ")),
                     "{refused}"
                 );
-                assert!(error.ends_with("; --properties encoding goes without them"), "{refused}");
+                assert!(error.ends_with("; --properties encoding restores without them"), "{refused}");
                 assert!(
                     !refused.text().contains(SECRET) && !refused.text().contains("loading into"),
                     "{refused}"

@@ -187,7 +187,7 @@ fn one_that_is_the_other_or_comes_from_a_bad_file_refuses_the_start_and_a_short_
         .env("REST_API_ENABLE", "TRUE")
         .env("REST_API_TOKEN", token)
         .env("REST_API_READ_TOKEN", token);
-    checked.args(["check-env"]).run().exited_with(1).saying("REST_API_READ_TOKEN must be another than");
+    checked.args(["check-env"]).run().exited_with(1).saying("REST_API_READ_TOKEN must differ from");
     let short = plan().env("REST_API_READ_TOKEN", "b").start();
     assert_eq!(ask(&short, Some("b"), "GET", "/status", None).status, 200);
     assert!(short.log().contains("REST_API_READ_TOKEN is shorter than 32 bytes"), "{}", short.log());

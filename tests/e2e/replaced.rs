@@ -71,7 +71,7 @@ fn a_file_that_was_replaced_is_judged_by_its_content() {
         nothing_is_shown(&listed(server, &store, &name));
         let verified = cli(&["verify"]).succeeded();
         assert!(verified.stderr.contains(&format!("{file} {REPLACED}")), "{options}\n{verified}");
-        assert!(verified.stderr.contains("the result is not written down"), "{options}\n{verified}");
+        assert!(verified.stderr.contains("the result is not recorded"), "{options}\n{verified}");
         nothing_is_shown(&listed(server, &store, &name));
         let proven = cli(&["verify", "--restore"]).succeeded();
         assert!(proven.stderr.contains(REPLACED), "{options}\n{proven}");
@@ -257,7 +257,7 @@ fn a_manifest_of_another_database_is_refused() {
     yours.sql("DELETE FROM orders WHERE id = 1");
     let changed = [mine.dump(), yours.dump()];
     assert_ne!(before, changed);
-    let said = format!("is of database {} by its name and of {} by its manifest", mine.name, yours.name);
+    let said = format!("says database {}, its manifest says {}", mine.name, yours.name);
     let outside: PathBuf = store.root().join(&name);
     fs::copy(store.file("last", &name), &outside).unwrap();
     fs::copy(store.manifest_file("last", &name), store.root().join(format!(".{name}.json"))).unwrap();
@@ -284,7 +284,7 @@ fn a_manifest_of_another_database_is_refused() {
         let outcome =
             Cli::new(server, &store).args(words).args([format!("last/{name}")]).run().exited_with(1);
         assert!(
-            outcome.text().contains("by its manifest") && !outcome.text().contains("damaged"),
+            outcome.text().contains("its manifest says") && !outcome.text().contains("damaged"),
             "{outcome}"
         );
         assert_eq!(fs::read(store.manifest_file("last", &name)).unwrap(), manifest);

@@ -174,7 +174,7 @@ fn a_replicated_target_is_refused_and_replaced_on_request(major: u32) {
     // The publisher, while its slot is in use.
     let done = pair.restore(&pair.publisher, &published).args(["--drop-replication"]).run().succeeded();
     for slot in [SLOT, IDLE_SLOT] {
-        let told = format!("replication slot {slot} is dropped; its subscriber gets nothing any more");
+        let told = format!("replication slot {slot} is dropped; its subscriber gets no more changes");
         assert!(done.text().contains(&told), "{done}");
     }
     assert_eq!(pair.slots(), "");
@@ -212,7 +212,7 @@ fn a_subscription_goes_on_when_the_exchange_fails_or_is_killed() {
     gate.open();
     let failed = running.wait().exited_with(1);
     assert!(failed.stderr.contains(&format!("cannot replace database {DATABASE}: ")), "{failed}");
-    assert!(failed.text().contains(&format!("subscription {SUBSCRIPTION} goes on")), "{failed}");
+    assert!(failed.text().contains(&format!("subscription {SUBSCRIPTION} is enabled again")), "{failed}");
     server.sql(DATABASE, "ROLLBACK PREPARED 'late'");
     pair.goes_on(2);
 
@@ -233,7 +233,10 @@ fn a_subscription_goes_on_when_the_exchange_fails_or_is_killed() {
         if signal == Signal::SIGKILL {
             assert!(is_stopped(), "{killed}");
             let swept = Cli::new(server, &pair.store).args(["sweep"]).run().succeeded();
-            assert!(swept.text().contains(&format!("subscription {SUBSCRIPTION} goes on")), "{swept}");
+            assert!(
+                swept.text().contains(&format!("subscription {SUBSCRIPTION} is enabled again")),
+                "{swept}"
+            );
         }
         pair.goes_on(3 + u32::from(signal == Signal::SIGTERM));
     }
@@ -300,9 +303,9 @@ fn who_may_not_drop_replication_is_told_before_the_load() {
     for (server, said) in [
         (
             server,
-            "role app may not drop replication slots, as a restore over database replicated must: ALTER ROLE app REPLICATION",
+            "role app cannot drop replication slots, which it must to replace database replicated: run ALTER ROLE app REPLICATION",
         ),
-        (&pair.subscriber, "role app may not drop these subscriptions of database replicated: from"),
+        (&pair.subscriber, "role app cannot drop these subscriptions of database replicated: from"),
     ] {
         server.sql(DATABASE, "GRANT pg_read_all_data TO app");
         let file = pair.backed_up(server, "-Fc --no-subscriptions");

@@ -65,7 +65,7 @@ fn the_error_of_a_failed_load_names_its_cause_object_and_hint() {
             );
             let cause = said.split(" (").next().unwrap();
             assert_eq!(failed.text().matches(cause).count(), attempts, "{options} {failed}");
-            assert_eq!(failed.text().matches("once more, with one").count(), attempts - 1, "{failed}");
+            assert_eq!(failed.text().matches("trying again with one job").count(), attempts - 1, "{failed}");
         }
     }
     let database = server.database("caused_by_api");

@@ -140,7 +140,7 @@ fn sql_runs_once_in_each_database_when_the_load_is_tried_twice() {
         .env("TARGET", &target.name)
         .run()
         .succeeded();
-    assert!(restored.text().contains("once more, with one"), "{restored}");
+    assert!(restored.text().contains("trying again with one job"), "{restored}");
     assert_eq!(restored.text().matches("running ").count(), 3, "{restored}");
     assert_eq!(target.sql("SELECT string_agg(n::text, ',') FROM made_before"), "1,2");
     assert_eq!(target.sql("SELECT count(*) FROM large"), "0");

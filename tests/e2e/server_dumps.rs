@@ -127,7 +127,7 @@ fn roles_go_beside_the_databases_and_without_passwords_where_nobody_may_see_them
     namesake.fill(5);
     for names in [("POSTGRES_DB", "app globals"), ("POSTGRES_DB_AUTODISCOVER", "TRUE")] {
         let outcome = cli(&store).env(names.0, names.1).run().exited_with(1);
-        let outcome = outcome.saying("the backups called globals are of the roles of a server");
+        let outcome = outcome.saying("the existing backups called globals are of the roles of a server");
         assert!(outcome.text().contains("globals: published"), "the roles come all the same: {outcome}");
         assert_eq!(store.status()["status"], "FAILED");
         assert!(store.sql("daily", &store.only_of("daily", "globals")).contains("CREATE ROLE reader"));

@@ -83,16 +83,21 @@ fn a_whole_server_comes_back_on_an_empty_one_and_not_over_another(major: u32) {
         let file = dumped(&server, &store, options);
         let rehearsed = Cli::restore(&fresh, &store, &file).args(["--dry-run"]).run().succeeded();
         assert!(
-            rehearsed.text().contains("would make databases") && fresh.databases().len() == 3,
+            rehearsed.text().contains("would create databases") && fresh.databases().len() == 3,
             "{rehearsed}"
         );
         let outcome = Cli::restore(&fresh, &store, &file).run().succeeded();
         assert_eq!(State::of(&fresh), expected, "{options}");
-        for made in ["roles made: odd 'role, reader", "databases made: template_of_ours, with everything"] {
+        for made in
+            ["roles created: odd 'role, reader", "databases created: template_of_ours, with everything"]
+        {
             assert!(outcome.text().contains(made), "{outcome}");
         }
         let again = Cli::restore(&fresh, &store, &file).run().exited_with(1);
-        assert!(again.text().contains("already: template_of_ours, with everything, Ünï\"code'\\"), "{again}");
+        assert!(
+            again.text().contains("already exist: template_of_ours, with everything, Ünï\"code'\\"),
+            "{again}"
+        );
         assert_eq!(State::of(&fresh), expected, "{options}");
         empty(&fresh);
     }
@@ -152,7 +157,7 @@ fn a_restore_of_a_server_that_fails_anywhere_takes_back_what_it_has_made() {
             }),
         ),
         ("as pg_dump writes it", changed(&store, &file, |sql| last(sql, &format!("SELECT 1 {touch};")))),
-        ("not make", changed(&store, &file, |sql| last(sql, "\\connect somewhere"))),
+        ("does not create", changed(&store, &file, |sql| last(sql, "\\connect somewhere"))),
         ("is cut off", changed(&store, &file, |sql| sql[..sql.len() - 40].to_owned())),
     ] {
         let outcome = Cli::restore(&fresh, &store, &changed).run().exited_with(1);
@@ -167,7 +172,7 @@ fn a_restore_of_a_server_that_fails_anywhere_takes_back_what_it_has_made() {
     let target = Cli::restore(&fresh, &store, &file).args(["app"]).run().exited_with(1);
     assert!(target.text().contains("a whole server, not of one database"), "{target}");
     let outcome = Cli::restore(&fresh, &store, &file).run().succeeded();
-    assert!(outcome.text().contains("stay as they are: backup_login, reader"), "{outcome}");
+    assert!(outcome.text().contains("not changed: backup_login, reader"), "{outcome}");
     assert_eq!(fresh.sql("postgres", "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'reader'"), "3");
     assert_eq!(contents(&fresh), contents(&server));
 }
@@ -240,8 +245,8 @@ fn what_a_dump_holds_for_the_databases_of_every_server_is_in_them_when_the_other
     server.sql("postgres", "CREATE DATABASE app TEMPLATE template0");
     gate.open();
     let outcome = running.wait().exited_with(1);
-    assert!(outcome.text().contains("cannot give the databases their names"), "{outcome}");
-    assert!(outcome.text().contains("taken away again: roles extra"), "{outcome}");
+    assert!(outcome.text().contains("cannot rename the databases"), "{outcome}");
+    assert!(outcome.text().contains("removed again: roles extra"), "{outcome}");
     server.sql("postgres", "DROP DATABASE app");
     assert_eq!(State::of(&server), before);
 
@@ -262,7 +267,7 @@ fn what_a_dump_holds_for_the_databases_of_every_server_is_in_them_when_the_other
     wait_until("the server to end the session", LONG, || server.sql("template1", ended) == "1|0");
     other.run("COMMIT");
     let outcome = running.wait().exited_with(1);
-    assert!(outcome.text().contains("but what the dump holds for database postgres"), "{outcome}");
+    assert!(outcome.text().contains("except the contents of database postgres"), "{outcome}");
     server.sql("postgres", "CREATE TABLE own AS SELECT 1 AS one; ALTER TABLE own OWNER TO extra");
     assert_eq!(State::of(&server), whole);
 }
@@ -290,7 +295,7 @@ fn a_database_with_one_of_our_names_that_is_not_ours_is_not_dropped() {
         journal(tag);
     }
     server.sql("_backupgram_scratch_00000000000b", "CREATE TABLE precious (x int)");
-    Cli::restore(&server, &store, &file).run().succeeded().saying("not marked as ours");
+    Cli::restore(&server, &store, &file).run().succeeded().saying("but not its mark");
     let left: Vec<String> =
         server.databases().into_iter().filter(|name| name.starts_with("_backupgram_")).collect();
     assert_eq!(left, ["_backupgram_scratch_00000000000a", "_backupgram_scratch_00000000000b"]);
@@ -320,7 +325,7 @@ fn roles_come_back_where_they_are_missing_and_stay_as_they_are_where_they_are_no
         cli.env("POSTGRES_PASSWORD", "humble").run()
     };
     let refused = rehearse_humbly().exited_with(1);
-    assert!(refused.text().contains("only a superuser may make the roles of"), "{refused}");
+    assert!(refused.text().contains("only a superuser can create the roles of"), "{refused}");
     let roles = fresh.sql("postgres", ROLES);
     let tablespaces = |server: &Cluster| server.sql("postgres", "SELECT count(*) FROM pg_tablespace");
     let moved =
@@ -330,7 +335,7 @@ fn roles_come_back_where_they_are_missing_and_stay_as_they_are_where_they_are_no
     assert!(outcome.text().contains("does not exist"), "{outcome}");
     assert_eq!((fresh.sql("postgres", ROLES), tablespaces(&fresh)), (roles, "2".into()));
     let outcome = Cli::restore(&fresh, &store, moved(&new)).run().succeeded();
-    assert!(outcome.text().contains("stay as they are: backup_login, reader"), "{outcome}");
+    assert!(outcome.text().contains("not changed: backup_login, reader"), "{outcome}");
     let of = |server: &Cluster, name: &str| {
         server.sql(
             "postgres",

@@ -214,10 +214,10 @@ fn what_is_taken_and_still_not_as_it_should_be_is_said() {
     let cli = || Cli::new(server, &store).env("POSTGRES_DB", "app").args(["check-env"]);
     assert_eq!(cli().run().succeeded().text(), "");
     for (variable, value, said) in [
-        ("TZ", "Mars/Olympus", "TZ names no time zone"),
+        ("TZ", "Mars/Olympus", "TZ is not a known time zone"),
         ("TELEGRAM_BOT_TOKEN", "1:a", "TELEGRAM_CHAT_ID names no chat"),
         ("REST_API_TOKEN", "short", "REST_API_TOKEN is shorter than 32 bytes"),
-        ("POSTGRES_EXTRA_OPTS", "-Zzstd:workers=3", "POSTGRES_EXTRA_OPTS asks for workers"),
+        ("POSTGRES_EXTRA_OPTS", "-Zzstd:workers=3", "POSTGRES_EXTRA_OPTS asks for zstd workers"),
     ] {
         let outcome = cli().env("REST_API_ENABLE", "TRUE").env("REST_API_TOKEN", "x".repeat(32));
         let outcome = outcome.env(variable, value).run().succeeded();
@@ -237,7 +237,7 @@ fn one_port_for_the_scheduler_and_the_api_is_refused() {
     };
     let outcome = cli("TRUE").run().exited_with(1);
     assert_eq!(outcome.text().lines().count(), 1, "{outcome}");
-    outcome.saying("HEALTHCHECK_PORT must be another than REST_API_PORT, or 0 for none");
+    outcome.saying("HEALTHCHECK_PORT must differ from REST_API_PORT, or be 0 for no port");
     cli("FALSE").run().succeeded();
 }
 
@@ -260,7 +260,7 @@ fn a_file_of_a_token_may_have_blanks_around_it_and_one_of_a_key_no_line_end_of_w
         std::fs::write(&file, key).unwrap();
         match is_taken {
             true => drop(check().succeeded()),
-            false => drop(check().failed().saying("BACKUP_ENCRYPTION_KEY").saying("write the file with LF")),
+            false => drop(check().failed().saying("BACKUP_ENCRYPTION_KEY").saying("save the file with LF")),
         }
     }
 }

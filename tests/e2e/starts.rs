@@ -96,7 +96,7 @@ fn a_start_removes_what_a_killed_restore_has_left_and_nothing_else() {
         };
         assert!(log.contains("removed 1 unfinished files of killed runs"), "{log}");
         assert!(log.contains(&format!("dropped what a killed restore left: {scratch}")), "{log}");
-        assert!(log.contains(&format!("database {stranger} has a name of ours")), "{log}");
+        assert!(log.contains(&format!("database {stranger} has a name that backupgram uses")), "{log}");
         assert!(server.databases().contains(&stranger), "{:?}", server.databases());
         assert_eq!(database.dump(), before);
     }
@@ -171,7 +171,7 @@ fn what_a_sweep_cannot_do_keeps_no_scheduler_from_its_start() {
     let missing = init().env("POSTGRES_PORT", port.to_string());
     stays_up(
         missing,
-        "what a killed restore left on the server stays until the next run: the server 127.0.0.1",
+        "cannot remove what a killed restore left on the server; the next run tries again: the server 127.0.0.1",
     );
     assert_eq!(journals(&store).len(), 1);
     fs::remove_dir(store.path().join(".partial")).unwrap();

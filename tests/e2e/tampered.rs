@@ -229,9 +229,9 @@ fn a_backup_gets_by_whatever_lies_in_the_place_of_a_record_or_says_so() {
         (".lock", Pipe, ".lock: is not a regular file"),
         (".lock", Link, ".lock: is a symbolic link"),
         (".lock", Directory, ".lock: is not a regular file"),
-        (".pointers.lock", Pipe, "cannot lock the names: is not a regular file"),
-        (".pointers.lock", Device, "cannot lock the names: is a symbolic link"),
-        (".pointers.lock", Directory, "cannot lock the names: is not a regular file"),
+        (".pointers.lock", Pipe, "cannot lock .pointers.lock: is not a regular file"),
+        (".pointers.lock", Device, "cannot lock .pointers.lock: is a symbolic link"),
+        (".pointers.lock", Directory, "cannot lock .pointers.lock: is not a regular file"),
     ] {
         let context = format!("{fault:?} as {record}");
         let _put = scene.put(record, fault);

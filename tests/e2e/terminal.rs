@@ -265,7 +265,7 @@ fn who_names_no_file_is_shown_the_backups_and_asked_before_anything_is_replaced(
     choose(&mut running);
     running.answer(&format!("into which database? [{}]: ", database.name), &copy);
     running.answer(&format!("type {copy} to go on: "), &copy);
-    assert!(running.wait().contains("will be made from last/"));
+    assert!(running.wait().contains("will be created from last/"));
     assert_eq!(server.dump(&copy), good);
     server.sql("postgres", &format!("DROP DATABASE {copy}"));
 
@@ -310,7 +310,7 @@ fn of_many_backups_the_newest_are_shown_last_and_part_of_a_name_finds_the_others
     let (code, shown) = running.end();
     assert_eq!(code, Some(1), "{shown}");
     let shown = shown.replace('\r', "");
-    assert!(shown.contains("\"nonsense\" is none of these numbers, and no part of a name"), "{shown}");
+    assert!(shown.contains("\"nonsense\" is neither one of these numbers nor part of a name"), "{shown}");
     assert!(shown.contains("5 more are not shown"), "{shown}");
     let (first, _) = shown.split_once("5 more").unwrap();
     assert!(first.trim_end().ends_with("app-20260145-120000.sql"), "the newest is the last: {first}");

@@ -161,7 +161,7 @@ fn an_archive_that_is_newer_than_pg_restore_is_called_so_and_not_broken() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[6] ^= 1;
     corrupt(&path, bytes);
-    let checksum = "is damaged: its checksum is not the one in its manifest";
+    let checksum = "is damaged: its checksum does not match its manifest";
     assert!(older(&["verify", file]).exited_with(1).stderr.contains(checksum));
     assert_eq!(manifest(file)["verified"]["error"], checksum);
     fs::remove_file(store.manifest_file(slot, name)).unwrap();
@@ -216,7 +216,7 @@ fn a_pg_restore_that_is_killed_or_does_not_start_says_nothing_about_a_backup() {
                 assert_eq!(store.manifest("last", &name), before, "{what}\n{outcome}");
             }
             let outcome = backup().env("PATH", &path).run().exited_with(1);
-            assert!(outcome.stderr.contains(&format!("what was dumped {said}")), "{what}\n{outcome}");
+            assert!(outcome.stderr.contains(&format!("the new dump {said}")), "{what}\n{outcome}");
             assert_eq!(store.dated("last"), published, "{what}");
             fs::remove_file(&program).unwrap();
         }

@@ -112,16 +112,16 @@ fn a_volume_that_is_mounted_read_only_is_restored_and_verified_from() {
     let cause = format!("{} cannot be written to (Read-only file system", scene.store.path().display());
     for outcome in scene.restores(|cli| cli) {
         assert_eq!(lines(&outcome, &cause), 1, "{outcome}");
-        assert_eq!(lines(&outcome, "warn"), lines(&outcome, "only pg_restore vouches"), "{outcome}");
+        assert_eq!(lines(&outcome, "warn"), lines(&outcome, "only checked by pg_restore"), "{outcome}");
     }
     only_a_lock_is_left(&scene.fallback(Uid::effective().as_raw()));
     let verified = scene.cli(&["verify"]).run().succeeded();
-    assert_eq!(lines(&verified, "no result is written down: "), 1, "{verified}");
+    assert_eq!(lines(&verified, "cannot record results: "), 1, "{verified}");
     assert_eq!(lines(&verified, "warn"), 1, "{verified}");
     let ours = format!("last/{}", scene.store.dated("last")[0]);
     let others = format!("last/{}", scene.store.dated("last")[1]);
     let proven = scene.cli(&["verify", "--restore", &ours, &others]).run().succeeded();
-    assert_eq!(lines(&proven, "no result is written down: "), 1, "{proven}");
+    assert_eq!(lines(&proven, "cannot record results: "), 1, "{proven}");
     assert_eq!(lines(&proven, "warn"), 1, "{proven}");
     scene.cli(&["list"]).run().succeeded();
     let backup = scene.cli(&["backup"]).env("POSTGRES_DB", &scene.database.name).run().exited_with(1);
@@ -177,7 +177,7 @@ fn a_volume_that_is_somebody_elses_is_restored_and_verified_from() {
             scene.database.sql("DELETE FROM orders WHERE id % 2 = 0");
         }
         let verified = cli(&["verify"]).run().succeeded();
-        assert_eq!(lines(&verified, "no result is written down: "), 1, "{verified}");
+        assert_eq!(lines(&verified, "cannot record results: "), 1, "{verified}");
         let ours = format!("last/{}", scene.store.dated("last")[0]);
         cli(&["verify", "--restore", &ours]).run().succeeded();
         assert_eq!(scene.store.everything(), before);
@@ -220,7 +220,7 @@ fn a_volume_that_is_full_is_restored_and_verified_from() {
             assert_eq!(lines(&outcome, cause), 1, "{outcome}");
         }
         let verified = scene.cli(&["verify"]).run().succeeded();
-        assert_eq!(lines(&verified, "no result is written down: "), 1, "{verified}");
+        assert_eq!(lines(&verified, "cannot record results: "), 1, "{verified}");
         let ours = format!("last/{}", scene.store.dated("last")[0]);
         scene.cli(&["verify", "--restore", &ours]).run().succeeded();
         assert_eq!(scene.store.everything().len(), before.len());
@@ -267,7 +267,7 @@ fn two_restores_from_a_read_only_volume_exclude_each_other() {
         let second = scene.cli(&["restore", &file]).run().exited_with(75);
         second.saying(&format!("a restore is running: pid {}", first.pid()));
         scene.cli(&["verify", "--restore", &file]).run().exited_with(75);
-        scene.cli(&["sweep"]).run().exited_with(75).saying("nothing is swept");
+        scene.cli(&["sweep"]).run().exited_with(75).saying("nothing is cleared away");
         assert_eq!(scene.notes(Uid::effective().as_raw()).len(), 1);
         gate.open();
         first.wait().succeeded();

@@ -172,7 +172,7 @@ fn what_a_talkative_curl_says_of_urls_and_headers_is_not_logged_and_what_it_igno
         .run()
         .exited_with(1)
         .saying("webhook for pre-backup: curl: exit status 7: '--retrry' is unknown | curl: (7) ")
-        .saying("webhook for error: sent, but not as WEBHOOK_EXTRA_ARGS has it: '--retrry' is unknown");
+        .saying("webhook for error: sent, but without an option of WEBHOOK_EXTRA_ARGS that curl rejects: '--retrry' is unknown");
     assert!(!outcome.text().contains("T0KEN"), "{outcome}");
     assert!(webhook.first_call("/error/T0KEN-2").head.contains("X-Token: T0KEN-4"));
 }

@@ -73,7 +73,7 @@ fn run_one(hook: &Path, call: &Call, runner: &Runner) -> Result<(), String> {
         Ended::TimedOut => {
             let limit = call.limit.map_or(0, |limit| limit.as_secs());
             let limit = units::age(limit.try_into().unwrap_or(i64::MAX));
-            Err(format!("{what}: ended, as it took longer than HOOK_TIMEOUT allows ({limit})"))
+            Err(format!("{what}: stopped after HOOK_TIMEOUT ({limit})"))
         }
     }
 }

@@ -83,7 +83,9 @@ fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) ->
     let said = Redactor::new(&secrets(url, options)).clean(&said.join(" | "));
     match exit.success() {
         true if said.is_empty() => Ok(()),
-        true => Err(format!("sent, but not as WEBHOOK_EXTRA_ARGS has it: {said}").into()),
+        true => {
+            Err(format!("sent, but without an option of WEBHOOK_EXTRA_ARGS that curl rejects: {said}").into())
+        }
         false => Err(Problem {
             is_want_of_room: matches!(exit, Exit::Code(NOT_LOADED)),
             said: ProgramError::Failed("curl".into(), exit, said).to_string(),

@@ -51,10 +51,10 @@ impl fmt::Display for BotError {
             Self::Program(error) => error.fmt(f),
             Self::Network(error) => write!(f, "Telegram cannot be reached: {error}"),
             Self::Refused(code, description) => write!(f, "Telegram refuses: {description} ({code})"),
-            Self::Busy(seconds) => write!(f, "Telegram wants us to wait, now for {seconds} s"),
+            Self::Busy(seconds) => write!(f, "Telegram limits the requests: it asks to wait {seconds} s"),
             Self::Answer(what) => write!(f, "Telegram's answer cannot be understood: {what}"),
             Self::Io(error) => error.fmt(f),
-            Self::Random(error) => write!(f, "there are no random numbers: {error}"),
+            Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
         }
     }
 }
@@ -223,7 +223,7 @@ impl<'a> Bot<'a> {
         let deleted =
             self.call::<Value>("deleteMessage", &json!({"chat_id": id, "message_id": copy.message_id}));
         if let Err(error) = deleted {
-            log::warn!("the copy of message {message} in chat {chat} stays: {error}");
+            log::warn!("cannot delete the copy of message {message} in chat {chat}: {error}");
         }
         Ok(copy.document)
     }
@@ -257,9 +257,7 @@ impl<'a> Bot<'a> {
         match exchange(request, self.runner, take).map_err(|error| self.failure(error))? {
             200 if from == 0 => Ok(()),
             206 if from > 0 => Ok(()),
-            status => {
-                Err(BotError::Refused(status, "the file cannot be fetched from where it broke off".into()))
-            }
+            status => Err(BotError::Refused(status, "the interrupted download cannot be resumed".into())),
         }
     }
 
@@ -297,7 +295,7 @@ impl<'a> Bot<'a> {
             match ask() {
                 Err(BotError::Busy(seconds)) if waits < WAITS => {
                     waits += 1;
-                    log::info!("Telegram asks us to wait {seconds} s");
+                    log::info!("Telegram asks to wait {seconds} s");
                     self.runner.sleep(Duration::from_secs(seconds))?;
                 }
                 Err(error)
@@ -306,7 +304,7 @@ impl<'a> Bot<'a> {
                         && !self.is_down.load(Ordering::Relaxed) =>
                 {
                     failures += 1;
-                    log::debug!("{error}; again in {} s", pause.as_secs());
+                    log::debug!("{error}; trying again in {} s", pause.as_secs());
                     self.runner.sleep(pause)?;
                     pause *= 2;
                 }
@@ -342,7 +340,7 @@ impl<'a> Bot<'a> {
             Ok(answer) => answer,
             // A proxy in between answers in its own words.
             Err(_) if status != 200 => {
-                return Err(BotError::Refused(status, "no answer of the Bot API".into()));
+                return Err(BotError::Refused(status, "not an answer of the Bot API".into()));
             }
             Err(error) => return Err(BotError::Answer(error.to_string())),
         };
@@ -356,7 +354,7 @@ impl<'a> Bot<'a> {
         }
         let mut description = answer.description.unwrap_or_else(|| "no reason given".into());
         if let Some(chat) = parameters.migrate_to_chat_id {
-            description += &format!("; its number is {chat} now");
+            description += &format!("; its new number is {chat}");
         }
         Err(BotError::Refused(code, self.redactor.clean(&description)))
     }

@@ -77,7 +77,7 @@ impl<'a> Courier<'a> {
         let bot = last_bot.as_ref().unwrap_or(&self.bot);
         for chat in &self.settings.chats {
             if let Err(error) = bot.send_message(chat, &text) {
-                log::warn!("telegram: the summary does not reach chat {chat}: {error}");
+                log::warn!("telegram: cannot send the summary to chat {chat}: {error}");
             }
         }
     }
@@ -85,7 +85,7 @@ impl<'a> Courier<'a> {
     /// What could not be sent, and why.
     fn send_files(&self, report: &Report) -> io::Result<Vec<String>> {
         let Some(mut pending) = Pending::open(self.directory)? else {
-            return Ok(vec!["another run is still sending; it was left to the next one".into()]);
+            return Ok(vec!["another run is still sending; the next run sends this".into()]);
         };
         let now = Timestamp::now().as_second();
         pending.deliveries.retain_mut(|delivery| {
@@ -95,7 +95,7 @@ impl<'a> Courier<'a> {
             }
             let is_young = now.saturating_sub(delivery.began) < PATIENCE;
             if !is_young {
-                log::warn!("telegram: {} could not be sent for a day, and is given up", delivery.file);
+                log::warn!("telegram: giving up {}, which could not be sent for a day", delivery.file);
             }
             is_young
         });
@@ -143,7 +143,7 @@ impl<'a> Courier<'a> {
                     self.note(&parcel, |delivery| delivery.done.push(chat.0.clone()));
                 }
                 Err(error) if error.interrupted().is_some() => return Err(error),
-                Err(error) => errors.push(format!("{file} does not reach chat {chat}: {error}")),
+                Err(error) => errors.push(format!("cannot send {file} to chat {chat}: {error}")),
             }
         }
         Ok(())
@@ -167,7 +167,7 @@ impl<'a> Courier<'a> {
                 return Err(failed(error));
             }
             _ => {
-                log::warn!("telegram: {file} is not there any more");
+                log::warn!("telegram: {file} no longer exists");
                 let chats = self.settings.chats.iter().map(|chat| chat.0.clone()).collect();
                 lock(pending).deliveries[at].done = chats;
                 return Ok(None);
@@ -223,7 +223,7 @@ impl<'a> Courier<'a> {
         };
         let caption = format!("{}\n\u{1f516} Restore ID: {message}", parcel.caption);
         if let Err(error) = self.bot.edit_caption(chat, message, &caption) {
-            log::warn!("telegram: the restore id {message} is not written below the document: {error}");
+            log::warn!("telegram: cannot write restore id {message} below the document: {error}");
         }
         Ok(message)
     }
@@ -292,7 +292,7 @@ impl<'a> Courier<'a> {
         let mut pending = lock(parcel.pending);
         change(&mut pending.deliveries[parcel.at]);
         if let Err(error) = pending.save() {
-            log::warn!("telegram: how far the delivery has come cannot be written down: {error}");
+            log::warn!("telegram: cannot record the progress of the delivery: {error}");
         }
     }
 }

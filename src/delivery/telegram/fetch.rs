@@ -52,22 +52,19 @@ impl fmt::Display for FetchError {
             Self::Bot(error) => error.fmt(f),
             Self::NoDocument(id) => write!(f, "there is no document in message {id}"),
             Self::Ambiguous(id) => {
-                write!(
-                    f,
-                    "several chats have a document in a message {id}: name the chat that is meant (--chat)"
-                )
+                write!(f, "several chats have a document in a message {id}: name the chat (--chat)")
             }
             Self::TooBig(name, size) => write!(
                 f,
-                "{name} has {}, and a bot gets files of up to 20 MB from api.telegram.org: one that was not sent in \
-                 parts comes back only through a Bot API server of your own (TELEGRAM_API_URL)",
+                "{name} has {}, and bots can download only up to 20 MB from api.telegram.org: use your own \
+                 Bot API server (TELEGRAM_API_URL) for a file that was not sent in parts",
                 units::bytes(*size)
             ),
             Self::Manifest(name, error) => {
-                write!(f, "{name} does not lead to the parts of a backup: {error}")
+                write!(f, "{name} is not a valid list of the parts of a backup: {error}")
             }
-            Self::Checksum(name) => write!(f, "{name} is not what was sent: its checksum is another one"),
-            Self::Write(error) => write!(f, "cannot write what comes from Telegram: {error}"),
+            Self::Checksum(name) => write!(f, "{name} is not what was sent: its checksum differs"),
+            Self::Write(error) => write!(f, "cannot write the file from Telegram: {error}"),
         }
     }
 }

@@ -52,8 +52,8 @@ impl PartsManifest {
         let sum = manifest.parts.iter().try_fold(0u64, |sum, part| sum.checked_add(part.size));
         match manifest.version {
             VERSION if sum == Some(manifest.size) => Ok(manifest),
-            VERSION => Err("its parts are not as long as the whole".into()),
-            version => Err(format!("it is of version {version}, which only a newer backupgram reads")),
+            VERSION => Err("the sizes of its parts do not add up to the whole".into()),
+            version => Err(format!("it is of version {version}, which needs a newer backupgram")),
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn remarks(reader: &mut Reader) -> Vec<&'static str> {
     let wants_mtproto = reader.word("TELEGRAM_UPLOAD_METHOD") == Some("mtproto");
     let has_no_chat =
         TelegramSettings::read(reader).flatten().is_some_and(|settings| settings.chats.is_empty());
-    let mtproto = "TELEGRAM_UPLOAD_METHOD=mtproto: what is too big for the Bot API goes in parts, which has made MTProto unnecessary";
+    let mtproto = "TELEGRAM_UPLOAD_METHOD=mtproto is not needed: files that are too big for the Bot API are sent in parts";
     [wants_mtproto.then_some(mtproto), has_no_chat.then_some(NO_CHAT)].into_iter().flatten().collect()
 }
 

@@ -109,10 +109,11 @@ mod tests {
     fn a_failure_says_its_reason_once_and_long_ones_from_their_end() {
         let long = format!("{}the reason", "x".repeat(5000));
         let failed = vec![DatabaseReport::failed("a", "no server"), DatabaseReport::failed("b", long)];
-        let text = text(&report(failed, Some("no server")), None, &["last/a does not reach 5".into()], "");
+        let text =
+            text(&report(failed, Some("no server")), None, &["cannot send last/a to chat 5".into()], "");
         assert!(text.contains("<b>Backup failed</b>") && text.contains("the reason</pre>"), "{text}");
         assert_eq!(text.matches("no server").count(), 1, "{text}");
-        assert!(text.contains("not delivered: last/a") && text.chars().count() < 4096, "{text}");
+        assert!(text.contains("not delivered: cannot send last/a") && text.chars().count() < 4096, "{text}");
     }
 
     #[test]

@@ -50,13 +50,14 @@ fn advice(error: &BotError) -> String {
     let advice = match code {
         401 | 404 => "TELEGRAM_BOT_TOKEN is not the token of a bot; ask @BotFather for it",
         _ if says("chat not found") => {
-            "the number is wrong, or nobody in that chat has let the bot in; groups have a minus, channels -100 in front"
+            "the number is wrong, or the bot is not in that chat; numbers of groups start with -, those of \
+             channels with -100"
         }
         _ if says("bot was kicked") || says("not a member") => "the bot is not in that chat: add it",
         _ if says("blocked by the user") => "that user has blocked the bot",
         _ if says("can't initiate conversation") => "that user must write to the bot first: /start",
         _ if says("not enough rights") || says("need administrator") => {
-            "the bot may not post there: make it an administrator, or allow it messages and documents"
+            "the bot cannot post there: make it an administrator, or allow it messages and documents"
         }
         _ if says("thread not found") => "there is no such topic: TELEGRAM_THREAD_ID is wrong",
         _ => return error.to_string(),

@@ -137,7 +137,7 @@ pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: 
         return;
     }
     if let Err(error) = kept {
-        log::error!("cannot keep the result of this run: {error}");
+        log::error!("cannot record the result of this run: {error}");
     }
     if let Err(error) = written {
         log::error!("cannot write this run into the history: {error}");

@@ -100,17 +100,20 @@ impl fmt::Display for BackupError {
             Self::NoDatabases => f.write_str("there is no database to back up"),
             Self::NameTaken { name, of, wanted } => write!(
                 f,
-                "the backups called {name} are of {}, and this would be of {}: move them away, or leave it out",
+                "the existing backups called {name} are of {}, the new one would be of {}: move them away, \
+                 or leave {name} out",
                 of.described(),
                 wanted.described()
             ),
             Self::NotConfigured(name) => {
-                write!(f, "database {:?} is not among those to back up", name.as_str())
+                write!(f, "database {:?} is not among the databases to back up", name.as_str())
             }
             Self::Program(error) => error.fmt(f),
             Self::Panic(error) => f.write_str(error),
             Self::Write(error) => error.fmt(f),
-            Self::Unfinished => f.write_str("a restore was loading this database and was killed: backupgram sweep puts the one before back"),
+            Self::Unfinished => f.write_str(
+                "a killed restore was loading this database: run backupgram sweep, which puts the previous one back",
+            ),
             Self::Seal(error) => write!(f, "cannot encrypt the settings of the database: {error}"),
             Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
             Self::Unproven(_, _, error) => write!(f, "the backup is published, but not proven: {error}"),

@@ -50,7 +50,8 @@ impl<'a> Exclusions<'a> {
                 }
                 if let Some(told) = described(answer.dependents) {
                     log::warn!(
-                        "{}: POSTGRES_EXCLUDE_TABLES leaves out what others need, so a restore fails or lacks it: {told}",
+                        "{}: POSTGRES_EXCLUDE_TABLES leaves out tables that other objects need; a restore \
+                         fails or lacks those objects: {told}",
                         item.name
                     );
                 }

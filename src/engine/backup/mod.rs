@@ -107,7 +107,7 @@ impl Backup<'_> {
         let doing = self.doing(format!("connecting to the server {}", self.server.address()));
         let (client, versions) = preflight::check_server(self.server, named.first(), self.runner)?;
         drop(doing);
-        let doing = self.asking(&client, "asking the server what there is", None);
+        let doing = self.asking(&client, "querying the server for its databases", None);
         restore::sweep(directory, lock, &client);
         for remark in &self.subject.options.remarks {
             log::warn!("POSTGRES_EXTRA_OPTS {remark}");
@@ -119,7 +119,8 @@ impl Backup<'_> {
         let mut exclusions = Exclusions::new(&self.subject.excluded_tables);
         for item in items {
             let begun = Instant::now();
-            let _doing = self.asking(&client, &format!("asking the server about {}", item.name), Some(&item));
+            let _doing =
+                self.asking(&client, &format!("querying the server about {}", item.name), Some(&item));
             exclusions.look_at(&client, &item);
             let recipe = Recipe::new(&client, self.subject, &item, self.gpg().is_some(), passwords);
             let mut hold = None;
@@ -215,7 +216,7 @@ impl Backup<'_> {
         // Only what the backup itself is to blame for keeps the older ones: what a proof lacks it may lack for ever.
         match unproven {
             Some(verdict) if verdict.is_broken => {
-                Err(unproven_error(file, manifest.size, verdict, ", and nothing old was deleted"))
+                Err(unproven_error(file, manifest.size, verdict, ", and no older backup was deleted"))
             }
             unproven => {
                 *hold = prune::prune(

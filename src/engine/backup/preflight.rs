@@ -141,7 +141,7 @@ pub fn sees_role_passwords(client: &Client, subject: &Subject) -> Result<bool, B
     }
     let sees: bool = client.ask("SELECT to_json(has_table_privilege('pg_authid', 'SELECT'))", &[])?;
     if !sees {
-        log::warn!("the role may not read the passwords of others: the roles are dumped without them");
+        log::warn!("the role cannot read the passwords of other roles: roles are dumped without passwords");
     }
     Ok(sees)
 }

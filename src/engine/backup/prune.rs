@@ -19,7 +19,7 @@ pub fn prune(
 ) -> Option<Hold> {
     let now = clock::now();
     let entries = directory.list_all().unwrap_or_else(|error| {
-        log::warn!("{database}: nothing old was deleted: {error}");
+        log::warn!("{database}: no older backup was deleted: {error}");
         Vec::new()
     });
     // What cannot be read has held nothing: the times are judged anew.
@@ -29,7 +29,7 @@ pub fn prune(
     let sentence = Cleanup { database, suffix, policy, published, held_before, now }.judge(&entries);
     let hold = server.and_then(|server| Hold::by_server(server, now)).or(sentence.hold);
     if let Some(hold) = hold {
-        log::warn!("{database}: nothing old was deleted: {hold}");
+        log::warn!("{database}: no older backup was deleted: {hold}");
         return Some(hold);
     }
     for entry in sentence.expired {

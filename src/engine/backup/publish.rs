@@ -75,7 +75,7 @@ pub fn point_latest(
     let errors: Vec<DirectoryError> = published.names.iter().filter_map(point).collect();
     // A file system without links has none in any slot.
     if let Some(error) = errors.first() {
-        log::warn!("{error}; BACKUP_LATEST_TYPE=none does without");
+        log::warn!("{error}; BACKUP_LATEST_TYPE=none makes no such links");
     }
 }
 
@@ -95,7 +95,7 @@ fn check_published(
     };
     match is_it {
         true => Ok(()),
-        false => Err(failed(io::Error::other("somebody else has put another file in its place"))),
+        false => Err(failed(io::Error::other("another program has put a different file in its place"))),
     }
 }
 

@@ -80,7 +80,8 @@ impl Recipe {
             asked => {
                 if asked != DumpFormat::Custom {
                     log::info!(
-                        "{name}: in custom format, the only archive that is not written in clear on its way"
+                        "{name}: using the custom format, as other archive formats would be written to disk \
+                         unencrypted first"
                     );
                 }
                 command.arg("--format=custom").args(archive_compression);

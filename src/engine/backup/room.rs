@@ -20,7 +20,7 @@ pub fn await_room(runner: &Runner) {
         let started = runner.run_briefly(&mut Command::new("true"), &[], LIMIT, |_| false);
         match started {
             Err(ProgramError::Start(_, error)) if is_want_of_room(&error) => {
-                log::warn!("nobody can be told for {} s: {error}", pause.as_secs());
+                log::warn!("cannot start hooks and webhooks, trying again in {} s: {error}", pause.as_secs());
                 if runner.sleep(pause).is_err() {
                     return;
                 }

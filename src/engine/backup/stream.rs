@@ -77,7 +77,7 @@ impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(error) => write!(f, "cannot read the dump: {error}"),
-            Self::Dump(error) => write!(f, "what was dumped {error}"),
+            Self::Dump(error) => write!(f, "the new dump {error}"),
             Self::Encrypt(error) => error.fmt(f),
             Self::Write(error) => write!(f, "cannot write the dump: {error}"),
         }

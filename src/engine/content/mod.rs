@@ -141,10 +141,11 @@ impl fmt::Display for ContentError {
                 "is in UTF-16, as PowerShell's > writes it: convert it with iconv -f {encoding} -t UTF-8"
             ),
             Self::GarbledArchive => f.write_str(
-                "is an archive that PowerShell's > has written as UTF-16 text, and is lost: dump with pg_dump --file",
+                "is an archive that PowerShell's > converted to UTF-16 text, which destroyed it: dump again \
+                 with pg_dump --file",
             ),
-            Self::Truncated => f.write_str("is cut off: the dump in it has no end"),
-            Self::Checksum => f.write_str("is damaged: its checksum is not the one in its manifest"),
+            Self::Truncated => f.write_str("is cut off: the end of the dump is missing"),
+            Self::Checksum => f.write_str("is damaged: its checksum does not match its manifest"),
             Self::Archive(error) => write!(f, "is damaged: {error}"),
             Self::Newer { dump, tool } => write!(
                 f,
@@ -268,7 +269,7 @@ mod tests {
             (wide(dump, true, u16::to_be_bytes), "iconv -f UTF-16 -t"),
             (wide(dump, false, u16::to_le_bytes), "iconv -f UTF-16LE -t"),
             (wide(dump, false, u16::to_be_bytes), "iconv -f UTF-16BE -t"),
-            (wide("PGDMP\u{1}\u{e}", true, u16::to_le_bytes), "and is lost"),
+            (wide("PGDMP\u{1}\u{e}", true, u16::to_le_bytes), "which destroyed it"),
             (wide("hello, world", true, u16::to_le_bytes), "is not a dump"),
             (b"\xff\xfe".to_vec(), "is not a dump"),
         ] {

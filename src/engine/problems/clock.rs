@@ -18,12 +18,12 @@ pub fn check(last: Option<&Report>, newest: Option<&Run>, proofs: &Ledger, now: 
         problems.extend(report.held());
         if report.age(now).is_none() {
             let ended = clock::text(report.timestamp);
-            problems.push(format!("the last run ended in the future, at {ended} (.status.json)"));
+            problems.push(format!("the last run is dated in the future, at {ended} (.status.json)"));
         }
     }
     if let Some(time) = newest.map(|run| run.start.max(run.end)).filter(|time| clock::is_future(*time, now)) {
         let time = clock::text(time);
-        problems.push(format!("the newest run in .history.jsonl lies in the future, at {time}"));
+        problems.push(format!("the newest run in .history.jsonl is dated in the future, at {time}"));
     }
     problems.extend(check_proofs(proofs, now));
     problems
@@ -34,7 +34,7 @@ fn check_proofs(proofs: &Ledger, now: i64) -> Option<String> {
     let names =
         future.map(|(database, proof)| format!("{database} ({})", clock::text(proof.verification.at)));
     let names = named(names.collect())?;
-    Some(format!("restore proofs in .proofs.json lie in the future and prove nothing: {names}"))
+    Some(format!("restore proofs in .proofs.json are dated in the future and do not count: {names}"))
 }
 
 /// What is wrong with the times of the backups, each of which is looked at. That they cannot be listed is for others to
@@ -47,15 +47,15 @@ fn of_entries(entries: &[Entry], now: i64) -> Vec<String> {
     let backups = || entries.iter().filter(|entry| entry.alias_of.is_none());
     let label = |entry: &Entry, time| format!("{}/{} ({})", entry.slot, entry.name, clock::text(time));
     let future = backups().filter(|entry| entry.is_future(now)).map(|entry| label(entry, entry.mtime));
-    let files = named(future.collect())
-        .map(|names| format!("backups lie in the future, are not the newest and are not deleted: {names}"));
+    let files = named(future.collect()).map(|names| {
+        format!("backups are dated in the future, do not count as the newest and are not deleted: {names}")
+    });
     // Where the file has such a time itself, that has been said.
     let others = backups().filter(|entry| !entry.is_future(now));
     let written =
         others.filter_map(|entry| Some(label(entry, latest(entry).filter(|at| clock::is_future(*at, now))?)));
-    let manifests = named(written.collect()).map(|names| {
-        format!("manifests of backups have times in the future, which count for nothing: {names}")
-    });
+    let manifests = named(written.collect())
+        .map(|names| format!("manifests of backups have times in the future, which are ignored: {names}"));
     files.into_iter().chain(manifests).collect()
 }
 

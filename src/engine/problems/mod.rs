@@ -35,7 +35,7 @@ use crate::store::records::status;
 use crate::util::clock as time;
 
 /// A go-cron that ends again and again soon after its start.
-pub const SCHEDULER_FAILS: &str = "the scheduler keeps ending soon after its start";
+pub const SCHEDULER_FAILS: &str = "the scheduler keeps exiting soon after its start";
 
 /// What a look at the records of a backup directory has found.
 #[derive(Debug, Clone, Default)]

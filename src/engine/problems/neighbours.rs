@@ -24,8 +24,8 @@ pub fn warning(environment: &Environment) -> Option<String> {
     let others = others(&directory, &own, Timestamp::now().as_second());
     (!others.is_empty()).then(|| {
         format!(
-            "{} holds backups of {} from the last two days, and {own} would be backed up there, too: give each server a \
-             directory of its own",
+            "{} holds backups of {} from the last two days, and {own} would be backed up there too: give \
+             each server its own directory",
             directory.root().display(),
             units::list(others)
         )

@@ -43,16 +43,16 @@ fn judge(run: &Running, schedule: Option<&Schedule>, longest: Option<i64>, now: 
     let skipped = next.and_then(|schedule| schedule.next_after(run.began()));
     let skipped = skipped.filter(|time| time.timestamp() <= now);
     let cause = match skipped {
-        Some(time) => format!("the run of {} was skipped for it", rfc3339(&time)),
+        Some(time) => format!("the run due at {} was skipped because of it", rfc3339(&time)),
         None if age <= SHORTEST.max(longest.unwrap_or_default().saturating_mul(FACTOR)) => return None,
         None => match longest {
-            Some(longest) => format!("the longest of the last {LAST} took {}", units::age(longest)),
-            None => "there was no run before it to compare it with".to_owned(),
+            Some(longest) => format!("the longest of the last {LAST} runs took {}", units::age(longest)),
+            None => "there is no earlier run to compare it with".to_owned(),
         },
     };
     Some(format!(
-        "the backup run that began at {} (process {}, asked for by {}) is overdue: it has taken {}, and {cause}; it is at \
-         this: {}",
+        "the backup run that started at {} (process {}, requested by {}) is overdue: it has taken {}, and \
+         {cause}; current step: {}",
         run.began(),
         run.pid,
         run.trigger.word(),
@@ -101,8 +101,14 @@ mod tests {
         // 22:13:20.
         assert_eq!(judged(Trigger::Schedule, "0 * * * *", 86_400, 2799), None);
         let said = judged(Trigger::Schedule, "0 * * * *", 86_400, 2800).unwrap();
-        assert!(said.contains("began at 2023-11-14T22:13:20Z") && said.ends_with(": dump of app"), "{said}");
-        assert!(said.contains("has taken 46 min, and the run of 2023-11-14T23:00:00Z was skipped"), "{said}");
+        assert!(
+            said.contains("started at 2023-11-14T22:13:20Z") && said.ends_with(": dump of app"),
+            "{said}"
+        );
+        assert!(
+            said.contains("has taken 46 min, and the run due at 2023-11-14T23:00:00Z was skipped"),
+            "{said}"
+        );
         assert!(judged(Trigger::Schedule, "@every 90s", 86_400, 90).is_some());
         // Nobody skips a run for these.
         assert_eq!(judged(Trigger::Api, "* * * * *", 86_400, 2800), None);

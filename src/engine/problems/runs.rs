@@ -21,7 +21,10 @@ pub(super) fn worse(last: Option<Report>, newest: Option<Run>) -> Option<Report>
 /// It has not failed.
 pub(super) fn check(last: Option<&Report>) -> Option<String> {
     let error = last.filter(|report| report.status == Outcome::Failed)?.errors();
-    Some(format!("the last backup failed: {}", if error.is_empty() { "it does not say why" } else { &error }))
+    Some(format!(
+        "the last backup failed: {}",
+        if error.is_empty() { "no cause was recorded" } else { &error }
+    ))
 }
 
 /// A look with what the daemon knows: a backup job of its own that failed, and of which nothing was written down. Every

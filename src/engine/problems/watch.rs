@@ -82,7 +82,11 @@ impl Watch {
         match (records.silence, stalled) {
             (Some(silence), _) => problems.push(silent(root, silence)),
             (None, Some(stalled)) => {
-                problems.push(format!("{} has not taken a file for {} s", root.display(), seconds(stalled)));
+                problems.push(format!(
+                    "no file could be written to {} for {} s",
+                    root.display(),
+                    seconds(stalled)
+                ));
             }
             (None, None) => {}
         }
@@ -174,7 +178,7 @@ mod tests {
         let new = Watch::new(BackupDirectory::new(root.path()), None);
         let watch = Watch { takes_files, patience: SHORT, stalled, ..new };
         assert_eq!(watch.look(settings()).problems, [""; 0]);
-        let told = format!("{} has not taken a file for ", root.path().display());
+        let told = format!("no file could be written to {} for ", root.path().display());
         wait_until(|| matches!(&watch.look(settings()).problems[..], [only] if only.starts_with(&told)));
         drop(let_go);
         wait_until(|| watch.look(settings()).problems.is_empty());
@@ -182,7 +186,7 @@ mod tests {
         let (_let_go, takes_files) = stuck();
         let once = Watch { takes_files, patience: SHORT, ..Watch::once(BackupDirectory::new(root.path())) };
         let problems = once.look(settings()).problems;
-        assert!(problems.len() == 1 && problems[0].contains("has not taken a file"), "{problems:?}");
+        assert!(problems.len() == 1 && problems[0].contains("no file could be written to"), "{problems:?}");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub fn check_files(
     let is_there: bool = client
         .ask("SELECT to_json(count(*) > 0) FROM pg_available_extensions WHERE name = 'amcheck'", &[])?;
     if find("pg_amcheck").is_none() || !is_there {
-        log::info!("pg_amcheck is not here: tables and indexes are not looked at one by one");
+        log::info!("pg_amcheck is not installed: tables and indexes are not checked one by one");
         return Ok(());
     }
     for database in databases {

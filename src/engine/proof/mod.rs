@@ -52,13 +52,15 @@ impl fmt::Display for ProofError {
             Self::Broken(error) => write!(f, "cannot be restored: {error}"),
             Self::OtherMajor(major, error) => write!(f, "cannot be proven by PostgreSQL {major}: {error}"),
             Self::Restore(error) => write!(f, "cannot be proven here: {error}"),
-            Self::Lost(error) => write!(f, "cannot be proven, as the server for it has ended: {error}"),
+            Self::Lost(error) => write!(f, "cannot be proven, as the server of the proof ended: {error}"),
             Self::Damaged(database, found) => {
-                write!(f, "can be restored, but pg_amcheck finds fault with database {database}: {found}")
+                write!(f, "can be restored, but pg_amcheck reports errors in database {database}: {found}")
             }
-            Self::Unchecked(error) => write!(f, "can be restored, but cannot be looked at: {error}"),
+            Self::Unchecked(error) => write!(f, "can be restored, but pg_amcheck cannot check it: {error}"),
             Self::Report(error) => write!(f, "cannot be proven: {error}"),
-            Self::Count(error) => write!(f, "cannot be counted: {error}"),
+            Self::Count(error) => {
+                write!(f, "cannot be proven, as its contents cannot be counted: {error}")
+            }
         }
     }
 }

@@ -46,20 +46,25 @@ impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoPrograms(program) => {
-                write!(f, "a restore proof needs PostgreSQL's server here, and there is no {program} in PATH")
+                write!(
+                    f,
+                    "a restore proof needs the PostgreSQL server programs, but {program} is not in PATH"
+                )
             }
-            Self::NoUser => f.write_str("a restore proof by root needs a user postgres, and there is none"),
+            Self::NoUser => {
+                f.write_str("a restore proof as root needs a user postgres, which does not exist here")
+            }
             Self::Unreachable(path) => {
                 let path = path.display();
                 write!(
                     f,
-                    "user postgres, as whom a restore proof runs, cannot enter {path}: chmod a+x {path}"
+                    "user postgres, who runs the restore proof, cannot enter {path}: run chmod a+x {path}"
                 )
             }
             Self::Place(path, error) => write!(f, "cannot make {}: {error}", path.display()),
             Self::Directory(error) => error.fmt(f),
             Self::Program(error) => error.fmt(f),
-            Self::Ended(log) => write!(f, "the server for the proof did not come up: {log}"),
+            Self::Ended(log) => write!(f, "the server of the proof did not start: {log}"),
         }
     }
 }
@@ -204,7 +209,7 @@ impl PrivateServer {
     pub fn last_error(&self) -> Option<StatementError> {
         let last = self.place.open_file("log").and_then(StatementError::last_in);
         last.unwrap_or_else(|error| {
-            log::debug!("cannot read the log of the server for the proof: {error}");
+            log::debug!("cannot read the log of the proof's server: {error}");
             None
         })
     }
@@ -322,7 +327,7 @@ impl Drop for PrivateServer {
         // Its files go wherever somebody has moved them to.
         let removed = self.place.clear().and_then(|()| self.workplace.remove_all(&self.name));
         if let Err(error) = removed {
-            log::warn!("{} stays until the next run: {error}", self.place.path().display());
+            log::warn!("cannot remove {} now; the next run does: {error}", self.place.path().display());
         }
     }
 }

@@ -47,12 +47,12 @@ impl Workplace {
         let made = made.map_err(failed)?;
         let opened = OpenDir::of_file(made.as_file(), made.path()).map_err(failed)?;
         let cause = match directory.takes_files() {
-            true if has_room => ": the volume keeps no owners and modes of files".into(),
+            true if has_room => ": the volume does not support file owners and modes".into(),
             true => format!(": {} are free, {} are needed", units::bytes(free), units::bytes(needed)),
             // That has been said.
             false => String::new(),
         };
-        log::info!("the server for the proof is in {}{cause}", made.path().display());
+        log::info!("the server of the proof is in {}{cause}", made.path().display());
         Ok(Self { directory: opened, _temporary: Some(made) })
     }
 

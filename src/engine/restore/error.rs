@@ -139,12 +139,14 @@ impl fmt::Display for RestoreError {
             Self::Newer(label, dump, server) => {
                 write!(
                     f,
-                    "{label} is of PostgreSQL {dump}, which is newer than the {server} that it was to be tried on"
+                    "{label} is of PostgreSQL {dump}, which is newer than the server of the proof \
+                     ({server})"
                 )
             }
             Self::Exists(label, names) => write!(
                 f,
-                "{label} is of a whole server, which has these databases already: {names}; drop or rename them first"
+                "{label} is of a whole server, and these of its databases already exist: {names}; drop or \
+                 rename them first"
             ),
             Self::NotOneDatabase(label, scope) => write!(
                 f,
@@ -154,10 +156,13 @@ impl fmt::Display for RestoreError {
             ),
             Self::Missing(what) => f.write_str(what),
             Self::NoRoles(label, names) => {
-                write!(f, "{label} names roles that the server does not have: {names}; make them first")
+                write!(f, "{label} names roles that the server does not have: {names}; create them first")
             }
             Self::NoTablespaces(label, names) => {
-                write!(f, "{label} names tablespaces that the server does not have: {names}; make them first")
+                write!(
+                    f,
+                    "{label} names tablespaces that the server does not have: {names}; create them first"
+                )
             }
             Self::NoExtensions(label, names) => write!(
                 f,
@@ -169,40 +174,38 @@ impl fmt::Display for RestoreError {
             ),
             Self::Unlike(name, why) => write!(
                 f,
-                "database {name} cannot be made like the one that was backed up: {why}; --properties encoding makes \
-                 it like that in encoding and locale only, --properties none by the server's defaults"
+                "database {name} cannot be created with the properties of the backup: {why}; --properties \
+                 encoding takes only its encoding and locale, --properties none the server's defaults"
             ),
             Self::Manifest(label) => write!(
                 f,
-                "the manifest of {label} has been changed: its properties have a NUL in them; --ignore-manifest goes on \
-                 without it"
+                "the manifest of {label} was altered, its properties contain a NUL; --ignore-manifest \
+                 restores without it"
             ),
             Self::Sealed(label, error) => write!(
                 f,
-                "cannot decrypt the settings of {label}'s database: {error}; --properties encoding goes without them"
+                "cannot decrypt the settings of {label}'s database: {error}; --properties encoding restores \
+                 without them"
             ),
             Self::Encoding(name, encoding) => write!(
                 f,
-                "the backup is of a database in SQL_ASCII, whose bytes may be none of {encoding}, as {name} would have \
-                 it: restore into a name that is not there, with --properties encoding"
+                "the backup is of a database in SQL_ASCII, whose bytes may not be valid in {encoding}, the \
+                 encoding of {name}: restore into a new name with --properties encoding"
             ),
             Self::Standby(server) => {
-                write!(
-                    f,
-                    "the server {server} is a standby, into which nothing can be restored: name its primary"
-                )
+                write!(f, "the server {server} is a standby, which cannot be restored into: use its primary")
             }
             Self::Replication(name, what) => write!(
                 f,
-                "database {name} has {what}, which would live on without it or go with it: --drop-replication drops \
-                 them"
+                "database {name} has {what}, which would be orphaned or lost when it is replaced: \
+                 --drop-replication drops them"
             ),
             Self::KeepsGoingOver(name) => write!(
                 f,
-                "--keep-going loads only into a database that is not there, and {name} is: name another one"
+                "--keep-going loads only into a new database, and {name} exists: name another target"
             ),
             Self::OneDatabaseOnly(option, scope) => {
-                write!(f, "{option} goes with a backup of one database, and this is of {}", scope.described())
+                write!(f, "{option} needs a backup of one database, and this is of {}", scope.described())
             }
             Self::Script(path, error) => write!(f, "the SQL of {path} failed: {error}"),
             Self::OpenTransaction(path) => {
@@ -212,8 +215,8 @@ impl fmt::Display for RestoreError {
             Self::WithErrors(name, errors) => write!(f, "restored into {name} with {errors} errors"),
             Self::Unresolved(error) => write!(
                 f,
-                "{error}; --search-path names schemas to be searched during the load, --keep-going loads all else into \
-                 a new database"
+                "{error}; try --search-path with the schemas to search during the load, or --keep-going to \
+                 load the rest into a new database"
             ),
             Self::Prepared(name, transactions) => write!(
                 f,
@@ -222,37 +225,40 @@ impl fmt::Display for RestoreError {
             Self::Sessions(role, name, sessions) => {
                 write!(
                     f,
-                    "role {role} may not end these sessions, as it must to replace database {name}: {sessions}"
+                    "role {role} cannot end these sessions, which it must to replace database {name}: \
+                     {sessions}"
                 )
             }
             Self::NoSpace { free, needed } => write!(
                 f,
                 "the server's disk has {} free, and the database took {} when it was backed up; \
-                 --ignore-space tries it all the same",
+                 --ignore-space restores anyway",
                 units::bytes(*free),
                 units::bytes(*needed)
             ),
             Self::Foreign(label) => write!(f, "{label} is not a dump by pg_dump"),
             Self::Connects(label, names) => {
-                write!(f, "{label} is of several databases, {names}: divide it, or load it with psql")
+                write!(f, "{label} is of several databases, {names}: split it, or load it with psql")
             }
             Self::OnlyRows(label) => write!(
                 f,
-                "{label} has rows and no tables, as with --data-only: load it into tables that are there with psql or \
-                 pg_restore"
+                "{label} has rows but no tables, as with --data-only: load it into existing tables with \
+                 psql or pg_restore"
             ),
             Self::Changed(label) => write!(f, "{label} changed while it was being restored"),
             Self::OtherDatabase(label, named, described) => write!(
                 f,
-                "{label} is of database {named} by its name and of {described} by its manifest: \
-                 --ignore-manifest goes by the file alone"
+                "the name of {label} says database {named}, its manifest says {described}: \
+                 --ignore-manifest restores without the manifest"
             ),
             Self::NoTarget(label) => {
                 write!(f, "{label} does not say which database it is of: name the target")
             }
-            Self::Protected(name) => write!(f, "database {name} belongs to the server and is not replaced"),
+            Self::Protected(name) => {
+                write!(f, "database {name} belongs to the server and cannot be replaced")
+            }
             Self::Template(name) => {
-                write!(f, "database {name} is a template, which no restore replaces")
+                write!(f, "database {name} is a template, which cannot be replaced")
             }
             Self::Invalid(name) => {
                 write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
@@ -263,11 +269,11 @@ impl fmt::Display for RestoreError {
             Self::Feed(error) => write!(f, "psql stopped reading: {error}"),
             Self::Convert(error) => write!(f, "pg_restore stopped reading: {error}"),
             Self::Swap(name, error) => write!(f, "cannot replace database {name}: {error}"),
-            Self::Names(error) => write!(f, "cannot give the databases their names: {error}"),
+            Self::Names(error) => write!(f, "cannot rename the databases: {error}"),
             Self::Late(name, error) => {
-                write!(f, "all of it is restored but what the dump holds for database {name}: {error}")
+                write!(f, "everything is restored except the contents of database {name}: {error}")
             }
-            Self::Journal(error) => write!(f, "cannot keep the note about the scratch database: {error}"),
+            Self::Journal(error) => write!(f, "cannot write the journal of the scratch database: {error}"),
             Self::Random(error) => write!(f, "cannot choose a name for the scratch database: {error}"),
             Self::Declined => f.write_str("nothing was restored"),
         }

@@ -250,7 +250,7 @@ impl Journal {
                 }
                 false => {
                     log::warn!(
-                        "database {} has a name of ours, but is not marked as ours: it stays",
+                        "database {} has a name that backupgram uses, but not its mark: it is not dropped",
                         left.name
                     );
                     Ok(())
@@ -287,14 +287,14 @@ impl Journal {
         }
         if present && !is_unfinished {
             let problem = format!(
-                "database {target} is there again, and the one that it was before is called {}: drop or rename one \
-                 of them",
+                "database {target} exists again, and the previous one is called {}: drop or rename one of \
+                 them",
                 self.replaced()
             );
             return Err(DatabaseError::Answer(problem));
         }
         self.rename_back(target, client)?;
-        log::info!("database {target} has its name again");
+        log::info!("the previous database is called {target} again");
         Ok(())
     }
 
@@ -319,7 +319,7 @@ impl Journal {
         let hexadecimal = journal.tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         match hexadecimal && journal.tag.len() == 12 {
             true => Ok(journal),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore")),
+            false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the journal of a restore")),
         }
     }
 }

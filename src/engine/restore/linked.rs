@@ -28,7 +28,7 @@ impl LinkedDirectory {
         match Self::link(&backup.directory()?, workplace) {
             Ok(linked) => linked.check(backup).map(|()| Some(linked)),
             Err(error) if cannot_be_linked(&error) => {
-                log::debug!("{} is read where it lies: its files cannot be linked: {error}", backup.label());
+                log::debug!("{} is read in place, as its files cannot be linked: {error}", backup.label());
                 Ok(None)
             }
             Err(error) => Err(RestoreError::Open(backup.label().to_owned(), error)),
@@ -66,7 +66,7 @@ impl Drop for LinkedDirectory {
     fn drop(&mut self) {
         let removed = self.directory.clear().and_then(|()| self.place.remove_all(&self.name));
         if let Err(error) = removed {
-            log::warn!("{} stays until the next run: {error}", self.directory.path().display());
+            log::warn!("cannot remove {} now; the next run does: {error}", self.directory.path().display());
         }
     }
 }

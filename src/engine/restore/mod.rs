@@ -238,7 +238,7 @@ impl Drop for Fetched {
     fn drop(&mut self) {
         let removed = self.directory.clear().and_then(|()| self.place.remove_all(FETCHED));
         if let Err(error) = removed {
-            log::warn!("{} stays until the next run: {error}", self.directory.path().display());
+            log::warn!("cannot remove {} now; the next run does: {error}", self.directory.path().display());
         }
     }
 }
@@ -267,7 +267,7 @@ impl Run<'_> {
                 match standing.check_sessions(target) {
                     Err(error) if self.request.dry_run => return Err(error),
                     // Until all is loaded they may have gone.
-                    Err(error) => log::warn!("it is tried all the same: {error}"),
+                    Err(error) => log::warn!("trying anyway: {error}"),
                     Ok(()) => {}
                 }
                 if let (Some(needed), false) = (source.size_on_server(), self.request.ignore_space) {
@@ -356,8 +356,8 @@ impl Run<'_> {
         }
         if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !made.is_empty() {
             match made.undo(&self.client) {
-                Ok(()) => log::info!("taken away again: {made}"),
-                Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),
+                Ok(()) => log::info!("removed again: {made}"),
+                Err(error) => log::error!("cannot remove what the failed restore created ({made}): {error}"),
             }
         }
         loaded.map(drop)

@@ -100,11 +100,11 @@ impl fmt::Display for Plan {
                 )?;
             }
             (Goal::Database(name), None) => {
-                write!(f, "database {name} on {server} will be made from {file}")?
+                write!(f, "database {name} on {server} will be created from {file}")?
             }
             (Goal::Server(scope), _) => write!(
                 f,
-                "what {file} holds, which is {}, will be made on {server}; what is there stays as it is",
+                "the contents of {file}, {}, will be created on {server}; what exists there is not changed",
                 scope.described()
             )?,
         }
@@ -114,7 +114,7 @@ impl fmt::Display for Plan {
         match tied_by {
             Some(extension) => write!(
                 f,
-                "; as extension {extension} is in it, it is loaded under that name, and nobody but superusers can \
+                "; because of extension {extension} it is loaded under that name, and only superusers can \
                  connect to {} meanwhile",
                 goal.name()
             ),

@@ -96,13 +96,15 @@ impl Standing {
         let missing = match &self.owner {
             _ if self.is_superuser => return Ok(()),
             _ if !self.makes_databases => {
-                format!("role {role} may not make databases, as a restore must: ALTER ROLE {role} CREATEDB")
+                format!(
+                    "role {role} cannot create databases, as a restore must: run ALTER ROLE {role} CREATEDB"
+                )
             }
             Some(owner) if !owner.is_had => {
-                format!("role {role} may not replace database {target}: it belongs to {}", owner.name)
+                format!("role {role} cannot replace database {target}: it belongs to {}", owner.name)
             }
             Some(owner) if !owner.may_be_given => {
-                format!("role {role} may not make a database for {}, to whom {target} belongs", owner.name)
+                format!("role {role} cannot create a database owned by {}, the owner of {target}", owner.name)
             }
             _ => return Ok(()),
         };

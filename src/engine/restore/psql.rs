@@ -33,7 +33,7 @@ const MARK_SESSION: &str = "SET backupgram.session = on; ";
 const CHECK_SESSION: &str = "
 DO $$ BEGIN
     IF pg_catalog.current_setting('backupgram.session', true) IS DISTINCT FROM 'on' THEN
-        RAISE EXCEPTION 'the pooler has changed the session within the load: restore past it, or let it pool sessions';
+        RAISE EXCEPTION 'a pooler changed the session during the load: connect to the server directly, or use session pooling';
     END IF;
 END $$;
 ";

@@ -89,7 +89,7 @@ impl Renaming<'_> {
             }
             renaming
                 .join()
-                .unwrap_or_else(|_| Err(DatabaseError::Answer("the renaming thread panicked".into())))
+                .unwrap_or_else(|_| Err(DatabaseError::Answer("the renaming thread crashed".into())))
         })
     }
 }

@@ -54,7 +54,7 @@ impl Replacement<'_> {
         };
         let failed = match attempt(self.run.jobs) {
             Err(Failure { error, is_of_jobs: true }) => {
-                log::warn!("loading with {} jobs failed: {error}; once more, with one", self.run.jobs);
+                log::warn!("loading with {} jobs failed: {error}; trying again with one job", self.run.jobs);
                 attempt(1)
             }
             attempted => attempted,
@@ -105,7 +105,7 @@ impl Replacement<'_> {
         let errors = replication.during(scratch.journal(), &self.run.directory, &kept_as, || {
             swap.move_aside()?;
             log::info!(
-                "loading into {} itself; until that is done, nobody else can connect to it",
+                "loading into {} itself; nobody else can connect to it until that is done",
                 self.target
             );
             let errors = self.fill(scratch.inside_target(self.target), jobs)?;

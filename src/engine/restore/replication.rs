@@ -132,11 +132,11 @@ impl Replication {
         let missing = match () {
             () if !foreign.is_empty() => {
                 let names = units::list(foreign);
-                format!("role {role} may not drop these subscriptions of database {}: {names}", self.target)
+                format!("role {role} cannot drop these subscriptions of database {}: {names}", self.target)
             }
             () if !slots.is_empty() && !may_drop_slots => format!(
-                "role {role} may not drop replication slots, as a restore over database {} must: ALTER ROLE {role} \
-                 REPLICATION",
+                "role {role} cannot drop replication slots, which it must to replace database {}: run ALTER \
+                 ROLE {role} REPLICATION",
                 self.target
             ),
             () => return Ok(()),
@@ -186,7 +186,9 @@ impl Replication {
                     in_database_of(&self.client, *oid, &drop)
                 });
             match (dropped, slot) {
-                (Err(error), _) => log::error!("subscription {name} of the replaced database stays: {error}"),
+                (Err(error), _) => {
+                    log::error!("cannot drop subscription {name} of the replaced database: {error}")
+                }
                 (Ok(()), Some(slot)) => log::warn!(
                     "subscription {name} is dropped; its slot is still at the publisher: there, run SELECT \
                      pg_drop_replication_slot({})",
@@ -198,10 +200,12 @@ impl Replication {
         for slot in &self.found.slots {
             match drop_slot(&self.client, slot) {
                 Ok(()) => log::warn!(
-                    "replication slot {slot} is dropped; its subscriber gets nothing any more: there, drop the \
-                     subscription and make it again"
+                    "replication slot {slot} is dropped; its subscriber gets no more changes: there, drop \
+                     the subscription and create it again"
                 ),
-                Err(error) => log::error!("replication slot {slot} of the replaced database stays: {error}"),
+                Err(error) => {
+                    log::error!("cannot drop replication slot {slot} of the replaced database: {error}")
+                }
             }
         }
     }
@@ -221,7 +225,7 @@ impl Noted {
                 let replication = Replication::of_regardless(client, &name)?;
                 replication.drop_all();
                 match Replication::of_regardless(client, &name)?.described() {
-                    Some(left) => Err(DatabaseError::Answer(format!("database {name} has {left} still"))),
+                    Some(left) => Err(DatabaseError::Answer(format!("database {name} still has {left}"))),
                     None => Ok(()),
                 }
             }
@@ -253,8 +257,8 @@ fn resume(client: &Client, oid: u32) -> Result<(), DatabaseError> {
     let Some(name) = name else { return Ok(()) };
     let enabled = alter(client, oid, &name, "ENABLE");
     match &enabled {
-        Ok(()) => log::info!("subscription {name} goes on"),
-        Err(error) => log::error!("subscription {name} is disabled still: {error}"),
+        Ok(()) => log::info!("subscription {name} is enabled again"),
+        Err(error) => log::error!("subscription {name} is still disabled: {error}"),
     }
     enabled
 }

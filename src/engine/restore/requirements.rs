@@ -119,7 +119,7 @@ impl Requirements<'_> {
     pub fn check(&self) -> Result<(), RestoreError> {
         let needs = self.backup.needs();
         if let Some(why) = &needs.unknown {
-            log::info!("not all that {} needs can be told beforehand: {why}", self.backup.label());
+            log::info!("cannot check beforehand all that {} needs: {why}", self.backup.label());
         }
         if let Some(tied) = Tied::of(needs) {
             self.of_contents(tied.check(self.client, self.target))?;
@@ -155,7 +155,7 @@ impl Requirements<'_> {
     fn of_contents(&self, checked: Result<(), RestoreError>) -> Result<(), RestoreError> {
         match checked {
             Err(error) if self.keep_going && !matches!(error, RestoreError::Database(_)) => {
-                log::warn!("it goes on all the same: {error}");
+                log::warn!("continuing because of --keep-going: {error}");
                 Ok(())
             }
             checked => checked,
@@ -268,35 +268,38 @@ impl Requirements<'_> {
         let spaces: Vec<_> = spaces.collect();
         let missing = match () {
             () if !untrusted_extensions.is_empty() => format!(
-                "only a superuser may create these extensions of {label}: {}",
+                "only a superuser can create these extensions of {label}: {}",
                 units::list(untrusted_extensions)
             ),
             () if !needs.superusers.is_empty() => format!(
-                "only a superuser may make the event triggers or foreign-data wrappers of {label}, which belong to {}",
+                "only a superuser can create the event triggers or foreign-data wrappers of {label}, which \
+                 belong to {}",
                 units::list(&needs.superusers)
             ),
             () if !needs.for_superusers.is_empty() => {
                 format!(
-                    "only a superuser may make these things of {label}: {}",
+                    "only a superuser can create these objects of {label}: {}",
                     units::list(&needs.for_superusers)
                 )
             }
             () if !grantors.is_empty() => {
                 format!(
-                    "only a superuser may restore the grants of {label} by these roles: {}",
+                    "only a superuser can restore the grants in {label} that these roles made: {}",
                     units::list(grantors)
                 )
             }
             () if !foreign.is_empty() => format!(
-                "{label} gives things to roles that role {role} is no member of: {}; make it one",
+                "{label} has objects of owners that role {role} is not a member of: {}; grant it \
+                 membership",
                 units::list(foreign)
             ),
             () if !answer.barred_owners.is_empty() => format!(
-                "only a superuser may give these roles things of {label} in schemas in which they may make nothing: {}",
+                "only a superuser can restore objects of {label} in schemas where their owners have no \
+                 CREATE right: {}",
                 units::list(&answer.barred_owners)
             ),
             () if !spaces.is_empty() => format!(
-                "role {role} may make nothing in these tablespaces of {label}: {}; grant it CREATE on them",
+                "role {role} has no CREATE right on these tablespaces of {label}: {}; grant it",
                 units::list(spaces)
             ),
             () => return Ok(()),
@@ -317,14 +320,14 @@ impl Requirements<'_> {
         ];
         let role = &answer.role;
         let forbidden = [
-            ("the role has not the rights of", units::list(&answer.foreign_owner)),
-            ("the role is no member of", of_making(&answer.foreign_roles, &needs.owners)),
+            ("the role does not have the rights of", units::list(&answer.foreign_owner)),
+            ("the role is not a member of", of_making(&answer.foreign_roles, &needs.owners)),
             (
-                "the role may make nothing in the tablespace",
+                "the role has no CREATE right on the tablespace",
                 of_making(&answer.foreign_tablespaces, &tablespace),
             ),
-            ("only a superuser may set its settings", units::list(&answer.protected_settings)),
-            ("the role may not change the settings of roles", units::list(&answer.foreign_settings)),
+            ("only a superuser can set its settings", units::list(&answer.protected_settings)),
+            ("the role cannot change the settings of roles", units::list(&answer.foreign_settings)),
         ];
         let forbidden = forbidden.into_iter().filter(|_| !self.is_superuser);
         let what = lacking.into_iter().chain(forbidden).find(|(_, names)| !names.is_empty());
@@ -377,7 +380,7 @@ impl Requirements<'_> {
             }
             // Of another failure, such as an encoding that is not this database's, the load tells.
             Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
-                log::debug!("whether the server has the locales is not known: {said}");
+                log::debug!("cannot check whether the server has the locales: {said}");
                 Ok(None)
             }
             Err(error) => Err(error.into()),

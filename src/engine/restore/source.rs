@@ -215,7 +215,7 @@ impl Source {
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let findings = examination.judge(expected).map_err(content)?;
         if findings.content == Content::Directory && expected.is_none() {
-            log::warn!("{}: without a manifest, only pg_restore vouches for its files", self.label);
+            log::warn!("{}: it has no manifest, so its files are only checked by pg_restore", self.label);
         }
         let (mut needs, packed) = reader.finish();
         if let (Some((_, recorded)), true) = (recorded, is_recognised) {
@@ -242,7 +242,7 @@ impl Source {
         let is_its = self.manifest.as_ref().is_some_and(|manifest| manifest.sha256 == sha256);
         if self.is_replaced && !is_its {
             log::warn!(
-                "{} was replaced after its manifest was written: it is judged by its content alone",
+                "{} was replaced after its manifest was written: only its content is checked",
                 self.label
             );
             self.manifest = None;

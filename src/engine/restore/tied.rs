@@ -61,13 +61,13 @@ impl Tied {
         let Self { extension, setting, .. } = self;
         let problem = match self.database(client)? {
             None => format!(
-                "extension {extension} is in the dump, and can be created only on a server that has it in \
+                "extension {extension} of the dump can only be created on a server that has it in \
                  shared_preload_libraries"
             ),
             Some(name) if name == target.as_str() => return Ok(()),
             Some(name) => format!(
-                "extension {extension} is in the dump, and can be created only in database {name}, which {setting} \
-                 names, and not in {target}"
+                "extension {extension} of the dump can only be created in database {name}, which {setting} \
+                 names, not in {target}"
             ),
         };
         Err(RestoreError::Missing(problem))

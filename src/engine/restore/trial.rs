@@ -101,7 +101,7 @@ impl Trial<'_> {
         };
         match attempt(self.jobs)? {
             (true, Err(error)) if error.is_of_load() => {
-                log::info!("loading with {} jobs failed: {error}; once more, with one", self.jobs);
+                log::info!("loading with {} jobs failed: {error}; trying again with one job", self.jobs);
                 self.client.execute(format!("DROP DATABASE {name} WITH (FORCE);"), &[])?;
                 attempt(1)?.1?;
             }
@@ -149,7 +149,7 @@ impl Trial<'_> {
         };
         match create(clauses) {
             Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
-                log::info!("the proof takes the locale C: {said}");
+                log::info!("the proof uses the locale C: {said}");
                 self.has_other_locale.set(true);
                 create(anywhere("C"))?;
             }
@@ -158,7 +158,7 @@ impl Trial<'_> {
         // Roles and libraries may not be here, and no setting is the backup's fault.
         for setting in making.settings(name.as_str()) {
             if self.client.of_database(name).execute(setting, &[]).is_err() {
-                log::info!("the proof goes without a setting of the database that its server does not take");
+                log::info!("the proof leaves out a setting of the database that its server rejects");
             }
         }
         Ok(())

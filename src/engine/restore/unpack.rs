@@ -53,7 +53,7 @@ impl Drop for UnpackedDirectory {
         // What is unpacked goes wherever somebody has moved it to.
         let removed = self.directory.clear().and_then(|()| self.place.remove_all(&self.name));
         if let Err(error) = removed {
-            log::warn!("{} stays until the next run: {error}", self.directory.path().display());
+            log::warn!("cannot remove {} now; the next run does: {error}", self.directory.path().display());
         }
     }
 }
@@ -67,7 +67,10 @@ fn unpack<R: io::Read>(mut archive: Archive<R>, directory: &OpenDir) -> io::Resu
             EntryType::Regular => {}
             EntryType::Directory => continue,
             _ => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else than files"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it contains something other than files",
+                ));
             }
         }
         let path = member.path()?.into_owned();

@@ -157,7 +157,10 @@ impl<R: BufRead> BlockReader<R> {
         let end = end.map_err(|error| io::Error::new(ErrorKind::InvalidData, error.to_string()))?;
         let text_length = u32::try_from(end).map_err(io::Error::other)?;
         if after != [crc32(&self.text[..end]), text_length].map(u32::to_le_bytes).concat() {
-            return Err(io::Error::new(ErrorKind::InvalidData, "a gzip member has not its checksum"));
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "the checksum of a gzip member does not match",
+            ));
         }
         (self.at, self.end) = (0, end);
         Ok(())

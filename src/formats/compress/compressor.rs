@@ -24,7 +24,7 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// When the level is not one.
     pub fn new(writer: W, compression: Compression) -> io::Result<Self> {
-        let no_level = || io::Error::new(io::ErrorKind::InvalidInput, "not a level of compression");
+        let no_level = || io::Error::new(io::ErrorKind::InvalidInput, "not a valid compression level");
         Ok(Self(match compression {
             Compression::None => Kind::None(writer),
             Compression::Gzip(level @ 1..=9) => {

@@ -75,12 +75,14 @@ impl fmt::Display for ScheduleError {
                 field.name
             ),
             Self::Backwards { text, field } => {
-                write!(f, "{} in the {} field ends before it begins", quoted(text), field.name)
+                write!(f, "range {} in the {} field ends before it begins", quoted(text), field.name)
             }
             Self::Step { text, field } => {
-                write!(f, "{} in the {} field has no step of at least 1", quoted(text), field.name)
+                write!(f, "{} in the {} field needs a step of at least 1", quoted(text), field.name)
             }
-            Self::NoValue { text, field } => write!(f, "{} names no {}", quoted(text), field.name),
+            Self::NoValue { text, field } => {
+                write!(f, "{} has no value in the {} field", quoted(text), field.name)
+            }
             Self::Descriptor(text) => write!(
                 f,
                 "{} is not @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly or @every DURATION",
@@ -90,7 +92,7 @@ impl fmt::Display for ScheduleError {
             Self::TooShort(text) => write!(f, "@every {} is shorter than a second", text.escape_debug()),
             Self::Zone(text) => write!(f, "{} is not a time zone", quoted(text)),
             Self::OnlyZone(text) => write!(f, "{} is a time zone without a schedule", quoted(text)),
-            Self::Never(text) => write!(f, "{} never comes", quoted(text)),
+            Self::Never(text) => write!(f, "{} matches no date", quoted(text)),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Connection<'_> {
         let head = &incoming.head;
         let answered = catch_unwind(AssertUnwindSafe(|| self.service.answer(incoming)));
         let response = answered.unwrap_or_else(|_| {
-            Response::from(ApiError::internal("the request failed", "the answering code panicked"))
+            Response::from(ApiError::internal("the request failed", "the code that answers requests crashed"))
         });
         self.hold_back(self.service.hold_back(incoming, &response));
         if matches!(response.body, Body::Bytes(_)) {
@@ -270,7 +270,7 @@ fn breaks_off(error: &io::Error, what: &str) -> Missing {
         }
         // It may still listen.
         io::ErrorKind::UnexpectedEof => {
-            Missing::Refused(ApiError::bad_request(format!("the {what} breaks off")))
+            Missing::Refused(ApiError::bad_request(format!("the {what} is incomplete")))
         }
         _ => Missing::Gone,
     }

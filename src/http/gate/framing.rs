@@ -41,9 +41,9 @@ fn chunked<'a>(codings: impl Iterator<Item = &'a str>) -> Result<Framing, ApiErr
     match is_chunked[..] {
         [true] => Ok(Framing::Chunked),
         [.., true] if is_chunked.iter().filter(|is| **is).count() == 1 => {
-            Err(ApiError::new(501, "the only transfer coding that is understood is chunked"))
+            Err(ApiError::new(501, "the only supported transfer coding is chunked"))
         }
-        _ => Err(ApiError::bad_request("Transfer-Encoding must end with chunked, and have it once")),
+        _ => Err(ApiError::bad_request("Transfer-Encoding must end with chunked, exactly once")),
     }
 }
 
@@ -53,7 +53,7 @@ fn length(headers: &Headers) -> Result<usize, ApiError> {
     let Some(value) = values.next() else { return Ok(0) };
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     if values.next().is_some() || !digits {
-        return Err(ApiError::bad_request("Content-Length must be there once, as a number"));
+        return Err(ApiError::bad_request("Content-Length must be given once, as a number"));
     }
     // More digits than fit are more bytes than are allowed.
     match value.parse() {

@@ -63,13 +63,13 @@ impl Head {
         match request.parse(bytes) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => {
-                return Err(ApiError::bad_request("the request head breaks off"));
+                return Err(ApiError::bad_request("the request head is incomplete"));
             }
             Err(httparse::Error::TooManyHeaders) => {
                 return Err(ApiError::new(431, format!("the request has more than {FIELDS} header fields")));
             }
             Err(httparse::Error::Version) => {
-                return Err(ApiError::new(505, "only HTTP/1.0 and HTTP/1.1 are spoken here"));
+                return Err(ApiError::new(505, "only HTTP/1.0 and HTTP/1.1 are supported"));
             }
             Err(error) => return Err(ApiError::bad_request(format!("this is not an HTTP request: {error}"))),
         }
@@ -77,7 +77,8 @@ impl Head {
         if !target.is_ascii() {
             return Err(ApiError::bad_request("the request target is not ASCII"));
         }
-        let target = path_of(target).ok_or_else(|| ApiError::bad_request("the request target is no path"))?;
+        let target =
+            path_of(target).ok_or_else(|| ApiError::bad_request("the request target is not a path"))?;
         check_framing(request.headers)?;
         let method = request.method.unwrap_or_default().to_owned();
         // What is not UTF-8 is replaced and not left out: it must not hide a length or a coding.

@@ -166,12 +166,12 @@ struct JobList {
 pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     let databases = asked_backup(&request.body)?;
     if !is_json(&request.body) && !request.body.trim_ascii().is_empty() {
-        log::warn!("the body of POST /backup is not JSON and counts as none: all databases are backed up");
+        log::warn!("the body of POST /backup is not JSON and is ignored: all databases are backed up");
     }
     if let Ok(subject) = Reader::resolve(&app.settings.environment(), Subject::read)
         && let Some(stranger) = databases.iter().find(|name| !subject.may_include(name))
     {
-        let message = format!("databases: {:?} is not among those to back up", stranger.as_str());
+        let message = format!("databases: {:?} is not among the databases to back up", stranger.as_str());
         return Err(ApiError::bad_request(message));
     }
     submit(app, Task::Backup(databases))
@@ -238,7 +238,7 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
             Ok(Task::RestoreFromTelegram { message, chat, target, options })
         }
         (RestoreSource::File(_), Some(_)) => {
-            Err(ApiError::bad_request("telegram_chat_id goes with telegram_message_id"))
+            Err(ApiError::bad_request("telegram_chat_id needs telegram_message_id"))
         }
         (RestoreSource::File(file), None) => {
             let (slot, name) = backup_named(&file)?;
@@ -288,7 +288,7 @@ fn target(name: Option<&str>) -> Result<DatabaseName, ApiError> {
 fn submit(app: &App, task: Task) -> Result<Response, ApiError> {
     let id = app.jobs.submit(task).map_err(|error| match error {
         SubmitError::Full | SubmitError::Stopping => ApiError::unavailable(error.to_string(), 30),
-        SubmitError::Random(_) => ApiError::internal("the job could not be taken on", error),
+        SubmitError::Random(_) => ApiError::internal("the job could not be queued", error),
     })?;
     Ok(Response::json(202, &json!({ "job_id": id })).with_header("Location", format!("/jobs/{id}")))
 }

@@ -176,7 +176,7 @@ fn tell_daemon(page: &mut Exposition, app: &App) {
     }
     page.counter(
         "backupgram_refused_connections_total",
-        "Connections that were turned away for want of room.",
+        "Connections that were refused because too many were open.",
     )
     .value(Some(app.traffic.refused()));
     page.counter("backupgram_wrong_tokens_total", "Requests without the right token.")

@@ -34,9 +34,9 @@ pub enum SubmitError {
 impl fmt::Display for SubmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full => write!(f, "{CAPACITY} jobs are waiting already"),
+            Self::Full => write!(f, "{CAPACITY} jobs are already waiting"),
             Self::Stopping => f.write_str("the daemon is stopping"),
-            Self::Random(error) => write!(f, "cannot name the job: {error}"),
+            Self::Random(error) => write!(f, "cannot create an id for the job: {error}"),
         }
     }
 }

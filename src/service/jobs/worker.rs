@@ -145,7 +145,7 @@ struct Bench {
 
 impl Bench {
     fn work(&self, id: &JobId, task: &Task) {
-        log::info!("job {id}: {} begins", task.kind());
+        log::info!("job {id}: {} started", task.kind());
         let watched = match task {
             Task::Backup(databases) => {
                 let names = databases.iter().map(|name| name.as_str().to_owned()).collect();

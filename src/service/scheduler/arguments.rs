@@ -12,7 +12,7 @@ go-cron -s '@every 6h' -i -- backupgram backup        every six hours, and now
 usage: go-cron [-s SCHEDULE] [-p PORT] [-i] -- COMMAND [ARGUMENT...]
 
 Runs the command by the schedule until SIGTERM or SIGINT comes, one run at a
-time, and answers over HTTP how the last one went.
+time, and reports over HTTP how the last one went.
 
   -s SCHEDULE  when to run the command, cron style (default \"* * * * *\")
   -p PORT      port of the health check, 0 for none (default 18080)
@@ -22,8 +22,8 @@ environment: TZ is the time zone of the schedule and of the log, LOG_FORMAT
 (text, json) the log's form, RUST_LOG (error, warn, info, debug) how much is
 logged. The command gets all of it.
 
-exit status: 0 stopped by a signal; 1 the schedule is wrong or the port cannot
-be had; 2 wrong call.";
+exit status: 0 stopped by a signal; 1 invalid schedule, or the port cannot be
+opened; 2 usage error.";
 
 /// What go-cron was asked to do.
 #[derive(Debug, PartialEq, Eq)]

@@ -77,7 +77,7 @@ pub fn run(service: Service, signals: Signals) -> Result<(), SchedulerError> {
     let schedule = Schedule::parse(&service.schedule).map_err(SchedulerError::Schedule)?;
     let supervisor = supervisor();
     if supervisor.is_some_and(|supervisor| !follow_to_the_end(supervisor)) {
-        log::info!("the supervisor is gone already");
+        log::info!("the supervisor has already ended");
         return Ok(());
     }
     let backups = Backups::of_environment();
@@ -186,7 +186,7 @@ impl Scheduler {
         // The end of the last run may not have been noticed yet.
         let busy = self.going.as_ref().filter(|going| going.ended.try_recv().is_err());
         if let Some(going) = busy {
-            log::warn!("skipped a run: the one of process {} still goes on", going.pid);
+            log::warn!("skipped a run: the previous one is still running (process {})", going.pid);
         } else {
             self.going = self.runs.begin();
         }

@@ -110,7 +110,7 @@ impl Runs {
         let order = Order { processes: Arc::clone(&processes), started, ended: tell_end };
         let pid = self.0.send(order).ok().and_then(|()| pid.recv().ok());
         if pid.is_none() {
-            log::error!("the thread of the runs has failed");
+            log::error!("the thread that starts the runs failed");
         }
         Some(Going { pid: pid?, ended, processes })
     }

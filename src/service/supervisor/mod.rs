@@ -225,11 +225,11 @@ impl Watch {
     }
 
     fn reschedule(&mut self, schedule: Schedule) -> Result<(), String> {
-        log::info!("schedule {} takes the place of {}", schedule.text(), self.schedule.text());
+        log::info!("schedule {} replaces {}", schedule.text(), self.schedule.text());
         let previous = std::mem::replace(&mut self.schedule, schedule);
         self.replace();
         let Err(problem) = self.prove() else { return Ok(()) };
-        log::error!("go-cron does not come up with {}: {problem}", self.schedule.text());
+        log::error!("go-cron does not start with schedule {}: {problem}", self.schedule.text());
         self.schedule = previous;
         self.replace();
         Err(problem)

@@ -13,10 +13,10 @@ const HIGHEST_ZSTD: i32 = 22;
 const HIGHEST_DONE: i32 = 19;
 
 /// What is said of a request that is not carried out to the letter, as the rest of a sentence on the variable.
-const NO_WORKERS: &str = "asks for workers of zstd, of which there are none: it runs beside pg_dump as it is";
+const NO_WORKERS: &str = "asks for zstd workers, which are not supported: the option is ignored";
 const NO_LONG_WINDOW: &str =
-    "asks for a long window of zstd, which would take too much memory: it is left out";
-const NO_HIGHER_LEVEL: &str = "asks for a level of zstd that would take too much memory: 19 is used";
+    "asks for a long zstd window, which takes too much memory: the option is ignored";
+const NO_HIGHER_LEVEL: &str = "asks for a zstd level that takes too much memory: level 19 is used";
 
 /// How text is compressed that is not SQL of a plain dump.
 pub(super) const DEFAULT: Compression = Compression::Gzip(DEFAULT_GZIP);

@@ -227,7 +227,7 @@ fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
         variable.ok_or_else(|| Refusal(format!("{key:?} is not a setting that the API may change")))?;
     Rule::Text.check(value).map_err(refuse)?;
     if value.is_empty() && variable.default.is_empty() {
-        let refusal = || refuse("must not be empty; null takes it back".into());
+        let refusal = || refuse("must not be empty; null removes the override".into());
         return Some(variable).filter(|variable| !variable.secret).ok_or_else(refusal);
     }
     // No limit is for whoever starts the container.

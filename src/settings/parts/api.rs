@@ -66,8 +66,7 @@ impl ApiSettings {
         }
         let read_token = reader.secret("REST_API_READ_TOKEN");
         if token.is_some() && token == read_token {
-            reader
-                .fault("REST_API_READ_TOKEN", "must be another than REST_API_TOKEN, which opens everything");
+            reader.fault("REST_API_READ_TOKEN", "must differ from REST_API_TOKEN, which gives full access");
         }
         Some(Self { listen: SocketAddr::new(address?, port?), token: token?, read_token })
     }

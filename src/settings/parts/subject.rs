@@ -76,12 +76,15 @@ impl Subject {
             if cluster { DumpOptions::parse_for_server(&options) } else { DumpOptions::parse(&options) };
         let options = parsed.map_err(|error| reader.fault("POSTGRES_EXTRA_OPTS", error.to_string())).ok()?;
         if cluster && options.format != DumpFormat::Plain {
-            reader.fault("POSTGRES_EXTRA_OPTS", "asks for a format that POSTGRES_CLUSTER=TRUE does not have");
+            reader.fault(
+                "POSTGRES_EXTRA_OPTS",
+                "asks for a format that POSTGRES_CLUSTER=TRUE does not support",
+            );
         }
         if cluster && !excluded_tables.is_empty() {
             reader.fault(
                 "POSTGRES_EXCLUDE_TABLES",
-                "is set, but pg_dumpall (POSTGRES_CLUSTER=TRUE) leaves out no tables",
+                "cannot be used with POSTGRES_CLUSTER=TRUE: pg_dumpall cannot leave out tables",
             );
         }
         Some(Self {

@@ -38,8 +38,8 @@ pub enum DirectoryError {
     },
     /// The file system takes the names of one database's backups for those of another's.
     #[error(
-        "the file system does not tell the backups of database {database} from those of database {other}, such as \
-         {slot}/{name}, as it takes both names for one: give one of the two a backup directory of its own"
+        "the file system treats the names of databases {database} and {other} as the same, so their backups such as \
+         {slot}/{name} would be mixed up: give one of the two its own backup directory"
     )]
     Namesake {
         /// The database whose names are not free.
@@ -53,8 +53,8 @@ pub enum DirectoryError {
     },
     /// The file system does not take the name of a backup.
     #[error(
-        "the file system of {} does not take the name {name} of a backup of database {database} ({error}; \
-         unusual in it: {}): back it up to another file system, or leave it out",
+        "the file system of {} rejects the file name {name} for database {database} ({error}; unusual characters: \
+         {}): back it up to another file system, or leave it out",
         root.display(), unusual(name.as_str())
     )]
     NameRefused {
@@ -70,8 +70,8 @@ pub enum DirectoryError {
     },
     /// The file system keeps the name of a backup as another.
     #[error(
-        "the file system of {} does not keep the name {name} of a backup of database {database} as it is \
-         (unusual in it: {}): back it up to another file system, or leave it out",
+        "the file system of {} changes the file name {name} for database {database} (unusual characters: {}): \
+         back it up to another file system, or leave it out",
         root.display(), unusual(name.as_str())
     )]
     NameChanged {
@@ -89,7 +89,7 @@ pub enum DirectoryError {
     #[error("{} is not a directory", .0.display())]
     NotASlot(PathBuf),
     /// Neither the directory, for this cause, nor what would stand in for it can be written to.
-    #[error("{} cannot be written to ({cause}), and in its place: {error}", path.display())]
+    #[error("{} cannot be written to ({cause}), nor can its substitute: {error}", path.display())]
     NoFallback {
         /// The directory.
         path: PathBuf,

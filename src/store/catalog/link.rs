@@ -76,14 +76,13 @@ impl BackupDirectory {
     pub(super) fn put_back(&self) -> Result<(), DirectoryError> {
         for slot in Slot::ALL {
             let Some(aside) = self.aside(slot) else { continue };
-            let failed =
-                |error| DirectoryError::Io(format!("give backups of {slot} their names again"), error);
+            let failed = |error| DirectoryError::Io(format!("put backups back into slot {slot}"), error);
             let to = self.open_slot(slot)?;
             for name in aside.names().map_err(failed)? {
                 let parsed = name.to_str().and_then(|name| BackupName::parse(name).ok());
                 if parsed.is_some_and(|name| name.parts(slot).is_some()) && !to.holds(&name) {
                     aside.rename(&name, &to, &name).map_err(failed)?;
-                    log::warn!("{slot}/{} is back after a crash", name.display());
+                    log::warn!("{slot}/{} was put back: a killed run was replacing it", name.display());
                 }
             }
         }

@@ -69,7 +69,7 @@ impl BackupDirectory {
     /// # Errors
     /// When it cannot be looked at or written.
     pub fn describe(&self, slot: Slot, name: &BackupName, manifest: &Manifest) -> Result<(), DirectoryError> {
-        let failed = |error| DirectoryError::Io(format!("describe {slot}/{name}"), error);
+        let failed = |error| DirectoryError::Io(format!("write the manifest of {slot}/{name}"), error);
         let appearance = Appearance::at(&self.open_slot(slot)?, name.as_str()).map_err(failed)?;
         let manifest = Manifest { modified: Some(appearance.modified), ..manifest.clone() };
         self.write_manifest(slot, name, &manifest)
@@ -104,7 +104,7 @@ impl BackupDirectory {
         name: &BackupName,
         manifest: &Manifest,
     ) -> Result<(), DirectoryError> {
-        let failed = |error| DirectoryError::Io(format!("describe {slot}/{name}"), error);
+        let failed = |error| DirectoryError::Io(format!("write the manifest of {slot}/{name}"), error);
         let mut text = serde_json::to_vec(manifest).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
         let (place, staging) = (self.open_slot(slot)?, self.open_partial()?);

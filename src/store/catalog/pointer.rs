@@ -71,7 +71,7 @@ impl Drop for NewLink {
 fn lock_within(patience: Duration, file: File) -> Result<Flock, DirectoryError> {
     Flock::lock_within(patience, file).map_err(|error| match error {
         FlockError::Held(_) => DirectoryError::NamesHeld,
-        FlockError::Io(error) => DirectoryError::Io("lock the names".into(), error),
+        FlockError::Io(error) => DirectoryError::Io("lock .pointers.lock".into(), error),
     })
 }
 
@@ -212,7 +212,7 @@ impl BackupDirectory {
     }
 
     fn lock_names_within(&self, patience: Duration) -> Result<Flock, DirectoryError> {
-        let failed = |error| DirectoryError::Io("lock the names".into(), error);
+        let failed = |error| DirectoryError::Io("lock .pointers.lock".into(), error);
         let file = durable::open_or_create(&self.root().join(POINTERS_LOCK)).map_err(failed)?;
         lock_within(patience, file)
     }

@@ -159,9 +159,9 @@ impl Report {
                 None => reasons.push((reason, vec![&database.name])),
             }
         }
-        let said = reasons
-            .into_iter()
-            .map(|(reason, names)| format!("nothing old of {} was deleted: {reason}", units::list(names)));
+        let said = reasons.into_iter().map(|(reason, names)| {
+            format!("no older backup of {} was deleted: {reason}", units::list(names))
+        });
         said.collect()
     }
 
@@ -299,18 +299,18 @@ mod tests {
         let held = earlier.held();
         assert_eq!(held.len(), 2, "{held:?}");
         assert!(
-            held[0].starts_with("nothing old of a, c was deleted: the clock here is 2 h ahead"),
+            held[0].starts_with("no older backup of a, c was deleted: the clock here is 2 h ahead"),
             "{held:?}"
         );
         assert!(
-            held[1].starts_with("nothing old of b was deleted: the backup before it is 99 d old"),
+            held[1].starts_with("no older backup of b was deleted: the previous backup is 99 d old"),
             "{held:?}"
         );
         // Of some databases only.
         let mut later = report(vec![of("a", None)]);
         later.complete_from(earlier.clone());
         assert_eq!(later.held().len(), 2);
-        assert!(later.held().concat().contains("nothing old of c was"), "{:?}", later.held());
+        assert!(later.held().concat().contains("no older backup of c was"), "{:?}", later.held());
         earlier.timestamp = 1000;
         assert_eq!([0, 2000].map(|now| earlier.age(now)), [Some(0), Some(1000)]);
         assert_eq!(earlier.age(-2601), None);

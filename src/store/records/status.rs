@@ -93,7 +93,7 @@ pub fn write(directory: &BackupDirectory, report: &Report, limited: bool) -> io:
     let Err(error) = write_to_volume(directory.root(), &text) else {
         // What was written there while the volume took nothing.
         if let Some(Err(error)) = place.map(|place| durable::remove_if_there(&place)) {
-            log::warn!("an older result stays beside the newest: {error}");
+            log::warn!("cannot remove an outdated result below TMPDIR: {error}");
         }
         return Ok(());
     };
@@ -106,7 +106,7 @@ pub fn write(directory: &BackupDirectory, report: &Report, limited: bool) -> io:
             let (root, place) = (directory.root().display(), place.display());
             // Where nothing may be written, that has been said.
             if directory.is_writable() {
-                log::warn!("{root} takes no result of this run ({error}): it is in {place}");
+                log::warn!("cannot write the result of this run to {root} ({error}): it is in {place}");
             }
             Ok(())
         }
@@ -132,7 +132,7 @@ pub fn reserve(directory: &BackupDirectory) {
     let reserved =
         spare::reserve(&kept_free, LEAST_SPARE).or_else(|_| spare::reserve(&kept_free, SMALL_SPARE));
     if let Err(error) = reserved {
-        log::debug!("no room is kept for the result of a run: {error}");
+        log::debug!("cannot reserve room for the result of a run: {error}");
     }
 }
 

@@ -71,8 +71,8 @@ impl fmt::Display for Hold {
             Self::Gap { age_seconds } => {
                 write!(
                     f,
-                    "the backup before it is {} old by a clock that may have jumped, and most would go: the run after \
-                     it deletes them",
+                    "the previous backup is {} old by this clock, which may have jumped, and most backups \
+                     would be deleted: the next run deletes them",
                     age(age_seconds)
                 )
             }

@@ -67,7 +67,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Published => f.write_str("made by this run"),
-            Self::Future => f.write_str("its time lies in the future"),
+            Self::Future => f.write_str("its time is in the future"),
             Self::Young(slot) => write!(f, "not older than {}", Policy::variable(*slot)),
             Self::Unlimited(slot) => write!(f, "{} is empty: no limit", Policy::variable(*slot)),
             Self::Newest(1) => f.write_str("the newest of its slot"),

@@ -106,7 +106,7 @@ impl Listener {
             };
             let thread = std::thread::Builder::new().name("listener".into()).spawn(listen);
             // The program has nobody to talk to then, and ends of that.
-            thread.inspect_err(|error| log::error!("cannot listen to a program: {error}")).ok()
+            thread.inspect_err(|error| log::error!("cannot read the output of a program: {error}")).ok()
         };
         Self(output.and_then(start))
     }

@@ -148,7 +148,7 @@ fn sweep(directory: &Path) {
     for path in notes(directory) {
         // The lock is kept until it is removed.
         if open(&path).is_some_and(|file| file.try_lock().is_ok() && fs::remove_file(&path).is_ok()) {
-            log::debug!("removed {}, of a run that is gone", path.display());
+            log::debug!("removed {}, left by a run that has ended", path.display());
         }
     }
 }

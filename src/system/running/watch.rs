@@ -39,7 +39,7 @@ impl Watch {
         let watcher = Watcher { runner, note: note.clone(), limit, due, end };
         let thread = thread::Builder::new().name("watch".into()).spawn(move || watcher.run());
         if let Err(error) = thread {
-            log::warn!("nobody watches how long this run takes: {error}");
+            log::warn!("cannot watch how long this run takes: {error}");
         }
         Self { note, _ended: ended }
     }
@@ -98,7 +98,7 @@ impl Watcher {
             return;
         }
         if let Some(Err(error)) = self.note.as_ref().map(|note| note.update(text)) {
-            log::debug!("cannot write down what this run does: {error}");
+            log::debug!("cannot record the current step: {error}");
         }
         text.clone_into(written);
     }
@@ -109,8 +109,7 @@ impl Watcher {
         activity.look();
         let (limit, doing) = (self.limit.unwrap_or_default(), activity.text());
         let hours = as_hours(limit);
-        let why =
-            format!("it took longer than the {hours} h of BACKUP_MAX_RUN_HOURS, and was at this: {doing}");
+        let why = format!("it took longer than BACKUP_MAX_RUN_HOURS ({hours} h); its last step: {doing}");
         log::error!("ending this run: {why}");
         self.runner.run_out(why);
         let begun = Instant::now();
@@ -118,11 +117,11 @@ impl Watcher {
         while self.runner.is_over() && !self.has_ended() {
             if begun.elapsed() >= LAST {
                 // What is left hangs in the kernel. Nobody would be told any more; whoever has started us is.
-                log::error!("giving up: {doing} does not end");
+                log::error!("giving up: this step does not end: {doing}");
                 process::exit(1);
             }
             if begun.elapsed() >= GRACE && !is_killed {
-                log::warn!("killing what has not ended within {} s", GRACE.as_secs());
+                log::warn!("killing programs that did not stop within {} s", GRACE.as_secs());
                 is_killed = true;
             }
             if is_killed {

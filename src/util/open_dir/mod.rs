@@ -100,7 +100,7 @@ impl OpenDir {
         let is_alone = made.names()? == [OWN];
         made.remove_file(OWN)?;
         if own.st_uid != directory.st_uid || !is_alone {
-            return Err(io::Error::other(format!("{} was replaced by somebody else", made.path.display())));
+            return Err(io::Error::other(format!("{} was replaced by another program", made.path.display())));
         }
         // Where that is refused, its permissions are what the file system gives.
         let _ = fchmod(&made, Mode::from_bits_truncate(mode));

@@ -36,7 +36,7 @@ fn a_file_of_the_future_outlives_no_backup_that_a_run_has_just_made() {
             healthy(command());
         } else {
             let both = format!("last/{future}");
-            let outcome = unhealthy(command(), &["backups lie in the future"]).saying(&both);
+            let outcome = unhealthy(command(), &["backups are dated in the future"]).saying(&both);
             outcome.saying(&format!("daily/{app}-21060207.sql.gz"));
         }
         // A second run deletes the first one's, and not its own.
@@ -67,10 +67,10 @@ fn a_proof_of_the_future_proves_nothing_and_is_made_again() {
     command().clock(&FakeClock::ahead(AGES)).args(["backup"]).run().succeeded();
     assert!(ledger()[app]["at"].as_i64().unwrap() > now() + AGES / 2, "{:#}", ledger());
     let reasons = [
-        &format!("nothing old of {app} was deleted: the clock here is "),
-        "the last run ended in the future",
+        &format!("no older backup of {app} was deleted: the clock here is "),
+        "the last run is dated in the future",
         ".history.jsonl",
-        &format!("restore proofs in .proofs.json lie in the future and prove nothing: {app} (2106"),
+        &format!("restore proofs in .proofs.json are dated in the future and do not count: {app} (2106"),
         "manifests of backups have times in the future",
         &format!("not proven by a restore in the last 7 d: {app}"),
     ];
@@ -114,34 +114,33 @@ fn every_record_of_the_future_is_named_and_none_makes_a_backup_young() {
         healthy(command());
     };
     let status = ".status.json";
-    with(status, &|json| json["timestamp"] = ahead.into(), &["the last run ended in the future, at 2106"]);
+    with(status, &|json| json["timestamp"] = ahead.into(), &["the last run is dated in the future, at 2106"]);
     with(status, &|json| json["timestamp"] = i64::MAX.into(), &["second 9223372036854775807"]);
     let history = ".history.jsonl";
     for key in ["start", "end"] {
         with(
             history,
             &|json| json[key] = ahead.into(),
-            &["the newest run in .history.jsonl lies in the future"],
+            &["the newest run in .history.jsonl is dated in the future"],
         );
     }
     let hour = now() + HOUR + 60;
-    with(status, &|json| json["timestamp"] = hour.into(), &["the last run ended in the future"]);
+    with(status, &|json| json["timestamp"] = hour.into(), &["the last run is dated in the future"]);
     let name = store.only("weekly");
     let manifest = format!("weekly/.{name}.json");
-    let told =
-        format!("manifests of backups have times in the future, which count for nothing: weekly/{name}");
+    let told = format!("manifests of backups have times in the future, which are ignored: weekly/{name}");
     with(&manifest, &|json| json["created_at"] = ahead.into(), &[&told]);
     with(&manifest, &|json| json["verified"]["at"] = ahead.into(), &[&told]);
     with(&manifest, &|json| json["proven"] = serde_json::json!({"by": "restore", "at": ahead}), &[&told]);
     let proof = serde_json::json!({ app: {"file": "last/x", "by": "restore", "at": ahead} });
     fs::write(path(".proofs.json"), proof.to_string()).unwrap();
-    unhealthy(command(), &["restore proofs in .proofs.json lie in the future"]);
+    unhealthy(command(), &["restore proofs in .proofs.json are dated in the future"]);
     fs::remove_file(path(".proofs.json")).unwrap();
     date(&store.file("monthly", &store.only("monthly")), -2 * HOUR);
     // One file under four names.
-    let outcome = unhealthy(command(), &["backups lie in the future"]);
+    let outcome = unhealthy(command(), &["backups are dated in the future"]);
     outcome.saying("and 1 more");
-    Plan::new(server, &store).database(app).start().is_red(&["backups lie in the future"]);
+    Plan::new(server, &store).database(app).start().is_red(&["backups are dated in the future"]);
 }
 
 /// The same over HTTP, and for whom a run of the future would have gone well after one that has failed.
@@ -173,8 +172,11 @@ fn a_status_of_the_future_has_no_age_and_hides_no_failed_run() {
     let metrics = daemon.metrics();
     assert!(metrics.find("backupgram_last_run_timestamp_seconds", &[]).is_none());
     let cli = command(server, &store, app).env("HEALTHCHECK_PORT", daemon.health_port.to_string());
-    let reasons =
-        ["last scheduled run ended with status 1", "the last run ended in the future", "backups lie in"];
+    let reasons = [
+        "last scheduled run ended with status 1",
+        "the last run is dated in the future",
+        "backups are dated in",
+    ];
     unhealthy(cli, &reasons);
     daemon.is_red(&reasons[..2]);
 }

@@ -204,7 +204,7 @@ fn a_script_that_hides_that_its_backup_was_killed_does_not_hide_it_from_us() {
     daemon.descendant("backupgram").signal(Signal::SIGKILL);
     drop(hold);
     let job = daemon.failed(&id);
-    let said = "the run died, and its script ended as if it had not";
+    let said = "the run died, but its script exited with status 0";
     assert_eq!((&job["error"], &job["exit_code"]), (&said.into(), &serde_json::Value::Null), "{job:#}");
     scene.is_told_once("api", said);
     scene.is_red_until_the_next_run(&daemon, said);

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use super::Scene;
 use crate::harness::*;
 
-const ORPHANED: &str = "the run died, and what had started it as well";
+const ORPHANED: &str = "the run died together with the process that started it";
 
 #[test]
 fn a_job_that_dies_with_the_daemon_is_recorded_by_the_next_start() {

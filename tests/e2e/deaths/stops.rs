@@ -56,7 +56,7 @@ fn waiting(scene: &Scene, is_deaf: bool) -> String {
     }
 }
 
-const DEAF: &str = "cancelled: killed by SIGKILL, as it did not stop";
+const DEAF: &str = "cancelled: killed by SIGKILL, because it did not stop";
 
 #[test]
 fn a_job_that_does_not_listen_is_killed_and_has_failed() {

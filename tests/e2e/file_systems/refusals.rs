@@ -86,7 +86,7 @@ fn where_there_are_no_links_there_are_copies() {
         ];
         let backup = Cli::backup(server, &store, &database.name).env("POSTGRES_EXTRA_OPTS", options);
         let Some(outcome) = injected(backup, &store, &[], &faults) else { return };
-        let outcome = outcome.succeeded().saying("BACKUP_LATEST_TYPE=none does without");
+        let outcome = outcome.succeeded().saying("BACKUP_LATEST_TYPE=none makes no such links");
         assert_eq!(store.status()["status"], "OK", "{outcome}");
         let inodes = SLOTS.map(|slot| fs::metadata(store.file(slot, &store.only(slot))).unwrap().ino());
         let different: BTreeSet<u64> = inodes.into_iter().collect();

@@ -40,8 +40,8 @@ fn a_pre_backup_hook_that_takes_too_long_is_ended_with_its_children_and_fails_th
     let begun = Instant::now();
     let outcome = running.wait().exited_with(1);
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    let said = "the pre-backup hook stopped the backup: pre-backup hook 20-slow: ended, as it took longer than \
-                HOOK_TIMEOUT allows (2 s)";
+    let said = "the pre-backup hook stopped the backup: pre-backup hook 20-slow: stopped after \
+                HOOK_TIMEOUT (2 s)";
     assert!(outcome.text().contains(said), "{outcome}");
     assert!(!family.iter().any(Process::is_alive), "{family:?}");
     assert!(!store.root().join("never").exists(), "the row ends with the first that fails");
@@ -50,7 +50,7 @@ fn a_pre_backup_hook_that_takes_too_long_is_ended_with_its_children_and_fails_th
     assert!(webhook.first_call("/error").json()["error"].to_string().contains("20-slow"));
     assert_eq!(fs::read_to_string(store.root().join("told")).unwrap(), "pre-backup\nerror\n");
     let daemon = Plan::new(server, &store).database(&database.name).start();
-    daemon.is_red(&["the last backup failed: ", "pre-backup hook 20-slow: ended"]);
+    daemon.is_red(&["the last backup failed: ", "pre-backup hook 20-slow: stopped"]);
 }
 
 #[test]
@@ -66,14 +66,14 @@ fn a_hook_after_the_backup_that_takes_too_long_is_ended_and_fails_the_run_and_on
     let (succeeds, fails) = (limited(&after, &database.name), limited(&error, "no_such_database"));
     let outcome = succeeds.wait().exited_with(1);
     assert!(
-        outcome.text().contains("backup failed: post-backup hook slow: ended, as it took longer"),
+        outcome.text().contains("backup failed: post-backup hook slow: stopped after HOOK_TIMEOUT"),
         "{outcome}"
     );
     assert_eq!((after.status()["status"].as_str(), after.names("last").len()), (Some("FAILED"), 2));
     let daemon = Plan::new(server, &after).database(&database.name).start();
-    daemon.is_red(&["the last backup failed: ", "post-backup hook slow: ended"]);
+    daemon.is_red(&["the last backup failed: ", "post-backup hook slow: stopped"]);
     let outcome = fails.wait().exited_with(1);
-    assert!(outcome.text().contains("warning: error hook slow: ended, as it took longer"), "{outcome}");
+    assert!(outcome.text().contains("warning: error hook slow: stopped after HOOK_TIMEOUT"), "{outcome}");
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_hook_that_cleans_up_when_it_is_told_to_end_has_time_for_that() {
                   trap 'sleep 1; touch \"$BACKUP_DIR/../clean\"; exit 0' TERM\nwhile true; do sleep 0.1; done\n";
     store.hook("tidy", script);
     let running = Cli::backup(server, &store, "app").env("HOOK_TIMEOUT", "1s");
-    running.run().exited_with(1).saying("pre-backup hook tidy: ended, as it took longer");
+    running.run().exited_with(1).saying("pre-backup hook tidy: stopped after HOOK_TIMEOUT");
     assert!(store.root().join("clean").exists());
 }
 

@@ -24,7 +24,7 @@ fn ended(store: &Store, running: Running, doing: &str) {
     let begun = Instant::now();
     let outcome = running.wait().exited_with(1);
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}\n{outcome}", begun.elapsed());
-    let said = "it took longer than the 0.003 h of BACKUP_MAX_RUN_HOURS, and was at this: ";
+    let said = "it took longer than BACKUP_MAX_RUN_HOURS (0.003 h); its last step: ";
     assert!(outcome.text().contains(said) && outcome.text().contains(doing), "{doing}\n{outcome}");
     let status = store.status();
     let error = status["error"].as_str().unwrap();
@@ -75,7 +75,7 @@ fn a_run_that_takes_too_long_is_ended_whatever_it_is_at_and_told_as_failed() {
     assert_eq!(receiver.calls("/any").len(), 1);
     // It has failed in the directory of the one that it waited for, which has run its hooks, too.
     let outcome = of_lock.wait().exited_with(1);
-    assert!(outcome.text().contains("and was at this: waiting: a backup is running: pid "), "{outcome}");
+    assert!(outcome.text().contains("its last step: waiting: a backup is running: pid "), "{outcome}");
     assert_eq!(history(busy).pop().unwrap()["result"], "FAILED");
     assert_eq!(fs::read_to_string(busy.root().join("told")).unwrap(), "error\n");
     drop(hold);
@@ -128,7 +128,7 @@ fn a_job_and_a_scheduled_run_that_take_too_long_are_red_everywhere() {
     let last = daemon.status()["last_backup"].clone();
     assert!(last["status"] == "FAILED" && last["error"].to_string().contains("waits for a lock"), "{last:#}");
     assert_eq!(daemon.metrics().get("backupgram_last_run_success", &[]), 0.0);
-    daemon.is_red(&["the last backup failed: it took longer than the 0.003 h of BACKUP_MAX_RUN_HOURS"]);
+    daemon.is_red(&["the last backup failed: it took longer than BACKUP_MAX_RUN_HOURS (0.003 h)"]);
     drop(hold);
     daemon.back_up();
 }

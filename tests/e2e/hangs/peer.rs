@@ -39,7 +39,7 @@ fn a_dump_whose_server_has_gone_without_a_word_is_given_up_after_two_minutes() {
         let check = health(server, &store).env("POSTGRES_HOST", &host).env("POSTGRES_PORT", &port);
         check.env("SCHEDULE", "* * * * * *")
     };
-    says("the silence to be told", check, &["is overdue", "the server does not answer when it is asked"]);
+    says("the silence to be told", check, &["is overdue", "the server does not answer the query"]);
     assert!(dump.is_alive());
     wait_until("the dump to be given up", GIVEN_UP, || running.poll().is_some());
     let outcome = running.wait().exited_with(1);

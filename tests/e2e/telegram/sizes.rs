@@ -94,7 +94,7 @@ fn a_server_of_ones_own_takes_more_at_once_and_may_name_a_path() {
     let (server, store, api) = (Cluster::shared(15), Store::new(), BotApi::start(&["77"]));
     let id = api.plant("77", "app-20260416-143000.sql", 30 << 20).to_string();
     let restore = cli(server, &store, &api, "77").args(["restore", "--from-telegram", &id, "nosuch"]);
-    let outcome = restore.run().exited_with(1).saying("has 30.0 MiB, and a bot gets files of up to 20 MB");
+    let outcome = restore.run().exited_with(1).saying("has 30.0 MiB, and bots can download only up to 20 MB");
     assert!(outcome.text().contains("TELEGRAM_API_URL"), "{outcome}");
     assert!(store.partial().is_empty());
 }

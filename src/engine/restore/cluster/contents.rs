@@ -99,7 +99,10 @@ impl Drop for Contents {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Held(psql) => psql.abandon(),
             State::Committed => {
-                log::warn!("what the dump holds for database {} is in it, and stays", self.database);
+                log::warn!(
+                    "the dump's contents for database {} have been loaded there and are not removed",
+                    self.database
+                );
             }
             State::Done => {}
         }

@@ -133,7 +133,7 @@ impl ClusterLoad<'_> {
         let committed: Vec<_> = contents.into_iter().map(commit_late).collect();
         committed.into_iter().collect::<Result<(), _>>()?;
         if !survey.databases.is_empty() {
-            log::info!("databases made: {}", units::list(&survey.databases));
+            log::info!("databases created: {}", units::list(&survey.databases));
         }
         Ok(survey.databases)
     }
@@ -199,7 +199,7 @@ impl ClusterLoad<'_> {
             ("tablespaces", units::list(tablespaces)),
         ] {
             if !names.is_empty() {
-                log::info!("would make {what}: {names}");
+                log::info!("would create {what}: {names}");
             }
         }
         Ok(())
@@ -243,7 +243,7 @@ impl ClusterLoad<'_> {
         for (what, names) in [("roles", &roles), ("tablespaces", &tablespaces)] {
             if !names.is_empty() && !self.is_superuser {
                 let (label, names) = (backup.label(), units::list(names));
-                let missing = format!("only a superuser may make the {what} of {label}: {names}");
+                let missing = format!("only a superuser can create the {what} of {label}: {names}");
                 return Err(RestoreError::Missing(missing));
             }
         }
@@ -254,7 +254,7 @@ impl ClusterLoad<'_> {
     fn make_globals(&self, backup: &Checked, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
         let [there, new, tablespaces] = self.globals(backup, survey)?;
         if !there.is_empty() {
-            log::info!("roles that are there already and stay as they are: {}", units::list(&there));
+            log::info!("roles that exist already and are not changed: {}", units::list(&there));
         }
         if !new.is_empty() {
             self.make_roles(survey, &new, made)?;
@@ -284,7 +284,7 @@ impl ClusterLoad<'_> {
             }
             return Err(error.into());
         }
-        log::info!("roles made: {}", units::list(new));
+        log::info!("roles created: {}", units::list(new));
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl ClusterLoad<'_> {
         made.tablespaces.push(name.to_owned());
         let rest = statements.collect::<Vec<_>>().join(&b'\n');
         self.client.execute([session, rest].concat(), &[])?;
-        log::info!("tablespace made: {name}");
+        log::info!("tablespace created: {name}");
         Ok(())
     }
 

@@ -106,7 +106,7 @@ fn of_grant(tokens: &[Token]) -> Option<Order> {
 
 /// What a command of psql does: of those that pg_dumpall writes, only \connect leads anywhere.
 fn command(line: &[u8]) -> Result<Order, Refusal> {
-    let strange = || Refusal(format!("has a command in it that pg_dumpall does not write: {}", shown(line)));
+    let strange = || Refusal(format!("contains a command that pg_dumpall does not write: {}", shown(line)));
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let (command, rest) = line.split_at(end);
     // A further command may follow in the same line.

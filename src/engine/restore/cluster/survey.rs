@@ -104,7 +104,8 @@ impl Editor for Survey {
                 Order::Connect(name)
                     if !self.databases.iter().any(|known| known.as_str() == name.as_str()) =>
                 {
-                    let what = format!("fills database {name}, which it does not make: load it with psql");
+                    let what =
+                        format!("loads into database {name}, which it does not create: load it with psql");
                     return Err(Refusal(what));
                 }
                 Order::CommentOnDatabase(name, at) if name == database => {

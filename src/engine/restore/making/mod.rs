@@ -105,14 +105,13 @@ impl Making {
         let label = backup.label();
         let Some(origin) = backup.origin() else {
             log::warn!(
-                "{label} does not say what its database was like: the new one is made by the server's defaults"
+                "{label} does not record the properties of its database: the new one gets the server's \
+                 defaults"
             );
             return Ok(Basis::Defaults);
         };
         if choice == PropertyChoice::All {
-            log::warn!(
-                "{label} says only the encoding and the locale of its database; not known are {UNKNOWN}"
-            );
+            log::warn!("{label} records only the encoding and locale of its database; unknown are {UNKNOWN}");
         }
         let (collate, ctype) = (origin.collate.clone(), origin.ctype.clone());
         let locale = Locale { provider: Provider::Libc, collate, ctype, name: None, rules: None };
@@ -227,11 +226,11 @@ impl Making {
     pub fn refusal(&self, target: &DatabaseName, why: String) -> RestoreError {
         match self.is_of_target() {
             true => RestoreError::Missing(format!(
-                "the new database {target} cannot be like the present one: {why}; let a superuser restore it, or restore \
-                 into a name that is not there"
+                "the new database {target} cannot have the properties of the present one: {why}; restore as \
+                 a superuser, or into a new name"
             )),
             false if matches!(self.basis, Basis::Defaults) => {
-                RestoreError::Missing(format!("database {target} cannot be made: {why}"))
+                RestoreError::Missing(format!("database {target} cannot be created: {why}"))
             }
             false => RestoreError::Unlike(target.clone(), why),
         }

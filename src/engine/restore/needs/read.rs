@@ -80,7 +80,7 @@ pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Res
     let read = read_archive(backup, packed, keys);
     keys.runner.check()?;
     let mut needs = read.unwrap_or_else(|error| {
-        log::debug!("what {} asks for is not known: {error}", backup.label());
+        log::debug!("cannot read what {} needs: {error}", backup.label());
         Needs { unknown: Some(error.to_string()), ..Needs::default() }
     });
     needs.is_archive = true;

@@ -25,7 +25,7 @@ fn a_manifest_of_another_database_is_refused_unless_it_is_ignored() {
     ];
     for label in labels {
         let error = Source::open(&directory, &label, false).unwrap_err().to_string();
-        let said = "is of database app by its name and of shop by its manifest: --ignore-manifest";
+        let said = "says database app, its manifest says shop: --ignore-manifest";
         assert!(error.contains(said), "{error}");
         let source = Source::open(&directory, &label, true).unwrap();
         assert_eq!(source.database().unwrap().as_str(), "app", "{label}");

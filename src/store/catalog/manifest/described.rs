@@ -50,7 +50,7 @@ impl Described {
     pub(in crate::store::catalog) fn without_properties(mut self) -> io::Result<Self> {
         (self.manifest.properties, self.manifest.needs) = (None, None);
         match self.manifest.length() > LONGEST_WITHOUT_PROPERTIES {
-            true => Err(io::Error::other("it says more than it should")),
+            true => Err(io::Error::other("it is longer than any valid manifest")),
             false => Ok(self),
         }
     }

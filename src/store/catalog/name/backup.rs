@@ -23,7 +23,9 @@ impl Suffix {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let fits = text.len() <= 24 && text.len() > 1 && text.starts_with('.');
         match fits && !text.chars().any(|c| c == '/' || c.is_control()) {
-            true if holds_stamp(text) => Err(NameError("must not hold a dash and what looks like a stamp")),
+            true if holds_stamp(text) => {
+                Err(NameError("must not contain a dash followed by what looks like a time stamp"))
+            }
             true => Ok(Self(text.to_owned())),
             false => Err(NameError("must be a dot and up to 23 bytes without a slash")),
         }

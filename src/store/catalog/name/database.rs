@@ -23,9 +23,8 @@ fn separates(c: char) -> bool {
 fn take_quoted<'a>(text: &'a str, quote: &str) -> Result<(String, &'a str), NameError> {
     let (mut name, mut rest) = (String::new(), text);
     loop {
-        let (part, after) = rest
-            .split_once(quote)
-            .ok_or(NameError("has a quote before a database name and none behind it"))?;
+        let (part, after) =
+            rest.split_once(quote).ok_or(NameError("has a quoted database name without a closing quote"))?;
         name.push_str(part);
         match after.strip_prefix(quote) {
             Some(more) => {
@@ -33,7 +32,7 @@ fn take_quoted<'a>(text: &'a str, quote: &str) -> Result<(String, &'a str), Name
                 rest = more;
             }
             None if after.is_empty() || after.starts_with(separates) => return Ok((name, after)),
-            None => return Err(NameError("has no comma or space behind a database name in quotes")),
+            None => return Err(NameError("needs a comma or space after a quoted database name")),
         }
     }
 }
@@ -176,10 +175,10 @@ mod tests {
         assert_eq!(names(r#"'"x"' """y""" "a b","a b""#).unwrap(), ["\"x\"", "\"y\"", "a b"]);
         assert_eq!(names("it's q\"uote a''b").unwrap(), ["it's", "q\"uote", "a''b"], "quotes within a name");
         for (text, problem) in [
-            ("a, \"my db", "has a quote before a database name and none behind it"),
-            ("'it''s", "has a quote before a database name and none behind it"),
-            ("'my db'x", "has no comma or space behind a database name in quotes"),
-            ("'a'\"b\"", "has no comma or space behind a database name in quotes"),
+            ("a, \"my db", "has a quoted database name without a closing quote"),
+            ("'it''s", "has a quoted database name without a closing quote"),
+            ("'my db'x", "needs a comma or space after a quoted database name"),
+            ("'a'\"b\"", "needs a comma or space after a quoted database name"),
             ("''", "has an empty database name"),
         ] {
             assert_eq!(names(text), Err(NameError(problem)), "{text}");
