@@ -537,7 +537,8 @@ pub struct Session {
 impl Session {
     fn start(cluster: &Cluster, database: &str, login: &[(&str, &str)]) -> Self {
         let mut command = cluster.client_program("psql", database);
-        command.envs(login.iter().copied());
+        // Many poolers refuse it.
+        command.env_remove("PGOPTIONS").envs(login.iter().copied());
         command.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().expect("start psql");
         let input = child.stdin.take().expect("a pipe");
