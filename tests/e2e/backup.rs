@@ -119,7 +119,7 @@ fn any_legal_name_can_be_backed_up_and_restored(server: &'static Cluster) {
 }
 on_both_servers!(any_legal_name_can_be_backed_up_and_restored);
 
-/// Defect B3 of the original image: every dump failed, and the run exited with 0 and called it a success.
+/// In the original image: every dump failed, and the run exited with 0 and called it a success.
 #[test]
 fn a_database_that_is_not_there_fails_the_run_and_calls_the_error_hook() {
     let server = Cluster::shared(15);
@@ -141,7 +141,7 @@ fn a_database_that_is_not_there_fails_the_run_and_calls_the_error_hook() {
     assert_eq!(daemon.status()["last_backup"]["status"], "FAILED");
 }
 
-/// Defect B4 of the original image: a failure before the dump told nobody.
+/// In the original image: a failure before the dump told nobody.
 #[test]
 fn a_server_that_is_down_is_told_to_the_hook_the_webhook_and_the_status() {
     let server = Cluster::start(15);
@@ -164,7 +164,7 @@ fn a_server_that_is_down_is_told_to_the_hook_the_webhook_and_the_status() {
         let call = webhook.first_call(path);
         assert!(call.head.starts_with("POST "), "{}", call.head);
         let json = call.json();
-        // Defect B14 of the original image: a quote in the name broke the JSON.
+        // In the original image: a quote in the name broke the JSON.
         assert_eq!(json["project"], "quote\" back\\slash my_app");
         for key in ["status", "hostname", "timestamp", "database"] {
             assert!(json.get(key).is_some_and(|value| !value.is_null()), "{key} in {json}");
@@ -173,7 +173,7 @@ fn a_server_that_is_down_is_told_to_the_hook_the_webhook_and_the_status() {
     assert!(webhook.calls("/post").is_empty());
 }
 
-/// Defect B5 of the original image: "waits 30 s for the server" returned at once.
+/// In the original image: "waits 30 s for the server" returned at once.
 #[test]
 fn a_closed_port_is_asked_until_the_time_is_over() {
     let server = Cluster::start(15);
@@ -185,7 +185,7 @@ fn a_closed_port_is_asked_until_the_time_is_over() {
     assert!(waited >= Duration::from_secs(3) && waited < Duration::from_secs(15), "{waited:?}");
 }
 
-/// Defect B5 of the original image, the other half: a server that comes up meanwhile was too late.
+/// In the original image: a server that comes up meanwhile was too late.
 #[test]
 fn a_server_that_comes_up_while_we_wait_is_backed_up() {
     let server = Cluster::start(18);
@@ -204,7 +204,7 @@ fn a_server_that_comes_up_while_we_wait_is_backed_up() {
     store.assert_every_name_is_a_whole_backup();
 }
 
-/// Defect B8 of the original image: BACKUP_LATEST_TYPE=hardlink always aborted.
+/// In the original image: BACKUP_LATEST_TYPE=hardlink always aborted.
 #[test]
 fn the_latest_pointer_can_be_a_hard_link_or_left_out() {
     let server = Cluster::shared(15);
@@ -237,7 +237,7 @@ fn the_latest_pointer_can_be_a_hard_link_or_left_out() {
         .saying("BACKUP_LATEST_TYPE");
 }
 
-/// Defect B12 of the original image: pruning `app` deleted the backups of `app-staging`.
+/// In the original image: pruning `app` deleted the backups of `app-staging`.
 #[test]
 fn pruning_deletes_what_is_old_of_this_database_only() {
     let server = Cluster::shared(15);
@@ -337,7 +337,7 @@ fn a_pruned_backup_takes_its_manifest_with_it() {
     assert!(!store.manifest_file("last", &old).exists());
 }
 
-/// Defect B13 of the original image: a run that found the lock taken exited with 0.
+/// In the original image: a run that found the lock taken exited with 0.
 #[test]
 fn a_second_run_is_told_who_holds_the_lock() {
     let server = Cluster::shared(15);
@@ -349,7 +349,7 @@ fn a_second_run_is_told_who_holds_the_lock() {
     first.descendant("pg_dump");
     let holder = first.pid().to_string();
     Cli::backup(server, &store, &database.name).run().exited_with(75).saying(&holder);
-    // Defect R7 of the original image: a restore and a backup ran at the same time.
+    // In the original image: a restore and a backup ran at the same time.
     Cli::restore(server, &store, "last/any.sql.gz").args([&database.name]).run().failed();
     let mut patient = Cli::backup(server, &store, &database.name).env("BACKUP_LOCK_WAIT", "60").start();
     assert!(patient.poll().is_none());
@@ -459,7 +459,7 @@ fn excluded_tables_are_left_out() {
     assert!(!sql.contains("audit_20") && !sql.contains("CREATE TABLE public.orders"));
 }
 
-/// Defect B11 of the original image: what `.gz` holds was never looked at, so an uncompressed dump counted as checked.
+/// In the original image: what `.gz` holds was never looked at, so an uncompressed dump counted as checked.
 #[test]
 fn an_uncompressed_dump_is_told_by_its_content() {
     let server = Cluster::shared(15);
@@ -472,7 +472,7 @@ fn an_uncompressed_dump_is_told_by_its_content() {
     assert!(fs::read(store.file("last", &name)).unwrap().starts_with(b"--"));
     assert_eq!(without_volatile_lines(&store.sql("last", &name)), before);
     store.assert_every_name_is_a_whole_backup();
-    // Defect R4 of the original image: it could not be restored.
+    // In the original image: it could not be restored.
     database.sql("DELETE FROM orders");
     Cli::restore(server, &store, format!("last/{name}")).run().succeeded();
     assert_eq!(database.dump(), before);

@@ -121,7 +121,7 @@ fn the_list_can_be_limited_to_a_slot_and_a_database() {
     }
 }
 
-/// Defect A8 of the original image: a pointer showed the link's own size, and outlived its target.
+/// In the original image: a pointer showed the link's own size, and outlived its target.
 #[test]
 fn a_latest_pointer_shows_its_target_and_never_dangles() {
     let store = Store::new();

@@ -40,7 +40,7 @@ impl Scene {
     }
 }
 
-/// Defect B7 of the original image: a dump went straight to its final name.
+/// In the original image: a dump went straight to its final name.
 #[test]
 fn a_killed_pg_dump_never_leaves_half_a_backup() {
     let mut moments = Moments::new();

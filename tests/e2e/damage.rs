@@ -70,7 +70,7 @@ const FORMATS: [(&str, &str, Unknown); 9] = [
     ("-Fd", KEY, Unknown::Refused),
 ];
 
-/// Defect R3 of the original image, and the half of B11 that a restore must find: content counts, and all of it.
+/// The original image restored garbage: content counts, and all of it.
 #[test]
 fn a_wrong_bit_anywhere_is_found() {
     let server = Cluster::shared(15);

@@ -52,9 +52,9 @@ fn every_slot_holds_one_whole_dump(store: &Store) -> BTreeMap<String, u64> {
     newest
 }
 
-/// Defect B9 of the original image: the second directory dump of a day went into the first.
+/// In the original image: the second directory dump of a day went into the first.
 ///
-/// Defect B10, the other half: directory dumps were never pruned.
+/// In the original image: directory dumps were never pruned.
 #[test]
 fn a_directory_dump_is_replaced_whole_linked_and_pruned() {
     let server = Cluster::shared(15);
@@ -119,7 +119,7 @@ fn a_change_of_format_within_a_day_replaces_what_was_there() {
     }
 }
 
-/// Defect A7 of the original image: directory dumps were hidden, could not be downloaded and not be deleted.
+/// In the original image: directory dumps were hidden, could not be downloaded and not be deleted.
 #[test]
 fn a_directory_dump_is_listed_with_its_size_and_deleted_alone() {
     let server = Cluster::shared(18);

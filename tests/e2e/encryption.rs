@@ -111,7 +111,7 @@ fn assert_nobody_is_told(pid: u32, key: &str, seen: &mut BTreeSet<String>) {
     }
 }
 
-/// Defect B10 of the original image, a half: a directory dump with a key stayed in clear.
+/// In the original image: a directory dump with a key stayed in clear.
 #[test]
 fn while_an_encrypted_dump_runs_nothing_of_it_lies_in_clear() {
     let server = Cluster::shared(15);
@@ -179,7 +179,7 @@ fn gpg_on_the_command_line_opens_what_was_made() {
     }
 }
 
-/// Defect R6 of the original image: the decrypted dump stayed in /tmp after a restore that failed.
+/// In the original image: the decrypted dump stayed in /tmp after a restore that failed.
 #[test]
 fn a_restore_of_an_encrypted_backup_leaves_nothing_in_clear_whatever_happens() {
     let server = Cluster::shared(15);
@@ -255,7 +255,7 @@ fn sums(store: &Store) -> BTreeSet<(PathBuf, String)> {
     files.map(|(path, _)| (path.clone(), sha256(&fs::read(&path).unwrap_or_default()))).collect()
 }
 
-/// Defect B1 of the original image: a gpg that failed took the only dump with it.
+/// In the original image: a gpg that failed took the only dump with it.
 #[test]
 fn a_gpg_that_fails_fails_the_run_and_touches_no_older_backup() {
     let server = Cluster::shared(15);

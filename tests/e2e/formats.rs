@@ -107,9 +107,9 @@ fn a_tar_archive_that_pg_restore_does_not_read_to_its_end_comes_back() {
     Cli::restore(server, &store, &file).args([&target]).run().exited_with(1).saying("its checksum");
 }
 
-/// Defect R4 of the original image: what a file is called decided how it was restored.
+/// In the original image: what a file is called decided how it was restored.
 ///
-/// Defect R5, too: without a manifest an unknown name names no database.
+/// Without a manifest an unknown name names no database.
 #[test]
 fn what_other_programs_have_made_is_restored_by_its_content() {
     let server = Cluster::shared(15);

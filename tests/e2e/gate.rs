@@ -272,7 +272,7 @@ fn a_body_that_breaks_off_is_an_error_and_no_job() {
     assert_eq!(daemon.get("/jobs").json()["jobs"].as_array().map(Vec::len), Some(0));
 }
 
-/// Defect A14 of the original image: it waited for ever for a client that says nothing.
+/// In the original image: it waited for ever for a client that says nothing.
 #[test]
 fn who_dawdles_is_cut_off_and_holds_nobody_up() {
     let store = Store::new();

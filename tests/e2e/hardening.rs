@@ -174,7 +174,7 @@ fn what_the_api_says_of_a_failure_names_no_path_of_the_container() {
     fs::remove_file(store.path().join("weekly")).unwrap();
 }
 
-/// Defect A7 of the original image: directory dumps were hidden, could not be downloaded or deleted.
+/// In the original image: directory dumps were hidden, could not be downloaded or deleted.
 #[test]
 fn a_directory_dump_is_listed_downloaded_as_a_tar_archive_and_deleted() {
     let server = Cluster::shared(15);

@@ -188,7 +188,7 @@ fn a_backup_that_is_too_old_is_unhealthy_by_the_limit_in_force() {
     healthy(check());
 }
 
-/// Defect A2 of the original image: the scheduler died and nobody noticed.
+/// In the original image: the scheduler died and nobody noticed.
 #[test]
 fn a_scheduler_that_is_killed_comes_back_and_its_end_is_told() {
     let server = Cluster::shared(15);

@@ -127,7 +127,7 @@ fn a_line_that_a_crash_tore_hides_no_other() {
     assert_eq!(runs[2..], first);
 }
 
-/// Defect B13 of the original image: a run that found the lock held had exit status 0 and left no trace.
+/// In the original image: a run that found the lock held had exit status 0 and left no trace.
 #[test]
 fn a_run_that_the_lock_refused_is_remembered_as_failed() {
     let server = Cluster::shared(15);

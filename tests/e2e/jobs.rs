@@ -31,7 +31,7 @@ impl Brake {
     }
 }
 
-/// Defect A5 of the original image: the 101st request threw the running job away, the 257th never got an answer.
+/// In the original image: the 101st request threw the running job away, the 257th never got an answer.
 #[test]
 fn the_queue_has_an_end_and_every_accepted_job_is_kept_to_its_own() {
     let server = Cluster::shared(15);
@@ -105,7 +105,7 @@ fn finished_jobs_are_kept_newest_first() {
     daemon.get(&format!("/jobs/{}0", ids[0])).error(404);
 }
 
-/// Defect A6 of the original image: no output before the end, and `null` for the log of a job that had none.
+/// In the original image: no output before the end, and `null` for the log of a job that had none.
 #[test]
 fn the_log_of_a_job_grows_while_it_runs() {
     let server = Cluster::shared(15);
@@ -164,7 +164,7 @@ fn the_log_of_a_job_is_its_last_50_lines_cut_and_readable() {
     assert!(lines.iter().any(|line| line.ends_with("without an end")), "{lines:?}");
 }
 
-/// Defect A6 of the original image: nothing could be cancelled.
+/// In the original image: nothing could be cancelled.
 #[test]
 fn a_job_can_be_cancelled_before_and_while_it_runs_but_not_after() {
     let server = Cluster::shared(15);
@@ -242,7 +242,7 @@ fn a_cancelled_restore_leaves_the_target_as_it_was() {
     server.assert_no_scratch_database_is_left();
 }
 
-/// Defect B13 of the original image: a job that found the lock taken had "succeeded".
+/// In the original image: a job that found the lock taken had "succeeded".
 #[test]
 fn a_job_waits_for_a_run_that_holds_the_lock() {
     let server = Cluster::shared(15);
@@ -320,7 +320,7 @@ fn assert_plain(sentence: &str) {
     }
 }
 
-/// Defect A9 of the original image: a missing file was accepted, and so was garbage behind the JSON.
+/// In the original image: a missing file was accepted, and so was garbage behind the JSON.
 #[test]
 fn a_restore_that_cannot_work_is_refused_at_once() {
     let server = Cluster::shared(15);
@@ -417,7 +417,7 @@ fn a_restore_that_cannot_work_is_refused_at_once() {
     server.sql("postgres", &format!("DROP DATABASE {longest}"));
 }
 
-/// Defect A2 of the original image: the scheduler died and nobody noticed.
+/// In the original image: the scheduler died and nobody noticed.
 #[test]
 fn a_scheduler_that_is_killed_is_started_again() {
     let server = Cluster::shared(15);

@@ -61,7 +61,7 @@ fn a_restore_over_other_data_gives_exactly_the_backup(server: &'static Cluster) 
 }
 on_both_servers!(a_restore_over_other_data_gives_exactly_the_backup);
 
-/// Defect R2 of the original image: restoring twice gave every row twice, or key errors that nobody saw.
+/// In the original image: restoring twice gave every row twice, or key errors that nobody saw.
 #[test]
 fn a_restore_repeated_changes_nothing() {
     let server = Cluster::shared(15);
@@ -210,7 +210,7 @@ fn broken_files(good: &[u8], sql: &str) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Defect R3 of the original image: garbage was "restored".
+/// In the original image: garbage was "restored".
 fn a_broken_file_changes_nothing(server: &'static Cluster) {
     let store = Store::new();
     let database = server.database("unbroken");
@@ -424,7 +424,7 @@ fn a_target_that_does_not_exist_is_created(server: &'static Cluster) {
 }
 on_both_servers!(a_target_that_does_not_exist_is_created);
 
-/// Defect R1 of the original image: a path that contained "cluster" went into `postgres`, whatever the target.
+/// In the original image: a path that contained "cluster" went into `postgres`, whatever the target.
 #[test]
 fn a_name_that_contains_cluster_is_a_name_like_any_other() {
     let server = Cluster::start(15);
@@ -445,7 +445,7 @@ fn a_name_that_contains_cluster_is_a_name_like_any_other() {
     assert_eq!(server.dump("postgres"), untouched);
 }
 
-/// Defect R5 of the original image: another suffix than the default gave a database `app-<date>.dump`.
+/// In the original image: another suffix than the default gave a database `app-<date>.dump`.
 #[test]
 fn without_a_target_the_manifest_or_the_exact_name_says_the_database() {
     let server = Cluster::start(15);
@@ -481,7 +481,7 @@ fn without_a_target_the_manifest_or_the_exact_name_says_the_database() {
     assert_eq!(server.databases(), databases);
 }
 
-/// Defect R7 of the original image: a restore ran while a backup of the same directory did.
+/// In the original image: a restore ran while a backup of the same directory did.
 #[test]
 fn a_restore_waits_for_the_lock_or_fails() {
     let server = Cluster::shared(15);

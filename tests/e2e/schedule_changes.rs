@@ -61,7 +61,7 @@ fn history(daemon: &Daemon<'_>) -> Vec<Value> {
     history["history"].as_array().expect("a list of runs").clone()
 }
 
-/// Defect A1 of the original image: a schedule that never comes was kept, and everything looked well.
+/// In the original image: a schedule that never comes was kept, and everything looked well.
 #[test]
 fn a_bad_schedule_changes_nothing_and_the_old_one_goes_on() {
     let server = Cluster::shared(15);
@@ -110,7 +110,7 @@ fn a_new_schedule_runs_and_no_backup_is_made_for_the_change_itself() {
     assert_eq!(history(&daemon)[0]["trigger"], "schedule");
 }
 
-/// Defect A3 of the original image: a change of the schedule killed the scheduled backup after five seconds.
+/// In the original image: a change of the schedule killed the scheduled backup after five seconds.
 #[test]
 fn a_scheduled_backup_that_goes_on_ends_in_peace_under_a_new_schedule() {
     let server = Cluster::shared(15);
@@ -232,7 +232,7 @@ fn a_foreign_scheduler_gives_way_when_its_run_has_ended_in_peace() {
     no_zombie(&daemon);
 }
 
-/// Defect A4 of the original image: a stop did not end what was running, in order.
+/// In the original image: a stop did not end what was running, in order.
 #[test]
 fn a_stop_ends_the_run_of_a_foreign_scheduler_in_order() {
     let store = Store::new();

@@ -13,7 +13,7 @@ fn told_by_command_lines(secrets: &[String]) -> Vec<String> {
     Process::all().iter().map(Process::command_line).filter(told).collect()
 }
 
-/// Defect B15 of the original image: passphrase and tokens stood in the argument lists of curl and gpg.
+/// In the original image: passphrase and tokens stood in the argument lists of curl and gpg.
 #[test]
 fn no_secret_reaches_a_command_line_a_log_or_an_answer() {
     let server = Cluster::start(15);

@@ -42,7 +42,7 @@ pub const MAKE_ROLES: &str = "CREATE ROLE \"odd 'role\" CREATEDB CONNECTION LIMI
     CREATE ROLE reader LOGIN PASSWORD 'it''s' IN ROLE \"odd 'role\";
     ALTER ROLE reader SET work_mem = '7MB'";
 
-/// Defect B6 of the original image: a dump of the whole server failed with the default options and left 20 bytes.
+/// In the original image: a dump of the whole server failed with the default options and left 20 bytes.
 fn a_dump_of_the_whole_server_makes_another_one_like_it(major: u32) {
     let (server, fresh) = (Cluster::start(major), Cluster::start(major));
     let store = Store::new();

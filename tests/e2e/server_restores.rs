@@ -125,7 +125,7 @@ fn a_whole_server_of_postgresql_18_comes_back() {
     a_whole_server_comes_back_on_an_empty_one_and_not_over_another(18);
 }
 
-/// Defect R1 of the original image, the other way round: by content, whatever the file is called.
+/// In the original image it was by the path: here by content, whatever the file is called.
 #[test]
 fn a_restore_of_a_server_that_fails_anywhere_takes_back_what_it_has_made() {
     let (server, fresh, store) = (Cluster::start(15), Cluster::start(15), Store::new());

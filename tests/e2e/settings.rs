@@ -64,7 +64,7 @@ fn good_settings_pass_the_check() {
     Cli::new(server, &store).env("POSTGRES_DB", "app").args(["check-env"]).run().succeeded();
 }
 
-/// Defect B16 of the original image: `08` broke the arithmetic, and the run went on without any limit.
+/// In the original image: `08` broke the arithmetic, and the run went on without any limit.
 #[test]
 fn a_number_with_a_leading_zero_is_that_number() {
     let server = Cluster::shared(15);
@@ -103,7 +103,7 @@ fn a_port_that_is_taken_is_named() {
     Plan::new(server, &store).database("app").env("REST_API_PORT", &port).run().failed().saying(&port);
 }
 
-/// Defect B17 of the original image: whatever stood in the file was run as root.
+/// In the original image: whatever stood in the file was run as root.
 #[test]
 fn code_in_the_override_file_is_an_error_and_never_runs() {
     let server = Cluster::shared(15);

@@ -24,7 +24,7 @@ fn assert_nobody_is_left(family: &[Process], store: &Store) {
     assert!(strays.is_empty(), "{strays:?}");
 }
 
-/// Defect A4 of the original image: a stop neither ended nor awaited the API's jobs.
+/// In the original image: a stop neither ended nor awaited the API's jobs.
 #[test]
 fn a_stop_during_a_dump_ends_everything_in_time() {
     let server = Cluster::shared(15);

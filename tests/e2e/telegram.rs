@@ -217,7 +217,7 @@ fn what_goes_wrong_on_the_way_is_said_and_is_no_backups_fault() {
     one.fill(3);
     two.fill(3);
     let both = format!("{} {}", one.name, two.name);
-    // Defect B2 of the original image: nobody answers.
+    // In the original image: nobody answers.
     let (store, api) = (Store::new(), BotApi::start(&["77"]));
     let backup =
         cli(server, &store, &api, "77").env("POSTGRES_DB", &both).env("http_proxy", "http://127.0.0.1:1");

@@ -117,7 +117,7 @@ fn the_hook_by_which_the_original_image_sends_webhooks_is_named_where_it_is_kept
         .saying("HOOKS_DIR has 00-webhook, which calls every webhook");
 }
 
-/// Defect B2 of the original image: an alert that could not be delivered became the backup's result.
+/// In the original image: an alert that could not be delivered became the backup's result.
 #[test]
 fn an_alert_that_cannot_be_delivered_does_not_fail_the_backup() {
     let server = Cluster::shared(15);

@@ -15,7 +15,7 @@ fn init(server: &Cluster, store: &Store) -> Cli {
         .env("REST_API_TOKEN", "x".repeat(40))
 }
 
-/// Defect B17 of the original image: whatever stood in the override file was run as root.
+/// In the original image: whatever stood in the override file was run as root.
 #[test]
 fn every_program_refuses_a_line_that_the_api_could_not_have_written() {
     let server = Cluster::shared(15);

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::values::UNSAFE_CURL_OPTIONS;
 use crate::harness::*;
 
-/// Defect A10 of the original image: an empty list of databases was accepted, and every run failed from then on.
+/// In the original image: an empty list of databases was accepted, and every run failed from then on.
 #[test]
 fn a_change_that_leaves_no_database_to_back_up_is_refused() {
     let server = Cluster::shared(15);
@@ -39,7 +39,7 @@ fn a_change_that_leaves_no_database_to_back_up_is_refused() {
     daemon.patch(&json!({"POSTGRES_DB": null, "POSTGRES_DB_AUTODISCOVER": "TRUE"})).expect(200);
 }
 
-/// Defect A11 of the original image: options for pg_dump and curl could read and write any file.
+/// In the original image: options for pg_dump and curl could read and write any file.
 #[test]
 fn no_option_that_is_set_through_the_api_makes_curl_touch_a_file() {
     let server = Cluster::shared(15);
@@ -103,7 +103,7 @@ fn the_containers_own_options_for_curl_may_name_a_file() {
     assert!(call.head.contains("X-Token: from the file"), "{}", call.head);
 }
 
-/// Defect A12 of the original image: the API could send the container's bot token anywhere.
+/// In the original image: the API could send the container's bot token anywhere.
 #[test]
 fn the_containers_bot_token_goes_to_no_server_of_the_apis_choice() {
     let server = Cluster::shared(15);
@@ -160,7 +160,7 @@ fn the_containers_bot_token_goes_to_no_server_of_the_apis_choice() {
     }
 }
 
-/// Defect A13 of the original image: documented values were refused.
+/// In the original image: documented values were refused.
 #[test]
 fn every_documented_word_is_taken() {
     let server = Cluster::shared(15);
