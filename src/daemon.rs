@@ -148,7 +148,6 @@ impl Daemon {
             supervisor: Arc::clone(&supervisor),
             throttle: Arc::new(Throttle::default()),
             traffic: Arc::new(Traffic::default()),
-            failures: Arc::default(),
             planned: Planned::default(),
             lister: Lister::default(),
             waiters: Permits::new(WAITERS),

@@ -130,7 +130,7 @@ fn paths(run: &Conclusion, report: &Report) -> Vec<PathBuf> {
 
 /// Keeps the result of a run and writes it into the history, in place of what it has recorded of itself before.
 pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: bool) {
-    let kept = status::write(directory, report, limited);
+    let kept = status::write(directory, report, &run.id, limited);
     let written = history::put(directory, run);
     // Where nothing may be written, that has been said.
     if (kept.is_ok() && written.is_ok()) || !directory.is_writable() {

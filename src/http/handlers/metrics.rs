@@ -1,7 +1,6 @@
 //! GET /metrics: what /status, /backups and /history tell, and what has come over HTTP, as Prometheus reads it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::App;
 use super::backups::{not_listed, refusal};
@@ -12,8 +11,7 @@ use crate::http::message::{Body, Response};
 use crate::postgres::Server;
 use crate::service::supervisor::SchedulerState;
 use crate::store::catalog::{DatabaseName, Entry, Slot};
-use crate::store::records::LastProof;
-use crate::store::records::{Outcome, Report};
+use crate::store::records::{self, LastProof, Outcome, Report};
 use crate::util::clock;
 
 /// Everything that is measured.
@@ -43,10 +41,13 @@ fn count(app: &App, standing: &Standing) -> (Result<Stock, ApiError>, Option<u64
     if !standing.is_current {
         return (Ok(Stock::default()), None);
     }
-    let (directory, failures) = (app.directory.clone(), Arc::clone(&app.failures));
+    let directory = app.directory.clone();
     let server = Server::address_in(&app.settings.environment());
     let made = app.lister.make(move || {
-        (directory.list_all().map(Stock::of), failures.count(&directory, server.as_deref()).ok())
+        (
+            directory.list_all().map(Stock::of),
+            records::status::failed_runs(&directory, server.as_deref()).ok(),
+        )
     });
     match made {
         Ok((stock, failures)) => (stock.map_err(refusal), failures),

@@ -22,7 +22,6 @@ use crate::service::supervisor::Supervisor;
 use crate::settings::Redactor;
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::DatabaseReport;
-use crate::store::records::history::Failures;
 
 /// Requests that may wait long for a lock at one time: half of the pool is there for others.
 pub const WAITERS: usize = POOL / 2;
@@ -52,8 +51,6 @@ pub struct App {
     pub throttle: Arc<Throttle>,
     /// What has come, and how it was answered.
     pub traffic: Arc<Traffic>,
-    /// How many runs have failed.
-    pub failures: Arc<Failures>,
     /// The scheduler.
     pub supervisor: Arc<Supervisor>,
     /// What the settings say of scheduled runs.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::catalog::BackupDirectory;
 use crate::store::fallback;
 use crate::store::record_file;
-use crate::store::records::Report;
+use crate::store::records::{Outcome, Report};
 use crate::util::durable;
 use crate::util::flock::Flock;
 use crate::util::spare;
@@ -34,61 +34,93 @@ const OTHERS: usize = 8;
 /// How long a writer waits for another one. It only reads a file and writes it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Failed runs that are known by their ids as counted.
+const COUNTED: usize = 4;
+
 /// All that the file holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Kept {
     /// The last run, of whichever server.
     #[serde(flatten)]
-    last: Report,
+    last: Last,
     /// The last runs of other servers, by host and port.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    other_servers: BTreeMap<String, Report>,
+    other_servers: BTreeMap<String, Last>,
+}
+
+/// What is kept of a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Last {
+    /// The report of its last run.
+    #[serde(flatten)]
+    report: Report,
+    /// How many of its runs have failed.
+    #[serde(default)]
+    failed_runs: u64,
+    /// The ids of the last ones of these: a run may report several times that it has failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    counted: Vec<String>,
+}
+
+impl Last {
+    /// This report of the run with this id, after what was kept before.
+    fn of(report: Report, id: &str, earlier: Option<&Self>) -> Self {
+        let (mut failed_runs, mut counted) =
+            earlier.map_or((0, Vec::new()), |earlier| (earlier.failed_runs, earlier.counted.clone()));
+        if report.status == Outcome::Failed && !counted.iter().any(|known| known == id) {
+            failed_runs += 1;
+            counted.push(id.to_owned());
+            counted.drain(..counted.len().saturating_sub(COUNTED));
+        }
+        Self { report, failed_runs, counted }
+    }
 }
 
 impl Kept {
     /// The last run of this server; of any where none is known. A run that names no server is everybody's.
-    fn of(&self, server: Option<&str>) -> Option<&Report> {
+    fn of(&self, server: Option<&str>) -> Option<&Last> {
         match server {
-            Some(server) if !self.last.is_of(Some(server)) => self.other_servers.get(server),
+            Some(server) if !self.last.report.is_of(Some(server)) => self.other_servers.get(server),
             _ => Some(&self.last),
         }
     }
 
     /// This report on top of what was kept before.
-    fn with(report: &Report, earlier: Option<Self>) -> Self {
+    fn with(newest: Last, earlier: Option<Self>) -> Self {
         let mut others = BTreeMap::new();
         if let Some(Self { last, other_servers }) = earlier {
             others = other_servers;
-            if !last.server.is_empty() {
-                others.insert(last.server.clone(), last);
+            if !last.report.server.is_empty() {
+                others.insert(last.report.server.clone(), last);
             }
-            others.remove(&report.server);
+            others.remove(&newest.report.server);
         }
         while others.len() > OTHERS {
-            let oldest = others.iter().min_by_key(|(_, report)| report.timestamp);
+            let oldest = others.iter().min_by_key(|(_, last)| last.report.timestamp);
             let Some(name) = oldest.map(|(name, _)| name.clone()) else { break };
             others.remove(&name);
         }
-        Self { last: report.clone(), other_servers: others }
+        Self { last: newest, other_servers: others }
     }
 }
 
-/// Keeps a report. What a run that was `limited` to some databases says nothing of stays as it was: a
+/// Keeps a report of the run with this id, and counts it if it has failed. What a run that was `limited` to some databases says nothing of stays as it was: a
 /// success of one must not hide the failure of another.
 ///
 /// # Errors
 /// When it can be written neither to the volume nor to the fallback; the last one stays.
-pub fn write(directory: &BackupDirectory, report: &Report, limited: bool) -> io::Result<()> {
+pub fn write(directory: &BackupDirectory, report: &Report, id: &str, limited: bool) -> io::Result<()> {
     let _turn = take_turn(directory.root());
-    let mut report = report.clone();
     let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
-    if let (true, Ok(Some(last))) = (limited, read(directory, server)) {
-        report.complete_from(last);
+    let before = last(directory, server).ok().flatten();
+    let mut newest = Last::of(report.clone(), id, before.as_ref());
+    if let (true, Some(before)) = (limited, before) {
+        newest.report.complete_from(before.report);
     }
     let place = fallback_file(directory.root());
     let earlier = load(&directory.root().join(FILE_NAME)).ok().flatten();
     let missed = place.as_ref().and_then(|place| load(place).ok().flatten());
-    let mut text = serde_json::to_vec_pretty(&Kept::with(&report, joined(earlier, missed)))?;
+    let mut text = serde_json::to_vec_pretty(&Kept::with(newest, joined(earlier, missed)))?;
     text.push(b'\n');
     let Err(error) = write_to_volume(directory.root(), &text) else {
         // What was written there while the volume took nothing.
@@ -141,6 +173,18 @@ pub fn reserve(directory: &BackupDirectory) {
 /// # Errors
 /// When it is there and cannot be read.
 pub fn read(directory: &BackupDirectory, server: Option<&str>) -> io::Result<Option<Report>> {
+    Ok(last(directory, server)?.map(|last| last.report))
+}
+
+/// How many runs of this server have failed since its record was begun.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn failed_runs(directory: &BackupDirectory, server: Option<&str>) -> io::Result<u64> {
+    Ok(last(directory, server)?.map_or(0, |last| last.failed_runs))
+}
+
+fn last(directory: &BackupDirectory, server: Option<&str>) -> io::Result<Option<Last>> {
     let of = |kept: Option<Kept>| kept.and_then(|kept| kept.of(server).cloned());
     let missed = fallback_file(directory.root()).map(|place| load(&place)).transpose();
     let missed = of(missed.ok().flatten().flatten());
@@ -158,16 +202,20 @@ pub fn of_others(directory: &BackupDirectory, server: &str) -> io::Result<Vec<Re
     let Some(Kept { last, other_servers }) = load(&directory.root().join(FILE_NAME))? else {
         return Ok(Vec::new());
     };
-    let all = std::iter::once(last).chain(other_servers.into_values());
+    let all = std::iter::once(last).chain(other_servers.into_values()).map(|last| last.report);
     Ok(all.filter(|report| !report.is_of(Some(server))).collect())
 }
 
 /// What lies in the fallback is what the volume did not take, so it counts as long as the volume has nothing newer. What
 /// has a time to come is not newer.
-fn newer(kept: Option<Report>, missed: Option<Report>) -> Option<Report> {
+fn newer(kept: Option<Last>, missed: Option<Last>) -> Option<Last> {
     let now = Timestamp::now().as_second();
     match (kept, missed) {
-        (Some(kept), Some(missed)) if (missed.timestamp + 1..=now).contains(&kept.timestamp) => Some(kept),
+        (Some(kept), Some(missed))
+            if (missed.report.timestamp + 1..=now).contains(&kept.report.timestamp) =>
+        {
+            Some(kept)
+        }
         (kept, missed) => missed.or(kept),
     }
 }
@@ -175,9 +223,9 @@ fn newer(kept: Option<Report>, missed: Option<Report>) -> Option<Report> {
 /// What the volume has, and on top of it what it did not take, unless it has something newer of that server.
 fn joined(kept: Option<Kept>, missed: Option<Kept>) -> Option<Kept> {
     let (Some(kept), Some(missed)) = (&kept, &missed) else { return kept.or(missed) };
-    let server = Some(missed.last.server.as_str()).filter(|server| !server.is_empty());
+    let server = Some(missed.last.report.server.as_str()).filter(|server| !server.is_empty());
     match newer(kept.of(server).cloned(), Some(missed.last.clone())) {
-        Some(newest) if newest == missed.last => Some(Kept::with(&newest, Some(kept.clone()))),
+        Some(newest) if newest == missed.last => Some(Kept::with(newest, Some(kept.clone()))),
         _ => Some(kept.clone()),
     }
 }
@@ -203,7 +251,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::store::records::{DatabaseReport, Outcome};
+    use crate::store::records::DatabaseReport;
 
     fn report(server: &str, error: Option<&str>) -> Report {
         let report = Report::of_run(Instant::now(), Vec::new(), &[], error.map(String::from));
@@ -219,10 +267,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = BackupDirectory::new(root.path());
         assert_eq!(error_of(&directory, Some("a:1")), None);
-        write(&directory, &report("a:1", Some("no")), false).unwrap();
+        write(&directory, &report("a:1", Some("no")), "", false).unwrap();
         assert_eq!(error_of(&directory, Some("b:1")), None);
-        write(&directory, &report("b:1", None), false).unwrap();
-        write(&directory, &report("c:1", None), false).unwrap();
+        write(&directory, &report("b:1", None), "", false).unwrap();
+        write(&directory, &report("c:1", None), "", false).unwrap();
         assert_eq!(error_of(&directory, Some("a:1")).unwrap(), "no");
         assert_eq!(error_of(&directory, Some("b:1")).unwrap(), "");
         let names: Vec<_> = of_others(&directory, "a:1").unwrap().into_iter().map(|r| r.server).collect();
@@ -230,10 +278,10 @@ mod tests {
         // What reads no other servers sees a whole report.
         let text = fs::read(root.path().join(FILE_NAME)).unwrap();
         assert_eq!(serde_json::from_slice::<Report>(&text).unwrap().server, "c:1");
-        write(&directory, &report("a:1", None), false).unwrap();
+        write(&directory, &report("a:1", None), "", false).unwrap();
         assert_eq!(error_of(&directory, Some("a:1")).unwrap(), "");
         assert_eq!(of_others(&directory, "a:1").unwrap().len(), 2);
-        (0..20).for_each(|n| write(&directory, &report(&format!("x:{n}"), None), false).unwrap());
+        (0..20).for_each(|n| write(&directory, &report(&format!("x:{n}"), None), "", false).unwrap());
         assert_eq!(of_others(&directory, "none:1").unwrap().len(), OTHERS + 1);
     }
 
@@ -246,9 +294,9 @@ mod tests {
         for server in [None, Some("a:1"), Some("b:1")] {
             assert_eq!(error_of(&directory, server).unwrap(), "old");
         }
-        write(&directory, &report("a:1", None), false).unwrap();
+        write(&directory, &report("a:1", None), "", false).unwrap();
         assert_eq!(error_of(&directory, Some("b:1")), None);
-        write(&directory, &report("", Some("no host")), false).unwrap();
+        write(&directory, &report("", Some("no host")), "", false).unwrap();
         assert_eq!(error_of(&directory, Some("a:1")).unwrap(), "no host");
     }
 
@@ -260,20 +308,43 @@ mod tests {
             let report = Report::of_run(Instant::now(), databases, &[], None);
             Report { server: server.into(), ..report }
         };
-        write(&directory, &of("a:1", vec![DatabaseReport::failed("x", "no")]), false).unwrap();
-        write(&directory, &of("b:1", vec![DatabaseReport::published("z", "last/z".into(), 1)]), false)
+        write(&directory, &of("a:1", vec![DatabaseReport::failed("x", "no")]), "", false).unwrap();
+        write(&directory, &of("b:1", vec![DatabaseReport::published("z", "last/z".into(), 1)]), "", false)
             .unwrap();
-        write(&directory, &of("a:1", vec![DatabaseReport::published("y", "last/y".into(), 1)]), true)
+        write(&directory, &of("a:1", vec![DatabaseReport::published("y", "last/y".into(), 1)]), "", true)
             .unwrap();
         let last = read(&directory, Some("a:1")).unwrap().unwrap();
         assert_eq!((last.status, last.databases.len()), (Outcome::Failed, 2));
     }
 
     #[test]
+    fn a_failed_run_is_counted_once_however_often_it_reports() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = BackupDirectory::new(root.path());
+        let count = |server| failed_runs(&directory, Some(server)).unwrap();
+        let keep =
+            |server: &str, id: &str, error| write(&directory, &report(server, error), id, false).unwrap();
+        assert_eq!(count("a:1"), 0);
+        keep("a:1", "1", None);
+        // A hook has failed it after all; then it reports how its copies fared.
+        keep("a:1", "1", Some("hook"));
+        keep("b:1", "2", Some("no"));
+        keep("a:1", "1", Some("hook"));
+        assert_eq!((count("a:1"), count("b:1")), (1, 1));
+        (3..20).for_each(|id| keep("a:1", &id.to_string(), Some("no")));
+        keep("a:1", "20", None);
+        assert_eq!((count("a:1"), count("b:1")), (18, 1));
+        assert_eq!(last(&directory, Some("a:1")).unwrap().unwrap().counted.len(), COUNTED);
+    }
+
+    #[test]
     fn what_the_volume_has_not_taken_counts_until_it_has_something_newer() {
-        let at = |timestamp, error| Some(Report { timestamp, ..report("", Some(error)) });
+        let at = |timestamp, error| {
+            let report = Report { timestamp, ..report("", Some(error)) };
+            Some(Last::of(report, "", None))
+        };
         let now = Timestamp::now().as_second();
-        let chosen = |kept, missed| newer(kept, missed).map(|report| report.error);
+        let chosen = |kept, missed| newer(kept, missed).map(|last| last.report.error);
         assert_eq!(chosen(at(1, "kept"), None).unwrap(), "kept");
         assert_eq!(chosen(None, at(1, "missed")).unwrap(), "missed");
         assert_eq!(chosen(at(5, "kept"), at(5, "missed")).unwrap(), "missed");
@@ -290,7 +361,7 @@ mod tests {
             let error = read(&directory, None).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        write(&directory, &report("a:1", None), true).unwrap();
+        write(&directory, &report("a:1", None), "", true).unwrap();
         assert_eq!(error_of(&directory, None).unwrap(), "");
     }
 }

@@ -9,12 +9,10 @@ use std::path::Path;
 use crate::store::catalog::BackupDirectory;
 use crate::util::durable;
 
-mod failures;
 mod file;
 mod newest;
 mod run;
 
-pub use failures::Failures;
 use file::{FILE_NAME, LONGEST, end, is_end, lock, open};
 pub use newest::newest_of;
 pub use run::{Run, Trigger};
@@ -188,14 +186,10 @@ pub(super) mod tests {
         let directory = BackupDirectory::new(root.path());
         let path = root.path().join(FILE_NAME);
         append(&directory, &run(1)).unwrap();
-        let failures = Failures::default();
-        assert_eq!(failures.count(&directory, None).unwrap(), 1);
         File::options().write(true).open(&path).unwrap().set_len(1 << 41).unwrap();
         assert_eq!(newest(&directory, 10).unwrap(), []);
-        assert_eq!(failures.count(&directory, None).unwrap(), 1);
         append(&directory, &run(2)).unwrap();
         assert_eq!(newest(&directory, 10).unwrap(), [run(2)]);
-        assert_eq!(failures.count(&directory, None).unwrap(), 2);
         assert!(fs::metadata(&path).unwrap().len() < 1000);
     }
 
@@ -220,20 +214,17 @@ pub(super) mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = BackupDirectory::new(root.path());
         let of = |start, id: &str, result| Run { id: id.into(), result, ..run(start) };
-        let failures = Failures::default();
         assert_eq!(find(&directory, "aa").unwrap(), None);
         for (start, id) in [(1, "aa"), (2, ""), (3, "bb")] {
             append(&directory, &of(start, id, Outcome::Ok)).unwrap();
         }
-        assert_eq!((failures.count(&directory, None).unwrap(), find(&directory, "").unwrap()), (0, None));
+        assert_eq!(find(&directory, "").unwrap(), None);
         assert_eq!(find(&directory, "aa").unwrap(), Some(of(1, "aa", Outcome::Ok)));
         // It has died after all.
         put(&directory, &of(3, "bb", Outcome::Failed)).unwrap();
         put(&directory, &of(4, "cc", Outcome::Failed)).unwrap();
-        assert_eq!(failures.count(&directory, None).unwrap(), 2);
         let delivery = Some(DeliveryReport::of(&[]));
         put(&directory, &Run { delivery, ..of(4, "cc", Outcome::Failed) }).unwrap();
-        assert_eq!(failures.count(&directory, None).unwrap(), 2);
         let starts: Vec<_> =
             newest(&directory, 9).unwrap().iter().map(|run| (run.start, run.result)).collect();
         assert_eq!(starts, [(4, Outcome::Failed), (3, Outcome::Failed), (2, Outcome::Ok), (1, Outcome::Ok)]);
