@@ -1,4 +1,4 @@
-//! How many runs of a server have failed, as far as the file tells.
+//! Counts the failed runs of a server.
 
 use std::io;
 use std::sync::Mutex;
@@ -11,32 +11,32 @@ use crate::store::catalog::BackupDirectory;
 use crate::store::records::Outcome;
 use crate::util::mutex;
 
-/// Counts the failed runs of a server in a history: at first those that the file holds, then those that are added. It
-/// never falls, though the file forgets the oldest.
+/// Counts the failed runs of a server: first those in the history file, then those added to it. The count never falls,
+/// although the file drops its oldest lines.
 #[derive(Debug, Default)]
 pub struct Failures(Mutex<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
     failed: u64,
-    /// The bytes of the file up to here have been counted.
+    /// Length of the part of the file already counted, in bytes.
     length: usize,
-    /// The last of these runs, by which the place is found again in a file that was shortened or amended.
+    /// Identity of the last counted line, to find the position again after the file was shortened or amended.
     last: Vec<u8>,
-    /// Whether that one failed, which one that has died may have done only after it was written down.
+    /// Whether that run failed. A run that died may be marked as failed only after it was recorded.
     last_failed: bool,
 }
 
 impl Failures {
-    /// How many there were until now.
+    /// The number of failed runs so far.
     ///
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// When the file exists and cannot be read.
     pub fn count(&self, directory: &BackupDirectory, server: Option<&str>) -> io::Result<u64> {
         let mut counted = mutex::lock(&self.0);
         if let Some(file) = open(directory)? {
             if file.metadata()?.len() > LONGEST {
-                // What was counted is found again by its last line alone.
+                // Only the tail is read, so the position must be found by its last line.
                 counted.length = usize::MAX;
             }
             counted.follow(&end(&file)?, server);
@@ -47,7 +47,7 @@ impl Failures {
 
 impl Counted {
     fn follow(&mut self, bytes: &[u8], server: Option<&str>) {
-        // What has no end yet is being written, or torn.
+        // A last line without a newline is still being written, or torn.
         let whole = memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1);
         let bytes = &bytes[..whole];
         let known = bytes.get(..self.length).and_then(|known| known.split_inclusive(is_end).next_back());
@@ -61,7 +61,7 @@ impl Counted {
         self.length = whole;
     }
 
-    /// Where what has not been counted begins in a file that has changed.
+    /// The offset of the first uncounted line in a file that was changed.
     fn find_place(&mut self, bytes: &[u8], server: Option<&str>) -> usize {
         let last = memmem::rfind(bytes, &self.last).filter(|_| !self.last.is_empty());
         let Some(at) = last else { return 0 };
@@ -80,8 +80,8 @@ fn has_failed(line: &[u8], server: Option<&str>) -> bool {
     serde_json::from_slice::<Run>(line).is_ok_and(has_failed)
 }
 
-/// What stays of a line when its run says something else of itself later: its id, as no text in it can have these quotes.
-/// A line of an older version, without one, stays as it is.
+/// The part of a line that stays when the run amends it: its id. No JSON string can contain these quotes unescaped.
+/// Lines of older versions have no id and are never amended.
 fn identity(line: &[u8]) -> &[u8] {
     const ID: &[u8] = br#","id":""#;
     if let Some(at) = memmem::rfind(line, ID) {
@@ -108,12 +108,12 @@ mod tests {
         let failures = Failures::default();
         let count = || failures.count(&directory, Some("a:1")).unwrap();
         assert_eq!(count(), 0);
-        // The same run twice is two.
+        // Two identical lines are two runs.
         for expected in [1, 2] {
             append(&directory, &run(1)).unwrap();
             assert_eq!((count(), count()), (expected, expected));
         }
-        // What it says later makes no other run of it, and hides none that came meanwhile.
+        // Amending a run does not count it again, nor hide runs added meanwhile.
         let delivery = Some(DeliveryReport::of(&["no".into()]));
         let of = |result| Run { id: "aa".into(), result, ..run(1) };
         put(&directory, &of(Outcome::Ok)).unwrap();
@@ -127,19 +127,19 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{text}{{\"start\":")).unwrap();
         assert_eq!(count(), 3);
-        // Shortened, with what had been counted last still in it.
+        // Shortened, but still with the last counted line.
         let line = |start| serde_json::to_string(&run(start)).unwrap() + "\n";
         let (_, kept) = text.split_once('\n').unwrap();
         fs::write(&path, format!("{kept}{}", line(3))).unwrap();
         assert_eq!(count(), 4);
-        // Without it all of them are new; a file that is gone brings nothing.
+        // Without that line all runs are new; a missing file adds none.
         fs::write(&path, format!("{}{}", line(4), line(5))).unwrap();
         assert_eq!(count(), 6);
         fs::remove_file(&path).unwrap();
         assert_eq!(count(), 6);
         append(&directory, &run(6)).unwrap();
         assert_eq!(count(), 7);
-        // Those of another server are not ours.
+        // Runs of another server are not counted.
         append(&directory, &Run { server: "b:1".into(), ..run(7) }).unwrap();
         append(&directory, &Run { server: "a:1".into(), ..run(8) }).unwrap();
         assert_eq!(count(), 8);
