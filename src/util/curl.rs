@@ -39,7 +39,7 @@ const INHERITED: [&str; 30] = [
     "KRB5CCNAME",
 ];
 
-/// Clears a command's environment except for [`INHERITED`].
+/// Clears a command's environment except for `INHERITED`.
 pub fn confine(command: &mut Command) {
     command.env_clear();
     let inherited = INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?)));

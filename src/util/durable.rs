@@ -57,7 +57,7 @@ pub fn probe(directory: &Path) -> io::Result<()> {
     written.and(remove_if_there(&path).map(drop))
 }
 
-/// Renames a file and flushes the directory that it arrives in.
+/// Renames a file and flushes its new directory.
 ///
 /// # Errors
 /// When either step fails.

@@ -36,7 +36,7 @@ pub enum ScheduleError {
     Step {
         /// The part with the slash.
         text: String,
-        /// The field it stands in.
+        /// Its field.
         field: &'static Field,
     },
     /// A field contains only commas.
