@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: SQL, compression, schedules.
+//! Formats: SQL, compression and schedules.
 
 pub mod compress;
 pub mod schedule;

@@ -1,4 +1,4 @@
-//! Questions and orders to the server, through psql.
+//! Runs queries and statements on the server through psql.
 
 use std::fmt;
 use std::process::Command;
@@ -14,16 +14,16 @@ use crate::store::catalog::DatabaseName;
 use crate::system::process::{Interrupted, Output, ProgramError, Runner};
 use crate::util::clock::OtherClock;
 
-/// Why the server did not do what it was asked.
+/// Why a query or statement failed.
 #[derive(Debug)]
 pub enum DatabaseError {
-    /// It did not answer in time; the address, the seconds and what was heard last.
+    /// No answer in time: address, timeout in seconds, and the last error.
     Unreachable(String, u32, String),
-    /// It cannot be connected to, and waiting is of no help; the address and what was heard.
+    /// The connection was refused and waiting does not help: address and error.
     Refused(String, String),
     /// psql or another program failed.
     Program(ProgramError),
-    /// What it answered cannot be understood.
+    /// The answer cannot be parsed.
     Answer(String),
 }
 
@@ -54,7 +54,7 @@ impl From<Interrupted> for DatabaseError {
     }
 }
 
-/// Whatever is the default of the role, the database or the server: orders change something, and take their time.
+/// Settings for sessions that write and may take long; they override defaults of role, database and server.
 pub(crate) const WRITES: [Setting; 4] = [
     ("default_transaction_read_only", "off"),
     ("statement_timeout", "0"),
@@ -62,25 +62,25 @@ pub(crate) const WRITES: [Setting; 4] = [
     ("idle_in_transaction_session_timeout", "0"),
 ];
 
-/// Begins every session that gives orders of ours. A database's owner may set its search path, and so choose what a name
-/// means there; what is run under it would be run as our role, which may be a superuser. As SQL, so that `RESET` knows the
-/// owner's. On one line, so that the numbers of the lines that follow stay right.
+/// Starts every session that runs our own statements. The owner of a database can set its search path and so redirect
+/// names to other functions, which would run as our role, possibly a superuser. Set by SQL, so that `RESET` restores
+/// the owner's value. No line end, so that line numbers in errors stay correct.
 const OWN_NAMES: &str = "SET search_path = pg_catalog; ";
 
 /// A version of PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// The number that counts for compatibility.
+    /// The major version, which determines compatibility.
     pub major: u32,
-    /// As it was given.
+    /// The full version text.
     pub text: String,
 }
 
 impl Version {
-    /// The version of one of PostgreSQL's programs on this machine.
+    /// The version of a PostgreSQL program on this machine.
     ///
     /// # Errors
-    /// When it is missing or says none.
+    /// When the program is missing or prints no version.
     pub fn of_program(program: &str, runner: &Runner) -> Result<Self, DatabaseError> {
         let mut command = Command::new(program);
         remove_secrets(&mut command);
@@ -89,7 +89,7 @@ impl Version {
         Self::within(&text).ok_or_else(|| DatabaseError::Answer(text.trim().to_owned()))
     }
 
-    /// The version in the output of a program's `--version`, such as `pg_dump (PostgreSQL) 18.6`.
+    /// Parses the version in the output of a program's `--version`, such as `pg_dump (PostgreSQL) 18.6`.
     pub fn within(output: &str) -> Option<Self> {
         let text = output.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
         let digits = text.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -98,19 +98,19 @@ impl Version {
 }
 
 impl Version {
-    /// Whether it knows the setting `transaction_timeout`, which pg_dump and pg_restore set since that version whatever
-    /// the server, and which older servers fail at.
+    /// Whether it has the setting `transaction_timeout`. From that version on pg_dump and pg_restore set it for every
+    /// server; older servers reject it.
     pub fn knows_transaction_timeout(&self) -> bool {
         self.major >= 17
     }
 }
 
-/// The first minor version of each major in which psql knows `\restrict`; later majors all do (PostgreSQL's release
-/// notes for CVE-2025-8714).
+/// The first minor version of each major version in which psql has `\restrict`; later major versions all have it
+/// (PostgreSQL release notes for CVE-2025-8714).
 const KNOWS_RESTRICT: [(u32, u32); 5] = [(13, 22), (14, 19), (15, 14), (16, 10), (17, 6)];
 
 impl Version {
-    /// Whether it is of a psql that can be kept from obeying commands of its own in what it loads.
+    /// Whether this version of psql can be kept from running psql commands in the SQL it loads.
     pub fn knows_restrict(&self) -> bool {
         let minor = self.text.split(|c: char| !c.is_ascii_digit()).nth(1).and_then(|text| text.parse().ok());
         let first = KNOWS_RESTRICT.iter().find(|(major, _)| *major == self.major);
@@ -124,21 +124,21 @@ impl fmt::Display for Version {
     }
 }
 
-/// Talks to one database of the server.
+/// Runs queries on one database of the server.
 #[derive(Debug, Clone)]
 pub struct Client {
     server: Server,
     database: DatabaseName,
-    /// What its sessions are called in `pg_stat_activity`.
+    /// The application name of its sessions in `pg_stat_activity`.
     application: String,
     runner: Runner,
-    /// When clean-ups are given up, if ever.
+    /// When clean-ups are abandoned, if ever.
     deadline: Option<Instant>,
-    /// What the server has said of itself.
+    /// What the server has reported about itself.
     heard: Arc<Heard>,
 }
 
-/// What a server says of itself once.
+/// Facts that a server reports once.
 #[derive(Debug, Default)]
 struct Heard {
     version: OnceLock<Version>,
@@ -147,19 +147,19 @@ struct Heard {
 }
 
 impl Client {
-    /// A client of `database`.
+    /// Creates a client of `database`.
     pub fn new(server: Server, database: DatabaseName, runner: Runner) -> Self {
         let (application, heard) = ("backupgram".into(), Arc::default());
         Self { server, database, application, runner, deadline: None, heard }
     }
 
-    /// The same client with another name for its sessions.
+    /// The same client with another application name.
     #[must_use]
     pub fn signed(&self, application: &str) -> Self {
         Self { application: application.to_owned(), ..self.clone() }
     }
 
-    /// The same client for a clean-up that somebody else will do otherwise: it is given up at `deadline`, and soon after
+    /// The same client for a clean-up that a later run repeats if needed: it is abandoned at `deadline`, and soon after
     /// a stop signal.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
@@ -172,12 +172,12 @@ impl Client {
         Self { database: database.clone(), ..self.clone() }
     }
 
-    /// The database that it talks to.
+    /// Its database.
     pub fn database(&self) -> &DatabaseName {
         &self.database
     }
 
-    /// The server.
+    /// Its server.
     pub fn server(&self) -> &Server {
         &self.server
     }
@@ -190,7 +190,7 @@ impl Client {
     /// Whether the server accepts connections now.
     ///
     /// # Errors
-    /// When pg_isready cannot be run, or a stop signal comes.
+    /// When pg_isready cannot be run, or a stop signal arrives.
     pub fn is_ready(&self) -> Result<bool, ProgramError> {
         match self.runner.run(self.command("pg_isready").arg("-t").arg("3"), b"") {
             Ok(_) => Ok(true),
@@ -199,10 +199,10 @@ impl Client {
         }
     }
 
-    /// The server's version; it is asked once.
+    /// The version of the server, queried once.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// When the query fails.
     pub fn server_version(&self) -> Result<Version, DatabaseError> {
         if let Some(version) = self.heard.version.get() {
             return Ok(version.clone());
@@ -212,20 +212,20 @@ impl Client {
         Ok(self.heard.version.get_or_init(|| version).clone())
     }
 
-    /// The server's clock, if it has said what that shows.
+    /// The clock of the server, if it has been read.
     pub fn server_clock(&self) -> Option<&OtherClock> {
         self.heard.clock.get()
     }
 
-    /// The version of psql on this machine; it says that when it connects.
+    /// The version of psql on this machine, known from its connection.
     ///
     /// # Errors
-    /// When it is missing or says none.
+    /// When psql is missing or prints no version.
     pub fn psql_version(&self) -> Result<Version, DatabaseError> {
         self.heard.psql.get().map_or_else(|| self.program_version("psql"), |version| Ok(version.clone()))
     }
 
-    /// Keeps what the server has just said of its version and its clock, and psql of its own.
+    /// Stores the versions of server and psql and the server's clock.
     pub(super) fn know(&self, version: &str, clock: &str, psql: &str) {
         if let Some(version) = Version::within(psql) {
             let _ = self.heard.psql.set(version);
@@ -238,19 +238,19 @@ impl Client {
         }
     }
 
-    /// The version of one of PostgreSQL's programs on this machine.
+    /// The version of a PostgreSQL program on this machine.
     ///
     /// # Errors
-    /// When it is missing or says none.
+    /// When the program is missing or prints no version.
     pub fn program_version(&self, program: &str) -> Result<Version, DatabaseError> {
         Version::of_program(program, &self.runner)
     }
 
-    /// Asks a question whose answer is one JSON value, NULL for none. In the SQL, `:'name'` stands for a
-    /// variable as a literal and `:"name"` for it as an identifier, quoted by psql.
+    /// Runs a query that returns one JSON value, or NULL for none. In the SQL, psql replaces `:'name'` by a variable
+    /// as a literal, and `:"name"` by it as a quoted identifier.
     ///
     /// # Errors
-    /// When psql fails or answers something else.
+    /// When psql fails or the answer has another type.
     pub fn ask<T: DeserializeOwned>(
         &self,
         sql: &str,
@@ -259,10 +259,10 @@ impl Client {
         answer(&self.execute(sql, variables)?.stdout)
     }
 
-    /// Asks several such questions at once, each of which is one SELECT.
+    /// Runs several such queries at once. Each must be a single SELECT.
     ///
     /// # Errors
-    /// When psql fails, at whichever of them, or answers something else.
+    /// When any of them fails, or an answer has another type.
     pub fn ask_all<const N: usize>(
         &self,
         questions: [&str; N],
@@ -274,10 +274,10 @@ impl Client {
         answers.try_into().map_err(|_| DatabaseError::Answer("it did not answer every query".into()))
     }
 
-    /// Gives orders.
+    /// Runs statements.
     ///
     /// # Errors
-    /// When psql fails; it stops at the first failing order.
+    /// When psql fails; it stops at the first error.
     pub fn execute(
         &self,
         sql: impl AsRef<[u8]>,
@@ -287,7 +287,7 @@ impl Client {
         Ok(self.runner.run(&mut psql, &sql)?)
     }
 
-    /// Gives orders that must be carried out even after a stop signal, unless there is a deadline.
+    /// Runs statements even after a stop signal, unless there is a deadline.
     ///
     /// # Errors
     /// When psql fails, or at the deadline.
@@ -303,10 +303,10 @@ impl Client {
         }
     }
 
-    /// Asks a question like [`Self::ask`], even after a stop signal.
+    /// Like [`Self::ask`], but runs even after a stop signal.
     ///
     /// # Errors
-    /// When psql fails or answers something else.
+    /// When psql fails or the answer has another type.
     pub fn ask_regardless<T: DeserializeOwned>(
         &self,
         sql: &str,
@@ -315,14 +315,14 @@ impl Client {
         answer(&self.clean_up(sql, variables)?.stdout)
     }
 
-    /// One of PostgreSQL's programs, told where to connect.
+    /// A PostgreSQL program with the environment to connect.
     pub fn command(&self, program: &str) -> Command {
         let mut command = self.server.command(program, &self.database);
         command.env("PGAPPNAME", &self.application);
         command
     }
 
-    /// A psql for statements, and what it is fed.
+    /// A psql command for statements, and its input.
     fn psql(&self, variables: &[(&str, &str)], sql: &[u8]) -> (Command, Vec<u8>) {
         let mut command = self.bare_psql();
         let set_up = self.server.set_up(&mut command, &WRITES) + OWN_NAMES;
@@ -333,7 +333,7 @@ impl Client {
         (command, [set_up.as_bytes(), sql].concat())
     }
 
-    /// A psql that prints nothing but values, and stops at the first error.
+    /// A psql command that prints only values and stops at the first error.
     pub(super) fn bare_psql(&self) -> Command {
         let mut command = self.command("psql");
         command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
@@ -342,15 +342,15 @@ impl Client {
     }
 }
 
-/// An answer as what was asked for.
+/// Converts an answer to the expected type.
 ///
 /// # Errors
-/// When it is something else.
+/// When it has another type.
 pub fn parsed<T: DeserializeOwned>(answer: Value) -> Result<T, DatabaseError> {
     serde_json::from_value(answer).map_err(|error| DatabaseError::Answer(error.to_string()))
 }
 
-/// What psql has printed, as JSON.
+/// Parses psql's output as JSON.
 fn answer<T: DeserializeOwned>(printed: &[u8]) -> Result<T, DatabaseError> {
     let text = printed.trim_ascii();
     let text = if text.is_empty() { b"null" } else { text };

@@ -1,5 +1,5 @@
-//! Getting hold of a server: waiting for it, telling what waiting cannot mend, and finding out which database lets us in
-//! and whether the server takes options.
+//! Connects to the server: waits for it, detects errors that waiting does not resolve, and finds out which database
+//! can be used and whether the server accepts startup options.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,20 @@ use super::server::Server;
 use crate::store::catalog::DatabaseName;
 use crate::system::process::{Exit, ProgramError, Runner};
 
-/// An option that only we know: a session that has it shows that the server takes options. Some poolers refuse all
-/// options, others ignore them.
+/// A startup option of our own. If the session has it, the server accepts options. Some poolers reject all options,
+/// others ignore them.
 const OPTION: &str = "-c backupgram.options=on";
-/// Whether it is there, the server's version, its time, and psql's version. In the database's own search path, so its names
-/// have their schema.
+/// Reads that option, the server's version and time, and psql's version. Names have their schema, because the
+/// database's own search path is in effect.
 const PROBE: &str = "SELECT pg_catalog.current_setting('backupgram.options', true), \
                             pg_catalog.current_setting('server_version'), \
                             CAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) AS pg_catalog.int8), \
                             :'VERSION_NAME';";
 
-/// Seconds that psql may take, and pg_isready after it. One whose server answers pg_isready has as long as the settings say.
+/// Seconds for psql, then for pg_isready. If only that succeeds, psql gets the timeout of the settings.
 const PATIENCE: u32 = 3;
 
-/// What libpq says that no waiting mends, whatever the server.
+/// Texts of libpq errors that waiting does not resolve.
 const NOT_MENDED: [&str; 8] = [
     "certificate",
     "private key",
@@ -33,9 +33,9 @@ const NOT_MENDED: [&str; 8] = [
     "no password supplied",
 ];
 
-/// What is said by a server that answers, or of one that has just gone, that passes.
+/// Texts of temporary errors, of a server that answers pg_isready or has just gone.
 const PASSES: [&str; 14] = [
-    // A socket whose server has come meanwhile.
+    // The server has created its socket since.
     "failed: No such file or directory",
     "the database system is ",
     "too many ",
@@ -52,27 +52,27 @@ const PASSES: [&str; 14] = [
     "timeout expired",
 ];
 
-/// What came of an attempt to connect.
+/// Result of a connection attempt.
 enum Attempt {
-    /// It is connected to.
+    /// Connected.
     Answers,
-    /// It would be, without options.
+    /// Would connect without startup options.
     TakesNoOptions,
-    /// It is not yet there.
+    /// Not reachable yet.
     Waits(String),
-    /// It does not let us into this database; another one may.
+    /// This database refuses us; another one may accept.
     Closed(String),
-    /// It does not let us in at all.
+    /// The server refuses us.
     Refused(String),
 }
 
 impl Client {
-    /// Waits until the server lets us into one of `databases`, of which the first is the best, asking again after 0.1 s,
-    /// then ever longer up to 2 s. Answers a client of that database, which knows whether the server takes options.
+    /// Waits until the server accepts a connection to one of `databases`, most preferred first. Retries after 0.1 s,
+    /// doubling up to 2 s. Returns a client of that database that knows whether the server accepts startup options.
     ///
     /// # Errors
-    /// At once when it refuses what stays as it is, such as the password; when it does not accept connections within its
-    /// connect timeout; or when a stop signal comes.
+    /// At once on a permanent refusal, such as a wrong password; when the connect timeout expires; or on a stop
+    /// signal.
     pub fn connect(
         server: &Server,
         databases: &[DatabaseName],
@@ -105,7 +105,7 @@ impl Client {
     }
 }
 
-/// Tries one database after the other.
+/// Tries the databases in order.
 fn try_all(
     server: &Server,
     databases: &[DatabaseName],
@@ -135,14 +135,14 @@ fn try_all(
                 log::debug!("cannot use database {database}: {heard}");
                 first.get_or_insert(Attempt::Closed(heard));
             }
-            // The others would say the same, or this one, which is better, may be there soon.
+            // The other databases would fail alike, or this one, which is preferred, may be available soon.
             attempt => return Ok(Err(attempt)),
         }
     }
     Ok(Err(first.unwrap_or_else(|| Attempt::Refused("there is no database to connect to".into()))))
 }
 
-/// Asks by psql, which alone tells causes, and where that fails by pg_isready, which needs no password.
+/// Tries psql, which reports causes. If it fails, tries pg_isready, which needs no password.
 fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
     let mut said = match probe(client, runner, Some(PATIENCE))? {
         Ok(attempt) => return Ok(attempt),
@@ -162,15 +162,15 @@ fn try_one(client: &Client, runner: &Runner) -> Result<Attempt, ProgramError> {
     Ok(judge(client.server(), ping, shortened(&said)))
 }
 
-/// Has psql connect, within so many seconds if not those of the settings, and ask what is good to know. Answers what it
-/// says when it cannot.
+/// Connects with psql and runs [`PROBE`], with the timeout `patience` or else that of the settings. Returns psql's
+/// error if it cannot connect.
 fn probe(
     client: &Client,
     runner: &Runner,
     patience: Option<u32>,
 ) -> Result<Result<Attempt, String>, ProgramError> {
     let mut psql = client.bare_psql();
-    // What libpq says is compared with what it says in English.
+    // libpq's messages are matched in English.
     psql.env("LC_ALL", "C").args(["--file", "-"]);
     if let Some(patience) = patience {
         psql.env("PGCONNECT_TIMEOUT", patience.to_string());
@@ -193,17 +193,17 @@ fn probe(
     }))
 }
 
-/// pg_isready's status for a server that does not answer.
+/// Exit status of pg_isready for a server that does not answer.
 const NO_RESPONSE: i32 = 2;
 
-/// What psql's failure means, of which pg_isready has said `ping`: 0 that the server takes connections, 1 that it does not
-/// yet, 2 that there is none, 3 that it could not even try.
+/// Interprets psql's failure by pg_isready's exit status `ping`: 0 accepts connections, 1 not yet, 2 no server, 3
+/// could not try.
 fn judge(server: &Server, ping: i32, heard: String) -> Attempt {
     let says = |words: &[&str]| words.iter().any(|word| heard.contains(word));
     match ping {
         0 if server.takes_options && says(&["startup parameter", "option"]) => Attempt::TakesNoOptions,
         0 if says(&PASSES) => Attempt::Waits(heard),
-        // It is the same for every database.
+        // The result is the same for every database.
         0 if says(&NOT_MENDED) => Attempt::Refused(heard),
         0 => Attempt::Closed(heard),
         NO_RESPONSE if server.host.starts_with('[') => {
@@ -215,10 +215,10 @@ fn judge(server: &Server, ping: i32, heard: String) -> Attempt {
     }
 }
 
-/// What psql has said, without its name and what libpq asks back.
+/// psql's error without its program name and libpq's questions.
 fn shortened(said: &str) -> String {
     let lines = said.split(" | ").filter(|line| !line.starts_with("Is the server running"));
-    // A pooler connects to the server only when it is asked something.
+    // A pooler connects to the server only at the first query, so the error may have a line number.
     let own = |line: &'_ str| {
         let bare = ["psql: error: ", "psql:<stdin>:1: "].iter().find_map(|name| line.strip_prefix(name));
         bare.unwrap_or(line).to_owned()

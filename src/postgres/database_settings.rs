@@ -1,9 +1,9 @@
-//! Settings of a database as SQL.
+//! Settings of a database as SQL statements.
 
 use super::quote::{identifier, literal, one_line_literal};
 use crate::store::catalog::Setting;
 
-/// Variables whose value is a list of quoted names; PostgreSQL allows no extension to add one.
+/// Settings whose value is a list of quoted names. PostgreSQL does not let extensions add one.
 const NAME_LISTS: [&str; 6] = [
     "local_preload_libraries",
     "search_path",
@@ -13,7 +13,7 @@ const NAME_LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 
-/// The statements that make settings in `database`, one a line.
+/// The statements that apply settings to `database`, one per line.
 pub fn setting_statements<'s>(
     settings: impl IntoIterator<Item = &'s Setting>,
     database: &str,
@@ -29,12 +29,12 @@ pub fn setting_statements<'s>(
     settings.into_iter().map(statement).collect()
 }
 
-/// Whether a setting makes its sessions those of another role: whoever loads must not be one.
+/// Whether a setting switches sessions to another role. The load must not run with it.
 pub fn changes_rights(variable: &str) -> bool {
     ["role", "session_authorization"].iter().any(|name| variable.eq_ignore_ascii_case(name))
 }
 
-/// The value of a setting, as it is written behind `SET name TO`.
+/// The value of a setting in SQL, after `SET name TO`.
 pub fn setting_value(setting: &Setting) -> String {
     let (variable, value) = setting.parts();
     value_of(variable, value)
@@ -48,7 +48,7 @@ fn value_of(variable: &str, value: &str) -> String {
     if names.is_empty() { literal("") } else { names.join(", ") }
 }
 
-/// Splits a list of names at its commas; a name in double quotes may hold any character.
+/// Splits a list of names at commas; a name in double quotes may contain any character.
 fn split_names(list: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut name = String::new();

@@ -1,4 +1,4 @@
-//! The PostgreSQL server: how to reach it, what it says, and its programs.
+//! The PostgreSQL server: connection, queries and client programs.
 
 mod client;
 mod connect;

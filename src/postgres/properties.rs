@@ -1,4 +1,4 @@
-//! The properties of a database: asked of a server, and as the statements that make a database like it.
+//! The properties of a database: read from a server, and as SQL statements that recreate them.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use super::{Client, DatabaseError};
 use crate::store::catalog::{DatabaseName, Grant, Label, Locale, Properties, Provider, Setting, Settings};
 use crate::system::process::ProgramError;
 
-/// What the server answers.
+/// The server's answer.
 #[derive(Debug, Deserialize)]
 struct Found {
     properties: Row,
-    /// Whether all text in it is the same in every encoding.
+    /// Whether all text in it is ASCII.
     is_ascii: bool,
 }
 
 #[derive(Debug, Deserialize)]
 struct Row {
-    /// Its row in `pg_database`, whose columns differ between versions of PostgreSQL.
+    /// Its row in `pg_database`; the columns depend on the version of PostgreSQL.
     row: Columns,
     owner: String,
     encoding: String,
@@ -50,8 +50,8 @@ struct Columns {
     daticurules: Option<String>,
 }
 
-/// The question for the properties of `:'database'`. Psql leaves bytes out that are no text, so the server says whether all
-/// of it is ASCII.
+/// Query for the properties of `:'database'`. psql drops bytes that are not valid text, so the server reports whether
+/// all of it is ASCII.
 pub const PROPERTIES: &str = "
     SELECT json_build_object('properties', row,
         'is_ascii', encode(convert_to(row::text, 'UTF8'), 'hex') ~ '^([0-7].)*$')
@@ -79,7 +79,7 @@ pub const PROPERTIES: &str = "
     FROM pg_database d WHERE d.datname = :'database') AS found(row);
 ";
 
-/// An answer, or the other one where the server could not give it, or psql could not read it.
+/// The answer, or `other` if the server could not give it or psql could not read it.
 fn or_else<T>(
     answer: Result<T, DatabaseError>,
     other: impl FnOnce() -> Result<T, DatabaseError>,
@@ -91,20 +91,20 @@ fn or_else<T>(
 }
 
 impl Properties {
-    /// The properties of a database; `None` when there is no such database.
+    /// The properties of a database; `None` if it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the query fails.
     pub fn of(client: &Client, database: &DatabaseName) -> Result<Option<Self>, DatabaseError> {
         Self::of_answer(client.ask(PROPERTIES, &[("database", database.as_str())]), client, database)
     }
 
-    /// The same when the server has answered [`PROPERTIES`]. Their text is in the database's own encoding, so where it is more
-    /// than ASCII the database is asked itself, unless nobody can connect to it, or it holds what is no text. One that is not
-    /// there is never connected to: a pooler lets everybody wait who comes after such an attempt.
+    /// The same, given the server's answer to [`PROPERTIES`]. Its text is in the encoding of the database. If not all
+    /// is ASCII, that database is queried itself, unless it refuses connections or contains invalid text. A database
+    /// that does not exist is never connected to, because poolers delay later clients after such an attempt.
     ///
     /// # Errors
-    /// When the server cannot be asked.
+    /// When the query fails.
     pub fn of_answer(
         answer: Result<serde_json::Value, DatabaseError>,
         client: &Client,
@@ -125,19 +125,19 @@ impl Properties {
         self.connection_limit == -2
     }
 
-    /// Whether it lies where databases lie unless told otherwise.
+    /// Whether it is in the default tablespace.
     pub fn is_in_default_tablespace(&self) -> bool {
         self.tablespace == "pg_default"
     }
 
-    /// What follows `CREATE DATABASE name TEMPLATE template0` for a database like this one, on a server of that major
-    /// version.
+    /// The clauses after `CREATE DATABASE name TEMPLATE template0` to create a similar database, for a server of this
+    /// major version.
     pub fn create_clauses(&self, major: u32) -> String {
         let (owner, encoding) = (identifier(&self.owner), self.encoding_clauses(major));
         format!("OWNER {owner} {encoding}{}", self.tablespace_clause())
     }
 
-    /// The same for the tablespace. Only superusers and those who were granted it may name one, the default one too.
+    /// The tablespace clause; empty for the default, because naming even that takes superuser rights or a grant.
     pub fn tablespace_clause(&self) -> String {
         match self.is_in_default_tablespace() {
             true => String::new(),
@@ -145,12 +145,12 @@ impl Properties {
         }
     }
 
-    /// The same for the encoding and the locale only.
+    /// Only the clauses for encoding and locale.
     pub fn encoding_clauses(&self, major: u32) -> String {
         let Locale { provider, collate, ctype, name, rules } = &self.locale;
         let (encoding, collate, ctype) = (literal(&self.encoding), literal(collate), literal(ctype));
         let mut clauses = format!("ENCODING {encoding} LC_COLLATE {collate} LC_CTYPE {ctype}");
-        // An older server has libc's only. A newer one is always told, as template0 may have another.
+        // Older servers only have libc. Newer ones are always told, because template0 may use another provider.
         if major >= 15 || *provider != Provider::Libc {
             clauses.push_str(&format!(" LOCALE_PROVIDER {}", provider.word()));
         }
@@ -164,9 +164,9 @@ impl Properties {
         clauses
     }
 
-    /// The statements that make its settings in `database`, but for those that are sealed. The contents may depend on
-    /// them, so they come before the load; of those that change the rights of a session ([`changes_rights`]) there are
-    /// those only that `after_load` asks for.
+    /// The statements for its unencrypted settings in `database`. Most are needed before the load, because the
+    /// contents may depend on them. Those that change the rights of a session ([`changes_rights`]) come after it.
+    /// `after_load` selects which of the two.
     pub fn setting_statements(&self, database: &str, after_load: bool) -> String {
         match &self.settings {
             Settings::Clear(settings) => {
@@ -178,7 +178,7 @@ impl Properties {
         }
     }
 
-    /// The statements that take all settings of `database` away that this one has.
+    /// The statements that remove from `database` all settings that this one has.
     pub fn reset_statements(&self, database: &str) -> String {
         let name = identifier(database);
         let Settings::Clear(settings) = &self.settings else { return String::new() };
@@ -190,7 +190,7 @@ impl Properties {
         statements.join("\n")
     }
 
-    /// The statements that give `database` its labels and grants.
+    /// The statements for the labels and grants of `database`.
     pub fn grant_statements(&self, database: &str) -> String {
         let name = identifier(database);
         let labels = self.labels.iter().map(|Label { provider, label }| {
@@ -200,8 +200,8 @@ impl Properties {
         labels.chain(self.grants_on(&name)).collect::<Vec<_>>().join("\n")
     }
 
-    /// The statements that say who gets into `database`, which is complete by then, where that is not what a new one has.
-    /// One that `is_shut` was made so that nobody gets in.
+    /// The statements that open the finished `database` to users, where it differs from a new one. `is_shut` means
+    /// that it was created with `CONNECTION LIMIT 0`.
     pub fn access_statements(&self, database: &str, is_shut: bool) -> String {
         let name = identifier(database);
         let mut statements = Vec::new();
@@ -217,14 +217,14 @@ impl Properties {
         statements.join("\n")
     }
 
-    /// The statement that gives `database` this one's comment.
+    /// The statement for the comment of `database`.
     pub fn comment_statement(&self, database: &str) -> String {
         let comment = self.comment.as_deref().map_or("NULL".to_owned(), one_line_literal);
         format!("COMMENT ON DATABASE {} IS {comment};", identifier(database))
     }
 
-    /// Everything that makes an empty `database` like this one, but for sealed settings: SQL for psql on a server of that
-    /// major version.
+    /// SQL for psql that creates an empty `database` with these properties, except encrypted settings, on a server of
+    /// this major version.
     pub fn script(&self, database: &str, major: u32) -> String {
         let create = format!(
             "CREATE DATABASE {} TEMPLATE template0 {};",
@@ -242,7 +242,7 @@ impl Properties {
         let Some(grants) = &self.grants else { return Vec::new() };
         let owner = identifier(&self.owner);
         let mut statements = vec![format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC, {owner};")];
-        // The owner's own grants first: whoever passes a privilege on must have it by then.
+        // The owner's own grants come first, because a role needs a privilege before it can grant it.
         let (own, passed_on): (Vec<_>, Vec<_>) = grants.iter().partition(|grant| grant.grantor == self.owner);
         for grant in own.into_iter().chain(passed_on) {
             let grantee = grant.grantee.as_deref().map_or("PUBLIC".to_owned(), identifier);

@@ -1,11 +1,11 @@
-//! Names and values as SQL takes them.
+//! Quotes names and values for SQL.
 
 /// An identifier in double quotes.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A string literal, right whatever `standard_conforming_strings` says.
+/// A string literal, valid for either value of `standard_conforming_strings`.
 pub fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     match doubled.contains('\\') {
@@ -14,7 +14,7 @@ pub fn literal(text: &str) -> String {
     }
 }
 
-/// A string literal without a line end in it, right whatever `standard_conforming_strings` says.
+/// A string literal without line ends, valid for either value of `standard_conforming_strings`.
 pub fn one_line_literal(text: &str) -> String {
     match text.contains(['\n', '\r']) {
         true => {

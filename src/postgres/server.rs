@@ -1,4 +1,4 @@
-//! Where the server is and how to log in.
+//! The address and login of the server.
 
 use std::env;
 use std::path::PathBuf;
@@ -16,26 +16,26 @@ pub struct Server {
     pub port: u16,
     /// The role to log in as.
     pub user: String,
-    /// How to prove it.
+    /// The password, if any.
     pub login: Login,
-    /// Seconds to wait for the server to answer.
+    /// Connect timeout in seconds.
     pub connect_timeout: u32,
-    /// Whether it takes options in the startup packet (`PGOPTIONS`), as PostgreSQL does and many poolers do not. Where it
-    /// does not, sessions are set up by SET.
+    /// Whether it accepts startup options (`PGOPTIONS`), as PostgreSQL does and many poolers do not. If not, sessions
+    /// are set up by SET.
     pub takes_options: bool,
-    /// Whether it is a server of our own, for which libpq's variables in our environment are not meant.
+    /// Whether it is a server of our own, to which libpq variables in our environment do not apply.
     pub is_private: bool,
 }
 
-/// What our sessions are called in `pg_stat_activity`, unless they are signed otherwise.
+/// Default application name of our sessions in `pg_stat_activity`.
 pub(super) const APPLICATION: &str = "backupgram";
 
-/// When a connection is given up whose other end does not answer any more: after 60 s without a word it is asked, every 10 s,
-/// six times; what was sent and not taken counts for 120 s (in ms). There are no variables of libpq for these.
+/// When to give up a connection whose peer no longer answers: after 60 s idle it is probed every 10 s, six times;
+/// unacknowledged data is given 120 s (in ms). libpq has no variables for these.
 const KEEPALIVES: &str =
     "keepalives=1 keepalives_idle=60 keepalives_interval=10 keepalives_count=6 tcp_user_timeout=120000";
 
-/// A setting of a session: its name and value.
+/// A session setting: name and value.
 pub type Setting = (&'static str, &'static str);
 
 /// Settings as a value of `PGOPTIONS`.
@@ -43,7 +43,7 @@ fn as_options(settings: &[Setting]) -> String {
     settings.iter().map(|(name, value)| format!("-c {name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Settings as SQL on one line, without an end of line: the numbers of the lines that follow stay right.
+/// Settings as SQL without a line end, so that line numbers in errors stay correct.
 fn as_sql(settings: &[Setting]) -> String {
     settings.iter().map(|(name, value)| format!("SET {name} = {value}; ")).collect()
 }
@@ -55,7 +55,7 @@ pub enum Login {
     Password(Secret),
     /// A pgpass file.
     PasswordFile(PathBuf),
-    /// Nowhere: the server asks for none.
+    /// No password is needed.
     None,
 }
 
@@ -73,7 +73,7 @@ impl Server {
         }
     }
 
-    /// Reads the part of the settings.
+    /// Reads these settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let (host, port) = place(reader);
         if host.is_none() {
@@ -97,7 +97,7 @@ impl Server {
         })
     }
 
-    /// Where the server of the settings is, as they have it, by which records name it; nothing where they do not say.
+    /// Host and port of the server in the settings, as used in records; `None` if not set.
     pub fn address_in(environment: &Environment) -> Option<String> {
         let address = Reader::resolve(environment, |reader| {
             let (host, port) = place(reader);
@@ -106,19 +106,19 @@ impl Server {
         address.ok()
     }
 
-    /// A command of PostgreSQL that talks to this server. What it needs goes by the environment, as the password must not be
-    /// seen in the process list. The database is named in a connection string, too, with what has no variable; there no
-    /// name is taken for a connection string of its own.
+    /// A PostgreSQL program that connects to this server. Login data is passed in the environment, because the process
+    /// list would show it. The database is also named in a connection string, with the options that have no variable;
+    /// quoted there, its name cannot be taken for a connection string.
     pub fn command(&self, program: &str, database: &DatabaseName) -> Command {
         let mut command = self.bare_command(program, database);
         command.arg(format!("--dbname={} {KEEPALIVES}", named(database)));
         command
     }
 
-    /// The same for a program that takes no connection string.
+    /// The same for a program that accepts no connection string.
     pub fn bare_command(&self, program: &str, database: &DatabaseName) -> Command {
         let mut command = Command::new(program);
-        // What is set below is all that PostgreSQL's programs see of our secrets.
+        // PostgreSQL programs get only the secrets set below.
         remove_secrets(&mut command);
         if self.is_private {
             let variables = env::vars_os().map(|(name, _)| name);
@@ -145,14 +145,14 @@ impl Server {
         if !self.takes_options {
             command.env_remove("PGOPTIONS");
         } else if self.is_private || env::var_os("PGOPTIONS").is_none() {
-            // pg_dump takes such a limit of the role or the database away, but not before its first statement.
+            // pg_dump lifts a limit set for the role or database itself, but only after its first statement.
             command.env("PGOPTIONS", as_options(&[("statement_timeout", "0")]));
         }
         command
     }
 
-    /// Has the sessions of a command begin with these settings. Answers the SQL that does it where the server takes no
-    /// options: it must be the first that the command is given.
+    /// Makes the sessions of a command start with these settings. If the server accepts no options, returns SQL that
+    /// must be the first input of the command.
     pub fn set_up(&self, command: &mut Command, settings: &[Setting]) -> String {
         match self.takes_options {
             true => {
@@ -163,13 +163,13 @@ impl Server {
         }
     }
 
-    /// Where the server is, for messages.
+    /// The address of the server, for messages.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
 
-/// A database's name where it could be taken for a connection string.
+/// A database name as a connection string, where a plain name could be taken for one.
 pub fn named(database: &DatabaseName) -> String {
     format!("dbname='{}'", database.as_str().replace('\\', r"\\").replace('\'', r"\'"))
 }
@@ -182,7 +182,7 @@ fn place(reader: &mut Reader) -> (Option<String>, Option<u16>) {
     }
 }
 
-/// The server of a container link; its port has a variable of its own.
+/// The server of a container link, whose port has its own variable.
 fn linked(reader: &mut Reader) -> (Option<String>, Option<u16>) {
     let host = reader.text("POSTGRES_PORT_5432_TCP_ADDR");
     let port = reader.server_port("POSTGRES_PORT_5432_TCP_PORT");

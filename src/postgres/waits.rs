@@ -1,4 +1,4 @@
-//! Which lock a dump of ours waits for, and who holds it.
+//! Finds out which lock a dump waits for, and which sessions hold it.
 
 use std::time::{Duration, Instant};
 
@@ -9,34 +9,34 @@ use super::server::APPLICATION;
 use crate::store::catalog::DatabaseName;
 use crate::util::units;
 
-/// How long the server may take to say so.
+/// Time limit for the query.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// No more holders of a lock are named.
+/// Maximum number of lock holders named.
 const MANY: usize = 3;
 
-/// A session of ours that waits.
+/// A session of ours that waits for a lock.
 #[derive(Debug, Deserialize)]
 struct Wait {
     database: Option<String>,
-    /// What kind of lock it is (`locktype` of pg_locks).
+    /// The kind of lock (`locktype` of pg_locks).
     kind: String,
     /// The relation, if the lock is on one.
     relation: Option<u32>,
     holders: Vec<Holder>,
 }
 
-/// Who keeps it waiting.
+/// A session that holds the lock.
 #[derive(Debug, Deserialize)]
 struct Holder {
     /// 0 for a prepared transaction, which has no process.
     pid: i32,
     user: Option<String>,
     application: Option<String>,
-    /// Since when its transaction goes on; nobody but a monitoring role may see that of others.
+    /// Age of its transaction in seconds; only monitoring roles can see it for other users.
     seconds: Option<i64>,
 }
 
-/// What a dump waits for, in words, if it waits for a lock, or for the server as such. It never takes long.
+/// Describes the lock a dump waits for, if any, or that the server does not answer. Returns within 10 s.
 pub fn of_dump(client: &Client, database: Option<&DatabaseName>) -> Option<String> {
     let client = client.until(Instant::now() + PATIENCE);
     match ask(&client, database) {
@@ -53,7 +53,7 @@ fn ask(client: &Client, database: Option<&DatabaseName>) -> Result<Option<Wait>,
     client.ask_regardless(QUERY, &[("application", APPLICATION), ("database", database)])
 }
 
-/// The first session of ours that has waited longest. Of the holders nobody needs to see more than everybody may.
+/// The session of ours that has waited longest. Of the holders it reads only what every role may see.
 const QUERY: &str = "SET statement_timeout = '5s';
     SELECT json_build_object('database', a.datname, 'kind', l.locktype, 'relation', l.relation::bigint,
         'holders', (SELECT coalesce(json_agg(json_build_object('pid', b.pid, 'user', s.usename,
@@ -66,7 +66,7 @@ const QUERY: &str = "SET statement_timeout = '5s';
         AND :'database' IN ('', a.datname)
     ORDER BY a.query_start LIMIT 1";
 
-/// What a relation is called, asked in its database.
+/// The kind and name of a relation, queried in its database.
 const NAME: &str = "SET statement_timeout = '5s';
     SELECT to_json(CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'S' THEN 'sequence'
             WHEN 'i' THEN 'index' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'relation' END

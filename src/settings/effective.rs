@@ -1,4 +1,4 @@
-//! The settings as they are in force in this process: its environment under the override file.
+//! The effective settings of this process: its environment with the override file applied.
 
 use std::sync::LazyLock;
 
@@ -8,11 +8,11 @@ use super::secrets::Redactor;
 use super::secrets::Secret;
 use super::secrets::secrets;
 
-/// The environment of this process under the override file of its backup directory. Whatever is secret in it is kept out
-/// of this process's log from now on.
+/// The environment of this process with the override file of its backup directory applied. Its secrets are masked in
+/// the log of this process from now on.
 ///
 /// # Errors
-/// When the override file is there and is not one that the API wrote.
+/// When the override file exists and is not one that the API wrote.
 pub fn effective_environment() -> Result<Environment, OverridesError> {
     let environment = read_environment();
     Redactor::of_process().learn(&match &environment {
@@ -31,13 +31,13 @@ fn read_environment() -> Result<Environment, OverridesError> {
     Ok(base.with_overrides(overrides))
 }
 
-/// The secrets that the settings hold at this moment.
+/// The secrets currently in the settings.
 fn current_secrets() -> Vec<Secret> {
     secrets(&read_environment().unwrap_or_else(|_| Environment::of_process()))
 }
 
 impl Redactor {
-    /// The one by which this process cleans what it says and hands on. It knows the secrets of the settings.
+    /// The redactor of this process, for its log and output. It knows the secrets of the settings.
     pub fn of_process() -> Self {
         static OF_PROCESS: LazyLock<Redactor> = LazyLock::new(|| Redactor::with_source(current_secrets));
         OF_PROCESS.clone()

@@ -1,4 +1,4 @@
-//! The raw settings: what the environment, the secret files and the override file say, unjudged.
+//! Raw settings from the environment, secret files and the override file, not yet validated.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use crate::settings::overrides::Overrides;
 /// Where an effective value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// The file that the variable's `_FILE` twin names.
+    /// The file named by the variable's `_FILE` twin.
     File,
     /// The override file in the backup directory.
     Override,
@@ -19,16 +19,16 @@ pub enum Source {
     Environment,
 }
 
-/// A value as it was found.
+/// A raw value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The text, for a `_FILE` without its one trailing newline.
+    /// The text; from a `_FILE` without its trailing newline.
     pub text: String,
-    /// Where it was.
+    /// Its source.
     pub source: Source,
 }
 
-/// The environment of the process and the overrides over it. Nothing else reads either.
+/// The environment of the process and the overrides. Only this type reads either.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, OsString>,
@@ -42,7 +42,7 @@ impl Environment {
         Self { variables: std::env::vars_os().filter_map(named).collect(), overrides: Overrides::default() }
     }
 
-    /// The same environment under these overrides.
+    /// This environment with these overrides applied.
     pub fn with_overrides(&self, overrides: Overrides) -> Self {
         Self { variables: self.variables.clone(), overrides }
     }
@@ -52,13 +52,13 @@ impl Environment {
         &self.overrides
     }
 
-    /// The name and value of every variable of the process.
+    /// Name and value of every environment variable of the process.
     pub fn variables(&self) -> impl Iterator<Item = (&String, &OsString)> {
         self.variables.iter()
     }
 
-    /// Every variable's effective text, defaults included, for programs of the user. What the API is
-    /// guarded by is not theirs to know.
+    /// The effective value of every variable, defaults included, for user programs. The settings of the HTTP API are
+    /// withheld.
     pub fn effective(&self) -> impl Iterator<Item = (&'static str, String)> {
         let theirs = VARIABLES.iter().filter(|variable| !variable.name.starts_with("REST_API_"));
         theirs.filter_map(|variable| {
@@ -70,12 +70,12 @@ impl Environment {
         })
     }
 
-    /// The effective text of a variable: its `_FILE` twin's, else the override, else the environment's.
-    /// A variable that is set but empty in the environment counts as unset, as compose files leave it, but where that
-    /// means no limit, or no options, as it does to the original images.
+    /// The effective value of a variable: from its `_FILE` twin, else the override, else the environment. A variable
+    /// set to nothing counts as unset, as compose files leave it, except where it means no limit or no options, as in
+    /// the original images.
     ///
     /// # Errors
-    /// What is wrong with the value, without the value: an unreadable file, text that is not UTF-8.
+    /// When the file cannot be read or the text is not UTF-8. The message does not contain the value.
     pub fn find(&self, variable: &Variable) -> Result<Option<Found>, String> {
         if let Some(text) = self.secret_file(variable)? {
             return Ok(Some(Found { text, source: Source::File }));
@@ -87,12 +87,12 @@ impl Environment {
         Ok(text.map(|text| Found { text: text.to_owned(), source: Source::Environment }))
     }
 
-    /// The variables of the override file that are not known here.
+    /// Unknown variables in the override file.
     pub fn unknown_overrides(&self) -> impl Iterator<Item = &str> {
         self.overrides.unknown()
     }
 
-    /// The text of a variable of the process itself; unset and empty are the same.
+    /// The value of a variable in the environment of the process; `None` if unset or empty.
     ///
     /// # Errors
     /// When the value is not UTF-8.
@@ -127,7 +127,7 @@ impl Environment {
             ));
         }
         let text = match variable.rule {
-            // No header field carries blanks at its ends.
+            // HTTP header fields cannot have leading or trailing white space.
             Rule::Token => text.trim(),
             _ => line.strip_suffix('\r').unwrap_or(line),
         };

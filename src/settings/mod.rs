@@ -1,5 +1,5 @@
-//! Settings: raw in [`Environment`], resolved and typed in the parts below. Each part is resolved on its
-//! own, so that listing backups does not fail for want of a server's name.
+//! Settings: raw in [`Environment`], validated and typed in the parts below. Each part is resolved separately, so that
+//! listing backups works without a configured server.
 
 mod dump_options;
 mod effective;

@@ -1,4 +1,4 @@
-//! Whether overrides may be used together with the container's own settings.
+//! Checks overrides against the container's own settings.
 
 use super::environment::Environment;
 use super::overrides::{Overrides, Refusal};
@@ -6,8 +6,8 @@ use super::secrets::shown;
 use super::variable::Variable;
 
 impl Environment {
-    /// Sees that the overrides do not lead the bot token, or credentials in curl's options, which only the container's
-    /// owner knows, to a server that somebody else chose.
+    /// Checks that the overrides do not send the container's bot token or curl credentials, which the API user may not
+    /// know, to a server the API user chose.
     ///
     /// # Errors
     /// When they would.
@@ -16,7 +16,7 @@ impl Environment {
         self.check_telegram(overrides)
     }
 
-    /// Options of the container's own that hold no credential may go anywhere, and none may, as an override too.
+    /// The container's options may go to another URL if they hold no credential, or are overridden too.
     fn check_webhook(&self, overrides: &Overrides) -> Result<(), Refusal> {
         const URL: &str = "WEBHOOK_URL";
         const OPTIONS: &str = "WEBHOOK_EXTRA_ARGS";

@@ -1,4 +1,4 @@
-//! From raw text to typed settings: reads variables by the table and collects every fault on the way.
+//! Converts raw text to typed settings, by the table of variables, and collects all faults.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use super::rule::{self, Rule};
 use super::secrets::Secret;
 use super::variable::{VARIABLES, Variable};
 
-/// One thing wrong with the settings.
+/// A fault in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The variable.
     pub variable: &'static str,
-    /// Its value, where that may be seen.
+    /// Its value, if it may be shown.
     pub value: Option<String>,
-    /// What is wrong, as the rest of a sentence that begins with the variable's name.
+    /// The problem; it completes a sentence that starts with the variable.
     pub problem: String,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything wrong with the settings; one line each when displayed.
+/// All faults in the settings, displayed one per line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
@@ -42,7 +42,7 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Reads variables and remembers what was wrong with them.
+/// Reads variables and collects faults.
 pub struct Reader<'a> {
     environment: &'a Environment,
     faults: Vec<Fault>,
@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
     /// Resolves a part of the settings with `read`.
     ///
     /// # Errors
-    /// Every fault that `read` met.
+    /// Every fault that `read` found.
     pub fn resolve<T>(
         environment: &'a Environment,
         read: impl FnOnce(&mut Self) -> Option<T>,
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Every fault that a single variable can show, without resolving anything.
+    /// Checks every variable by itself, without resolving any part.
     pub fn check_all(environment: &'a Environment) -> Faults {
         let mut reader = Self { environment, faults: Vec::new() };
         for variable in VARIABLES {
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
         Faults(reader.faults)
     }
 
-    /// Notes a fault that is not in the form of one value.
+    /// Adds a fault that does not concern the form of a single value.
     pub fn fault(&mut self, variable: &'static str, problem: impl Into<String>) {
         self.note(Fault { variable, value: None, problem: problem.into() });
     }
@@ -84,21 +84,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes that a variable that is needed has no value, unless what is wrong with it is known already.
+    /// Adds a fault for a missing required variable, unless it already has one.
     pub fn missing(&mut self, variable: &'static str, problem: &str) {
         if !self.faults.iter().any(|fault| fault.variable == variable) {
             self.fault(variable, problem);
         }
     }
 
-    /// The effective text, checked by the variable's rule; the default when nobody sets it, `None` when
-    /// that is nothing or the value was at fault.
+    /// The effective value, checked by the variable's rule, or the default. `None` if that is empty or the value is
+    /// invalid.
     pub fn text(&mut self, name: &str) -> Option<String> {
         let variable = Variable::named(name)?;
         self.checked(variable).filter(|text| !text.is_empty())
     }
 
-    /// Like [`Self::text`], for a value that must not be seen.
+    /// Like [`Self::text`], for a secret.
     pub fn secret(&mut self, name: &str) -> Option<Secret> {
         self.text(name).map(Secret::new)
     }
@@ -118,23 +118,23 @@ impl<'a> Reader<'a> {
         rule::parse_count(&self.text(name)?).ok()
     }
 
-    /// A whole number, or nothing where it is set to nothing.
+    /// A whole number; the inner `None` means that it is set to nothing.
     pub fn keep(&mut self, name: &str) -> Option<Option<u32>> {
         rule::parse_keep(&self.checked(Variable::named(name)?)?).ok()
     }
 
-    /// A span of time, in seconds.
+    /// A duration in seconds.
     pub fn span(&mut self, name: &str) -> Option<u64> {
         rule::parse_span(&self.text(name)?).ok()
     }
 
-    /// A limit, if there is one.
+    /// A time limit, if any.
     pub fn limit(&mut self, name: &str) -> Option<Option<Duration>> {
         let limit = rule::parse_limit(&self.text(name)?).ok()?;
         Some(limit.map(Duration::from_secs))
     }
 
-    /// A limit in hours, if there is one.
+    /// A time limit in hours, if any.
     pub fn hours(&mut self, name: &str) -> Option<Option<Duration>> {
         rule::parse_hours(&self.text(name)?).ok()
     }
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
         rule::parse_address(&self.text(name)?).ok()
     }
 
-    /// One of the words that the variable's rule lists.
+    /// One of the words listed by the variable's rule.
     pub fn word(&mut self, name: &str) -> Option<&'static str> {
         let text = self.text(name)?;
         match Variable::named(name)?.rule {
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
         }
         match variable.rule.check(&text) {
             Ok(()) => Some(text),
-            // What comes from a file may be another secret than the one that was meant.
+            // Values from files are not shown either: the wrong secret may have been mounted.
             Err(problem)
                 if variable.secret || variable.rule.may_hold_secret() || source == Some(Source::File) =>
             {

@@ -1,4 +1,4 @@
-//! What a value must look like. One rule per kind of value, used wherever a value comes in.
+//! Rules for the form of values, applied wherever a value comes in.
 
 use super::words::{check_text, split_words};
 use std::net::IpAddr;
@@ -17,19 +17,19 @@ pub enum Rule {
     Flag,
     /// A whole number that fits 31 bits, leading zeros allowed.
     Whole,
-    /// The same, but at least 1.
+    /// A whole number of at least 1.
     Count,
-    /// A whole number, or nothing for no limit.
+    /// A whole number, or empty for no limit.
     Keep,
-    /// A span of time: a whole number with `s`, `m`, `h`, `d` or `w`.
+    /// A duration: a whole number with `s`, `m`, `h`, `d` or `w`.
     Span,
-    /// The same, or 0 for none.
+    /// A duration, or 0 for no limit.
     Limit,
-    /// Hours, whole or not, 0 for none.
+    /// Hours, with fractions; 0 for no limit.
     Hours,
     /// A TCP port to listen on, 0 for none.
     Port,
-    /// A TCP port to connect to; `tcp://HOST:PORT`, as container links and Kubernetes set it, counts.
+    /// A TCP port to connect to; also `tcp://HOST:PORT`, as container links and Kubernetes set it.
     ServerPort,
     /// One of these words, in any case.
     OneOf(&'static [&'static str]),
@@ -37,28 +37,28 @@ pub enum Rule {
     Schedule,
     /// An http or https URL with a host.
     Url,
-    /// Database names separated by commas, spaces or lines, in quotes where they have such in them.
+    /// Database names separated by commas or white space, in quotes if they contain such.
     DatabaseNames,
-    /// The end of a backup's file name.
+    /// The suffix of a backup's file name.
     Suffix,
-    /// Options for pg_dump, split like a shell's words.
+    /// Options for pg_dump, split into words like a shell.
     DumpOptions,
-    /// What a client can send in a header field as it is. With another token nobody would ever get in.
+    /// Text that fits in an HTTP header field unchanged. No client could send any other token.
     Token,
-    /// What gpg takes for a passphrase.
+    /// Text that gpg accepts as a passphrase.
     Passphrase,
-    /// Options for curl, split like a shell's words.
+    /// Options for curl, split into words like a shell.
     CurlOptions,
     /// An IP address.
     Address,
 }
 
 impl Rule {
-    /// Whether `text` keeps the rule.
+    /// Checks a value.
     ///
     /// # Errors
-    /// What it must be, as the end of a sentence that names the variable; never the text itself where
-    /// that could be a secret.
+    /// What the value must be, as the end of a sentence that starts with the variable; without the value if it could
+    /// be a secret.
     pub fn check(self, text: &str) -> Result<(), String> {
         match self {
             Self::Text => check_text(text),
@@ -80,7 +80,7 @@ impl Rule {
                 DatabaseName::parse_list(text).map(drop).map_err(|error| error.to_string())
             }
             Self::Suffix => Suffix::parse(text).map(drop).map_err(|error| error.to_string()),
-            // Whose options they are depends on another variable.
+            // Which program they are for depends on another variable.
             Self::DumpOptions => DumpOptions::parse(text)
                 .or_else(|error| DumpOptions::parse_for_server(text).map_err(|_| error))
                 .map(drop)
@@ -100,8 +100,8 @@ impl Rule {
         }
     }
 
-    /// Whether a value of this form may have a password or token in it, though the variable is no secret: a URL its
-    /// userinfo, an option its value.
+    /// Whether such a value may contain a secret even if the variable is not secret: in the userinfo of a URL or the
+    /// value of an option.
     pub fn may_hold_secret(self) -> bool {
         matches!(self, Self::Url | Self::DumpOptions | Self::CurlOptions | Self::Passphrase)
     }
@@ -111,7 +111,7 @@ fn is_token(text: &str) -> bool {
     text.trim_matches(' ') == text && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
-/// gpg keeps a passphrase in memory that is not swapped, of which there is little.
+/// Longest passphrase in bytes. gpg keeps it in locked memory, of which there is little.
 const LONGEST_PASSPHRASE: usize = 1024;
 
 /// TRUE or FALSE in any case.
@@ -123,7 +123,7 @@ pub(super) fn parse_flag(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The largest whole number of a setting: what fits 31 bits.
+/// The largest whole number: the maximum of 31 bits.
 const LARGEST: u32 = i32::MAX.cast_unsigned();
 
 pub(super) fn parse_whole(text: &str) -> Result<u32, String> {
@@ -132,18 +132,18 @@ pub(super) fn parse_whole(text: &str) -> Result<u32, String> {
     number.ok_or_else(|| format!("must be a whole number from 0 to {LARGEST}"))
 }
 
-/// A whole number of things.
+/// A whole number of at least 1.
 pub(super) fn parse_count(text: &str) -> Result<u32, String> {
     let count = parse_whole(text).ok().filter(|count| *count > 0);
     count.ok_or_else(|| format!("must be a whole number from 1 to {LARGEST}"))
 }
 
-/// How much is kept; nothing for no limit.
+/// A retention limit; empty for none.
 pub(super) fn parse_keep(text: &str) -> Result<Option<u32>, String> {
     if text.is_empty() { Ok(None) } else { parse_whole(text).map(Some) }
 }
 
-/// A span of time in seconds.
+/// A duration in seconds.
 pub(super) fn parse_span(text: &str) -> Result<u64, String> {
     let seconds = match text.as_bytes().last() {
         Some(b's') => Some(1),
@@ -158,7 +158,7 @@ pub(super) fn parse_span(text: &str) -> Result<u64, String> {
     span.ok_or_else(|| "must be a whole number followed by s, m, h, d or w, such as 7d".into())
 }
 
-/// A limit in seconds, if there is one.
+/// A time limit in seconds, if any.
 pub(super) fn parse_limit(text: &str) -> Result<Option<u64>, String> {
     match text {
         "0" => Ok(None),
@@ -169,12 +169,12 @@ pub(super) fn parse_limit(text: &str) -> Result<Option<u64>, String> {
     }
 }
 
-/// The most hours of a setting: what is more is as good as none.
+/// Maximum number of hours; more is practically no limit.
 const MOST_HOURS: f64 = 1_000_000.0;
 
-/// A limit in hours, if there is one.
+/// A time limit in hours, if any.
 pub(super) fn parse_hours(text: &str) -> Result<Option<Duration>, String> {
-    // Not what else a number may look like, such as 1e3 or inf.
+    // Excludes other forms of numbers, such as 1e3 or inf.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let hours = text.parse::<f64>().ok().filter(|hours| digits && *hours <= MOST_HOURS);
     let hours = hours.ok_or_else(|| format!("must be hours from 0 to {MOST_HOURS}, such as 12 or 0.5"))?;

@@ -1,16 +1,16 @@
-//! The table of every variable that a user may set: its default, its rule, and who may change or see it.
+//! The table of all settings: default, rule, and who may change or see each.
 //!
-//! `check-env`, the override file, `GET /config` and the documentation's test all read this table.
+//! `check-env`, the override file, `GET /config` and the test of the documentation use this table.
 
 use super::rule::Rule;
 
-/// The words of `WEBHOOK_FORMAT`, in the order of [`super::WebhookFormat`].
+/// The values of `WEBHOOK_FORMAT`, in the order of [`super::WebhookFormat`].
 pub const WEBHOOK_FORMATS: [&str; 6] = ["json", "slack", "discord", "teams", "ntfy", "text"];
 
 /// Who may change a variable while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Only whoever starts the container.
+    /// No one; it is set when the container starts.
     Fixed,
     /// The API, which also shows it.
     Mutable,
@@ -23,20 +23,20 @@ pub enum Access {
 pub struct Variable {
     /// Its name in the environment.
     pub name: &'static str,
-    /// Whether `NAME_FILE`, a path, may stand in for it and wins.
+    /// Whether `NAME_FILE`, a path, may replace it; that takes precedence.
     pub has_file_twin: bool,
-    /// What it is when nobody sets it; "" for nothing.
+    /// Its default; "" for none.
     pub default: &'static str,
     /// Who may change it.
     pub access: Access,
-    /// Whether its value must not be seen.
+    /// Whether its value is secret.
     pub secret: bool,
-    /// What a value must look like.
+    /// The form of its value.
     pub rule: Rule,
 }
 
 impl Variable {
-    /// The name of the variable that holds the path of a file with this one's value.
+    /// Name of the variable that holds the path of a file with the value.
     pub fn file_twin(&self) -> String {
         format!("{}_FILE", self.name)
     }
@@ -46,7 +46,7 @@ impl Variable {
         VARIABLES.iter().find(|variable| variable.name == name)
     }
 
-    /// Whether there is a variable of that name, or one for whose value it names a file.
+    /// Whether a variable with this name, or a `_FILE` twin, exists.
     pub fn is_known(name: &str) -> bool {
         let of_file = name.strip_suffix("_FILE").and_then(Self::named);
         Self::named(name).is_some() || of_file.is_some_and(|variable| variable.has_file_twin)
@@ -78,7 +78,7 @@ impl Variable {
     }
 }
 
-/// Every variable, in the order in which `GET /config` and the documentation list them.
+/// All variables, in the order of `GET /config` and the documentation.
 pub const VARIABLES: &[Variable] = &[
     Variable::fixed("POSTGRES_HOST", "", Rule::Text),
     Variable::fixed("POSTGRES_PORT", "5432", Rule::ServerPort),

@@ -1,4 +1,4 @@
-//! Text that is split into words, as a shell would split it.
+//! Splits text into words like a shell.
 
 /// Checks that a text has no control characters.
 ///
@@ -11,7 +11,7 @@ pub(super) fn check_text(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Splits options as a shell would split words, without any expansion.
+/// Splits options into words like a shell, without any expansion.
 ///
 /// # Errors
 /// When a quote is not closed.

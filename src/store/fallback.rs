@@ -1,5 +1,5 @@
-//! A directory below the system's temporary one, for what cannot be written to a backup directory: the lock, the notes
-//! of restores, the result of a run, and temporary files. There is one for each backup directory and user, found again by both.
+//! The fallback, a directory per backup directory and user below the system's temporary directory. It takes what
+//! cannot be written to the backup directory: the run lock, notes of restores, the result of a run, temporary files.
 
 use std::env;
 use std::fmt;
@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 use crate::util::durable;
 use crate::util::units::hexadecimal;
 
-/// Why there is none.
+/// Why there is no fallback.
 #[derive(Debug)]
 pub enum FallbackError {
-    /// It cannot be made or written to.
+    /// It cannot be created or written to.
     Io(PathBuf, io::Error),
-    /// Something lies there that others can write to, or have made.
+    /// The path exists but was not created by us, or is accessible to others.
     NotOurs(PathBuf),
 }
 
@@ -45,10 +45,10 @@ impl fmt::Display for FallbackError {
 
 impl std::error::Error for FallbackError {}
 
-/// The fallback of a backup directory, if it is there.
+/// The fallback of a backup directory, if it exists.
 ///
 /// # Errors
-/// When what is there is not ours.
+/// When the existing path is not ours.
 pub fn open(directory: &Path) -> Result<Option<PathBuf>, FallbackError> {
     let path = path_for(directory);
     match fs::symlink_metadata(&path) {
@@ -58,10 +58,10 @@ pub fn open(directory: &Path) -> Result<Option<PathBuf>, FallbackError> {
     }
 }
 
-/// The fallback of a backup directory, which is made if need be.
+/// The fallback of a backup directory, created if needed.
 ///
 /// # Errors
-/// When it cannot be made or written to, or what is there is not ours.
+/// When it cannot be created or written to, or the existing path is not ours.
 pub fn create(directory: &Path) -> Result<PathBuf, FallbackError> {
     let path = path_for(directory);
     let failed = |error| FallbackError::Io(path.clone(), error);
@@ -70,7 +70,7 @@ pub fn create(directory: &Path) -> Result<PathBuf, FallbackError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),
     }
-    // Not what a link leads to, which somebody else may have put there.
+    // Symbolic links are not followed: another user may have placed one here.
     match fs::symlink_metadata(&path) {
         Ok(found) if is_ours(&found) => {}
         Ok(_) => return Err(FallbackError::NotOurs(path)),
@@ -84,7 +84,7 @@ fn is_ours(found: &Metadata) -> bool {
     found.is_dir() && found.uid() == Uid::effective().as_raw() && found.mode() & 0o077 == 0
 }
 
-/// Where it lies: `backupgram-UID-DIGITS`, with digits of the backup directory's path.
+/// Its path: `backupgram-UID-DIGITS`, with digits from a hash of the backup directory's path.
 fn path_for(directory: &Path) -> PathBuf {
     let real = fs::canonicalize(directory).or_else(|_| std::path::absolute(directory));
     let real = real.unwrap_or_else(|_| directory.to_path_buf());
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    /// A path whose fallback no other test has; it is removed with the value.
+    /// A directory whose fallback no other test uses; removed on drop.
     struct Own(tempfile::TempDir);
 
     impl Own {
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(open(own.0.path()).unwrap(), Some(path.clone()));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "the probe is gone");
-        // The same directory under another name.
+        // The same directory reached through a link.
         let link = tempfile::tempdir().unwrap();
         let link = link.path().join("link");
         symlink(own.0.path(), &link).unwrap();

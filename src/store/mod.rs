@@ -1,4 +1,4 @@
-//! All that lies in the backup directory: the backups, what is kept of them, and the records of runs.
+//! The contents of the backup directory: backups, retention and the records of runs.
 
 pub mod catalog;
 pub mod fallback;

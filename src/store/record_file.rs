@@ -1,5 +1,5 @@
-//! The one way in which a small file of the backup directory is read. Others may be able to write there: what is no
-//! regular file is refused, as is what is longer than it can be, and nothing that is in it gets into an error.
+//! Reads small files of the backup directory. Others may be able to write there, so anything but a regular file and
+//! anything too long is rejected, and error messages never quote the contents.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,13 +10,13 @@ use serde_json::error::Category;
 
 use crate::util::durable;
 
-/// Bytes of the longest one that is read: the result of a run of some 10,000 databases takes as many.
+/// Longest file read, in bytes: the result of a run of about 10,000 databases.
 pub const LONGEST: u64 = 8 << 20;
 
-/// Reads a file, if it is there. An error begins with its name.
+/// Reads a file if it exists. Errors start with its name.
 ///
 /// # Errors
-/// When it cannot be read, is no regular file, or is too long.
+/// When it cannot be read, is not a regular file, or is too long.
 pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match durable::open_to_read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -26,16 +26,16 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Reads a file as JSON, if it is there. An error begins with its name.
+/// Reads a file as JSON if it exists. Errors start with its name.
 ///
 /// # Errors
-/// As for [`read`], and when it does not say what it should.
+/// As for [`read`], and when the contents are invalid.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let text = read(path)?;
     text.map(|text| parse(&text)).transpose().map_err(|error| of(path, error))
 }
 
-/// Reads a file from its beginning that has at most `longest` bytes.
+/// Reads a file from its start, at most `longest` bytes.
 ///
 /// # Errors
 /// When it cannot be read or is longer.
@@ -49,7 +49,7 @@ pub fn read_opened(mut file: &File, longest: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The end of a file, at most `longest` bytes, and where it begins there.
+/// Reads at most `longest` bytes from the end of a file. Also returns the offset at which they start.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -61,10 +61,10 @@ pub fn read_end(mut file: &File, longest: u64) -> io::Result<(Vec<u8>, u64)> {
     Ok((bytes, begin))
 }
 
-/// Understands JSON.
+/// Parses JSON.
 ///
 /// # Errors
-/// When it is none, or does not say what it should; where, and nothing of what stands there.
+/// When it is not JSON or has unexpected contents; the error gives the position but no contents.
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> io::Result<T> {
     serde_json::from_slice(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
@@ -77,7 +77,7 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> io::Result<T> {
     })
 }
 
-/// An error with the name of the file that it is about.
+/// Prefixes an error with the name of the file.
 pub fn of(path: &Path, error: io::Error) -> io::Error {
     let name = path.file_name().unwrap_or(path.as_os_str()).display();
     io::Error::new(error.kind(), format!("{name}: {error}"))

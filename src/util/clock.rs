@@ -1,26 +1,26 @@
-//! What the wall clock says, and how far it is believed. It is one setting of a machine: a flat battery or a wrong time
-//! server puts it years ahead or back, and what is written meanwhile keeps that time.
+//! Reads the wall clock and checks stored times for plausibility. A flat battery or a wrong time server can set the
+//! clock years off, and what is written meanwhile keeps the wrong time.
 
 use std::time::Instant;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Seconds by which two clocks may differ. An hour is more than machines without a common time server come to in a year, and
-/// what a change of daylight saving makes of the times on a file system that keeps local time, as FAT does.
+/// Seconds by which two clocks may differ. One hour is more than machines without a common time server drift in a
+/// year. It also covers the daylight saving shift on file systems that store local time, such as FAT.
 pub const TOLERANCE: i64 = 3600;
 
-/// The time, in Unix seconds.
+/// The current time in Unix seconds.
 pub fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// Whether a time that was written down lies in the future: nothing can be that new.
+/// Whether a stored time lies more than [`TOLERANCE`] in the future, so it cannot be right.
 pub fn is_future(time: i64, now: i64) -> bool {
     time.saturating_sub(now) > TOLERANCE
 }
 
-/// A time in Unix seconds, for people.
+/// A time in Unix seconds as text (RFC 3339, UTC), for messages.
 pub fn text(second: i64) -> String {
     Timestamp::from_second(second).map_or_else(|_| format!("second {second}"), |time| time.to_string())
 }
@@ -30,7 +30,7 @@ pub fn year(second: i64) -> i16 {
     Timestamp::from_second(second).map_or(0, |time| time.to_zoned(TimeZone::system()).year())
 }
 
-/// What another clock has said.
+/// A reading of another clock.
 #[derive(Debug, Clone, Copy)]
 pub struct OtherClock {
     second: i64,
@@ -38,13 +38,13 @@ pub struct OtherClock {
 }
 
 impl OtherClock {
-    /// A clock that says this time now, in Unix seconds.
+    /// A clock that shows this time now, in Unix seconds.
     pub fn saying(second: i64) -> Self {
         Self { second, heard: Instant::now() }
     }
 
-    /// The seconds by which ours, which says `now`, is ahead of it; less than none when ours is behind. A jump of ours since
-    /// the other was heard counts, too: what has passed meanwhile is told by a clock that nobody sets.
+    /// Seconds by which our clock, which shows `now`, is ahead of the other; negative when behind. The time since the
+    /// reading is measured with the monotonic clock, so a later jump of our clock counts too.
     pub fn lead(&self, now: i64) -> i64 {
         let passed = i64::try_from(self.heard.elapsed().as_secs()).unwrap_or(i64::MAX);
         now.saturating_sub(self.second.saturating_add(passed))

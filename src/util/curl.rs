@@ -1,11 +1,11 @@
-//! How curl takes its configuration, which it gets on a pipe so that no secret stands in its arguments, and what it
-//! inherits.
+//! Configuration syntax and environment for curl. curl reads its configuration from a pipe so that no secret appears
+//! in its arguments.
 
 use std::env;
 use std::process::Command;
 
-/// What curl, or the shell that starts it, has of our environment: where programs and libraries are, how names are
-/// resolved, whom to trust, the proxies, the language. Whoever talks to the network needs nothing else that we know.
+/// Environment variables passed to curl, or to the shell that starts it: search paths, name resolution, trust stores,
+/// proxies, locale. A network client needs nothing else from our environment.
 const INHERITED: [&str; 30] = [
     "PATH",
     "HOME",
@@ -39,14 +39,14 @@ const INHERITED: [&str; 30] = [
     "KRB5CCNAME",
 ];
 
-/// Keeps a command's environment to that.
+/// Clears a command's environment except for `INHERITED`.
 pub fn confine(command: &mut Command) {
     command.env_clear();
     let inherited = INHERITED.iter().filter_map(|name| Some((name, env::var_os(name)?)));
     command.envs(inherited);
 }
 
-/// A string as curl's configuration takes it.
+/// Quotes a string for curl's configuration file.
 pub fn quote(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "\\r");
     format!("\"{}\"", escaped.replace('\t', "\\t"))

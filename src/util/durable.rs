@@ -1,5 +1,4 @@
-//! Changes to files that survive a crash between any two steps: complete and flushed before they get
-//! their name, and the name itself flushed.
+//! Crash-safe file changes: a file is complete and flushed before it gets its name, and then the directory is flushed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,45 +10,45 @@ use std::time::UNIX_EPOCH;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-/// Probes that this process has made.
+/// Number of probe files this process has made.
 static PROBES: AtomicU32 = AtomicU32::new(0);
 
-/// Replaces `target` with `contents`, whole or not at all, with permission bits `mode`.
+/// Replaces `target` with `contents` atomically, with permission bits `mode`.
 ///
-/// The new file is written as `NAME.PID.tmp` in `staging`, which must be on the same filesystem. Within a
-/// process callers see to it that no two of them write the same target at once.
+/// The new file is written as `NAME.PID.tmp` in `staging`, which must be on the same file system. Callers must not
+/// write the same target concurrently within one process.
 ///
 /// # Errors
-/// Any failure of the steps; `target` is then as it was.
+/// When any step fails; `target` is unchanged.
 pub fn replace_file(staging: &Path, target: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary_name = target.file_name().unwrap_or_default().to_os_string();
     temporary_name.push(format!(".{}.tmp", std::process::id()));
     let temporary = staging.join(temporary_name);
-    // A leftover of a killed writer may have other permissions than `mode`.
+    // A leftover of a killed process may have other permissions than `mode`.
     remove_if_there(&temporary)?;
     let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
     let replaced =
         file.write_all(contents).and_then(|()| file.sync_all()).and_then(|()| rename(&temporary, target));
     if replaced.is_err() {
-        // On a full disk even an empty file takes room. Refused, it goes with the next sweep.
+        // On a full disk even an empty file takes space. If removal fails, the next sweep removes it.
         let _ = remove_if_there(&temporary);
     }
     replaced
 }
 
-/// Whether a write was refused for the place that it went to, where it might succeed elsewhere: a read-only file system,
-/// no permission, or no space or inodes left.
+/// Whether a write failed because of its location and might succeed elsewhere: read-only file system, no permission,
+/// or no space, quota or inodes left.
 pub fn is_unwritable(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EROFS | Errno::EACCES | Errno::EPERM | Errno::ENOSPC | Errno::EDQUOT))
 }
 
-/// Sees that a directory takes a small file.
+/// Checks that a small file can be written in a directory.
 ///
 /// # Errors
-/// When it does not.
+/// When it cannot.
 pub fn probe(directory: &Path) -> io::Result<()> {
-    // Another container on the same volume may have our process id.
+    // Another container on the same volume may have the same process id.
     let (pid, number) = (std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
     let time = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
     let path = directory.join(format!(".probe-{time}-{number}.{pid}.tmp"));
@@ -58,7 +57,7 @@ pub fn probe(directory: &Path) -> io::Result<()> {
     written.and(remove_if_there(&path).map(drop))
 }
 
-/// Renames a file and flushes the directory that it arrives in.
+/// Renames a file and flushes its new directory.
 ///
 /// # Errors
 /// When either step fails.
@@ -67,18 +66,18 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
-/// How what lies on a volume that others may write to is opened: a link could lead out of it, and a FIFO would keep us
-/// waiting for somebody at its other end.
+/// Flags for opening files on a volume others may write to: a link could lead out of it, and opening a FIFO would
+/// block until another process opens its other end.
 pub const CAREFULLY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK);
 
-/// What was opened so, if it is a regular file.
+/// Checks that a file opened with [`CAREFULLY`] is a regular file.
 ///
 /// # Errors
-/// When it is something else, or was not opened.
+/// When it is not one, or could not be opened.
 pub fn regular(opened: io::Result<File>) -> io::Result<File> {
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ELOOP) => io::Error::other("is a symbolic link"),
-        // Of a socket, or a FIFO that nobody reads from.
+        // ENXIO is a socket, or a FIFO without a reader.
         Some(Errno::ENXIO | Errno::EISDIR) => io::Error::other(NOT_REGULAR),
         _ => error,
     })?;
@@ -90,30 +89,30 @@ pub fn regular(opened: io::Result<File>) -> io::Result<File> {
 
 const NOT_REGULAR: &str = "is not a regular file";
 
-/// Opens a file of the backup directory that is there to be locked or written on, and makes it when there is none.
+/// Opens a lock or data file of the backup directory for writing, creating it if missing.
 ///
 /// # Errors
-/// When it cannot be opened or made, or is no regular file.
+/// When it cannot be opened or created, or is not a regular file.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o644);
     regular(options.custom_flags(CAREFULLY.bits()).open(path))
 }
 
-/// Opens such a file where it cannot be written on, only to be read or locked.
+/// Opens such a file read-only, for reading or locking where writing is not possible.
 ///
 /// # Errors
-/// When it is not there or cannot be opened, or is no regular file.
+/// When it is missing, cannot be opened, or is not a regular file.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     regular(File::options().read(true).custom_flags(CAREFULLY.bits()).open(path))
 }
 
-/// Whether a file has further names: those may be outside of the backup directory, so nothing is written into it.
+/// Whether a file has other hard links. Those may lie outside the backup directory, so it must not be written to.
 pub fn has_other_names(file: &File) -> bool {
     file.metadata().is_ok_and(|found| found.nlink() > 1)
 }
 
-/// Flushes the directory that holds `path`, so that names made or removed in it survive a power cut.
+/// Flushes the parent directory of `path`, so that names created or removed in it survive a power cut.
 ///
 /// # Errors
 /// When the directory cannot be opened or flushed.
@@ -121,15 +120,15 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     let Some(directory) = path.parent() else { return Ok(()) };
     match File::open(directory) {
         Ok(directory) => sync_directory(&directory),
-        // Some file systems open no directory to be flushed; PostgreSQL goes on there, too.
+        // Some file systems cannot open a directory for flushing; PostgreSQL ignores these errors too.
         Err(error) if is_errno(&error, &[Errno::EACCES, Errno::EISDIR]) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Flushes a directory. SMB and some file systems of FUSE refuse that with EBADF or EINVAL: they have no other way to
-/// keep a name, and PostgreSQL (`fsync_fname` in `src/backend/storage/file/fd.c`) takes it for done, too. Anything
-/// else, such as EIO, is an error.
+/// Flushes a directory. SMB and some FUSE file systems refuse with EBADF or EINVAL. That counts as success, because
+/// they offer no other way; PostgreSQL does the same (`fsync_fname` in `src/backend/storage/file/fd.c`). Any other
+/// error, such as EIO, is returned.
 ///
 /// # Errors
 /// When it cannot be flushed.
@@ -144,10 +143,10 @@ fn is_errno(error: &io::Error, errnos: &[Errno]) -> bool {
     error.raw_os_error().is_some_and(|errno| errnos.contains(&Errno::from_raw(errno)))
 }
 
-/// Removes a file; one that is not there is as good as removed. Answers whether there was one.
+/// Removes a file if it exists. Returns whether it did.
 ///
 /// # Errors
-/// When it is there and cannot be removed.
+/// When it exists and cannot be removed.
 pub fn remove_if_there(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

@@ -1,7 +1,7 @@
-//! A lock on a whole file (flock(2)), held until it is dropped.
+//! A lock on a whole file (flock(2)), held until dropped.
 //!
-//! Giving it back cannot fail, let alone panic: where the unlock is refused, as by an NFS server that has restarted (ENOLCK,
-//! EIO, ESTALE), the lock goes with the file, which is closed next.
+//! Releasing it never fails or panics. If the unlock is refused, as by a restarted NFS server (ENOLCK, EIO, ESTALE),
+//! closing the file right after releases the lock.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -11,27 +11,27 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The first and the longest pause between two tries for a lock.
+/// First and longest pause between two attempts to take the lock.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
 
 /// A locked file.
 #[derive(Debug)]
 pub struct Flock(File);
 
-/// Why a lock could not be had at once.
+/// Why a lock was not taken.
 #[derive(Debug)]
 pub enum FlockError {
-    /// Another process, or another part of this one, has it. The file comes back, to look who.
+    /// Another process, or another part of this one, holds it. The file is returned so that the holder can be read.
     Held(File),
     /// The file cannot be locked.
     Io(io::Error),
 }
 
 impl Flock {
-    /// Takes the lock if nobody has it.
+    /// Takes the lock without waiting.
     ///
     /// # Errors
-    /// When somebody has it, or the file cannot be locked.
+    /// When it is held by another, or the file cannot be locked.
     pub fn try_lock(file: File) -> Result<Self, FlockError> {
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
@@ -39,10 +39,10 @@ impl Flock {
         }
     }
 
-    /// The same, trying again for as long as there is patience.
+    /// Like [`Self::try_lock`], retrying for up to `patience`.
     ///
     /// # Errors
-    /// When somebody has it all the time, or the file cannot be locked.
+    /// When it is still held at the deadline, or the file cannot be locked.
     pub fn lock_within(patience: Duration, mut file: File) -> Result<Self, FlockError> {
         let deadline = Instant::now() + patience;
         let [mut pause, longest] = PAUSES;
@@ -56,10 +56,10 @@ impl Flock {
         }
     }
 
-    /// The same as [`Self::try_lock`], beside others who take it by this function.
+    /// Like [`Self::try_lock`], but takes a shared lock.
     ///
     /// # Errors
-    /// When somebody has it for himself, or the file cannot be locked.
+    /// When it is held exclusively, or the file cannot be locked.
     pub fn try_lock_shared(file: File) -> Result<Self, FlockError> {
         match file.try_lock_shared() {
             Ok(()) => Ok(Self(file)),
@@ -68,10 +68,10 @@ impl Flock {
     }
 }
 
-/// Whether a path still leads to this file: while somebody waited for its lock, another may have removed or replaced it.
+/// Whether a path still names this file: while a caller waited for the lock, it may have been removed or replaced.
 ///
 /// # Errors
-/// When the file itself cannot be asked.
+/// When the file's metadata cannot be read.
 pub fn is_still_at(path: &Path, file: &File) -> io::Result<bool> {
     let ours = file.metadata()?;
     let found = fs::symlink_metadata(path);
@@ -103,7 +103,7 @@ impl DerefMut for Flock {
 
 impl Drop for Flock {
     fn drop(&mut self) {
-        // A child that another thread has just forked has a copy of the file until its exec; the lock must not wait for it.
+        // A child just forked by another thread holds a copy of the descriptor until exec; do not wait for it.
         let _ = self.0.unlock();
     }
 }

@@ -1,6 +1,6 @@
-//! Directories among the temporary files whose makers may be killed. Their makers hold a lock on them, so that what is left
-//! can be told from what is used by whoever comes next, also in another container with the same temporary files, where
-//! a process id says nothing.
+//! Temporary directories whose owning process may be killed. The owner holds a lock on the directory, so that a later
+//! process can tell leftovers from directories in use. A process id would not do: another container may share the same
+//! temporary files.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::util::flock;
 use crate::util::open_dir::OpenDir;
 
-/// A directory that its maker holds; dropped, it is gone.
+/// A locked directory, removed on drop.
 #[derive(Debug)]
 pub struct Held {
     directory: TempDir,
@@ -20,16 +20,16 @@ pub struct Held {
 }
 
 impl Held {
-    /// Makes one in `place` with the permissions `mode`, and a name that begins with `prefix`.
+    /// Creates one in `place` with permissions `mode` and a name that starts with `prefix`.
     ///
     /// # Errors
-    /// When it cannot be made or locked.
+    /// When it cannot be created or locked.
     pub fn make(place: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
         let mut made = tempfile::Builder::new();
         made.prefix(prefix).permissions(Permissions::from_mode(mode));
         loop {
             let directory = made.tempdir_in(place)?;
-            // Somebody's sweep may find it before it is locked, and remove it.
+            // A concurrent sweep may remove it before it is locked.
             let lock = match File::open(directory.path()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
@@ -41,27 +41,27 @@ impl Held {
         }
     }
 
-    /// Where it is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// It, opened, as it was made.
+    /// The directory as an opened file, as it was created.
     pub fn as_file(&self) -> &File {
         &self.lock
     }
 }
 
-/// Removes those in `place` that begin with `prefix`, that nobody holds, and that are ours. What cannot be removed stays.
+/// Removes unlocked directories in `place` that start with `prefix` and satisfy `is_ours`. Failures are ignored.
 pub fn sweep(place: &Path, prefix: &str, is_ours: impl Fn(&Metadata) -> bool) {
     let Ok(place) = OpenDir::open(place) else { return };
     for name in place.names().unwrap_or_default() {
         if !name.to_str().is_some_and(|name| name.starts_with(prefix)) {
             continue;
         }
-        // Not what a link leads to, which is whoever's.
+        // Symbolic links are not followed: their target may belong to anyone.
         let Ok(opened) = place.dir(&name).and_then(|found| found.to_file()) else { continue };
-        // The lock is kept until it is removed.
+        // The lock is held until the directory is removed.
         if opened.metadata().is_ok_and(|found| is_ours(&found)) && opened.try_lock().is_ok() {
             let _ = place.remove_all(&name);
         }

@@ -1,4 +1,4 @@
-//! What every layer may use: files that survive a crash, opened directories, locks, terminals, units.
+//! Helpers for every layer: crash-safe files, opened directories, locks, terminals, units.
 
 pub mod clock;
 pub mod curl;

@@ -1,18 +1,18 @@
-//! Locks that a panic does not close.
+//! Mutex locks that ignore poisoning.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The pause between two tries for a lock.
+/// The pause between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Locks even after a panic of another holder. For what is never left half changed.
+/// Locks a mutex even when another holder has panicked. Only for data that is never left half changed.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The same for somebody who waits no longer than that; `None` when another has held it all the while.
+/// Like [`lock`], but waits at most `patience`; `None` when that runs out.
 pub fn lock_within<T>(mutex: &Mutex<T>, patience: Duration) -> Option<MutexGuard<'_, T>> {
     let deadline = Instant::now() + patience;
     loop {

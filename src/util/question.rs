@@ -1,5 +1,5 @@
-//! Questions whose answer may take long or never come, as what is asked of a network volume. Each is asked on a thread of its
-//! own, one at a time: nobody waits longer than he wants to, and one thread at most is stuck.
+//! Queries that may block for long or forever, such as on a network volume. Each `Question` has one worker thread:
+//! callers wait only as long as they choose, and at most one thread is stuck.
 
 use std::fmt;
 use std::io;
@@ -10,58 +10,58 @@ use std::time::{Duration, Instant};
 
 use crate::util::mutex::lock;
 
-/// A question that is asked again and again, with something that says what is meant each time.
+/// A query that is repeated, each time with a parameter.
 pub struct Question<Q, A>(Arc<Shared<Q, A>>);
 
 struct Shared<Q, A> {
     answer: Box<dyn Fn(Q) -> A + Send + Sync>,
     state: Mutex<State<Q, A>>,
-    /// Told when it is to be asked, and when nobody will ask any more.
+    /// Signalled when a query is pending or the `Question` is dropped.
     wanted: Condvar,
-    /// Told when there is an answer.
+    /// Signalled when an answer has arrived.
     answered: Condvar,
 }
 
 struct State<Q, A> {
-    /// What is to be asked next.
+    /// Parameter of the pending query.
     next: Option<Q>,
-    /// How often it was to be asked.
+    /// Number of the latest requested query.
     asked: u64,
-    /// The last of these that has been answered.
+    /// Number of the latest answered query.
     answered: u64,
-    /// Since when an answer is waited for.
+    /// When the unanswered query was requested.
     since: Option<Instant>,
     known: Option<Known<A>>,
     has_thread: bool,
     is_over: bool,
 }
 
-/// The last answer.
+/// The latest answer.
 #[derive(Debug, Clone)]
 pub struct Known<A> {
-    /// What it was.
+    /// The answer.
     pub answer: A,
-    /// When it came.
+    /// When it arrived.
     pub at: Instant,
     /// How long it took.
     pub took: Duration,
 }
 
-/// What somebody who has waited is told.
+/// What a waiting caller gets.
 #[derive(Debug)]
 pub struct Heard<A> {
-    /// The last answer, which is an earlier one while there is silence.
+    /// The latest answer; an older one if the query is still unanswered.
     pub answer: Option<A>,
-    /// For how long the question that was asked has had no answer; nothing when it has one.
+    /// For how long the query has been unanswered; `None` if it is answered.
     pub silence: Option<Duration>,
 }
 
-/// One time that it was asked.
+/// The number of a requested query.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked(u64);
 
 impl<Q: Send + 'static, A: Clone + Send + 'static> Question<Q, A> {
-    /// A question that this answers.
+    /// A query answered by this function.
     pub fn new(answer: impl Fn(Q) -> A + Send + Sync + 'static) -> Self {
         let state = State {
             next: None,
@@ -76,12 +76,12 @@ impl<Q: Send + 'static, A: Clone + Send + 'static> Question<Q, A> {
         Self(Arc::new(Shared { answer: Box::new(answer), state: Mutex::new(state), wanted, answered }))
     }
 
-    /// Has it asked, and does not wait. The answer is one that nobody has begun to look for before.
+    /// Requests a query without waiting. It is not shared with one that has already begun.
     pub fn ask(&self, question: Q) -> Asked {
         self.ask_by(lock(&self.0.state), question)
     }
 
-    /// The same, unless it is being asked already, or the last answer will do.
+    /// Like [`Self::ask`], unless a query is outstanding or `is_due` accepts the latest answer.
     pub fn ask_if(&self, question: Q, is_due: impl FnOnce(Option<&Known<A>>) -> bool) -> Asked {
         let state = lock(&self.0.state);
         match state.since.is_none() && is_due(state.known.as_ref()) {
@@ -91,7 +91,7 @@ impl<Q: Send + 'static, A: Clone + Send + 'static> Question<Q, A> {
     }
 
     fn ask_by(&self, mut state: MutexGuard<'_, State<Q, A>>, question: Q) -> Asked {
-        // Who comes before it has begun shares it.
+        // Requests made before the query begins share it.
         state.asked += u64::from(state.next.is_none());
         state.next = Some(question);
         state.since.get_or_insert_with(Instant::now);
@@ -103,7 +103,7 @@ impl<Q: Send + 'static, A: Clone + Send + 'static> Question<Q, A> {
         drop(state);
         match has_thread {
             true => self.0.wanted.notify_one(),
-            // There is no room for a thread.
+            // No thread could be started, so answer on this one.
             false => self.0.answer_next(),
         }
         asked
@@ -114,8 +114,8 @@ impl<Q: Send + 'static, A: Clone + Send + 'static> Question<Q, A> {
         thread::Builder::new().name("question".into()).spawn(move || shared.answer_all()).map(drop)
     }
 
-    /// Waits for the answer, until the `patience` of somebody is over who has begun to wait at `begun`, or since it was
-    /// asked: who comes later waits no longer.
+    /// Waits for the answer until `patience` has passed since `begun` or since the query was requested, whichever is
+    /// earlier.
     pub fn wait(&self, asked: Asked, begun: Instant, patience: Duration) -> Heard<A> {
         let mut state = lock(&self.0.state);
         while state.answered < asked.0
@@ -151,7 +151,7 @@ impl<Q, A> Shared<Q, A> {
         let (Some(question), number) = (state.next.take(), state.asked) else { return };
         drop(state);
         let begun = Instant::now();
-        // Without an answer there is silence, and the next one is asked anew.
+        // After a panic there is no answer, and the next query starts anew.
         let answer = catch_unwind(AssertUnwindSafe(|| (self.answer)(question))).ok();
         let mut state = lock(&self.state);
         if let Some(answer) = answer {
@@ -231,7 +231,7 @@ mod tests {
             assert!(heard.silence.unwrap() >= SHORT, "{heard:?}");
         }
         assert_eq!(begun.load(Ordering::Relaxed), 2);
-        // Who comes when it has been stuck for longer than his patience does not wait at all.
+        // When the query has been stuck for longer than `patience`, a new caller does not wait at all.
         let patience = SHORT * 8;
         let is_long_enough =
             || question.wait(question.ask(9), Instant::now(), Duration::ZERO).silence.unwrap() >= patience;

@@ -1,8 +1,8 @@
-//! Room on a volume for a small file that must be written when the volume is full: a spare file whose blocks are
-//! allocated, and which is given the contents and then the name when its turn comes.
+//! Preallocated space for a small file that must be written even on a full volume: a spare file with allocated blocks,
+//! which is later filled and renamed.
 //!
-//! It needs neither a block nor an inode then. Between any two steps the target is wholly the old one or wholly the new
-//! one, and what a killed writer leaves has a name that the next sweep removes.
+//! Writing then needs no new block or inode. A crash at any step leaves the target either old or new, and leftovers of
+//! a killed process have a name that the next sweep removes.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
@@ -14,13 +14,13 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use crate::util::durable;
 
-/// What a block of a file counts for in `st_blocks`, whatever the file system's own are (stat(2)).
+/// Unit of `st_blocks` in bytes, whatever the file system's block size (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
-/// Sees that there is a spare of at least `size` bytes. One that is smaller is replaced.
+/// Ensures a spare of at least `size` bytes, replacing a smaller one.
 ///
 /// # Errors
-/// When there is no room for it; a smaller one stays.
+/// When there is no space for it; a smaller one is kept.
 pub fn reserve(spare: &Path, size: u64) -> io::Result<()> {
     if fs::symlink_metadata(spare).is_ok_and(|found| serves(&found, size)) {
         return Ok(());
@@ -36,15 +36,15 @@ pub fn reserve(spare: &Path, size: u64) -> io::Result<()> {
     made
 }
 
-/// Replaces `target` with `contents` by means of the spare, which is used up then. Both are in one directory.
+/// Replaces `target` with `contents` by using up the spare. Both must be in one directory.
 ///
 /// # Errors
-/// When there is no spare, or it is too small where nothing more can be had. `target` is then as it was, and so is the
-/// spare but for its contents.
+/// When there is no spare, or it is too small and the volume is full. `target` is then unchanged; the spare is kept,
+/// but its contents may be overwritten.
 pub fn replace_file(spare: &Path, target: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary_for(target);
     durable::remove_if_there(&temporary)?;
-    // Taken by a new name first: of two writers one has it.
+    // Renamed first, so that of two concurrent writers only one gets it.
     fs::rename(spare, &temporary)?;
     let replaced = fill(&temporary, contents, mode).and_then(|()| durable::rename(&temporary, target));
     if replaced.is_err() {
@@ -53,18 +53,18 @@ pub fn replace_file(spare: &Path, target: &Path, contents: &[u8], mode: u32) -> 
     replaced
 }
 
-/// Whether it is a file of ours that takes so many bytes where it lies.
+/// Whether it is a file of ours with `size` bytes allocated.
 fn serves(found: &Metadata, size: u64) -> bool {
     is_our_file(found) && found.len() >= size && found.blocks() * STAT_BLOCK >= size
 }
 
-/// A file that has another name, too, could be one that somebody wants to see overwritten.
+/// A file with another hard link is refused: someone may want that other file overwritten.
 fn is_our_file(found: &Metadata) -> bool {
     found.is_file() && found.nlink() == 1
 }
 
 fn fill(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    // Not truncated: its blocks are what it is for.
+    // Not truncated, to keep its allocated blocks.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut file = File::options().write(true).custom_flags(flags.bits()).open(path)?;
     if !is_our_file(&file.metadata()?) {
@@ -82,7 +82,7 @@ fn fill(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
 fn allocate(file: &mut File, size: u64) -> io::Result<()> {
     let length = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
     match fallocate(&*file, FallocateFlags::empty(), 0, length) {
-        // Some file systems, such as NFS before 4.2, can only be made to give blocks by writing.
+        // On some file systems, such as NFS before 4.2, only writing allocates blocks.
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {
             let block = [b' '; 4096];
             for at in (0..size).step_by(block.len()) {
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(first.ino(), made(4096).ino());
         assert!(made(16_384).len() == 16_384);
         assert_eq!(made(4096).len(), 16_384);
-        // Of the right length, and without a block.
+        // The right length, but no blocks.
         fs::remove_file(&spare).unwrap();
         File::create(&spare).unwrap().set_len(16_384).unwrap();
         assert!(made(16_384).blocks() * STAT_BLOCK >= 16_384);

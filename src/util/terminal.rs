@@ -1,5 +1,5 @@
-//! What a terminal is given: names without control characters, colours where they are wanted, and one line
-//! at the bottom that other lines do not garble. The only place that knows escape sequences.
+//! Terminal output: names without control characters, optional colours, and a status line at the bottom that other
+//! output does not garble. The only module with escape sequences.
 
 use std::borrow::Cow;
 use std::env;
@@ -9,10 +9,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use unicode_width::UnicodeWidthStr;
 
-/// The columns of a terminal that does not say how many it has, and those that tables take.
+/// Width of tables, and of a terminal that reports no width.
 pub const COLUMNS: usize = 80;
 
-/// A line that stays below whatever else is written to a terminal.
+/// A status line kept below all other output on a terminal.
 #[derive(Debug)]
 pub struct BottomLine<W> {
     out: W,
@@ -20,32 +20,32 @@ pub struct BottomLine<W> {
     columns: fn() -> usize,
 }
 
-/// Back to the first column, and nothing left of what stood there (ECMA-48, EL).
+/// Returns to the first column and erases the line (ECMA-48, EL).
 const ERASE: &str = "\r\x1b[K";
-/// A line that fills the width, or is too long for one that has just become narrower, does not go on in the next one
-/// (DECAWM), so that erasing one line erases all of it.
+/// Turns off wrapping (DECAWM): a line that fills the width, or is too long after the terminal became narrower, stays
+/// on one row, so erasing one row erases all of it.
 const DO_NOT_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 
 impl<W: Write> BottomLine<W> {
-    /// No line yet, on this terminal, which has so many columns when it is asked.
+    /// An empty status line. `columns` returns the current width of the terminal.
     pub fn new(out: W, columns: fn() -> usize) -> Self {
         Self { out, shown: String::new(), columns }
     }
 
-    /// Shows `text`, in place of what was shown. A terminal that is gone is no error.
+    /// Shows `text` in place of the old line. Write errors are ignored: the terminal may be gone.
     pub fn show(&mut self, text: &str) {
         self.shown = printable(text).into_owned();
         self.draw();
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn clear(&mut self) {
         self.erase();
         self.shown.clear();
     }
 
-    /// Lets `write` write whole lines, which come to stand above this one.
+    /// Calls `write`, which must write whole lines; they appear above the status line.
     pub fn give_way<T>(&mut self, write: impl FnOnce(&mut W) -> T) -> T {
         self.erase();
         let written = write(&mut self.out);
@@ -62,7 +62,7 @@ impl<W: Write> BottomLine<W> {
 
     fn draw(&mut self) {
         if !self.shown.is_empty() {
-            // A terminal that does not wrap writes all that is too much over its last column.
+            // A terminal that does not wrap writes the excess over its last column.
             let shown = cut_end(&self.shown, (self.columns)());
             let line = format!("{ERASE}{DO_NOT_WRAP}{shown}{WRAP}");
             let _ = self.out.write_all(line.as_bytes());
@@ -74,7 +74,7 @@ impl<W: Write> BottomLine<W> {
 static ON_STANDARD_ERROR: LazyLock<Mutex<BottomLine<Stderr>>> =
     LazyLock::new(|| Mutex::new(BottomLine::new(io::stderr(), columns)));
 
-/// Shows a line at the bottom of standard error, or takes it away.
+/// Shows the status line on standard error, or removes it.
 pub fn show_bottom_line(text: Option<&str>) {
     let mut line = ON_STANDARD_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
     match text {
@@ -83,14 +83,14 @@ pub fn show_bottom_line(text: Option<&str>) {
     }
 }
 
-/// Lets `write` write whole lines to standard error, or to standard output on the same terminal, above the
-/// line at the bottom.
+/// Calls `write` to write whole lines to standard error, or to standard output on the same terminal, above the status
+/// line.
 pub fn above_bottom_line<T>(write: impl FnOnce(&mut dyn Write) -> T) -> T {
     let mut line = ON_STANDARD_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
     line.give_way(|out| write(out))
 }
 
-/// Standard error, for lines that are written whole.
+/// Writes whole lines to standard error above the status line.
 #[derive(Debug, Default)]
 pub struct AboveBottomLine;
 
@@ -104,18 +104,18 @@ impl Write for AboveBottomLine {
     }
 }
 
-/// How many columns the terminal has that standard error is.
+/// Width in columns of the terminal at standard error; [`COLUMNS`] if unknown.
 pub fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
     size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(COLUMNS)
 }
 
-/// Whether standard error is a terminal on which a line can be drawn again and again.
+/// Whether standard error is a terminal on which a line can be redrawn.
 pub fn can_redraw() -> bool {
     io::stderr().is_terminal() && understands_escapes(env::var("TERM").ok().as_deref())
 }
 
-/// Whether standard output is a terminal, and its user wants colours on it: not with `NO_COLOR`.
+/// Whether standard output is a terminal that takes colours and `NO_COLOR` is not set.
 pub fn has_colours() -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && io::stdout().is_terminal() && understands_escapes(env::var("TERM").ok().as_deref())
@@ -126,16 +126,16 @@ pub fn has_colours() -> bool {
 pub enum Paint {
     /// For headings.
     Bold,
-    /// For what matters less.
+    /// For less important text.
     Dim,
-    /// For what is well.
+    /// For success.
     Green,
-    /// For what is not.
+    /// For failure.
     Red,
 }
 
 impl Paint {
-    /// The text with the escape sequences around it (ECMA-48, SGR).
+    /// Wraps the text in the escape sequences (ECMA-48, SGR).
     pub fn on(self, text: &str) -> String {
         let code = match self {
             Self::Bold => 1,
@@ -151,8 +151,8 @@ fn understands_escapes(term: Option<&str>) -> bool {
     term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
-/// A text with control characters, and those that turn the direction of writing, written out: a database may
-/// be called by what would move the cursor or hide the rest of a line.
+/// Escapes control and bidirectional characters: the name of a database could move the cursor or hide the rest of a
+/// line.
 pub fn printable(text: &str) -> Cow<'_, str> {
     match text.chars().any(steers) {
         false => Cow::Borrowed(text),
@@ -166,10 +166,10 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// In place of what is cut off.
+/// Stands for the text cut off.
 const ELLIPSIS: char = '\u{2026}';
 
-/// A text in so many columns: where it is longer, an ellipsis stands for its end.
+/// Shortens a text to `columns`, with an ellipsis at its end if it is cut.
 pub fn cut_end(text: &str, columns: usize) -> Cow<'_, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
@@ -181,8 +181,7 @@ pub fn cut_end(text: &str, columns: usize) -> Cow<'_, str> {
     }
 }
 
-/// The same with the ellipsis for the beginning, as the end tells one backup's name from another's. A slot in front
-/// of the name stays.
+/// Like [`cut_end`], but cuts the beginning, because backup names differ at their end. A leading slot is kept.
 pub fn cut_start(text: &str, columns: usize) -> Cow<'_, str> {
     if text.width() <= columns {
         return Cow::Borrowed(text);
@@ -195,12 +194,12 @@ pub fn cut_start(text: &str, columns: usize) -> Cow<'_, str> {
     }
 }
 
-/// The first of these parts, the longest first, that leaves a column for the ellipsis.
+/// The first of `parts`, which are ordered longest first, that leaves a column for the ellipsis.
 fn longest<'a>(mut parts: impl Iterator<Item = &'a str>, columns: usize) -> Option<&'a str> {
     parts.find(|part| part.width() < columns)
 }
 
-/// A text in lines of so many columns, which end between words where they can.
+/// Wraps a text into lines of at most `columns`, between words where possible.
 pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split(' ') {
@@ -221,9 +220,9 @@ pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Whether a terminal obeys a character instead of showing it.
+/// Whether a character controls a terminal instead of being shown.
 fn steers(c: char) -> bool {
-    // Unicode's line and paragraph separators, and the characters of its bidirectional algorithm.
+    // Besides controls: Unicode line and paragraph separators, and bidirectional formatting characters.
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -232,7 +231,7 @@ fn steers(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// What a terminal shows after it was sent `bytes`: complete lines, and the one that the cursor is in.
+    /// What a terminal shows after `bytes`: the complete lines, and the line with the cursor.
     fn shown(bytes: &[u8]) -> (Vec<String>, String) {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         let text = text.replace(DO_NOT_WRAP, "").replace(WRAP, "");

@@ -1,24 +1,24 @@
-//! Quantities as people read them.
+//! Human-readable quantities.
 
 /// Bytes as lower-case hexadecimal digits.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A number of bytes in the largest binary unit that leaves at least one.
+/// A number of bytes in the largest binary unit that gives at least one.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if count < 1024 {
         return format!("{count} B");
     }
     let power = (count.ilog2() / 10).min(5);
-    // Only ever shown with one decimal.
+    // Shown with one decimal only.
     #[expect(clippy::cast_precision_loss)]
     let value = count as f64 / f64::from(1u32 << 10).powi(power.cast_signed());
     format!("{value:.1} {}", UNITS[power as usize - 1])
 }
 
-/// Seconds as a clock shows them: `0:05`, `51:12`, `27:46:40`.
+/// Seconds as minutes and seconds, with hours if any: `0:05`, `51:12`, `27:46:40`.
 pub fn clock(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {
@@ -27,8 +27,8 @@ pub fn clock(seconds: u64) -> String {
     }
 }
 
-/// An age in seconds in one whole unit, rounded down: `45 s`, `12 min`, `47 h`, `90 d`. One that lies ahead
-/// has a minus.
+/// An age in seconds in one whole unit, rounded down: `45 s`, `12 min`, `47 h`, `90 d`. A time in the future has a
+/// minus sign.
 pub fn age(seconds: i64) -> String {
     let sign = if seconds < 0 { "-" } else { "" };
     let (count, unit) = match seconds.unsigned_abs() {
@@ -40,7 +40,7 @@ pub fn age(seconds: i64) -> String {
     format!("{sign}{count} {unit}")
 }
 
-/// Names one after the other.
+/// Joins names with commas.
 pub fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
 }

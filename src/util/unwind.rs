@@ -1,19 +1,19 @@
-//! Panics as errors: a mistake of ours ends what it happened in, and not what would have told of it.
+//! Turns panics into errors, so that a bug ends only the work it occurs in and can still be reported.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Characters of a panic's message that an error carries.
+/// Longest panic message in an error, in characters.
 const LONGEST: usize = 300;
 
-/// Calls `work`. Who goes on after its panic must not use what it was changing.
+/// Calls `work`. After a panic the caller must not use data that `work` was changing.
 ///
 /// # Errors
-/// What it panicked with, as one line.
+/// The panic's message as one line.
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let message = format!("internal error: {}", message(payload.as_ref()));
-        // What somebody panics with may panic when it is dropped.
+        // Dropping the payload may panic again.
         std::mem::forget(payload);
         message
     })

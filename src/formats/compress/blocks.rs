@@ -1,47 +1,45 @@
-//! The blocked gzip format (BGZF): a gzip file of members that hold 64 KiB of text at most, the last of them
-//! an empty one.
+//! The blocked gzip format (BGZF): a gzip file of members with at most 64 KiB of text each, ending with an empty one.
 //!
-//! Members that small can be compressed whole, which is faster and packs tighter than a stream can be at the
-//! same level, and the empty one tells a file that ends between two members from a whole one. What reads
-//! gzip reads it too.
+//! Small members can be compressed in one call, which is faster and smaller than a stream at the same level. The empty
+//! member shows that a file was not cut off between two members. Any gzip reader can read the format.
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor, crc32};
 
-/// Bytes of text in a member: so few that one which cannot be compressed still is under 64 KiB in all.
+/// Bytes of text per member. Even incompressible text then makes a member of less than 64 KiB.
 const TEXT: usize = 0xff00;
 
-/// How a member begins: a gzip header (RFC 1952, 2.3) without name and time, whose extra field `BC` holds
-/// the member's own length less one in the two bytes that follow.
+/// Start of a member: a gzip header (RFC 1952, section 2.3) without name and time. Its extra field `BC` contains the
+/// length of the member minus one in the two bytes that follow.
 const HEAD: [u8; 16] = *b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0";
 
-/// The empty member.
+/// The empty member at the end.
 const END: [u8; 28] = *b"\x1f\x8b\x08\x04\0\0\0\0\0\xff\x06\0BC\x02\0\x1b\0\x03\0\0\0\0\0\0\0\0\0";
 
 /// Bytes before and after the compressed text of a member.
 const BEFORE: usize = HEAD.len() + 2;
 const AFTER: usize = 8;
 
-/// Writes a text as blocked gzip.
+/// Compresses text to blocked gzip.
 pub struct BlockWriter<W> {
     writer: W,
     compressor: Compressor,
-    /// Text that does not fill a member yet.
+    /// Text collected for the next member.
     text: Vec<u8>,
-    /// Room for a member.
+    /// Buffer for a compressed member.
     member: Vec<u8>,
 }
 
 impl<W: Write> BlockWriter<W> {
-    /// A writer of members into `writer`.
+    /// Creates a writer into `writer`.
     pub fn new(writer: W, level: CompressionLvl) -> Self {
         let mut compressor = Compressor::new(level);
         let member = vec![0; BEFORE + compressor.deflate_compress_bound(TEXT) + AFTER];
         Self { writer, compressor, text: Vec::with_capacity(TEXT), member }
     }
 
-    /// Writes what is left and the empty member.
+    /// Writes the remaining text and the empty member.
     ///
     /// # Errors
     /// When writing fails.
@@ -93,36 +91,36 @@ impl<W: Write> Write for BlockWriter<W> {
     }
 }
 
-/// Reads a text from blocked gzip, member by member: each is decompressed whole, in half the time of a stream.
+/// Reads blocked gzip. Each member is decompressed in one call, in half the time of a stream.
 pub struct BlockReader<R> {
     reader: R,
     decompressor: Decompressor,
-    /// A member behind its head.
+    /// The rest of a member after its header.
     member: Vec<u8>,
-    /// The text of a member, of which the bytes from `at` to `end` have not been read.
+    /// The text of a member; bytes `at` to `end` are unread.
     text: Vec<u8>,
     at: usize,
     end: usize,
 }
 
 impl<R: BufRead> BlockReader<R> {
-    /// A reader of blocked gzip, if that is what comes next.
+    /// Creates a reader if the input starts with a blocked member; otherwise returns the input.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the input cannot be read.
     pub fn of(mut reader: R) -> io::Result<Result<Self, R>> {
         if !reader.fill_buf()?.starts_with(&HEAD) {
             return Ok(Err(reader));
         }
-        // One of text, so that a file of no members is not taken for a whole one.
+        // `end` is not 0, so that a file without members counts as cut off.
         let (member, text, end) = (Vec::with_capacity(1 << 16), vec![0; 1 << 16], 1);
         Ok(Ok(Self { reader, decompressor: Decompressor::new(), member, text, at: 1, end }))
     }
 
-    /// Reads text. Where something else than a blocked member comes, it answers the bytes that have been read of that.
+    /// Reads text. If something other than a blocked member follows, returns the bytes already read of it.
     ///
     /// # Errors
-    /// When a member is damaged or cut off, the empty one is missing at the end, or the file cannot be read.
+    /// When a member is damaged or cut off, the empty member is missing, or the file cannot be read.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Result<usize, Vec<u8>>> {
         while self.at == self.end && !buffer.is_empty() {
             let mut head = Vec::with_capacity(BEFORE);
@@ -167,12 +165,12 @@ impl<R: BufRead> BlockReader<R> {
     }
 }
 
-/// What is said of a blocked gzip file without its empty member.
+/// The error for a blocked gzip file without the empty member.
 pub fn cut_off() -> io::Error {
     io::Error::new(ErrorKind::UnexpectedEof, "the end of the gzip file is missing")
 }
 
-/// Watches a gzip file go by on its way to a decompressor that does not know of blocks.
+/// Passes a gzip file on to a decompressor that does not know blocks, remembering its start and end.
 pub struct Watched<R> {
     reader: R,
     head: Vec<u8>,
@@ -184,12 +182,12 @@ impl<R: BufRead> Watched<R> {
         Self { reader, head: Vec::with_capacity(HEAD.len()), tail: Vec::with_capacity(2 * END.len()) }
     }
 
-    /// One for the rest of a file that began as a blocked one.
+    /// Creates one for the rest of a file that started with blocks.
     pub fn after_blocks(reader: R) -> Self {
         Self { head: HEAD.to_vec(), ..Self::new(reader) }
     }
 
-    /// Whether the file, read to its end, lacks members: it began as a blocked one and has not ended so.
+    /// Whether the file, read to its end, started with blocks but does not end with the empty member.
     pub fn is_cut_between_members(&self) -> bool {
         self.head == HEAD && self.tail != END
     }
@@ -201,7 +199,7 @@ impl<R: BufRead> BufRead for Watched<R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        // What is consumed has been read, so this neither reads nor fails.
+        // Consumed bytes are already buffered, so this neither reads nor fails.
         if let Ok(bytes) = self.reader.fill_buf() {
             let bytes = &bytes[..amount.min(bytes.len())];
             let wanted = (HEAD.len() - self.head.len()).min(bytes.len());

@@ -8,8 +8,7 @@ use zstd::zstd_safe::CParameter;
 use super::Compression;
 use super::blocks::BlockWriter;
 
-/// Compresses what is written to it into `W`. Only [`finish`](Self::finish) makes what was written a whole
-/// file.
+/// Compresses what is written to it into `W`. The file is complete only after [`finish`](Self::finish).
 pub struct Compressor<W: Write>(Kind<W>);
 
 enum Kind<W: Write> {
@@ -19,16 +18,16 @@ enum Kind<W: Write> {
 }
 
 impl<W: Write> Compressor<W> {
-    /// A compressor into `writer`.
+    /// Creates a compressor into `writer`.
     ///
     /// # Errors
-    /// When the level is not one.
+    /// When the level is invalid.
     pub fn new(writer: W, compression: Compression) -> io::Result<Self> {
         let no_level = || io::Error::new(io::ErrorKind::InvalidInput, "not a valid compression level");
         Ok(Self(match compression {
             Compression::None => Kind::None(writer),
             Compression::Gzip(level @ 1..=9) => {
-                // libdeflate's levels 1 to 9 stand for about the same work as zlib's.
+                // Levels 1 to 9 of libdeflate take about as long as those of zlib.
                 let level = CompressionLvl::new(level as i32).map_err(|_| no_level())?;
                 Kind::Gzip(BlockWriter::new(writer, level))
             }
@@ -37,7 +36,7 @@ impl<W: Write> Compressor<W> {
         }))
     }
 
-    /// Writes what is left and the end of the compressed file, and gives the writer back.
+    /// Writes the rest and the end of the compressed file, and returns the writer.
     ///
     /// # Errors
     /// When writing fails.
@@ -50,13 +49,13 @@ impl<W: Write> Compressor<W> {
     }
 }
 
-/// The level from which on zstd is held to tables of 2^21 entries. By itself it would take up to 94 MiB;
-/// so it stays under 32, takes half the time, and a dump's text packs as tight.
+/// From this level on zstd's tables are limited to 2^21 entries. Its defaults take up to 94 MiB. With the limit it
+/// needs less than 32 MiB and half the time, and compresses a dump as well.
 const LEVEL_WITH_LARGE_TABLES: i32 = 11;
 
 fn zstd_encoder<W: Write>(writer: W, level: i32) -> io::Result<ZstdEncoder<'static, W>> {
     let mut encoder = ZstdEncoder::new(writer, level)?;
-    // Like gzip's: without it a damaged bit could become other text.
+    // As gzip has one. Without a checksum a flipped bit could yield other text.
     encoder.include_checksum(true)?;
     if level >= LEVEL_WITH_LARGE_TABLES {
         for parameter in [CParameter::WindowLog(21), CParameter::HashLog(21), CParameter::ChainLog(21)] {
@@ -75,7 +74,7 @@ impl<W: Write> Write for Compressor<W> {
         }
     }
 
-    /// Does nothing to what is being compressed: a block that ends early compresses worse.
+    /// Does nothing: ending a block early compresses worse.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -7,28 +7,28 @@ use zstd::stream::read::Decoder as ZstdDecoder;
 use super::Packing;
 use super::blocks::{BlockReader, Watched, cut_off};
 
-/// Decompresses what it reads from `R`. It has all been whole only when a read answers 0.
+/// Decompresses what it reads from `R`. The file is complete and undamaged only if a read returns 0.
 pub struct Decompressor<R: BufRead>(Kind<R>);
 
-/// What is left of a reader, behind what has been read of it.
+/// The rest of a reader, preceded by bytes already read from it.
 type Rest<R> = Chain<Cursor<Vec<u8>>, R>;
 
 enum Kind<R: BufRead> {
     None(R),
     Blocks(BlockReader<R>),
     Gzip(Box<MultiGzDecoder<Watched<R>>>),
-    /// After blocks.
+    /// Other gzip members after blocks.
     MoreGzip(Box<MultiGzDecoder<Watched<Rest<R>>>>),
     Zstd(ZstdDecoder<'static, R>),
-    /// While one takes the place of another.
+    /// Placeholder while one kind replaces another.
     Nothing,
 }
 
 impl<R: BufRead> Decompressor<R> {
-    /// A decompressor of `reader`, from where that stands.
+    /// Creates a decompressor for the rest of `reader`.
     ///
     /// # Errors
-    /// When it cannot be read, or there is no memory for it.
+    /// When it cannot be read, or memory runs out.
     pub fn new(reader: R, packing: Packing) -> io::Result<Self> {
         Ok(Self(match packing {
             Packing::None => Kind::None(reader),
@@ -40,7 +40,7 @@ impl<R: BufRead> Decompressor<R> {
         }))
     }
 
-    /// Goes on with a decompressor that does not know of blocks, which has yet to see `head`.
+    /// Continues with a decompressor that does not know blocks, starting with the bytes `head`.
     fn leave_blocks(&mut self, head: Vec<u8>) {
         if let Kind::Blocks(blocks) = std::mem::replace(&mut self.0, Kind::Nothing) {
             let rest = Watched::after_blocks(Cursor::new(head).chain(blocks.into_inner()));

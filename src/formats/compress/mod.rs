@@ -1,8 +1,7 @@
-//! Compression of a dump's text on its way to the file and back: gzip and zstd, with nothing kept but a
-//! few blocks.
+//! Streaming compression and decompression of dumps with gzip and zstd, with only a few blocks in memory.
 //!
-//! What is written is a standard file that `gunzip` or `zstd -d` take. What is read is taken to its last
-//! byte: an end before its time, a bit that has changed and bytes after the end are all errors.
+//! The output is a standard file for `gunzip` or `zstd -d`. The input is read to its last byte: a premature end, a
+//! flipped bit and bytes after the end are errors.
 
 mod blocks;
 mod compressor;
@@ -11,30 +10,30 @@ mod decompressor;
 pub use compressor::Compressor;
 pub use decompressor::Decompressor;
 
-/// How a dump is compressed on its way to the file.
+/// The compression of a new dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
     /// gzip at this level, 1 to 9.
     Gzip(u32),
-    /// zstd at this level, up to 19; those below 1 are faster than 1.
+    /// zstd at this level, up to 19; negative levels are faster than 1.
     Zstd(i32),
 }
 
-/// How a file is packed.
+/// The compression of an existing file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// No compression.
     None,
-    /// As gzip, in one member or several.
+    /// gzip with one or more members.
     Gzip,
-    /// As zstd, in one frame or several.
+    /// zstd with one or more frames.
     Zstd,
 }
 
 impl Packing {
-    /// How a file is packed, by the numbers that it begins with.
+    /// Detects the compression by the magic number at the start of a file.
     pub fn of(head: &[u8]) -> Self {
         match head {
             [0x1f, 0x8b, ..] => Self::Gzip,

@@ -19,7 +19,7 @@ const COMPRESSIONS: [Compression; 6] = [
     Compression::Zstd(19),
 ];
 
-/// The same bytes every time, and no pattern in them.
+/// Incompressible bytes, the same at each call.
 fn noise(length: usize) -> Vec<u8> {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut next = || {
@@ -162,7 +162,7 @@ fn members_of_another_program_may_follow_ours() {
     let end = compressed(b"", Compression::Gzip(1), 1);
     let all = [&ours[..], &theirs, &ours].concat();
     assert!(decompressed(&all, Packing::Gzip).unwrap() == [&first[..], &second, &first].concat());
-    // What began in blocks must end as they do.
+    // A file that starts with blocks must end with the empty member.
     let read = decompressed(&all[..all.len() - end.len()], Packing::Gzip);
     assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
@@ -193,7 +193,7 @@ fn a_changed_bit_is_an_error_or_makes_no_difference() {
         let mut harmless = 0;
         for at in 0..packed.len() {
             packed[at] ^= 1 << (at % 8);
-            // Both have bits without consequence, such as what fills up a byte.
+            // Both formats have bits without effect, such as padding.
             if let Ok(read) = decompressed(&packed, compression.into()) {
                 assert!(read == plain, "{compression:?}, byte {at} of {}", packed.len());
                 harmless += 1;

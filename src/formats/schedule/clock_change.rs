@@ -1,21 +1,20 @@
-//! What a schedule means on the days when the clocks change.
+//! Schedules on days when the clocks change.
 //!
-//! Croner searches the bare calendar, where every time comes once; its own rules for changes of clocks
-//! count `0 2,14 * * *` as an interval and lose a time whose gap ends on the next day. Here each civil
-//! time becomes an instant: a fixed time in the gap comes right after it, one in the repeated hour comes
-//! the first time round. A schedule with wildcard hours instead follows the clock as it runs: it has
-//! nothing in the gap and comes in both of the repeated hours.
+//! Croner only searches the plain calendar, where every time occurs once. Its own rules for clock changes treat
+//! `0 2,14 * * *` as an interval and miss a time whose gap ends on the next day. Here each civil time is converted to
+//! an instant: a fixed time in the gap runs right after it, one in the repeated hour runs the first time. A schedule
+//! with wildcard hours follows elapsed time instead: it does not run in the gap, and runs in both repeated hours.
 
 use croner::Cron;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-/// The first instant after `now` at which one of the fixed times comes.
+/// The first instant after `now` that matches one of the fixed times.
 pub fn next_fixed(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
     let mut civil = zone.to_datetime(now);
-    // Later civil times never come earlier, so the first that lies ahead is the next. Those passed over
-    // are the rest of a repeated hour, when `now` is in it for the second time.
+    // Later civil times are never earlier instants, so the first one after `now` is the next. Those skipped are the
+    // rest of a repeated hour, if `now` is in its second pass.
     loop {
         civil = cron.find_next_occurrence(&civil, false).ok()?;
         let instant = instant(zone, civil)?;
@@ -25,13 +24,13 @@ pub fn next_fixed(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timest
     }
 }
 
-/// When a civil time comes: the first time of two, or at the end of the gap that it falls in.
+/// The instant of a civil time: the first of two, or the end of the gap it falls in.
 fn instant(zone: &TimeZone, civil: DateTime) -> Option<Timestamp> {
     match zone.to_ambiguous_timestamp(civil).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(civil).ok(),
         AmbiguousOffset::Fold { before, .. } => before.to_timestamp(civil).ok(),
         AmbiguousOffset::Gap { before, .. } => {
-            // By the old clock the time lies just after the change, as far as it lies in the gap.
+            // By the old offset the time lies after the change, by as much as it lies in the gap.
             let beyond = before.to_timestamp(civil).ok()?;
             let change = zone.preceding(beyond.checked_add(jiff::SignedDuration::from_secs(1)).ok()?).next();
             change.map(|change| change.timestamp())
@@ -43,7 +42,7 @@ fn instant(zone: &TimeZone, civil: DateTime) -> Option<Timestamp> {
 pub fn next_elapsed(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
     let mut from = now;
     let mut inclusive = false;
-    // From one change of the clocks to the next, the clock runs straight.
+    // Between two clock changes the offset is constant.
     loop {
         let offset = zone.to_offset(from);
         let civil = cron.find_next_occurrence(&offset.to_datetime(from), inclusive).ok()?;

@@ -1,4 +1,4 @@
-//! Why a schedule is refused, in one line that names the faulty part and the rule.
+//! Errors in schedules, each in one line that names the invalid part and the rule.
 
 use std::fmt;
 
@@ -7,56 +7,56 @@ use super::fields::Field;
 /// Why a text is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScheduleError {
-    /// There is nothing in the text.
+    /// The text is empty.
     Empty,
     /// The text has this many fields instead of five or six.
     FieldCount(usize),
-    /// A part of a field is not a value that the field can have.
+    /// A part is not a valid value of its field.
     Value {
-        /// The part at fault.
+        /// The invalid part.
         text: String,
-        /// The field it stands in.
+        /// Its field.
         field: &'static Field,
     },
-    /// A part of a field is neither a value nor a range nor a step over one.
+    /// A part is not a value, a range, or a step over a range.
     Shape {
-        /// The part at fault.
+        /// The invalid part.
         text: String,
-        /// The field it stands in.
+        /// Its field.
         field: &'static Field,
     },
     /// A range ends before it begins.
     Backwards {
         /// The range.
         text: String,
-        /// The field it stands in.
+        /// Its field.
         field: &'static Field,
     },
-    /// The number after a slash is not a whole number from 1.
+    /// The step after a slash is not a whole number from 1.
     Step {
         /// The part with the slash.
         text: String,
-        /// The field it stands in.
+        /// Its field.
         field: &'static Field,
     },
-    /// A field holds nothing but commas.
+    /// A field contains only commas.
     NoValue {
         /// The field's text.
         text: String,
         /// The field.
         field: &'static Field,
     },
-    /// A word after `@` that is not known, in this spelling at least.
+    /// An unknown word after `@`, or one in another spelling.
     Descriptor(String),
-    /// What follows `@every` is not a duration.
+    /// The text after `@every` is not a duration.
     Duration(String),
     /// `@every` with less than a second.
     TooShort(String),
-    /// The time zone of a `TZ=` prefix is not known.
+    /// Unknown time zone in a `TZ=` prefix.
     Zone(String),
-    /// A time zone prefix that no schedule follows.
+    /// A time zone prefix without a schedule.
     OnlyZone(String),
-    /// Well formed, but no day of any year fits.
+    /// Valid syntax, but no date ever matches.
     Never(String),
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for ScheduleError {
 
 impl std::error::Error for ScheduleError {}
 
-/// The text as one line, whatever it holds.
+/// The text in quotes and on one line.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.escape_debug().to_string().replace("\\'", "'"))
 }

@@ -1,8 +1,8 @@
-//! `@every`: the durations of the Go language, in whole seconds.
+//! Durations of `@every` in the syntax of Go, in whole seconds.
 
 use super::ScheduleError;
 
-/// Nanoseconds of each unit. The two signs for micro are different characters.
+/// Nanoseconds per unit. The two micro signs are different characters.
 const UNITS: [(&str, u128); 8] = [
     ("ns", 1),
     ("us", 1_000),
@@ -14,10 +14,10 @@ const UNITS: [(&str, u128); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Reads a duration such as `90s`, `1h30m` or `1.5h`, cut to whole seconds, as robfig/cron cuts it.
+/// Parses a duration such as `90s`, `1h30m` or `1.5h`, truncated to whole seconds as in robfig/cron.
 ///
 /// # Errors
-/// When it is not a duration, does not fit Go's 64 bits of nanoseconds, or is under a second.
+/// When it is not a duration, exceeds Go's 64 bits of nanoseconds, or is shorter than a second.
 pub fn seconds(text: &str) -> Result<i64, ScheduleError> {
     let (negative, magnitude) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -60,7 +60,7 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// `whole.fraction` times `unit`; digits of a fraction beyond the 18th are under a nanosecond.
+/// `whole.fraction` times `unit`. Digits after the 18th are less than a nanosecond.
 fn scaled(whole: &str, fraction: &str, unit: u128) -> Option<u128> {
     let number =
         |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok().map(u128::from) };

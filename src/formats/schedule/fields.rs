@@ -1,21 +1,21 @@
-//! The grammar of the five or six fields, as robfig/cron v3.0.1 reads it, turned into plain value sets.
+//! Parses the five or six fields as robfig/cron v3.0.1 does, into plain sets of values.
 //!
-//! Croner reads another dialect: it takes `L`, `W`, `#` and `SAT-SUN`, which go-cron does not, and not
-//! `5/15`, `*-5` or a `?` in the minutes, which go-cron does. So every field is read here, and croner is
-//! given nothing but `*` and lists of numbers.
+//! Croner has a different dialect: it accepts `L`, `W`, `#` and `SAT-SUN`, which go-cron rejects, and rejects `5/15`,
+//! `*-5` and `?` in the minutes, which go-cron accepts. So all fields are parsed here, and croner only gets `*` and
+//! lists of numbers.
 
 use super::ScheduleError;
 
-/// One field of a schedule: what it is called, and the values that it can have.
+/// A field of a schedule: its name and valid values.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Field {
-    /// What one of its values is, for messages.
+    /// Its name, for messages.
     pub name: &'static str,
-    /// Its values, for messages.
+    /// Its valid values, for messages.
     pub rule: &'static str,
     min: u64,
     max: u64,
-    /// Names of values, the first of them for `min`.
+    /// Names of values, starting with that of `min`.
     names: &'static [&'static str],
 }
 
@@ -40,24 +40,24 @@ const WEEKDAY: Field = Field {
 
 static FIELDS: [Field; 6] = [SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY];
 
-/// The days that each month can have, January first.
+/// Maximum number of days of each month.
 const LONGEST: [u64; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// The values of one field. A star stays known: it decides how the two day fields combine.
+/// The values of a field. Whether it is a star is kept, because that decides how the two day fields combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Values {
     bits: u64,
     star: bool,
-    /// Whether any part of the field was spelled with a star, a step behind it or not.
+    /// Whether any part contains a star, with or without a step.
     wild: bool,
 }
 
-/// The fields of a schedule, read.
+/// The parsed fields of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fields([Values; 6]);
 
 impl Fields {
-    /// Reads five fields (the second is 0) or six.
+    /// Parses five fields, with second 0, or six.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let texts: Vec<&str> = text.split_whitespace().collect();
         let texts: [&str; 6] = match texts[..] {
@@ -73,16 +73,16 @@ impl Fields {
         Ok(Self(values))
     }
 
-    /// The same fields in croner's dialect: six of them, each `*` or a list of numbers.
+    /// The fields in croner's syntax: six, each `*` or a list of numbers.
     pub fn to_croner(&self) -> String {
         let fields: Vec<String> = self.0.iter().map(|values| values.croner_text()).collect();
         fields.join(" ")
     }
 
-    /// Whether any day of any year fits: the 30th of February does not.
+    /// Whether any date can match. February 30 cannot.
     pub fn ever_come(&self) -> bool {
         let [.., days, months, weekdays] = &self.0;
-        // Unless one of the two is a star, a day needs to fit only one of them, and some weekday does.
+        // If neither is a star, matching one of the two is enough, and any weekday occurs.
         if !days.star && !weekdays.star {
             return true;
         }
@@ -92,8 +92,8 @@ impl Fields {
         })
     }
 
-    /// Whether the schedule runs in every hour, or its hours are spelled with a star. Such a schedule
-    /// follows elapsed time when the clocks change; any other names times of the day.
+    /// Whether the schedule runs in every hour or its hours contain a star. Then it follows elapsed time at clock
+    /// changes; otherwise it has fixed times of day.
     pub fn wild_hours(&self) -> bool {
         let hours = self.0[2];
         hours.wild || hours.bits == HOUR.all()
@@ -116,7 +116,7 @@ impl Values {
 }
 
 impl Field {
-    /// The article that the name takes.
+    /// The article for the name in messages.
     pub(super) fn article(&self) -> &'static str {
         if self.name.starts_with('h') { "an" } else { "a" }
     }
@@ -127,7 +127,7 @@ impl Field {
 
     fn parse(&'static self, text: &str) -> Result<Values, ScheduleError> {
         let mut values = Values { bits: 0, star: false, wild: false };
-        // robfig/cron passes over an empty part, so `1,,2` is `1,2`.
+        // robfig/cron ignores empty parts, so `1,,2` is `1,2`.
         for part in text.split(',').filter(|part| !part.is_empty()) {
             self.add_part(part, &mut values)?;
         }
@@ -137,7 +137,7 @@ impl Field {
         Ok(values)
     }
 
-    /// Adds one part, `a`, `a-b`, `a/n` or `a-b/n`, where `*` or `?` may stand for all.
+    /// Adds a part: `a`, `a-b`, `a/n` or `a-b/n`, with `*` or `?` for all values.
     fn add_part(&'static self, part: &str, values: &mut Values) -> Result<(), ScheduleError> {
         let (range, step) = match part.split_once('/') {
             None => (part, None),
@@ -155,7 +155,7 @@ impl Field {
         }
         let wild = low == "*" || low == "?";
         let (start, end) = if wild {
-            // What follows a star, as in `*-5`, changes nothing in robfig/cron.
+            // robfig/cron ignores the end of a range after a star, as in `*-5`.
             high.map(|high| self.value(high)).transpose()?;
             (self.min, self.max)
         } else {
@@ -172,11 +172,11 @@ impl Field {
         }
         let step = step.unwrap_or(1);
         for value in (start..=end).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
-            // Only a day of the week can be above its maximum: 7, which is Sunday too.
+            // Only the day of the week accepts a value above its maximum: 7 is Sunday too.
             values.bits |= 1 << (if value > self.max { self.min } else { value });
         }
         values.wild |= wild;
-        // `*/1` is a star to robfig/cron, `*/2` is not.
+        // For robfig/cron `*/1` is a star, `*/2` is not.
         values.star |= wild && step == 1;
         if values.star {
             values.bits = self.all();

@@ -1,8 +1,8 @@
-//! Cron schedules: which texts are one, and when each comes next.
+//! Cron schedules: parsing and the next time.
 //!
-//! What is accepted is what prodrigestivill/go-cron accepts (the parser of robfig/cron v3.0.1, with
-//! optional seconds and descriptors), but for three exceptions: 7 is Sunday too, and a schedule that
-//! never comes, or comes more than once a second, is refused. Nothing here reads the clock.
+//! Accepts what prodrigestivill/go-cron accepts (the parser of robfig/cron v3.0.1 with optional seconds and
+//! descriptors), with these exceptions: 7 is Sunday too, and schedules that never run, or run more than once a second,
+//! are refused. Nothing here reads the clock.
 
 mod clock_change;
 mod error;
@@ -18,36 +18,36 @@ pub use error::ScheduleError;
 pub use fields::Field;
 use fields::Fields;
 
-/// When something is to run, again and again.
+/// A recurring time.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
-    /// The zone that answers are given in.
+    /// The time zone of the results.
     shown: TimeZone,
     rule: Rule,
 }
 
 #[derive(Debug, Clone)]
 enum Rule {
-    /// Every so many seconds from when it is asked.
+    /// At this interval in seconds from the time of the query.
     Every(i64),
-    /// By the calendar of a time zone.
+    /// At times of the calendar in a time zone.
     Calendar { cron: Box<Cron>, zone: TimeZone, wild_hours: bool },
 }
 
 impl Schedule {
-    /// Reads a schedule in the process's time zone, that of `TZ` or else the system's.
+    /// Parses a schedule in the time zone of the process, from `TZ` or the system.
     ///
     /// # Errors
-    /// When `text` is not a schedule, or one that never comes.
+    /// When `text` is not a schedule, or never runs.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         Self::parse_in(text, &TimeZone::system())
     }
 
-    /// Reads a schedule in `default`, unless the text names a zone of its own by `TZ=` or `CRON_TZ=`.
+    /// Parses a schedule in time zone `default`, unless the text names one with `TZ=` or `CRON_TZ=`.
     ///
     /// # Errors
-    /// When `text` is not a schedule, or one that never comes.
+    /// When `text` is not a schedule, or never runs.
     pub fn parse_in(text: &str, default: &TimeZone) -> Result<Self, ScheduleError> {
         let (zone, body) = split_zone(text, default)?;
         let rule = if let Some(word) = body.strip_prefix('@') {
@@ -61,13 +61,13 @@ impl Schedule {
         Ok(Self { text: text.into(), shown: default.clone(), rule })
     }
 
-    /// The text that the schedule was read from.
+    /// The text it was parsed from.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The next time after `now`, a whole second, in the zone that was the default when the schedule was
-    /// read. `None` only at the end of the calendar, some thousands of years away.
+    /// The next time after `now`, a whole second, in the default time zone at parsing. `None` only at the end of the
+    /// calendar, thousands of years ahead.
     pub fn next_after(&self, now: Timestamp) -> Option<Zoned> {
         let now = Timestamp::from_second(now.as_second()).ok()?;
         let next = match &self.rule {
@@ -79,7 +79,7 @@ impl Schedule {
     }
 }
 
-/// The time as RFC 3339, to the second, with the offset of its zone.
+/// The time as RFC 3339, in whole seconds, with its offset.
 pub fn rfc3339(time: &Zoned) -> String {
     if time.offset().is_zero() {
         time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -88,7 +88,7 @@ pub fn rfc3339(time: &Zoned) -> String {
     }
 }
 
-/// Splits a `TZ=` or `CRON_TZ=` prefix off. With one, spaces around the rest do not matter.
+/// Splits off a `TZ=` or `CRON_TZ=` prefix. With a prefix, spaces around the rest are ignored.
 fn split_zone<'a>(text: &'a str, default: &TimeZone) -> Result<(TimeZone, &'a str), ScheduleError> {
     let Some(named) = text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ=")) else {
         return Ok((default.clone(), text));
@@ -104,7 +104,7 @@ fn zone(name: &str, default: &TimeZone) -> Result<TimeZone, ScheduleError> {
         "" | "UTC" => Ok(TimeZone::UTC),
         "Local" => Ok(default.clone()),
         _ => match TimeZone::get(name) {
-            // Go knows a zone by the name of its file, so `europe/berlin` would not run there.
+            // Go looks up a zone by its file name, so `europe/berlin` would not work there.
             Ok(zone) if !zone.is_unknown() && zone.iana_name() == Some(name) => Ok(zone),
             _ => Err(ScheduleError::Zone(name.into())),
         },
@@ -128,7 +128,7 @@ fn calendar(text: &str, zone: TimeZone) -> Result<Rule, ScheduleError> {
         return Err(ScheduleError::Never(text.into()));
     }
     let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
-    // The fields are plain by now; should croner refuse them still, no day could be found either.
+    // The fields are plain numbers now; if croner still refused them, no date could be found either.
     let cron = parser.parse(&fields.to_croner()).map_err(|_| ScheduleError::Never(text.into()))?;
     Ok(Rule::Calendar { cron: Box::new(cron), zone, wild_hours: fields.wild_hours() })
 }

@@ -2,7 +2,7 @@
 
 use super::tokens::{Kind, Token, tokens};
 
-/// A place between two tokens of a statement.
+/// A position between two tokens of a statement.
 #[derive(Clone)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
@@ -11,7 +11,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of a statement.
+    /// A cursor at the start of a statement.
     pub fn new(text: &'a [u8]) -> Self {
         Self { text, tokens: tokens(text), at: 0 }
     }
@@ -20,38 +20,38 @@ impl<'a> Cursor<'a> {
         self.tokens.get(self.at + on)
     }
 
-    /// Whether these key words come next.
+    /// Whether these keywords are next.
     pub fn sees(&self, words: &[&str]) -> bool {
         words.iter().enumerate().all(|(on, word)| self.peek(on).is_some_and(|token| token.is(word)))
     }
 
-    /// Goes past these key words, if all of them come next.
+    /// Skips these keywords if all are next. Returns whether they were.
     pub fn eat(&mut self, words: &[&str]) -> bool {
         let sees = self.sees(words);
         self.at += if sees { words.len() } else { 0 };
         sees
     }
 
-    /// Goes past a sign, if it comes next.
+    /// Skips a sign if it is next. Returns whether it was.
     pub fn eat_sign(&mut self, sign: u8) -> bool {
         let sees = self.peek(0).is_some_and(|token| token.is_sign(sign));
         self.at += usize::from(sees);
         sees
     }
 
-    /// Goes past a name, with quotes or without.
+    /// Reads a name, quoted or not.
     pub fn name(&mut self) -> Option<String> {
         let name = self.peek(0)?.name()?.to_owned();
         self.at += 1;
         Some(name)
     }
 
-    /// Goes past a name, or a string that stands for one.
+    /// Reads a name, or a string in place of one.
     pub fn name_or_string(&mut self) -> Option<String> {
         self.name().or_else(|| self.string())
     }
 
-    /// Goes past a string in single quotes, of which every doubled quote is two tokens.
+    /// Reads a string in single quotes. A doubled quote in it separates two tokens.
     fn string(&mut self) -> Option<String> {
         let (mut value, mut end) = (Vec::new(), None);
         while let Some(token) = self.peek(0).filter(|token| token.is_sign(b'\''))
@@ -67,7 +67,7 @@ impl<'a> Cursor<'a> {
         end.map(|_| String::from_utf8_lossy(&value).into_owned())
     }
 
-    /// Goes past names with dots between them. The last may be an operator, and that of a large object is a number.
+    /// Skips names separated by dots. The last may be an operator, or the number of a large object.
     pub fn skip_qualified_name(&mut self) {
         loop {
             match self.peek(0).map(|token| &token.kind) {
@@ -80,7 +80,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past the signs of an operator or a number.
+    /// Skips the signs of an operator or a number.
     pub fn skip_operator(&mut self) {
         let is_part =
             |kind: &Kind| matches!(kind, Kind::Sign(sign) if !matches!(sign, b'(' | b')' | b';' | b','));
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past everything in a pair of parentheses, if one opens next.
+    /// Skips a pair of parentheses and its contents, if it is next.
     pub fn skip_parentheses(&mut self) {
         let mut depth = 0_u32;
         while let Some(token) = self.peek(0) {
@@ -108,7 +108,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Goes past the next of these key words outside of parentheses, and answers whether there was one. What follows a
+    /// Skips to after the next of these keywords outside parentheses. Returns whether one was found. A word after a
     /// dot is a name.
     pub fn skip_past(&mut self, words: &[&str]) -> bool {
         let mut is_name = false;
@@ -128,17 +128,17 @@ impl<'a> Cursor<'a> {
         false
     }
 
-    /// Whether the word that was gone past last is this one.
+    /// Whether the last skipped token is this keyword.
     pub fn is_past(&self, word: &str) -> bool {
         self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).is_some_and(|token| token.is(word))
     }
 
-    /// Whether so many tokens on stands the dot of a qualified name.
+    /// Whether the token `on` positions ahead is the dot of a qualified name.
     pub fn is_qualified(&self, on: usize) -> bool {
         self.peek(on).is_some_and(|token| token.is_sign(b'.'))
     }
 
-    /// Goes past roles with commas between them. Words that stand for roles without being any are not among the answers.
+    /// Reads roles separated by commas. Keywords in place of roles are left out.
     pub fn roles(&mut self) -> Vec<String> {
         let mut roles = Vec::new();
         loop {
@@ -148,7 +148,7 @@ impl<'a> Cursor<'a> {
             let Some(token) = self.peek(0) else { break };
             let stands_for_one = NO_ROLES.iter().any(|word| token.is(word));
             let Some(name) = self.name() else { break };
-            // Everybody, with quotes, too.
+            // PUBLIC, even in quotes, is not a role.
             if !stands_for_one && name != "public" {
                 roles.push(name);
             }
@@ -159,7 +159,7 @@ impl<'a> Cursor<'a> {
         roles
     }
 
-    /// Goes past one role, and answers it, unless a word stands for it.
+    /// Reads one role; `None` for a keyword in its place.
     pub fn role(&mut self) -> Option<String> {
         let end = self.at + 1;
         let role = self.roles().into_iter().next();
@@ -168,5 +168,5 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Words that stand for roles without being any.
+/// Keywords that may stand in place of a role.
 const NO_ROLES: [&str; 6] = ["current_user", "session_user", "current_role", "user", "none", "default"];

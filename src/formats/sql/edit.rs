@@ -1,4 +1,4 @@
-//! Changes the statements of a dump while it goes by, so that psql gets others than stand in it.
+//! Edits the statements of a dump as it is streamed to psql.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -6,20 +6,20 @@ use std::io::{self, Read};
 use super::routine::{makes_routine, quoted_for_psql};
 use super::scanner::{Edge, Scanner};
 
-/// What becomes of a statement.
+/// What to do with a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// It stays as it is.
+    /// Keep it unchanged.
     Keep,
-    /// It goes, with the rows that follow it.
+    /// Remove it with its COPY rows.
     Drop,
-    /// The same, but their lines stay, empty: so the others keep their numbers.
+    /// Remove it, but keep its line ends, so that line numbers stay the same.
     Blank,
-    /// This stands in place of what was shown of it.
+    /// Replace the part shown to the editor by this.
     Replace(Vec<u8>),
 }
 
-/// Why a dump cannot be taken, as the rest of a sentence that begins with its name.
+/// Why a dump is rejected; completes a sentence that starts with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(pub String);
 
@@ -32,26 +32,26 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Refusal {
-    /// The refusal behind an error of reading, if that is what it is.
+    /// The refusal that caused a read error, if any.
     pub fn behind(error: &io::Error) -> Option<&Self> {
         error.get_ref().and_then(|cause| cause.downcast_ref())
     }
 }
 
-/// Decides what becomes of each statement.
+/// Decides what to do with each statement.
 pub trait Editor {
-    /// Decides on a statement or command of psql that begins with `head`, which is all of it unless it is longer than
-    /// [`HEAD`]. Of a function or procedure it may be more.
+    /// Decides on a statement or psql command. `head` is all of it, or its first [`HEAD`] bytes if it is longer; of a
+    /// function or procedure it may be more.
     ///
     /// # Errors
-    /// When the whole dump cannot be taken.
+    /// When the dump is rejected.
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal>;
 
-    /// The same, for an editor that must see `ready`, which is what stands in front of the statement and has not been
-    /// read from [`Edited`] yet. It may take that away.
+    /// Like [`Self::edit`], for an editor that needs `ready`: the output before the statement that has not been read
+    /// from [`Edited`] yet. It may remove that.
     ///
     /// # Errors
-    /// As [`Self::edit`].
+    /// As for [`Self::edit`].
     fn edit_behind(&mut self, ready: &mut Vec<u8>, head: &[u8]) -> Result<Edit, Refusal> {
         let _ = ready;
         self.edit(head)
@@ -64,14 +64,14 @@ impl<F: FnMut(&[u8]) -> Result<Edit, Refusal>> Editor for F {
     }
 }
 
-/// So much of a statement is shown to an editor. What tells where a statement belongs stands in its first words.
+/// Bytes of a statement shown to an editor. Its first words tell where it belongs.
 pub const HEAD: usize = 16 * 1024;
-/// So much of a function or procedure, to find names in its body that psql must not take for a part of it.
+/// Bytes of a function or procedure kept, to find names in its body that psql would misread as part of its syntax.
 const ROUTINE: usize = 1024 * 1024;
-/// Bytes read at a time.
+/// Bytes per read.
 const CHUNK: usize = 64 * 1024;
 
-/// A dump as an editor leaves it, as psql can take it.
+/// A dump as changed by an editor, ready for psql.
 pub struct Edited<R, E> {
     dump: R,
     editor: E,
@@ -82,22 +82,22 @@ pub struct Edited<R, E> {
     place: Place,
 }
 
-/// Where the reading is.
+/// The read position.
 enum Place {
     Between,
-    /// In a statement that has not been decided on, with what has been read of it.
+    /// In a statement not decided on yet, with what was read of it.
     Head(Vec<u8>),
-    /// In the rest of one that stays, or goes.
+    /// In the rest of a statement that is kept or removed.
     Rest {
         stays: bool,
     },
-    /// In the rest of one of which only the lines stay.
+    /// In the rest of a statement of which only the line ends are kept.
     Blank,
     End,
 }
 
 impl<R: Read, E: Editor> Edited<R, E> {
-    /// Has `editor` decide on the statements of `dump`.
+    /// Creates one in which `editor` decides on the statements of `dump`.
     pub fn new(dump: R, editor: E) -> Self {
         Self {
             dump,
@@ -110,10 +110,10 @@ impl<R: Read, E: Editor> Edited<R, E> {
         }
     }
 
-    /// Shows the editor all of it, and leaves what it makes of it aside.
+    /// Passes the whole dump through the editor and discards the output.
     ///
     /// # Errors
-    /// When it cannot be read, or the editor refuses it.
+    /// When it cannot be read, or the editor rejects it.
     pub fn survey(mut self) -> io::Result<E> {
         while self.fill()? {
             self.ready.clear();
@@ -121,7 +121,7 @@ impl<R: Read, E: Editor> Edited<R, E> {
         Ok(self.editor)
     }
 
-    /// Reads on, and answers whether there was anything left.
+    /// Reads the next bytes. Returns whether there were any.
     fn fill(&mut self) -> io::Result<bool> {
         let mut chunk = std::mem::take(&mut self.chunk);
         let filled = match self.dump.read(&mut chunk) {
@@ -209,19 +209,19 @@ fn strange() -> io::Error {
     io::Error::other(Refusal("is not SQL as pg_dump writes it".into()))
 }
 
-/// A dump that goes by an editor piece by piece. What the editor makes of it is left aside.
+/// Passes a dump through an editor in pieces, and discards the output.
 pub struct Surveyed<E>(Edited<io::Empty, E>);
 
 impl<E: Editor> Surveyed<E> {
-    /// Before the first piece.
+    /// Creates one for a new dump.
     pub fn new(editor: E) -> Self {
         Self(Edited::new(io::empty(), editor))
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     ///
     /// # Errors
-    /// When it is no SQL as pg_dump writes it, or the editor refuses it.
+    /// When it is not SQL as written by pg_dump, or the editor rejects it.
     pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.ready.clear();
         self.0.follow(bytes)

@@ -1,40 +1,40 @@
-//! The roles, tablespaces and extensions that a statement of a dump needs on its server.
+//! Finds the roles, tablespaces and extensions that a statement of a dump needs on the server.
 //!
-//! Each form of statement in which pg_dump names such a thing is read as the server's grammar has it (gram.y), from its
-//! first word on: words that look alike in other places name a column, a table or a function.
+//! Each statement in which pg_dump names these is parsed by the server's grammar (gram.y) from its first word, because
+//! the same words elsewhere are names of columns, tables or functions.
 
 use serde::{Deserialize, Serialize};
 
 use super::cursor::Cursor;
 
-/// What a statement names that belongs to the server, and not to the database.
+/// Objects named in a statement that belong to the server, not to the database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mentions {
-    /// Roles, as they are called. None of the words that stand for one, such as `PUBLIC`.
+    /// Roles by name, without keywords such as `PUBLIC`.
     pub roles: Vec<String>,
-    /// The ones of them to whom something is given, or whose default privileges are changed.
+    /// Those roles that become owners or whose default privileges are changed.
     pub owners: Vec<String>,
-    /// The one of them that must be a superuser: the server lets nobody else own such a thing.
+    /// The role that must be a superuser, because the server allows no other owner of such an object.
     pub superuser: Option<String>,
-    /// The tablespace in which something is to lie.
+    /// The tablespace of an object.
     pub tablespace: Option<String>,
-    /// The extension that it makes.
+    /// The extension created by the statement.
     pub extension: Option<Extension>,
 }
 
-/// An extension that a dump makes.
+/// An extension created by a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     /// Its name.
     pub name: String,
-    /// The schema that it goes to, where the dump says so.
+    /// Its schema, if given.
     pub schema: Option<String>,
-    /// Its version, where the dump says so.
+    /// Its version, if given.
     pub version: Option<String>,
 }
 
 impl Mentions {
-    /// What a statement names that begins with `head`.
+    /// Parses a statement that starts with `head`.
     #[must_use]
     pub fn of(head: &[u8]) -> Self {
         let length = head.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
@@ -132,7 +132,7 @@ impl Mentions {
         }
     }
 
-    /// The clauses of a CREATE DATABASE. Their values are no key words.
+    /// Parses the clauses of CREATE DATABASE. Their values are not keywords.
     fn database_clauses(&mut self, cursor: &mut Cursor) {
         cursor.eat(&["with"]);
         while let Some(clause) = cursor.name() {
@@ -149,7 +149,7 @@ impl Mentions {
         }
     }
 
-    /// A table, an index or a materialized view.
+    /// Parses a table, an index or a materialized view.
     fn create_relation(&mut self, cursor: &mut Cursor) {
         for word in ["global", "local", "temporary", "temp", "unlogged", "unique", "foreign"] {
             cursor.eat(&[word]);
@@ -185,9 +185,9 @@ impl Mentions {
         }
     }
 
-    /// The clause behind the columns of a table, an index or a constraint.
+    /// Parses the TABLESPACE clause after the columns of a table, an index or a constraint.
     fn tablespace_clause(&mut self, cursor: &mut Cursor) {
-        // `as` begins the query, and `where` the condition, in which it is a name.
+        // In the query after `as` and the condition after `where`, `tablespace` would be a name.
         if cursor.skip_past(&["tablespace", "as", "where"]) && cursor.is_past("tablespace") {
             self.tablespace = cursor.name();
         }
@@ -197,7 +197,7 @@ impl Mentions {
         self.grantees(cursor);
     }
 
-    /// Whom something is granted, or from whom it is revoked. In the grant of a role to others that one is named, too.
+    /// Parses the roles that get or lose privileges. When a role is granted, that role is included.
     fn grantees(&mut self, cursor: &mut Cursor) {
         cursor.eat(&["grant"]);
         cursor.eat(&["revoke"]);
@@ -229,11 +229,11 @@ impl Mentions {
     }
 }
 
-/// What only a superuser may own: EVENT TRIGGER and FOREIGN DATA WRAPPER in every version, a SUBSCRIPTION up to 15.
+/// Objects only superusers may own: EVENT TRIGGER and FOREIGN DATA WRAPPER in every version, SUBSCRIPTION up to 15.
 const OWNED_BY_SUPERUSERS: [&[&str]; 3] =
     [&["event", "trigger"], &["foreign", "data", "wrapper"], &["subscription"]];
 
-/// The kinds of object that have more than one word, or one behind which a name could be taken for a second.
+/// Kinds of object of several words, or after which a name could be taken for a second word.
 const KINDS: [&[&str]; 18] = [
     &["foreign", "table"],
     &["foreign", "data", "wrapper"],
@@ -255,7 +255,7 @@ const KINDS: [&[&str]; 18] = [
     &["schema"],
 ];
 
-/// Goes past what says of which kind an object is.
+/// Skips the kind of an object.
 pub(super) fn skip_kind(cursor: &mut Cursor) {
     let kind = KINDS.iter().find(|kind| cursor.sees(kind) && !cursor.is_qualified(kind.len()));
     match kind {

@@ -1,5 +1,4 @@
-//! The text of a dump: how it ends, whether it leads elsewhere, its statements, what they name, and other ones in their
-//! place.
+//! The SQL text of a dump: trailer, own database, statements, the server objects they name, and edits.
 
 mod cursor;
 mod edit;
@@ -19,40 +18,40 @@ pub use tokens::{Kind, Token, tokens};
 
 use memchr::memmem;
 
-/// The comment that pg_dump ends with.
+/// The last comment of pg_dump.
 const COMPLETE: &[u8] = b"\n--\n-- PostgreSQL database dump complete\n--\n";
-/// The comment that pg_dumpall ends with.
+/// The last comment of pg_dumpall.
 const COMPLETE_CLUSTER: &[u8] = b"\n--\n-- PostgreSQL database cluster dump complete\n--\n";
 
-/// Watches the end of a dump go by.
+/// Checks the end of a streamed dump.
 #[derive(Debug, Default)]
 pub struct Trailer {
     tail: Vec<u8>,
 }
 
-/// Bytes of a dump's end that are kept. The trailer and the `\unrestrict` line after it are under 200.
+/// Bytes kept of the end. The trailer and a following `\unrestrict` line take less than 200.
 const TAIL: usize = 512;
 
 impl Trailer {
-    /// Takes the next bytes of the dump.
+    /// Adds the next bytes of the dump.
     pub fn take(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
         let surplus = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..surplus);
     }
 
-    /// Whether what has gone by ends as pg_dump ends a dump, with nothing but `\unrestrict` after it.
+    /// Whether the dump ends with the trailer of pg_dump, followed at most by `\unrestrict`.
     pub fn is_complete(&self) -> bool {
         self.ends_with(COMPLETE)
     }
 
-    /// Whether what has gone by ends as pg_dumpall ends a dump.
+    /// The same for the trailer of pg_dumpall.
     pub fn is_complete_cluster(&self) -> bool {
         self.ends_with(COMPLETE_CLUSTER)
     }
 
     fn ends_with(&self, comment: &[u8]) -> bool {
-        // A terminal in between ends lines with CR and LF.
+        // A terminal in between converts line ends to CR and LF.
         let tail: Vec<u8> = self.tail.iter().copied().filter(|byte| *byte != b'\r').collect();
         let Some(at) = memmem::rfind(&tail, comment) else { return false };
         let after = &tail[at + comment.len()..];
@@ -61,11 +60,10 @@ impl Trailer {
     }
 }
 
-/// Bytes of a dump's beginning in which the orders of `pg_dump --create` stand, before anything of the
-/// database's contents.
+/// Bytes at the start of a dump that include the statements of `pg_dump --create`, before any contents.
 pub const PREAMBLE: usize = 64 * 1024;
 
-/// Whether a dump, by its beginning, makes a database of its own and connects to that.
+/// Whether a dump creates its own database and connects to it, judged by its start.
 pub fn makes_database(preamble: &[u8]) -> bool {
     let create = memmem::find(preamble, b"\nCREATE DATABASE ");
     create.is_some_and(|at| memmem::find(&preamble[at..], b"\n\\connect ").is_some())

@@ -1,10 +1,10 @@
-//! The statements with which a dump begins that was made with `--clean`.
+//! Recognises the statements at the start of a dump made with `--clean`.
 
 use super::cursor::Cursor;
 use super::mentions::skip_kind;
 
-/// Whether a statement does away with something, as those do that `pg_dump --clean` puts in front of all others. Of a
-/// view that another one needs it makes an empty one first, of which nobody but these statements knows.
+/// Whether a statement removes something, as `pg_dump --clean` writes before all others. That includes replacing a
+/// view that others depend on by an empty dummy.
 #[must_use]
 pub fn removes(head: &[u8]) -> bool {
     const UNLINK: &[u8] = b"SELECT pg_catalog.lo_unlink(";
@@ -25,7 +25,7 @@ pub fn drops_public_schema(head: &[u8]) -> bool {
     drops && cursor.name().is_some_and(|name| name == "public")
 }
 
-/// Whether it makes the schema `public`, which every new database has, and fails where it is there.
+/// Whether it creates the schema `public`. That fails in a new database, which already has it.
 #[must_use]
 pub fn makes_public_schema(head: &[u8]) -> bool {
     let mut cursor = Cursor::new(head);

@@ -1,14 +1,14 @@
-//! Functions and procedures whose text psql would not see the end of.
+//! Quotes names in functions and procedures so that psql finds the end of the statement.
 //!
-//! In a routine without quotes around its body psql counts every BEGIN, CASE and END, also where one is the name of a
-//! function, a table or a column (psqlscan.l), and never sends the statement. In double quotes they are not counted.
+//! In a routine with an unquoted body psql counts every BEGIN, CASE and END, even if it is the name of a function,
+//! table or column (psqlscan.l), and never sends the statement. In double quotes they are not counted.
 
 use std::ops::Range;
 
 use super::scanner::Scanner;
 use super::words::Block;
 
-/// Whether a statement that begins with `head` makes a function or a procedure.
+/// Whether a statement that starts with `head` creates a function or procedure.
 pub(super) fn makes_routine(head: &[u8]) -> bool {
     let words = String::from_utf8_lossy(&head[..head.len().min(64)]).to_ascii_lowercase();
     let words: Vec<&str> = words.split_ascii_whitespace().take(4).collect();
@@ -18,8 +18,7 @@ pub(super) fn makes_routine(head: &[u8]) -> bool {
     )
 }
 
-/// The same statement for psql, with quotes around the names that it would take for a part of the body; nothing where
-/// there is no such name.
+/// The statement with quotes around names that psql would misread as keywords; `None` if there are none.
 #[must_use]
 pub fn quoted_for_psql(statement: &[u8]) -> Option<Vec<u8>> {
     if !makes_routine(statement) {
@@ -30,7 +29,7 @@ pub fn quoted_for_psql(statement: &[u8]) -> Option<Vec<u8>> {
     let mut at = 0;
     for name in &names {
         quoted.extend_from_slice(&statement[at..name.start]);
-        // A name without quotes is one in small letters.
+        // An unquoted name is folded to lower case.
         quoted.extend([&b"\""[..], &statement[name.clone()].to_ascii_lowercase(), b"\""].concat());
         at = name.end;
     }
@@ -41,7 +40,7 @@ pub fn quoted_for_psql(statement: &[u8]) -> Option<Vec<u8>> {
 fn names(statement: &[u8]) -> Vec<Range<usize>> {
     let (mut scanner, mut names, mut begin) = (Scanner::default(), Vec::new(), None::<Range<usize>>);
     for (at, byte) in statement.iter().enumerate() {
-        // The first byte is before the edge at which the statement begins.
+        // At the edge where the statement starts, `scan` does not consume the byte; pass it again.
         if scanner.scan(&[*byte]).0 == 0 {
             scanner.scan(&[*byte]);
         }

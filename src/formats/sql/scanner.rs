@@ -1,32 +1,32 @@
-//! Finds where the statements of a dump begin and end while it goes by, as psql does.
+//! Finds the start and end of each statement in a streamed dump, like psql.
 //!
-//! It knows what the text of pg_dump and pg_dumpall can hold: quotes and comments of every kind, function bodies
-//! without quotes, the rows after a COPY, and psql's own commands. What a statement means it does not know.
+//! It handles what pg_dump and pg_dumpall write: all quotes and comments, unquoted function bodies, COPY rows and psql
+//! commands. It does not interpret statements.
 
 use memchr::memchr;
 
 use super::words::{Block, Words, is_of_word};
 
-/// Where something begins or ends.
+/// The start or end of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
-    /// The next byte is the first one of a statement, or of a command of psql.
+    /// The next byte is the first of a statement or psql command.
     Begins,
-    /// The byte before was the last one of it, rows and all.
+    /// The previous byte was its last, including COPY rows.
     Ends,
-    /// The next byte stands where no program of PostgreSQL would have written it.
+    /// The next byte is one that no PostgreSQL program would write there.
     Strange,
 }
 
-/// Follows the text of a dump.
+/// Scanner state between pieces of a dump.
 #[derive(Debug, Default)]
 pub struct Scanner {
     state: State,
-    /// Whether a comment stands within a statement.
+    /// Whether a comment is inside a statement.
     in_statement: bool,
-    /// The byte before this one, where it matters.
+    /// The previous byte, where needed.
     previous: u8,
-    /// Whether backslashes escape in every string: `standard_conforming_strings` is off.
+    /// Whether backslashes escape in every string, because `standard_conforming_strings` is off.
     always_escapes: bool,
     parentheses: u32,
     words: Words,
@@ -40,34 +40,34 @@ enum State {
     LineComment,
     BlockComment(u32),
     Literal {
-        /// Whether a backslash escapes what follows it.
+        /// Whether a backslash escapes the next character.
         escapes: bool,
     },
-    /// Behind a backslash in a string.
+    /// After a backslash in a string.
     Escaped,
     Identifier,
-    /// Behind a dollar that may begin a quote, with the tag so far.
+    /// After a dollar that may start a quote, with the tag so far.
     DollarTag(Vec<u8>),
-    /// In a dollar-quoted string: its end, and how much of that has been seen.
+    /// In a dollar-quoted string: its closing tag, and how many bytes of that have matched.
     DollarQuote(Vec<u8>, usize),
-    /// A command of psql, to the end of its line.
+    /// In a psql command, which ends with the line.
     Command,
-    /// Behind a COPY, before its rows.
+    /// After COPY, before its rows.
     BeforeRows,
-    /// In a row of a COPY: how much of the line that ends them has been seen.
+    /// In a COPY row: how many bytes of the end line have matched.
     Row(Option<usize>),
 }
 
-/// The line that ends the rows of a COPY, but for the end of the line, which may be CR and LF.
+/// The line that ends COPY rows, without the LF; the CR is optional.
 const END_OF_ROWS: &[u8] = b"\\.\r";
 
 impl Scanner {
-    /// Follows `bytes` up to the next edge: how many there are before it, and the edge if there is one.
+    /// Scans `bytes` up to the next edge. Returns the number of bytes before it, and the edge if there is one.
     pub fn scan(&mut self, bytes: &[u8]) -> (usize, Option<Edge>) {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Row(None) {
-                // Most of a dump. No row is looked at further than to its end.
+                // COPY rows are most of a dump, so search only for their ends.
                 let Some(end) = memchr(b'\n', &bytes[at..]) else { return (bytes.len(), None) };
                 self.state = State::Row(Some(0));
                 at += end + 1;
@@ -83,12 +83,12 @@ impl Scanner {
         (at, None)
     }
 
-    /// The word of a function's or procedure's code that has ended with the last byte, and whether it is a name.
+    /// In a routine: the word that ended with the last byte, and whether it is a name.
     pub(super) fn take_ended_word(&mut self) -> Option<(Block, bool)> {
         self.words.ended.take()
     }
 
-    /// How many blocks of a function body without quotes are open.
+    /// Number of open blocks in an unquoted function body.
     pub(super) fn blocks(&self) -> u32 {
         self.words.blocks
     }
@@ -122,7 +122,7 @@ impl Scanner {
             },
             State::DollarTag(_) => return self.take_behind_dollar(byte),
             State::DollarQuote(end, seen) => {
-                // The end has a dollar at its ends only, so a wrong byte can but begin it anew.
+                // The closing tag has dollars at its ends only, so a mismatch restarts at a dollar.
                 *seen = if byte == end[*seen] { *seen + 1 } else { usize::from(byte == b'$') };
                 if *seen == end.len() {
                     self.state = State::Code;
@@ -166,7 +166,7 @@ impl Scanner {
         }
         match byte {
             b'\'' => {
-                // `''` goes on with the string that has just ended, whatever that was.
+                // `''` continues the preceding string, whatever its prefix.
                 let goes_on = previous == b'\'' && self.words.string_escapes;
                 let escapes = self.words.begin_string() || self.always_escapes || goes_on;
                 self.words.string_escapes = escapes;
@@ -188,7 +188,7 @@ impl Scanner {
         None
     }
 
-    /// A byte behind a dollar: of a tag, the end of one, or something else altogether, such as `$1`.
+    /// A byte after a dollar: part of a tag, its end, or something else, such as in `$1`.
     fn take_behind_dollar(&mut self, byte: u8) -> Option<Edge> {
         let State::DollarTag(tag) = &mut self.state else { return None };
         match byte {
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The statements of a text that comes in pieces of so many bytes; nothing when there is something strange in it.
+    /// The statements of a text read in pieces of `step` bytes; `None` if it has an unexpected byte.
     fn statements(text: &str, step: usize) -> Option<Vec<String>> {
         let (mut scanner, mut statements, mut open) = (Scanner::default(), Vec::new(), None::<Vec<u8>>);
         for mut chunk in text.as_bytes().chunks(step) {

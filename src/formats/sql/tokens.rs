@@ -1,31 +1,31 @@
-//! The words of a statement.
+//! Splits a statement into tokens.
 
 use std::ops::Range;
 
 use super::words::is_of_word;
 
-/// A word, name, string or sign of a statement.
+/// A token of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Where it stands.
+    /// Its position in bytes.
     pub at: Range<usize>,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A key word, or a name that needs no quotes: both are written in small letters here.
+    /// A keyword or unquoted name, in lower case.
     Word(String),
-    /// A name in double quotes, without them.
+    /// A name in double quotes, without the quotes.
     Name(String),
-    /// Any other sign. Of strings there is the beginning only.
+    /// Any other character. A string in single quotes is one such token, its quote.
     Sign(u8),
 }
 
 impl Token {
-    /// Whether it is this key word, in small letters.
+    /// Whether it is this keyword, given in lower case.
     pub fn is(&self, word: &str) -> bool {
         matches!(&self.kind, Kind::Word(text) if text == word)
     }
@@ -35,7 +35,7 @@ impl Token {
         self.kind == Kind::Sign(sign)
     }
 
-    /// The name that it may be.
+    /// The name, if it can be one.
     pub fn name(&self) -> Option<&str> {
         match &self.kind {
             Kind::Word(name) | Kind::Name(name) => Some(name),
@@ -44,8 +44,8 @@ impl Token {
     }
 }
 
-/// The tokens of a statement's text, or of its beginning. Strings in single quotes and dollars are left out, as
-/// nothing in them is a word of the statement.
+/// The tokens of a statement or its start. The contents of strings in single quotes are left out; those in dollar
+/// quotes are not.
 pub fn tokens(text: &[u8]) -> Vec<Token> {
     let (mut tokens, mut at) = (Vec::new(), 0);
     while at < text.len() {
@@ -70,7 +70,7 @@ pub fn tokens(text: &[u8]) -> Vec<Token> {
     tokens
 }
 
-/// A name in double quotes at the beginning of `text`: its length there, and itself.
+/// Parses a name in double quotes at the start of `text`. Returns its length and the name.
 fn quoted(text: &[u8]) -> (usize, String) {
     let (mut name, mut at) = (Vec::new(), 1);
     while at < text.len() {
@@ -89,8 +89,8 @@ fn quoted(text: &[u8]) -> (usize, String) {
     (text.len(), String::from_utf8_lossy(&name).into_owned())
 }
 
-/// The length of a string in single quotes at the beginning of `text`. One with escapes is as long as one without
-/// here, unless it holds `\'`, of which the rest is then taken for words: more tokens, but none is lost.
+/// The length of a string in single quotes at the start of `text`. Escapes are ignored; after `\'` the rest is taken
+/// for words, which adds tokens but loses none.
 fn string(text: &[u8]) -> usize {
     let end = text[1..].iter().position(|byte| *byte == b'\'');
     end.map_or(text.len(), |end| end + 2)

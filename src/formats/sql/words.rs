@@ -1,30 +1,30 @@
-//! The words of a statement, as far as they tell where it ends.
+//! Tracks the words of a statement that determine where it ends.
 
-/// Bytes of an unquoted word; a letter or underscore begins it.
+/// Whether a byte may be part of an unquoted word, which starts with a letter or underscore.
 pub(super) fn is_of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || byte >= 0x80
 }
 
-/// The words of a statement, as far as they tell where it ends.
+/// The words of a statement that determine where it ends.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    /// The word that is going by, in small letters, cut where it matters no more.
+    /// The current word in lower case, truncated when longer than [`LONGEST`] bytes.
     word: Vec<u8>,
-    /// The first ones.
+    /// The first words.
     first: Vec<Vec<u8>>,
-    /// The last two.
+    /// The last two words.
     last: [Vec<u8>; 2],
-    /// Whether the string that ended last knew escapes.
+    /// Whether the last string had escapes.
     pub string_escapes: bool,
-    /// Open BEGIN ATOMIC and CASE of a function body without quotes.
+    /// Number of open BEGIN ATOMIC and CASE blocks in an unquoted function body.
     pub blocks: u32,
-    /// The last sign, if no word has ended since.
+    /// The last sign, or 0 if a word has ended since.
     sign: u8,
-    /// The word that has ended with the byte that was taken last, and whether it can only be a name.
+    /// The word that ended with the last byte, and whether it can only be a name.
     pub ended: Option<(Block, bool)>,
 }
 
-/// A word that psql takes for the beginning or the end of a block in a function body without quotes.
+/// A word that psql takes for the start or end of a block in an unquoted function body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Block {
     Begin,
@@ -35,14 +35,13 @@ pub(super) enum Block {
     None,
 }
 
-/// No longer word matters.
+/// Longest word compared, in bytes.
 const LONGEST: usize = 28;
-/// So many words tell what a statement is.
+/// Number of words that identify a statement.
 const TELLING: usize = 4;
 
 impl Words {
-    /// Takes a byte that is none of a quote or a comment, within so many parentheses, and answers whether it belongs to
-    /// a word.
+    /// Adds a byte outside quotes and comments at this depth of parentheses. Returns whether it is part of a word.
     pub fn take(&mut self, byte: u8, parentheses: u32) -> bool {
         self.ended = None;
         let begins_none = self.word.is_empty() && (byte.is_ascii_digit() || byte == b'$');
@@ -52,7 +51,7 @@ impl Words {
             }
             return true;
         }
-        // Directly before a string stands no word but a prefix of it.
+        // Directly before a string only its prefix can stand.
         if !self.word.is_empty() && byte != b'\'' {
             self.finish(parentheses);
         }
@@ -62,7 +61,7 @@ impl Words {
         false
     }
 
-    /// Whether backslashes escape in the string that begins here: its prefix says so.
+    /// Whether the string that starts here has backslash escapes, by its prefix.
     pub fn begin_string(&mut self) -> bool {
         std::mem::take(&mut self.word) == b"e"
     }
@@ -80,8 +79,8 @@ impl Words {
         self.last[1] = word;
     }
 
-    /// As the server's grammar has it, a body without quotes begins with BEGIN ATOMIC. Any other `begin` is a name, as is
-    /// what follows a dot or AS.
+    /// By the server's grammar an unquoted body starts with BEGIN ATOMIC. Any other `begin` is a name, and so is a
+    /// word after a dot or AS.
     fn finish_word_of_routine(&mut self, word: &[u8]) {
         let is_name = self.sign == b'.' || self.sign == 0 && self.last[1] == b"as";
         let block = match word {
@@ -112,12 +111,12 @@ impl Words {
         )
     }
 
-    /// Whether the statement, which has ended, is a COPY as pg_dump writes it, and rows follow.
+    /// Whether the finished statement is a COPY from stdin as pg_dump writes it, so that rows follow.
     pub fn copies_rows(&self) -> bool {
         self.first.first().is_some_and(|word| word == b"copy") && self.last == [&b"from"[..], b"stdin"]
     }
 
-    /// What the statement says of backslashes in strings, if it does.
+    /// Whether the statement turns on backslash escapes in all strings; `None` if it does not set that.
     pub fn sets_escapes(&self) -> Option<bool> {
         let sets = self.first.first().is_some_and(|word| word == b"set")
             && self.first.get(1).is_some_and(|word| word == b"standard_conforming_strings");

@@ -1,27 +1,27 @@
-//! What `-Z` and `--compress` ask for when we compress, in every spelling that pg_dump takes (its `compression.c`).
+//! Parses `-Z` and `--compress` in every spelling that pg_dump accepts (its `compression.c`), for our own compression.
 
 use super::error::OptionError;
 use crate::formats::compress::Compression;
 
-/// The levels that pg_dump takes when none is named.
+/// Levels that pg_dump uses by default.
 const DEFAULT_GZIP: u32 = 6;
 const DEFAULT_ZSTD: i32 = 3;
 
-/// zstd's levels. Those above 19 need more memory than we allow ourselves.
+/// Range of zstd levels. Levels above 19 need more memory than we allow.
 const LOWEST_ZSTD: i32 = -131_072;
 const HIGHEST_ZSTD: i32 = 22;
 const HIGHEST_DONE: i32 = 19;
 
-/// What is said of a request that is not carried out to the letter, as the rest of a sentence on the variable.
+/// Remarks on requests that are not carried out exactly. Each completes a sentence that starts with the variable.
 const NO_WORKERS: &str = "asks for zstd workers, which are not supported: the option is ignored";
 const NO_LONG_WINDOW: &str =
     "asks for a long zstd window, which takes too much memory: the option is ignored";
 const NO_HIGHER_LEVEL: &str = "asks for a zstd level that takes too much memory: level 19 is used";
 
-/// How text is compressed that is not SQL of a plain dump.
+/// Compression of text other than the SQL of a plain dump.
 pub(super) const DEFAULT: Compression = Compression::Gzip(DEFAULT_GZIP);
 
-/// What follows the name of a method.
+/// The detail after the name of a method.
 #[derive(Default)]
 struct Detail {
     level: Option<i32>,
@@ -29,10 +29,10 @@ struct Detail {
     is_long: bool,
 }
 
-/// Reads a level of gzip, a method, or `METHOD:DETAIL`, and answers what of it is not carried out to the letter.
+/// Parses a gzip level, a method, or `METHOD:DETAIL`. Also returns remarks on what is not carried out exactly.
 ///
 /// # Errors
-/// When pg_dump would not take it, or it asks for a method that we do not have.
+/// When pg_dump would reject it, or the method is not supported.
 pub(super) fn parse(value: &str) -> Result<(Compression, Vec<&'static str>), OptionError> {
     let unknown = || OptionError::Compression(value.to_owned());
     let (method, detail) = match value.split_once(':') {
@@ -61,7 +61,7 @@ pub(super) fn parse(value: &str) -> Result<(Compression, Vec<&'static str>), Opt
 }
 
 impl Detail {
-    /// A level by itself, or `KEYWORD` or `KEYWORD=VALUE` between commas.
+    /// Parses a level, or `KEYWORD` and `KEYWORD=VALUE` separated by commas.
     fn parse(text: &str) -> Option<Self> {
         if let Ok(level) = text.parse() {
             return Some(Self { level: Some(level), ..Self::default() });

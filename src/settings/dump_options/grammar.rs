@@ -1,21 +1,21 @@
-//! Which options pg_dump and pg_dumpall have, as far as they must be told apart.
+//! The options of pg_dump and pg_dumpall that must be told apart.
 
-/// Options with a value that would change what is written where, or whom the program talks to.
+/// Options with a value that would change the output or the connection.
 pub(super) const REFUSED: [(char, &str); 6] =
     [('f', "file"), ('d', "dbname"), ('l', "database"), ('h', "host"), ('p', "port"), ('U', "username")];
-/// Options without one that would.
+/// Options without a value that would do so.
 pub(super) const REFUSED_FLAGS: [(char, &str); 2] = [('w', "no-password"), ('W', "password")];
 
-/// Which options of a program have a value. It may be the next word, so they must be known to tell values from
-/// options.
+/// The options of a program that take a value. They must be known, because the value may be the next word, which could
+/// look like an option.
 pub(super) struct Grammar {
-    /// The short ones.
+    /// Short options.
     pub letters: &'static [char],
-    /// The long ones.
+    /// Long options.
     pub words: &'static [&'static str],
 }
 
-/// pg_dump's.
+/// Options of pg_dump.
 pub(super) const OF_PG_DUMP: Grammar = Grammar {
     letters: &['e', 'E', 'j', 'n', 'N', 'S', 't', 'T', 'F', 'Z'],
     words: &[
@@ -45,8 +45,8 @@ pub(super) const OF_PG_DUMP: Grammar = Grammar {
     ],
 };
 
-/// pg_dumpall's, of which some have the letters of other options of pg_dump. Formats, compression and jobs are ours
-/// there.
+/// Options of pg_dumpall. Some share letters with other options of pg_dump. Format, compression and jobs are handled
+/// by us.
 pub(super) const OF_PG_DUMPALL: Grammar = Grammar {
     letters: &['E', 'S', 'F', 'Z', 'j'],
     words: &[

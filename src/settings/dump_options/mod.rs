@@ -1,4 +1,4 @@
-//! `POSTGRES_EXTRA_OPTS`: which options pg_dump gets, and how we compress what it prints.
+//! `POSTGRES_EXTRA_OPTS`: options for pg_dump, and how we compress its output.
 
 mod compression;
 mod error;
@@ -9,42 +9,41 @@ use crate::settings::words::split_words;
 pub use error::OptionError;
 use grammar::{Grammar, OF_PG_DUMP, OF_PG_DUMPALL, REFUSED, REFUSED_FLAGS};
 
-/// What pg_dump writes.
+/// The output format of pg_dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DumpFormat {
     /// SQL text, which we compress.
     Plain,
-    /// An archive that pg_dump compresses by itself.
+    /// An archive that pg_dump compresses itself.
     Custom,
-    /// An archive without compression.
+    /// An uncompressed archive.
     Tar,
-    /// A directory with a file for each table.
+    /// A directory with one file per table.
     Directory,
 }
 
 /// The options of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DumpOptions {
-    /// What pg_dump writes.
+    /// The output format.
     pub format: DumpFormat,
-    /// How plain text is compressed, by us and not by pg_dump.
+    /// How we compress plain text.
     pub compression: Compression,
-    /// What pg_dump is told of the compression of its archives, where that is asked for.
+    /// The compression option passed to pg_dump for archives, if any.
     pub archive_compression: Option<String>,
-    /// How many tables are dumped at once into a directory, where that is asked for.
+    /// The number of parallel jobs for the directory format, if any.
     pub jobs: Option<String>,
-    /// What is left for pg_dump.
+    /// The other options, passed to pg_dump.
     pub rest: Vec<String>,
-    /// What is not done to the letter, each as the rest of a sentence that begins with the variable's name.
+    /// Remarks on what is not carried out exactly. Each completes a sentence that starts with the variable.
     pub remarks: Vec<&'static str>,
 }
 
 impl DumpOptions {
-    /// Splits the text as a shell would and takes it apart.
+    /// Splits the text as a shell would and parses the options.
     ///
     /// # Errors
-    /// When a quote is not closed, an option would change where pg_dump writes or whom it talks to, or
-    /// asks for what this version cannot do.
+    /// When a quote is not closed, an option would change the output or the connection, or something is not supported.
     pub fn parse(text: &str) -> Result<Self, OptionError> {
         Self::parse_as(text, &OF_PG_DUMP)
     }
@@ -52,7 +51,7 @@ impl DumpOptions {
     /// The same for pg_dumpall.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Self::parse`].
     pub fn parse_for_server(text: &str) -> Result<Self, OptionError> {
         Self::parse_as(text, &OF_PG_DUMPALL)
     }
@@ -79,7 +78,7 @@ impl DumpOptions {
         Ok(options)
     }
 
-    /// How many jobs there may be depends on the format, which may come after them.
+    /// Checked last, because the number of jobs allowed depends on the format.
     fn settle_jobs(&mut self) -> Result<(), OptionError> {
         let Some(jobs) = &self.jobs else { return Ok(()) };
         match (self.format, jobs.parse::<u16>()) {
@@ -93,7 +92,7 @@ impl DumpOptions {
         }
     }
 
-    /// What `-Z` means depends on the format, too.
+    /// Checked last, because the meaning of `-Z` depends on the format.
     fn settle_compression(&mut self) -> Result<(), OptionError> {
         match (self.format, &self.archive_compression) {
             (_, None) => {}
@@ -107,13 +106,13 @@ impl DumpOptions {
                 }
                 self.archive_compression = None;
             }
-            // pg_dump knows more methods and levels there than we do, depending on its version.
+            // pg_dump supports more methods and levels there than we do, depending on its version.
             (DumpFormat::Custom | DumpFormat::Directory, Some(_)) => {}
         }
         Ok(())
     }
 
-    /// How the SQL of roles is compressed, which is plain text whatever the format of the databases is.
+    /// Compression for the SQL of roles, which is plain text in every format.
     pub fn text_compression(&self) -> Compression {
         match self.format {
             DumpFormat::Plain => self.compression,
@@ -121,10 +120,10 @@ impl DumpOptions {
         }
     }
 
-    /// Refuses options that make pg_dump read a file, whose contents it would show in its errors.
+    /// Refuses options that make pg_dump read a file, because its errors would show the contents.
     ///
     /// # Errors
-    /// When there is one.
+    /// When there is such an option.
     pub fn check_reads_no_file(text: &str) -> Result<(), OptionError> {
         let reads = |word: &&String| word.strip_prefix("--").is_some_and(|long| long.starts_with("fi"));
         let read_alike = [Ok(Self::parse(text)?), Self::parse_for_server(text)];
@@ -134,7 +133,7 @@ impl DumpOptions {
         }
     }
 
-    /// A restore goes into an empty database, where an unconditional DROP fails.
+    /// A restore goes into an empty database, where DROP without IF EXISTS fails.
     fn make_clean_restorable(&mut self) {
         let has = |full: &str| self.rest.iter().any(|word| word.len() > 3 && full.starts_with(word.as_str()));
         let cleans = self.rest.iter().any(|word| word == "-c") || has("--clean");
@@ -154,7 +153,7 @@ impl DumpOptions {
             long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
         let mut value_or_next =
             || value.clone().or_else(|| words.next()).ok_or(OptionError::NoValue(format!("--{name}")));
-        // getopt takes any unambiguous beginning of a long option, so a beginning is judged like the whole.
+        // getopt accepts any unambiguous prefix of a long option, so prefixes are judged like the full name.
         let begins = |full: &str| !name.is_empty() && full.starts_with(name);
         let refused = REFUSED.iter().chain(&REFUSED_FLAGS).any(|(_, full)| begins(full));
         if name.is_empty() || refused {
@@ -170,7 +169,7 @@ impl DumpOptions {
         } else if begins("jobs") {
             self.jobs = Some(value_or_next()?);
         } else if grammar.words.iter().any(|full| begins(full)) && value.is_none() {
-            // In one word, so that the value cannot be taken for an option whatever happens.
+            // In one word, so that the value cannot be taken for an option.
             let value = value_or_next()?;
             self.rest.push(format!("{word}={value}"));
         } else {
@@ -186,12 +185,12 @@ impl DumpOptions {
         words: &mut impl Iterator<Item = String>,
     ) -> Result<(), OptionError> {
         let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            // pg_dump would take it for the name of a database, or for a URL with a password.
+            // pg_dump would take it as a database name or as a connection string with a password.
             return Err(OptionError::Refused("a word without an option".into()));
         };
         for (at, letter) in letters.char_indices() {
             if letter == '-' {
-                // By itself it would be `--`, and our own options after it no options any more.
+                // A lone `--` would end the options, so that our own options after it are ignored.
                 return Err(OptionError::Refused("--".into()));
             }
             if REFUSED.iter().chain(&REFUSED_FLAGS).any(|(short, _)| *short == letter) {

@@ -1,9 +1,8 @@
 //! The override file, `.api-overrides.env` in the backup directory: settings changed through the API.
 //!
-//! The backup volume may be writable by others, so the file is data and never executed. It holds
-//! `export KEY='value'` lines that the API could have written, comments and blank lines, as the original image writes them,
-//! and settings that no release up to this one knows, which are kept for the release that does. Anything else is refused
-//! with its line.
+//! The backup volume may be writable by others, so the file is parsed and never executed. It contains
+//! `export KEY='value'` lines as written by the API, and comments and blank lines as written by the original image.
+//! Settings unknown to this release are kept for a later one. Any other line is refused with its number.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +20,7 @@ use crate::store::catalog::DirectoryError;
 use crate::store::record_file;
 use crate::util::durable;
 
-/// The file in a backup directory.
+/// Path of the override file of a backup directory.
 pub fn path(directory: &Path) -> PathBuf {
     directory.join(".api-overrides.env")
 }
@@ -31,11 +30,11 @@ pub fn path(directory: &Path) -> PathBuf {
 pub struct Overrides {
     /// By variable.
     values: BTreeMap<String, String>,
-    /// The same of variables that are not known here.
+    /// Values of variables unknown to this release.
     unknown: BTreeMap<String, String>,
 }
 
-/// Why an override is not accepted, in one line.
+/// Why an override is refused, on one line.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Refusal(String);
@@ -49,28 +48,28 @@ impl Refusal {
 /// Why the override file is not used.
 #[derive(Debug, Error)]
 pub enum OverridesError {
-    /// The file is there and we may not read it.
+    /// No permission to read the file.
     #[error(transparent)]
     NotReadable(DirectoryError),
-    /// The file is there and cannot be read.
+    /// The file cannot be read.
     #[error("{}: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         #[source]
         error: io::Error,
     },
-    /// The overrides do not go together with the container's own settings.
+    /// The overrides conflict with the container's own settings.
     #[error("{}: {refusal}; remove its line, or the file to drop every override", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
-        /// Why they do not.
+        /// The conflict.
         #[source]
         refusal: Refusal,
     },
-    /// A line is not one that the API could have written.
+    /// A line that the API could not have written.
     #[error("{} line {line}: {problem}; remove the line, or the file to drop every override", path.display())]
     BadLine {
         /// The file.
@@ -83,10 +82,10 @@ pub enum OverridesError {
 }
 
 impl Overrides {
-    /// Reads the override file of a backup directory; without one there are no overrides.
+    /// Reads the override file of a backup directory. Without a file there are no overrides.
     ///
     /// # Errors
-    /// When it cannot be read or holds a line that the API could not have written.
+    /// When it cannot be read or contains a line that the API could not have written.
     pub fn load(directory: &Path) -> Result<Self, OverridesError> {
         let path = path(directory);
         let opened = durable::open_to_read(&path)
@@ -104,11 +103,11 @@ impl Overrides {
         Self::parse(&bytes).map_err(|(line, problem)| OverridesError::BadLine { path, line, problem })
     }
 
-    /// Replaces the override file of a backup directory, whole or not at all. Without overrides there is none,
-    /// as before the first. Comments are not kept.
+    /// Replaces the override file of a backup directory atomically, or removes it if there are no overrides. Comments
+    /// are lost.
     ///
     /// # Errors
-    /// When it cannot be written; the old one stays.
+    /// When it cannot be written; the old file is unchanged.
     pub fn save(&self, directory: &BackupDirectory) -> io::Result<()> {
         let path = path(directory.root());
         if self.values.is_empty() && self.unknown.is_empty() {
@@ -120,10 +119,10 @@ impl Overrides {
         durable::replace_file(directory.root(), &path, self.render().as_bytes(), 0o600)
     }
 
-    /// The overrides with some of them set or cleared.
+    /// Returns the overrides with these changes; `None` removes an override.
     ///
     /// # Errors
-    /// When a value is wrong.
+    /// When a value is invalid.
     pub fn changed(&self, changes: &BTreeMap<String, Option<String>>) -> Result<Self, Refusal> {
         let mut values = self.values.clone();
         for (key, value) in changes {
@@ -131,7 +130,7 @@ impl Overrides {
                 None => drop(values.remove(key)),
                 Some(value) => {
                     let variable = check(key, value)?;
-                    // The original's shell compares with TRUE.
+                    // The original image's shell scripts compare with TRUE.
                     let is_flag = matches!(variable.rule, Rule::Flag);
                     let value = if is_flag { value.to_uppercase() } else { value.clone() };
                     values.insert(variable.name.to_owned(), value);
@@ -141,14 +140,14 @@ impl Overrides {
         Ok(Self { values, unknown: self.unknown.clone() })
     }
 
-    /// The file's contents.
+    /// The contents of the file.
     pub fn render(&self) -> String {
         let line =
             |(key, value): (&String, &String)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"));
         self.values.iter().chain(&self.unknown).map(line).collect()
     }
 
-    /// The variables that are not known here.
+    /// Variables unknown to this release.
     pub fn unknown(&self) -> impl Iterator<Item = &str> {
         self.unknown.keys().map(String::as_str)
     }
@@ -158,10 +157,10 @@ impl Overrides {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Parses the file's contents.
+    /// Parses the contents of the file.
     ///
     /// # Errors
-    /// The number of the first bad line, from 1, and what is wrong with it.
+    /// The number of the first invalid line, from 1, and the problem.
     pub fn parse(contents: &[u8]) -> Result<Self, (usize, String)> {
         let mut overrides = Self::default();
         let mut rest = contents;
@@ -176,7 +175,7 @@ impl Overrides {
         Ok(overrides)
     }
 
-    /// Takes a line of the file.
+    /// Parses one line.
     fn take(&mut self, line: &str) -> Result<(), String> {
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
             return Ok(());
@@ -199,7 +198,7 @@ impl Overrides {
     }
 }
 
-/// Whether a setting of a later release could be called so.
+/// Whether it may be the name of a setting of a later release.
 fn is_name(key: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     key.starts_with(|first: char| first.is_ascii_uppercase()) && key.bytes().all(is_letter)
@@ -210,7 +209,7 @@ fn parse_line(line: &str) -> Result<(&str, String), String> {
     let assignment = line.strip_prefix("export ").ok_or(FORM)?;
     let (key, quoted) = assignment.split_once('=').ok_or(FORM)?;
     let inner = quoted.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).ok_or(FORM)?;
-    // In single quotes a shell takes everything as it is; a quote itself is written '\''.
+    // In single quotes a shell takes every character literally; a quote is written '\''.
     let value = inner.replace(r"'\''", "\u{0}");
     if value.contains('\'') || inner.contains('\u{0}') {
         return Err(FORM.into());
@@ -218,8 +217,8 @@ fn parse_line(line: &str) -> Result<(&str, String), String> {
     Ok((key, value.replace('\u{0}', "'")))
 }
 
-/// Judges one override by the variable's own rule and by what is not for the API: its users are trusted less
-/// than whoever starts the container.
+/// Checks an override against the variable's rule, and against the limits for API users, who are trusted less than
+/// whoever starts the container.
 fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
     let refuse = |problem: String| Refusal(format!("{key} {problem}"));
     let variable = Variable::mutable().find(|variable| variable.name == key);
@@ -230,7 +229,7 @@ fn check(key: &str, value: &str) -> Result<&'static Variable, Refusal> {
         let refusal = || refuse("must not be empty; null removes the override".into());
         return Some(variable).filter(|variable| !variable.secret).ok_or_else(refusal);
     }
-    // No limit is for whoever starts the container.
+    // An unlimited retention can only be set on the container.
     let rule = if matches!(variable.rule, Rule::Keep) { Rule::Whole } else { variable.rule };
     rule.check(value).map_err(refuse)?;
     if has_mask(variable, value) {

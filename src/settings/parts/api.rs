@@ -7,25 +7,25 @@ use crate::formats::schedule::Schedule;
 use crate::settings::reader::Reader;
 use crate::settings::secrets::Secret;
 
-/// How go-cron is started.
+/// The settings of go-cron.
 #[derive(Debug, Clone)]
 pub struct SchedulerSettings {
     /// When to back up.
     pub schedule: Schedule,
-    /// Whether to back up once at start, too.
+    /// Whether to back up at start as well.
     pub on_start: bool,
-    /// The port of go-cron's health answers; 0 for none.
+    /// Port of go-cron's health endpoint; 0 for none.
     pub health_port: u16,
-    /// Another go-cron than the one beside this program.
+    /// Path of another go-cron than the one beside this program.
     pub program: Option<PathBuf>,
     /// The backup directory.
     pub directory: PathBuf,
-    /// The directory of `backup.sh`, `restore.sh` and `verify.sh`; without one the commands beside this program serve.
+    /// Directory of `backup.sh`, `restore.sh` and `verify.sh`; `None` for the commands beside this program.
     pub scripts: Option<PathBuf>,
 }
 
 impl SchedulerSettings {
-    /// Reads the part.
+    /// Reads these settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let schedule = reader.text("SCHEDULE");
         let on_start = reader.flag("BACKUP_ON_START");
@@ -44,19 +44,19 @@ impl SchedulerSettings {
     }
 }
 
-/// How the HTTP API is served.
+/// The settings of the HTTP API.
 #[derive(Debug, Clone)]
 pub struct ApiSettings {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// Who may ask for everything.
+    /// Token for full access.
     pub token: Secret,
-    /// Who may ask how everything is, and nothing else.
+    /// Token for read-only status requests.
     pub read_token: Option<Secret>,
 }
 
 impl ApiSettings {
-    /// Reads the part.
+    /// Reads these settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let address = reader.address("REST_API_BIND");
         let port = reader.port("REST_API_PORT");
@@ -71,7 +71,7 @@ impl ApiSettings {
         Some(Self { listen: SocketAddr::new(address?, port?), token: token?, read_token })
     }
 
-    /// Reads the part when the API is enabled; without it there is nothing to check.
+    /// Reads these settings if the API is enabled; otherwise they are not checked.
     pub fn read_if_enabled(reader: &mut Reader) -> Option<Option<Self>> {
         match reader.flag("REST_API_ENABLE")? {
             true => Self::read(reader).map(Some),

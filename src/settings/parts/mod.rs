@@ -1,4 +1,4 @@
-//! The parts of the settings, each resolved and typed on its own.
+//! The parts of the settings, each validated separately.
 
 mod api;
 mod notices;

@@ -1,4 +1,4 @@
-//! Whom to tell about a run, and how.
+//! Notifications about runs: webhooks and hook programs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::settings::secrets::Secret;
 use crate::settings::variable::WEBHOOK_FORMATS;
 use crate::settings::words::split_words;
 
-/// What a webhook's receiver understands.
+/// The payload format of webhooks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WebhookFormat {
-    /// An object of our own, which is the original image's.
+    /// The original image's JSON object.
     #[default]
     Json,
     /// Slack's incoming webhooks.
@@ -23,7 +23,7 @@ pub enum WebhookFormat {
     Teams,
     /// ntfy.
     Ntfy,
-    /// A line of text.
+    /// A line of plain text.
     Text,
 }
 
@@ -35,7 +35,7 @@ impl WebhookFormat {
     }
 }
 
-/// Whom to tell about a run.
+/// The settings of notifications.
 #[derive(Debug, Clone, Default)]
 pub struct Notices {
     /// Called at the end of a run.
@@ -46,29 +46,29 @@ pub struct Notices {
     pub webhook_post_backup: Option<Secret>,
     /// Called when a run has failed.
     pub webhook_error: Option<Secret>,
-    /// What webhooks are sent.
+    /// The payload format.
     pub format: WebhookFormat,
-    /// More options for curl.
+    /// Additional options for curl.
     pub curl_options: Vec<String>,
     /// The directory of hook programs.
     pub hooks: PathBuf,
-    /// How long one of them may take, if there is a limit.
+    /// Time limit for a hook program, if any.
     pub hook_limit: Option<Duration>,
     /// A label for messages.
     pub project: String,
 }
 
 impl Notices {
-    /// What is left when the part as a whole is wrong, to tell that by.
+    /// The hook settings alone, to report faults in the other settings.
     pub fn hooks_only(environment: &Environment) -> Self {
         let hooks = Reader::resolve(environment, |reader| reader.text("HOOKS_DIR"));
         let limit = Reader::resolve(environment, |reader| reader.limit("HOOK_TIMEOUT"));
-        // Its default where it is wrong.
+        // The default if the value is invalid.
         let hook_limit = limit.unwrap_or(Some(Duration::from_secs(3600)));
         Self { hooks: hooks.map(PathBuf::from).unwrap_or_default(), hook_limit, ..Self::default() }
     }
 
-    /// Reads the part.
+    /// Reads these settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let curl_options = reader.text("WEBHOOK_EXTRA_ARGS").unwrap_or_default();
         let hook_limit = reader.limit("HOOK_TIMEOUT");

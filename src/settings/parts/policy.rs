@@ -1,10 +1,10 @@
-//! What is kept, as the settings say it.
+//! The retention policy in the settings.
 
 use crate::settings::reader::Reader;
 use crate::store::catalog::Slot;
 use crate::store::retention::Policy;
 
-/// Reads the part of the settings.
+/// Reads these settings.
 pub(super) fn read_policy(reader: &mut Reader) -> Option<Policy> {
     let [last, daily, weekly, monthly] = Slot::ALL.map(|slot| reader.keep(Policy::variable(slot)));
     let (at_least, years) = (reader.count("BACKUP_KEEP_AT_LEAST"), reader.whole("BACKUP_KEEP_YEARS"));

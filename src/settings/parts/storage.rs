@@ -1,4 +1,4 @@
-//! Where backups are kept, and for how long.
+//! The settings of storage and retention.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::store::retention::Policy;
 pub struct Storage {
     /// The backup directory.
     pub directory: PathBuf,
-    /// The end of a backup's file name.
+    /// The suffix of backup file names.
     pub suffix: Suffix,
-    /// What a `-latest` pointer is.
+    /// The kind of `-latest` pointers.
     pub latest: Latest,
-    /// What is deleted after a backup.
+    /// The retention policy.
     pub policy: Policy,
     /// Bytes that must be free before a dump.
     pub minimum_free: u64,
-    /// Seconds that a run waits for another one to end.
+    /// Seconds to wait for another run to end.
     pub lock_wait: u32,
-    /// What new backups are encrypted with, and encrypted ones are opened with.
+    /// Passphrase to encrypt new backups and decrypt existing ones.
     pub passphrase: Option<Secret>,
-    /// How many seconds after the last restore proof of a database its new backup is proven, if ever.
+    /// Minimum seconds between restore proofs of a database; `None` for no proofs.
     pub proof_interval: Option<u64>,
-    /// How many jobs restore at once.
+    /// Number of parallel jobs of a restore.
     pub restore_jobs: usize,
-    /// How long a backup run may take, if there is a limit.
+    /// Time limit for a backup run, if any.
     pub longest_run: Option<Duration>,
 }
 
 impl Storage {
-    /// Reads the part.
+    /// Reads these settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let mebibytes = reader.whole("BACKUP_MIN_DISK_SPACE");
         let suffix = reader.text("BACKUP_SUFFIX");
@@ -60,14 +60,14 @@ impl Storage {
         })
     }
 
-    /// The end of the names of new backups.
+    /// The suffix of new backups, with that of encryption.
     pub fn ending(&self) -> String {
         let encrypted = if self.passphrase.is_some() { ".gpg" } else { "" };
         format!("{}{encrypted}", self.suffix.as_str())
     }
 }
 
-/// How many jobs pg_restore may do at once: as many as there are processors, unless `RESTORE_JOBS` says.
+/// The number of parallel jobs of pg_restore: `RESTORE_JOBS`, or the number of processors if that is 0.
 fn restore_jobs(reader: &mut Reader) -> Option<usize> {
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);
     match reader.whole("RESTORE_JOBS")? {

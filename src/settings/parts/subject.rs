@@ -1,4 +1,4 @@
-//! What to dump, and how.
+//! The settings of what is dumped, and how.
 
 use crate::settings::dump_options::{DumpFormat, DumpOptions};
 use crate::settings::reader::Reader;
@@ -9,30 +9,30 @@ use crate::store::catalog::{DatabaseName, Scope};
 pub struct Subject {
     /// The databases.
     pub databases: Databases,
-    /// Whether roles and tablespaces are dumped, too.
+    /// Whether roles and tablespaces are dumped as well.
     pub globals: bool,
     /// Options for pg_dump.
     pub options: DumpOptions,
-    /// Patterns of tables to leave out.
+    /// Patterns of excluded tables.
     pub excluded_tables: Vec<String>,
 }
 
 /// Which databases to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Databases {
-    /// These.
+    /// The named ones.
     Named(Vec<DatabaseName>),
-    /// The whole server as one dump.
+    /// The whole server in one dump.
     Cluster,
-    /// All that the server has, but for these.
+    /// All databases on the server, with exceptions.
     Discovered {
-        /// Databases to leave out.
+        /// Excluded databases.
         except: Vec<DatabaseName>,
     },
 }
 
 impl Databases {
-    /// The names that are known beforehand, or `only` those.
+    /// The database names known without the server; those in `only` if there are any.
     pub fn names(&self, only: &[DatabaseName]) -> Vec<String> {
         let names = match (self, only) {
             (Self::Named(names), []) => names,
@@ -44,7 +44,7 @@ impl Databases {
 }
 
 impl Subject {
-    /// Whether a run may be asked for this one, as far as that is known without the server.
+    /// Whether a run of this database may be requested, as far as that is known without the server.
     pub fn may_include(&self, name: &DatabaseName) -> bool {
         let is = |scope| *name == DatabaseName::of_scope(scope);
         match &self.databases {
@@ -55,7 +55,7 @@ impl Subject {
         }
     }
 
-    /// Reads the part.
+    /// Reads these settings.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let named = names(reader, "POSTGRES_DB");
         let except = names(reader, "POSTGRES_DB_EXCLUDE");
@@ -93,7 +93,7 @@ impl Subject {
                 (false, true) => Databases::Discovered { except },
                 (false, false) => Databases::Named(named),
             },
-            // A dump of the whole server has them.
+            // A dump of the whole server includes them.
             globals: globals && !cluster,
             options,
             excluded_tables,

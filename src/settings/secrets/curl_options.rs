@@ -1,14 +1,14 @@
-//! Options for curl, as a setting has them: which an override may have, and which hold credentials.
+//! Options for curl in settings: which ones an override may contain, and which hold credentials.
 
 use super::redactor::MASK;
 use super::url::{masked_url, userinfo};
 use crate::settings::words::split_words;
 use crate::util::curl::quote;
 
-/// Short options of curl that take a value, which may follow without a space.
+/// Short options of curl that take a value, possibly without a space.
 const WITH_VALUE: &str = "AbcCdDeEFhHKmoPQrtTuUwxXyYz";
 
-/// Options of curl that an override may have, with whether they take a value.
+/// Options of curl that an override may contain, and whether they take a value.
 pub(crate) const TRUSTED: [(&str, bool); 14] = [
     ("-H", true),
     ("--header", true),
@@ -28,12 +28,12 @@ pub(crate) const TRUSTED: [(&str, bool); 14] = [
 
 /// Options whose value is a header field.
 const HEADERS: [&str; 3] = ["-H", "--header", "--proxy-header"];
-/// Header fields that are no secret.
+/// Header fields that are not secret.
 const OPEN_HEADERS: [&str; 3] = ["content-type", "accept", "expect"];
-/// Options whose value is a URL or host, with a user and password at most.
+/// Options whose value is a URL or host, possibly with a user and password.
 const PROXIES: [&str; 7] =
     ["-x", "--proxy", "--preproxy", "--socks4", "--socks4a", "--socks5", "--socks5-hostname"];
-/// Options whose value is a number or a method. What any other one has is not shown.
+/// Options whose value is a number or method. The values of all other options are masked.
 const HARMLESS: [&str; 15] = [
     "-m",
     "--max-time",
@@ -52,7 +52,7 @@ const HARMLESS: [&str; 15] = [
     "--request",
 ];
 
-/// Options as they may be shown: with a mask for every value that could be, or hold, a credential.
+/// The options with a mask for every value that may be or contain a credential.
 pub(super) fn masked(text: &str) -> String {
     let Ok(words) = split_words(text) else { return MASK.into() };
     let shown: Vec<String> = read(&words).iter().map(|word| word.show(|_| MASK.to_owned())).collect();
@@ -62,14 +62,14 @@ pub(super) fn masked(text: &str) -> String {
     }
 }
 
-/// Every such value, and what of it is the secret alone.
+/// Every such value, and the secret part of it.
 pub(super) fn credentials(text: &str) -> Vec<String> {
     let words = split_words(text).unwrap_or_else(|_| text.split_whitespace().map(String::from).collect());
     let mut found = Vec::new();
     for word in read(&words) {
         word.show(|secret| {
             found.push(secret.to_owned());
-            // `Bearer TOKEN`, `user:password`.
+            // The last part of `Bearer TOKEN` or `user:password`.
             let ends = [secret.rsplit_once(' '), secret.split_once(':')].into_iter().flatten();
             found.extend(ends.map(|(_, end)| end.trim().to_owned()));
             String::new()
@@ -78,13 +78,13 @@ pub(super) fn credentials(text: &str) -> Vec<String> {
     found
 }
 
-/// A word, in two parts.
+/// A word, split into option and value.
 struct Word<'a> {
-    /// The option that the value is of.
+    /// The option that the value belongs to.
     option: &'a str,
-    /// What is no value: the option, and what joins it with the value.
+    /// The option in this word, and what joins it with the value; empty if the word is a value only.
     head: &'a str,
-    /// The value, or the part of it that is in this word.
+    /// The value, or the part of it in this word.
     value: &'a str,
 }
 
@@ -108,10 +108,10 @@ fn read(words: &[String]) -> Vec<Word<'_>> {
 }
 
 impl Word<'_> {
-    /// The word as it may be shown, with what `cover` makes of the secret in it.
+    /// The word as it may be shown; the secret in it is replaced by the result of `cover`.
     fn show(&self, cover: impl FnOnce(&str) -> String) -> String {
         let Self { option, head, value } = self;
-        // Of several short options in one word the last takes the value.
+        // In a group of short options the last one takes the value.
         let last = match option.strip_prefix('-').filter(|rest| !rest.starts_with('-')) {
             Some(letters) => letters.chars().next_back().map(|letter| format!("-{letter}")),
             None => Some((*option).to_owned()),
@@ -138,10 +138,10 @@ fn is_open(header: &str) -> bool {
     OPEN_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(header.trim()))
 }
 
-/// Where the option ends in a word, and a value that is attached to it begins.
+/// The end of the option in a word, where an attached value starts.
 fn end_of_option(word: &str) -> usize {
     if word.starts_with("--") {
-        // A line of curl's configuration may have these between an option and its value.
+        // In curl's configuration syntax these may separate an option and its value.
         return word.find(|c: char| c == '=' || c == ':' || c.is_whitespace()).unwrap_or(word.len());
     }
     let letters = word.char_indices().skip(1);
@@ -149,7 +149,7 @@ fn end_of_option(word: &str) -> usize {
     taker.map_or(word.len(), |(at, letter)| at + letter.len_utf8())
 }
 
-/// The options as lines of a curl configuration: each option with its value, if one follows.
+/// The options as lines of a curl configuration file, each option with its value.
 pub(crate) fn config_lines(options: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut wants_value = false;
@@ -178,23 +178,23 @@ pub(crate) fn config_lines(options: &[String]) -> Vec<String> {
     lines
 }
 
-/// Whether the next word is this option's value, whatever it looks like. Of the long options only those are
-/// known that an override may have: there a value must not become an option that nobody has judged.
+/// Whether the next word is the value of this option, whatever it looks like. Only those long options are known that
+/// an override may contain; their value must not become an unchecked option.
 fn takes_next_word(option: &str) -> bool {
     let short = option.len() == 2 && option.ends_with(|c| WITH_VALUE.contains(c));
     short || trusted(option) == Some(true)
 }
 
-/// Whether an option that an override may have takes a value; nothing for any other.
+/// Whether an option allowed in overrides takes a value; `None` for other options.
 fn trusted(option: &str) -> Option<bool> {
     TRUSTED.iter().find(|(known, _)| *known == option).map(|(_, has_value)| *has_value)
 }
 
-/// Sees that options from an override can neither read nor write a file nor send anything elsewhere.
+/// Checks that options in an override cannot read or write a file, nor redirect the request.
 ///
 /// # Errors
-/// When there is another option than those that are known to be harmless, or a value begins with `@`. No value is
-/// told, which may be a secret.
+/// When an option is not known to be harmless, or a value starts with `@`. The message has no value, which may be a
+/// secret.
 pub fn check_trusted_options(text: &str) -> Result<(), String> {
     let mut words = split_words(text)?.into_iter();
     while let Some(word) = words.next() {
@@ -204,7 +204,7 @@ pub fn check_trusted_options(text: &str) -> Result<(), String> {
             (Some(true), _) => words.next().ok_or_else(|| format!("has no value for {word}"))?,
             (Some(false), _) => continue,
             (None, Some(true)) => word[2..].to_owned(),
-            // Several flags in one word, none of which takes a value.
+            // A group of flags without values.
             (None, Some(false)) if word[1..].chars().all(is_trusted_flag) => continue,
             _ => return Err(format!("must not contain {option} when it is set through the API")),
         };
@@ -219,7 +219,7 @@ fn is_trusted_flag(letter: char) -> bool {
     trusted(&format!("-{letter}")) == Some(false)
 }
 
-/// What a word asks of curl, without the value that may be attached to it.
+/// The option in a word, without an attached value, for messages.
 pub(crate) fn without_value(word: &str) -> &str {
     match word.strip_prefix('-') {
         None | Some("") => "a word without an option",
@@ -291,7 +291,7 @@ mod tests {
         }
         assert!(found.iter().any(|text| text.contains("T0KEN-3")), "{found:?}");
         assert!(found.iter().all(|text| text != "5"));
-        // One that breaks the rule of the setting has been given all the same.
+        // Options that break the rule may still hold a credential.
         assert!(credentials("-H 'X: T0KEN").iter().any(|text| text.contains("T0KEN")));
     }
 

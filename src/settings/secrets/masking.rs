@@ -1,4 +1,4 @@
-//! Settings as they may be shown: with a mask in place of what is secret in them.
+//! Masks secrets in settings that are shown.
 
 use super::curl_options;
 use super::redactor::MASK;
@@ -6,7 +6,7 @@ use super::url::{masked_url, userinfo};
 use crate::settings::rule::Rule;
 use crate::settings::variable::Variable;
 
-/// How the value of a setting is shown to whoever may see the setting.
+/// The value of a setting as it may be shown.
 pub fn shown(variable: &Variable, text: &str) -> String {
     match variable.rule {
         Rule::CurlOptions => curl_options::masked(text),
@@ -15,7 +15,7 @@ pub fn shown(variable: &Variable, text: &str) -> String {
     }
 }
 
-/// Whether a value has a mask where [`shown`] puts one: somebody sends back what was shown.
+/// Whether a value contains a mask where [`shown`] puts one, because a client sends back what it was shown.
 pub fn has_mask(variable: &Variable, text: &str) -> bool {
     match variable.rule {
         Rule::CurlOptions => curl_options::credentials(text).iter().any(|text| text == MASK),

@@ -1,4 +1,4 @@
-//! Secrets: which settings are or hold one, how they are shown, and how they are kept out of what is printed.
+//! Secrets: which settings are or contain one, how they are shown, and how they are removed from output.
 
 pub(super) mod curl_options;
 mod masking;

@@ -1,4 +1,4 @@
-//! Which values are secrets, and which programs do not inherit them.
+//! Determines which values are secrets, and removes them from the environment of child processes.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,18 +11,18 @@ use crate::settings::environment::Environment;
 use crate::settings::rule::Rule;
 use crate::settings::variable::{VARIABLES, Variable};
 
-/// From this many bytes on what is only likely to be a secret is one. Shorter ones would blot out words.
+/// Minimum length in bytes of a probable secret. Masking shorter ones would hide ordinary words.
 const SHORTEST: usize = 6;
-/// From this many bytes on a part of a webhook's URL is a token and no word.
+/// Minimum length in bytes for a part of a webhook URL to count as a token.
 const SHORTEST_PART: usize = 16;
 
-/// Every secret that the settings know, to be kept out of logs and answers, and what by its name is one in the
-/// environment of this process. Unreadable ones are skipped: nobody can have used them.
+/// Every secret in the settings, and every environment variable of this process that is one by its name, for masking
+/// in logs and responses. Unreadable values are skipped, because they cannot have been used.
 pub fn secrets(environment: &Environment) -> Vec<Secret> {
     let mut texts = Vec::new();
     for variable in VARIABLES {
         let effective = environment.find(variable).ok().flatten().map(|found| found.text);
-        // One that another hides is seen by who does not look at overrides.
+        // A value hidden by an override or file is still visible to programs that read only the environment.
         let own = environment.plain(variable.name).ok().flatten().map(String::from);
         for text in effective.into_iter().chain(own) {
             texts.extend(of_setting(variable, &text));
@@ -40,15 +40,15 @@ pub fn secrets(environment: &Environment) -> Vec<Secret> {
     texts.into_iter().filter(|text| !shown.contains(text)).map(Secret::new).collect()
 }
 
-/// The names that are shown everywhere. A password that is the name of its own user is none, and masked it would hide
-/// that name in every message.
+/// Names shown everywhere. A password equal to the user name is not secret, and masking it would hide that name in
+/// every message.
 fn shown_names(environment: &Environment) -> BTreeSet<String> {
     let variables = ["POSTGRES_USER", "POSTGRES_HOST", "POSTGRES_DB"].into_iter().filter_map(Variable::named);
     let texts = variables.filter_map(|variable| Some(environment.find(variable).ok()??.text));
     texts.flat_map(|text| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()).collect()
 }
 
-/// What of a setting is secret.
+/// The secrets in the value of a setting.
 fn of_setting(variable: &Variable, text: &str) -> Vec<String> {
     match variable.rule {
         Rule::Url if variable.secret => in_url(text),
@@ -62,7 +62,7 @@ fn of_setting(variable: &Variable, text: &str) -> Vec<String> {
     }
 }
 
-/// A URL as a whole, its userinfo, what follows the host, and what of that is as long as a token.
+/// The secrets in a URL: the whole, its userinfo, the part after the host, and pieces of that as long as a token.
 fn in_url(url: &str) -> Vec<String> {
     let (_, rest) = split_authority(url);
     let parts = rest.split(['/', '?', '#', '&', '=']).filter(|part| part.len() >= SHORTEST_PART);
@@ -71,7 +71,7 @@ fn in_url(url: &str) -> Vec<String> {
     texts.chain(in_userinfo(url)).collect()
 }
 
-/// The userinfo of a URL and the password in it, as they stand there and decoded.
+/// The userinfo of a URL and the password in it, raw and decoded.
 fn in_userinfo(url: &str) -> Vec<String> {
     let Some(userinfo) = userinfo(url) else { return Vec::new() };
     let password = userinfo.split_once(':').map(|(_, password)| password);
@@ -80,7 +80,7 @@ fn in_userinfo(url: &str) -> Vec<String> {
     texts.flat_map(|text| [text.to_owned(), decoded(text)]).filter(|text| text.len() >= SHORTEST).collect()
 }
 
-/// Takes our secrets out of the environment of a program that has no use for them, and what else is one by its name.
+/// Removes our secrets, and variables that are secret by name, from the environment of a child process.
 pub(crate) fn remove_secrets(command: &mut Command) {
     for variable in VARIABLES.iter().filter(|variable| variable.secret || variable.rule.may_hold_secret()) {
         command.env_remove(variable.name);
@@ -91,12 +91,12 @@ pub(crate) fn remove_secrets(command: &mut Command) {
     }
 }
 
-/// Whether a variable that is none of ours is a secret, by its name: what hooks are given for clouds and mail, mostly.
+/// Whether a variable other than ours is secret by its name, such as cloud or mail credentials for hooks.
 fn is_foreign_secret(name: &str) -> bool {
     const WORDS: [&str; 8] =
         ["PASS", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "CREDENTIALS"];
     const ENDS: [&str; 4] = ["PASSWORD", "PASSPHRASE", "SECRET", "TOKEN"];
-    // Who, where and which are no secrets.
+    // Variables with these endings describe a secret but do not contain it.
     const OF_SECRETS: [&str; 7] = ["FILE", "PATH", "DIR", "ID", "URL", "NAME", "TYPE"];
     let name = name.to_ascii_uppercase();
     let is_ours = VARIABLES.iter().any(|variable| variable.name == name || variable.file_twin() == name);

@@ -1,4 +1,4 @@
-//! Values that must not be seen: they cannot be printed.
+//! Secret values, which cannot be printed.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a value into custody.
+    /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that hands it on.
+    /// The value itself, only for the code that passes it on.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! A dump in directory format as a tar archive, made while it is sent: its members are looked up once, so
-//! that its length is known, and each is opened when its turn comes.
+//! Streams a dump in directory format as a tar archive. Its files are listed once, so that the length is known in
+//! advance; each is opened only when it is sent.
 
 use std::fs::File;
 use std::io;
@@ -11,34 +11,34 @@ use nix::sys::stat::{Mode, SFlag, fstatat};
 use super::directory::Opened;
 use super::discard::Hold;
 
-/// Bytes of a tar block.
+/// Size of a tar block in bytes.
 const BLOCK: u64 = 512;
-/// Two empty blocks end an archive.
+/// Two zero blocks end a tar archive.
 pub const END: [u8; 1024] = [0; 1024];
 
-/// An archive to be sent.
+/// A tar archive of a dump, ready to send.
 #[derive(Debug)]
 pub struct Archive {
     directory: File,
-    /// In the order of their names.
+    /// Sorted by name.
     pub members: Vec<Member>,
     /// The length of the archive in bytes.
     pub length: u64,
     _hold: Option<Hold>,
 }
 
-/// A file of the archive.
+/// A file in the archive.
 #[derive(Debug)]
 pub struct Member {
     name: String,
-    /// The block before its bytes.
+    /// The tar header block.
     pub header: Vec<u8>,
-    /// Its bytes.
+    /// Size of the file in bytes.
     pub size: u64,
 }
 
 impl Archive {
-    /// Looks up the files of an opened directory, which the archive holds under `prefix/`.
+    /// Lists the files of an opened directory; in the archive they are below `prefix/`.
     ///
     /// # Errors
     /// When the directory cannot be read, or a name does not fit a tar header.
@@ -66,7 +66,7 @@ impl Archive {
     /// Opens a member.
     ///
     /// # Errors
-    /// When it is gone, or is not what it was.
+    /// When it no longer exists, or its size has changed.
     pub fn open(&self, member: &Member) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = File::from(openat(&self.directory, member.name.as_str(), flags, Mode::empty())?);
@@ -78,7 +78,7 @@ impl Archive {
 }
 
 impl Member {
-    /// Bytes that fill the last block.
+    /// Number of zero bytes that fill the last block.
     pub fn padding(&self) -> u64 {
         self.size.next_multiple_of(BLOCK) - self.size
     }

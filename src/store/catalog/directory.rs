@@ -1,5 +1,5 @@
-//! The backup directory: its layout, and every way in. A name from outside is opened only here, beneath
-//! its slot, so that neither `..` nor a symlink nor a slot that is one can lead out of it.
+//! The backup directory: its layout, and all access to it. Names from outside are opened only here, relative to their
+//! slot, so that neither `..` nor a symbolic link, nor a slot replaced by one, can lead out of it.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -25,13 +25,13 @@ use crate::util::open_dir::{OpenDir, kind};
 /// An opened backup.
 #[derive(Debug)]
 pub struct Opened {
-    /// The file or directory; it goes on to be read whole when its name is replaced or removed.
+    /// The opened file or directory. It can be read to its end even after its name is replaced or removed.
     pub file: File,
     /// Its status.
     pub status: FileStat,
-    /// Its name, which is the pointer's target when a pointer was asked for.
+    /// The name of the backup; the target's if a pointer was requested.
     pub name: BackupName,
-    /// Keeps the files of a directory as long as it is there.
+    /// Keeps the files of a directory dump until dropped.
     pub hold: Option<Hold>,
 }
 
@@ -42,22 +42,22 @@ impl Opened {
     }
 }
 
-/// What a name in a slot is.
+/// What a name in a slot refers to.
 #[derive(Debug)]
 pub(super) enum Inode {
     /// A file or directory.
     Backup(FileStat),
-    /// A symlink to a sibling.
+    /// A symbolic link to a name in the same slot.
     Pointer(BackupName),
 }
 
-/// The directory of all backups.
+/// The backup directory.
 #[derive(Debug, Clone)]
 pub struct BackupDirectory {
     root: PathBuf,
-    /// What takes the files that cannot be written here, once that has come up.
+    /// The fallback directory, set once something could not be written here.
     pub(super) fallback: Arc<OnceLock<PathBuf>>,
-    /// Its directories as the run that has the lock has opened them.
+    /// Subdirectories opened by the run that holds the run lock.
     pub(super) held: Arc<OnceLock<HeldDirs>>,
 }
 
@@ -67,15 +67,15 @@ impl BackupDirectory {
         Self { root: root.into(), fallback: Arc::default(), held: Arc::default() }
     }
 
-    /// Its path.
+    /// Path of the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Makes what is missing of the layout and sees that we may write to it.
+    /// Creates missing directories of the layout and checks that they are writable.
     ///
     /// # Errors
-    /// When a directory cannot be made or written to.
+    /// When a directory cannot be created or written to.
     pub fn prepare(&self) -> Result<(), DirectoryError> {
         let slots = Slot::ALL.into_iter().map(|slot| self.slot_path(slot));
         for path in std::iter::once(self.root.clone()).chain(slots).chain([self.partial()]) {
@@ -91,7 +91,7 @@ impl BackupDirectory {
                 Ok(()) => {}
                 Err(Errno::EACCES) => return Err(DirectoryError::NotWritable(path)),
                 Err(Errno::EROFS) => return Err(DirectoryError::ReadOnly(path)),
-                // Such as EPERM of a directory that is marked immutable, which no owner may write to.
+                // Such as EPERM for a directory marked immutable, which even its owner cannot write to.
                 Err(error) => {
                     return Err(DirectoryError::Io(format!("write to {}", path.display()), error.into()));
                 }
@@ -109,10 +109,10 @@ impl BackupDirectory {
         }
     }
 
-    /// Opens its directories for the rest of the run. Only the holder of the lock need call this.
+    /// Opens the subdirectories for the rest of the run. Only needed by the holder of the run lock.
     ///
     /// # Errors
-    /// When one is no directory, or cannot be opened.
+    /// When one is not a directory, or cannot be opened.
     pub(super) fn hold_dirs(&self) -> Result<(), DirectoryError> {
         if self.held.get().is_none() {
             let _ = self.held.set(HeldDirs::open(&self.root)?);
@@ -123,72 +123,72 @@ impl BackupDirectory {
     /// Opens a slot.
     ///
     /// # Errors
-    /// When it is not there or no directory.
+    /// When it does not exist or is not a directory.
     pub(crate) fn open_slot(&self, slot: Slot) -> Result<OpenDir, DirectoryError> {
         let held = self.held.get().and_then(|held| held.slot(slot));
         held.map_or_else(|| held::open_slot(&self.root, slot), Ok)
     }
 
-    /// Opens the directory of incomplete files.
+    /// Opens `.partial`, the directory of incomplete files.
     ///
     /// # Errors
-    /// When it is not there or no directory.
+    /// When it does not exist or is not a directory.
     pub(crate) fn open_partial(&self) -> Result<OpenDir, DirectoryError> {
         let held = self.held.get().and_then(HeldDirs::partial);
         held.map_or_else(|| held::open_partial(&self.root), Ok)
     }
 
-    /// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
-    /// somebody holds is moved to `.partial` instead.
+    /// Removes a file or directory tree in `place`, if it exists. A directory that is being read is moved to
+    /// `.partial` instead.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub(super) fn discard(&self, place: &OpenDir, name: &OsStr) -> io::Result<()> {
         discard::discard(place, name, || {
             self.open_partial().map_err(|error| io::Error::other(error.to_string()))
         })
     }
 
-    /// Whether we have the right to write to it, if it is there.
+    /// Whether the directory exists and is writable for us.
     pub fn is_writable(&self) -> bool {
         access(&self.root, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
     }
 
-    /// The path of a slot, for messages and for programs of the user's.
+    /// Path of a slot, for messages and for user programs.
     pub fn slot_path(&self, slot: Slot) -> PathBuf {
         self.root.join(slot.name())
     }
 
-    /// The path of a name in a slot, for the same.
+    /// Path of a name in a slot, for messages and for user programs.
     pub fn path(&self, slot: Slot, name: &BackupName) -> PathBuf {
         self.slot_path(slot).join(name.as_str())
     }
 
-    /// The path of the directory where files are until they are whole, for the same.
+    /// Path of the directory of incomplete files, for messages and for user programs.
     pub fn partial(&self) -> PathBuf {
         self.root.join(".partial")
     }
 
-    /// Removes what killed runs left in [`Self::partial`]. Only the holder of the directory's lock may
-    /// call this: nobody else is writing there then.
+    /// Removes what killed runs left in [`Self::partial`]. Only the holder of the run lock may call this, because then
+    /// no one else writes there.
     ///
     /// # Errors
     /// When something cannot be removed.
     pub fn sweep_partial(&self) -> Result<usize, DirectoryError> {
         let failed = |error| DirectoryError::Io("remove what an earlier run left in .partial".into(), error);
-        // A deletion on request may be making a link there.
+        // A deletion requested over HTTP may be creating a link there.
         let _lock = self.lock_names()?;
         self.put_back()?;
         let (partial, mut removed) = (self.open_partial()?, 0);
         for name in partial.names().map_err(failed)? {
             self.discard(&partial, &name).map_err(failed)?;
-            // What somebody still sends is there yet.
+            // A directory that is still being sent remains for now.
             removed += usize::from(!partial.holds(&name));
         }
         Ok(removed + self.sweep_temporaries().map_err(failed)?)
     }
 
-    /// Removes the temporary files beside the slots whose writers are gone.
+    /// Removes temporary files beside the slots whose writing process is gone.
     fn sweep_temporaries(&self) -> io::Result<usize> {
         let mut removed = 0;
         for entry in fs::read_dir(&self.root)? {
@@ -204,22 +204,22 @@ impl BackupDirectory {
         Ok(removed)
     }
 
-    /// Opens a backup for reading. A pointer leads to its target.
+    /// Opens a backup for reading, following a pointer.
     ///
     /// # Errors
-    /// When it is not there, or is no backup.
+    /// When it does not exist, or is not a backup.
     pub fn open(&self, slot: Slot, asked: &BackupName) -> Result<Opened, DirectoryError> {
         let directory = self.open_slot(slot)?;
         let name = match self.look(&directory, slot, asked)? {
             Inode::Backup(_) => asked.clone(),
             Inode::Pointer(target) => target,
         };
-        // What the file system finds under another spelling may be another database's.
+        // A name matched with another spelling may belong to another database.
         if !is_spelled_so(&directory, slot, asked)? {
             return Err(DirectoryError::NotFound(slot, asked.clone()));
         }
-        // A name without a slash, not followed when it is a symlink, cannot lead out of its directory.
-        // O_NONBLOCK: opening a FIFO that somebody put there must not wait for its writer.
+        // A name without a slash cannot lead out of its directory if links are not followed. O_NONBLOCK: opening a
+        // FIFO must not wait for its writer.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = openat(&directory, name.as_str(), flags, Mode::empty());
         let file = file.map_err(|error| self.refusal(slot, &name, error))?;
@@ -234,17 +234,17 @@ impl BackupDirectory {
         Ok(Opened { file: file.into(), status, name, hold })
     }
 
-    /// Removes a name, what it names, and its manifest.
+    /// Removes a name, its file or directory, and its manifest.
     ///
     /// # Errors
-    /// When it is not there or cannot be removed.
+    /// When it does not exist or cannot be removed.
     pub(super) fn unlink(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
         let failed = |error: io::Error| DirectoryError::Io(format!("remove {slot}/{name}"), error);
         let directory = self.open_slot(slot)?;
         self.forget_aside(slot, name).map_err(failed)?;
         match self.look(&directory, slot, name)? {
             Inode::Backup(status) if kind(&status) == SFlag::S_IFDIR => {
-                // Out of the slot at once; a crash on the way leaves no half of a backup under its name.
+                // Moved out of the slot first, so that a crash leaves no partial backup under its name.
                 let partial = self.open_partial()?;
                 directory.rename(name.as_str(), &partial, name.as_str()).map_err(failed)?;
                 self.discard(&partial, name.as_str().as_ref()).map_err(failed)?;
@@ -259,7 +259,7 @@ impl BackupDirectory {
         directory.sync().map_err(failed)
     }
 
-    /// What a name in an opened slot is.
+    /// Determines what a name in an opened slot refers to.
     pub(super) fn look(
         &self,
         directory: &OpenDir,

@@ -1,5 +1,5 @@
-//! How a dump in directory format goes: not while somebody sends it, as its files are opened one after the other.
-//! Who sends it has a lock on the directory, and is the one who takes it away then.
+//! Removal of dumps in directory format. Their files are opened one after the other while they are sent, so a sender
+//! holds a shared lock on the directory. If it is removed meanwhile, the last sender deletes it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,11 +13,11 @@ use nix::sys::stat::{Mode, fstat};
 use crate::util::flock::{Flock, FlockError};
 use crate::util::open_dir::OpenDir;
 
-/// Keeps the files of a directory until it is dropped, whatever becomes of its name.
+/// Keeps the files of a directory until dropped, even if its name is removed.
 #[derive(Debug)]
 pub struct Hold {
     lock: Option<Flock>,
-    /// Where the directory is moved when its name is removed meanwhile.
+    /// Where the directory is moved if it is removed while held.
     partial: Option<OpenDir>,
     inode: u64,
 }
@@ -25,7 +25,7 @@ pub struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         drop(self.lock.take());
-        // What cannot be removed stays until the next run sweeps.
+        // What cannot be removed now is swept by the next run.
         if let Some(partial) = &self.partial {
             let _ = discard(partial, discarded(self.inode).as_ref(), || Ok(partial.clone()));
         }
@@ -33,10 +33,10 @@ impl Drop for Hold {
 }
 
 impl Hold {
-    /// Holds a directory that has just been opened. `None` where the file system has no locks.
+    /// Locks a directory that has just been opened. `None` if the file system has no locks.
     ///
     /// # Errors
-    /// When somebody is removing it.
+    /// When it is being removed.
     pub(super) fn of(opened: &impl AsFd, partial: Option<OpenDir>) -> Result<Option<Self>, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let own = File::from(openat(opened, ".", flags, Mode::empty())?);
@@ -53,11 +53,11 @@ impl Hold {
     }
 }
 
-/// Removes a file in `place`, or a directory with all that is in it; not there is as good as removed. A directory that
-/// somebody holds is moved to `partial` instead.
+/// Removes a file or directory tree in `place`, if it exists. A directory that is being read is moved to `partial`
+/// instead.
 ///
 /// # Errors
-/// When it is there and cannot be removed.
+/// When it exists and cannot be removed.
 pub(super) fn discard(
     place: &OpenDir,
     name: &OsStr,
@@ -67,7 +67,7 @@ pub(super) fn discard(
         return place.remove_file(name).map(drop);
     }
     match discard_directory(place, name, partial) {
-        // Who held it has removed it meanwhile.
+        // The last reader has removed it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         discarded => discarded,
     }
@@ -81,12 +81,12 @@ fn discard_directory(
     let doomed = place.dir(name)?;
     match Flock::try_lock(doomed.to_file()?) {
         Err(FlockError::Held(_)) => place.rename(name, &partial()?, discarded(fstat(&doomed)?.st_ino)),
-        // Where there are no locks nobody can have one.
+        // Without lock support no one can hold it.
         _lock => place.remove_all(name),
     }
 }
 
-/// The name in `.partial` of a directory as long as somebody holds it.
+/// Name in `.partial` of a removed directory that is still held.
 fn discarded(inode: u64) -> String {
     format!("discarded-{inode}")
 }
@@ -111,7 +111,7 @@ mod tests {
         let left = || fs::read_dir(backups.partial()).unwrap().count();
         backups.unlink(Slot::Last, &name).unwrap();
         assert_eq!((path.exists(), left()), (false, 1));
-        // What sweeps leaves it, too.
+        // The sweep does not remove it either.
         backups.sweep_partial().unwrap();
         drop(first);
         assert_eq!(left(), 1);

@@ -1,5 +1,5 @@
-//! The directories of the backup directory, opened: a slot, or where files are until they are whole, is a directory and no
-//! link to one, and the run that has the lock goes on in those that it has found then, whatever is put in their place.
+//! Opened subdirectories of the backup directory. Slots and `.partial` must be real directories, not symbolic links.
+//! The run that holds the run lock keeps them open, so that replacing one later does not redirect it.
 
 use std::io;
 use std::path::Path;
@@ -10,10 +10,10 @@ use super::error::DirectoryError;
 use super::slot::Slot;
 use crate::util::open_dir::OpenDir;
 
-/// The name of the directory where files are until they are whole.
+/// Name of the directory of incomplete files.
 pub(super) const PARTIAL: &str = ".partial";
 
-/// What was opened; nothing in place of what was not there.
+/// The opened directories; `None` for one that did not exist.
 #[derive(Debug)]
 pub(super) struct HeldDirs {
     slots: [Option<OpenDir>; 4],
@@ -24,7 +24,7 @@ impl HeldDirs {
     /// Opens the directories below `root`.
     ///
     /// # Errors
-    /// When one is no directory, or cannot be opened.
+    /// When one is not a directory, or cannot be opened.
     pub(super) fn open(root: &Path) -> Result<Self, DirectoryError> {
         let there = |opened: Result<OpenDir, DirectoryError>| match opened {
             Err(DirectoryError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -34,12 +34,12 @@ impl HeldDirs {
         Ok(Self { slots: [last?, daily?, weekly?, monthly?], partial: there(open_partial(root))? })
     }
 
-    /// A slot, if it was there.
+    /// The slot, if it existed.
     pub(super) fn slot(&self, slot: Slot) -> Option<OpenDir> {
         self.slots[slot as usize].clone()
     }
 
-    /// The directory of incomplete files, if it was there.
+    /// The directory of incomplete files, if it existed.
     pub(super) fn partial(&self) -> Option<OpenDir> {
         self.partial.clone()
     }
@@ -48,7 +48,7 @@ impl HeldDirs {
 /// Opens a slot below `root`.
 ///
 /// # Errors
-/// When it is not there or no directory.
+/// When it does not exist or is not a directory.
 pub(super) fn open_slot(root: &Path, slot: Slot) -> Result<OpenDir, DirectoryError> {
     open(root, slot.name(), |error| DirectoryError::Io(format!("open the slot {slot}"), error))
 }
@@ -56,7 +56,7 @@ pub(super) fn open_slot(root: &Path, slot: Slot) -> Result<OpenDir, DirectoryErr
 /// Opens the directory of incomplete files below `root`.
 ///
 /// # Errors
-/// When it is not there or no directory.
+/// When it does not exist or is not a directory.
 pub(super) fn open_partial(root: &Path) -> Result<OpenDir, DirectoryError> {
     open(root, PARTIAL, |error| DirectoryError::Io("open .partial".into(), error))
 }
@@ -91,7 +91,7 @@ mod tests {
             before.hold_dirs().unwrap();
             fs::rename(root.path().join(name), root.path().join("moved")).unwrap();
             symlink(outside.path(), root.path().join(name)).unwrap();
-            // It was opened when it was a directory.
+            // `before` opened the directory before it was replaced.
             before.sweep_leftovers().unwrap();
             assert!(before.list_all().unwrap().is_empty());
             for refused in [after.hold_dirs(), after.sweep_leftovers().map(drop)] {

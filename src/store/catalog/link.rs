@@ -1,4 +1,4 @@
-//! Further names for a backup, and how a name comes to stand for something else.
+//! Publishes files under their names in a slot, and gives backups additional names.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,17 +12,17 @@ use super::name::BackupName;
 use super::slot::Slot;
 use crate::util::open_dir::OpenDir;
 
-/// Where in `.partial` a backup lies while another one takes its name, by slots.
+/// Directory in `.partial`, with one subdirectory per slot, for backups that are being replaced.
 const ASIDE: &str = "replaced";
 
 impl BackupDirectory {
-    /// Moves a finished file or directory to its name, in place of whatever was there.
+    /// Renames a finished file or directory to its name, replacing what was there.
     ///
-    /// A directory cannot be renamed over another. Then what was there goes aside first, from where
-    /// [`Self::put_back`] fetches it after a crash.
+    /// A directory cannot be renamed over another. The old one is first moved aside; after a crash [`Self::put_back`]
+    /// restores it.
     ///
     /// # Errors
-    /// When it cannot be moved; what was there is there still, or will be put back.
+    /// When it cannot be moved; the old one is still there, or will be put back.
     pub(crate) fn put(
         &self,
         place: &OpenDir,
@@ -40,7 +40,7 @@ impl BackupDirectory {
         to.rename(own, &aside, own).map_err(failed)?;
         place.rename(from, &to, own).map_err(failed)?;
         self.discard(&aside, own.as_ref()).map_err(failed)?;
-        // What is not empty holds another backup.
+        // Removal fails if another backup is still there.
         if let Ok(places) = self.open_partial()?.dir(ASIDE)
             && places.remove_dir(slot.name()).is_ok()
         {
@@ -49,7 +49,7 @@ impl BackupDirectory {
         Ok(())
     }
 
-    /// Opens the place where a backup of a slot lies while another one takes its name, which is made if need be.
+    /// Opens the aside directory of a slot, creating it if needed.
     fn make_aside(&self, slot: Slot) -> Result<OpenDir, DirectoryError> {
         let make = |place: &OpenDir, name: &str| {
             match place.make_dir(name, 0o755) {
@@ -67,12 +67,12 @@ impl BackupDirectory {
         })
     }
 
-    /// That place, if it is there; what is no directory of ours is none.
+    /// The aside directory of a slot, if it exists and is a real directory.
     fn aside(&self, slot: Slot) -> Option<OpenDir> {
         self.open_partial().ok()?.dir(ASIDE).ok()?.dir(slot.name()).ok()
     }
 
-    /// Gives the backups that a crash has left aside their names again, where nothing has taken them.
+    /// Restores backups that a crash left in the aside directory, unless their name is in use.
     pub(super) fn put_back(&self) -> Result<(), DirectoryError> {
         for slot in Slot::ALL {
             let Some(aside) = self.aside(slot) else { continue };
@@ -89,14 +89,13 @@ impl BackupDirectory {
         Ok(())
     }
 
-    /// Forgets the backup that a crash has left aside under a name, so that it does not come back.
+    /// Removes a backup that a crash left aside under this name, so that it is not restored.
     pub(super) fn forget_aside(&self, slot: Slot, name: &BackupName) -> io::Result<()> {
         self.aside(slot).map_or(Ok(()), |aside| self.discard(&aside, name.as_str().as_ref()))
     }
 }
 
-/// Hard-links a file, or every file of a directory, into another directory; where the filesystem has no hard links,
-/// copies it.
+/// Hard-links a file, or every file of a directory, into another directory. Copies where hard links are not possible.
 pub(crate) fn link_or_copy(
     place: &OpenDir,
     from: impl AsRef<OsStr>,
@@ -124,8 +123,8 @@ fn link_file(place: &OpenDir, from: &OsStr, into: &OpenDir, to: &OsStr) -> io::R
     }
 }
 
-/// Gives a copy the time of its original, by which retention goes. Where the file system lets only the owner of all set
-/// one, it has the time of the copying, which is as good: that is a moment later.
+/// Gives a copy the modification time of its original, because retention goes by it. Where only the owner may set it,
+/// the slightly later time of the copy will do.
 fn keep_time(copy: &File, original: &File) -> io::Result<()> {
     match copy.set_modified(original.metadata()?.modified()?) {
         Err(error)

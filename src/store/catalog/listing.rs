@@ -1,4 +1,4 @@
-//! What is in the backup directory.
+//! Lists the contents of the backup directory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,42 +19,42 @@ use crate::util::open_dir::{OpenDir, kind};
 /// A backup, or a pointer to one.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The slot.
+    /// Its slot.
     pub slot: Slot,
-    /// The name in it.
+    /// Its name in the slot.
     pub name: BackupName,
     /// The database, from the manifest or the name.
     pub database: Option<DatabaseName>,
-    /// The length in bytes; the sum of a directory's files.
+    /// Size in bytes; for a directory the sum of its files.
     pub size: u64,
-    /// When it was last written, in Unix seconds.
+    /// Modification time in Unix seconds.
     pub mtime: i64,
     /// Whether it is a dump in directory format.
     pub is_directory: bool,
-    /// The backup that a pointer leads to.
+    /// The target, if it is a pointer.
     pub alias_of: Option<BackupName>,
-    /// What was written down about it.
+    /// Its manifest, if there is one that matches the file.
     pub manifest: Option<Arc<Manifest>>,
-    /// What was written down under its name about another file, which it has replaced.
+    /// A manifest under its name that describes another file, since replaced.
     pub former: Option<Arc<Manifest>>,
-    /// Its inode, by which hard links to one file are told.
+    /// The inode, which identifies hard links.
     pub inode: u64,
-    /// The device that the inode is of: a slot may be a volume of its own.
+    /// The device of the inode: a slot may be a volume of its own.
     pub device: u64,
 }
 
 impl Entry {
-    /// Whether it is a pointer and no backup itself, also one whose backup is gone.
+    /// Whether it is a pointer, including one whose target is gone.
     pub fn is_pointer(&self) -> bool {
         self.alias_of.is_some() || self.name.latest_parts().is_some()
     }
 
-    /// Whether its time lies in the future, so that it tells nothing of its age.
+    /// Whether its time lies in the future, so that its age is unknown.
     pub fn is_future(&self, now: i64) -> bool {
         clock::is_future(self.mtime, now)
     }
 
-    /// What it is of, as far as that was ever written down under its name.
+    /// What it is a backup of, from its manifest or a former one of the same database.
     pub fn scope(&self) -> Option<Scope> {
         let own = |former: &&Arc<Manifest>| Some(&former.database) == self.database.as_ref();
         let former = self.former.as_ref().filter(own);
@@ -62,7 +62,7 @@ impl Entry {
     }
 }
 
-/// A backup as it is shown in JSON; what is not known of it is left out.
+/// A backup as shown in JSON; unknown fields are omitted.
 #[derive(Debug, Serialize)]
 pub struct Listed<'a> {
     slot: Slot,
@@ -105,7 +105,7 @@ impl<'a> From<&'a Entry> for Listed<'a> {
 }
 
 impl BackupDirectory {
-    /// Everything in one slot, newest first, and what lies in the future last. Hidden names, strangers and pointers to nothing are left out.
+    /// The contents of a slot, newest first, times in the future last; no hidden or foreign files or dangling pointers.
     ///
     /// # Errors
     /// When the slot cannot be read.
@@ -140,7 +140,7 @@ impl BackupDirectory {
             };
             backups.push(entry(&directory, slot, name, Some(target), &status));
         }
-        // A pointer has its target's time; the backup itself comes first. Whoever takes the first gets the newest.
+        // A pointer has its target's time; the target is sorted first, so that the first entry is the newest backup.
         let now = clock::now();
         backups.sort_by(|a, b| {
             let future_last = a.is_future(now).cmp(&b.is_future(now));
@@ -151,7 +151,7 @@ impl BackupDirectory {
         Ok(backups)
     }
 
-    /// Everything in every slot: `last`, `daily`, `weekly`, `monthly`.
+    /// The contents of all slots: `last`, `daily`, `weekly`, `monthly`.
     ///
     /// # Errors
     /// When a slot cannot be read.
@@ -194,7 +194,7 @@ fn entry(
     }
 }
 
-/// The manifest beside a backup, if it can be read.
+/// The manifest beside a backup, if it is readable.
 fn describe(directory: &OpenDir, slot: Slot, backup: &BackupName) -> Option<Described> {
     let described = Described::read(directory, backup)
         .and_then(|described| described.map(Described::without_properties).transpose());
@@ -204,8 +204,8 @@ fn describe(directory: &OpenDir, slot: Slot, backup: &BackupName) -> Option<Desc
     })
 }
 
-/// A `-latest` name that is a hard link is the same file as the backup that it points to. `pointers` are the places
-/// of such names, in order.
+/// Marks `-latest` names that are hard links as pointers to the backup with the same inode. `pointers` are their
+/// sorted indexes.
 fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
     let mut targets: HashMap<u64, Option<usize>> =
         pointers.iter().map(|at| (entries[*at].inode, None)).collect();
@@ -226,7 +226,7 @@ fn mark_hard_linked(entries: &mut [Entry], pointers: &[usize]) {
     }
 }
 
-/// The bytes of the files in a directory.
+/// The total size of the files in a directory, in bytes.
 pub(crate) fn directory_size(directory: &OpenDir) -> u64 {
     Appearance::of_directory(directory).size
 }

@@ -1,4 +1,4 @@
-//! Reads and writes the manifests in the backup directory.
+//! Reads and writes manifests in the backup directory.
 
 use super::directory::{BackupDirectory, Inode, Opened};
 use super::error::DirectoryError;
@@ -7,21 +7,21 @@ use super::name::BackupName;
 use super::slot::Slot;
 
 impl BackupDirectory {
-    /// What was written down about a backup; `None` for one of an older image. Whether it is still of the file that
-    /// has the name, [`Described`] tells.
+    /// Reads the manifest of a backup; `None` if there is none, as for backups of older images. [`Described`] tells
+    /// whether it still matches the file.
     ///
     /// # Errors
-    /// When there is a manifest that cannot be read.
+    /// When the manifest cannot be read.
     pub fn described(&self, slot: Slot, name: &BackupName) -> Result<Option<Described>, DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("read the manifest of {slot}/{name}"), error);
         Described::read(&self.open_slot(slot)?, name).map_err(failed)
     }
 
-    /// What is known of an opened backup; `None` also when it has been replaced since that was written down, or another
-    /// has its name by now, as the manifest may be that one's.
+    /// The manifest of an opened backup. `None` also if it does not match, because the file was replaced since, or if
+    /// another file has the name by now, whose manifest it may be.
     ///
     /// # Errors
-    /// When there is a manifest that cannot be read.
+    /// When the manifest cannot be read.
     pub fn manifest_of(&self, slot: Slot, opened: &Opened) -> Result<Option<Manifest>, DirectoryError> {
         let Some(described) = self.described(slot, &opened.name)? else { return Ok(None) };
         let now = self.look(&self.open_slot(slot)?, slot, &opened.name);
@@ -34,11 +34,11 @@ impl BackupDirectory {
         Ok(Some(described.manifest).filter(|_| is_it && is_of_it))
     }
 
-    /// Writes down more of a backup of which `before` was known, with or without its properties and needs. Does nothing when
-    /// something else is known by now: then another backup has the name.
+    /// Replaces a manifest that was `before`, read with or without its properties and needs. Does nothing if it has
+    /// changed since, because then another backup has the name.
     ///
     /// # Errors
-    /// When it cannot be written; what was known is then there still.
+    /// When it cannot be written; the old manifest is unchanged.
     pub fn replace_manifest(
         &self,
         slot: Slot,
@@ -51,7 +51,7 @@ impl BackupDirectory {
             return Ok(());
         };
         let mut manifest = manifest.clone();
-        // As in a listing, where they are left out.
+        // A manifest from a listing lacks them; keep the stored ones.
         if before.properties.is_none() {
             manifest.properties = present.properties.take();
         }
@@ -64,10 +64,10 @@ impl BackupDirectory {
         }
     }
 
-    /// Writes down what is known of a backup that has just got its name, with the time of the file that lies there.
+    /// Writes the manifest of a backup just published, with the modification time of the file in this slot.
     ///
     /// # Errors
-    /// When it cannot be looked at or written.
+    /// When the file's status cannot be read, or the manifest cannot be written.
     pub fn describe(&self, slot: Slot, name: &BackupName, manifest: &Manifest) -> Result<(), DirectoryError> {
         let failed = |error| DirectoryError::Io(format!("write the manifest of {slot}/{name}"), error);
         let appearance = Appearance::at(&self.open_slot(slot)?, name.as_str()).map_err(failed)?;
@@ -75,10 +75,10 @@ impl BackupDirectory {
         self.write_manifest(slot, name, &manifest)
     }
 
-    /// Writes a first manifest for a backup that has none, unless its name belongs to another file by now.
+    /// Writes a manifest for a backup that has none, unless another file has its name by now.
     ///
     /// # Errors
-    /// When it cannot be looked at or written.
+    /// When the file cannot be checked, or the manifest cannot be written.
     pub fn write_first_manifest(
         &self,
         slot: Slot,
@@ -94,10 +94,10 @@ impl BackupDirectory {
         }
     }
 
-    /// Writes down what is known of a backup, in place of what was.
+    /// Writes the manifest of a backup, replacing the old one.
     ///
     /// # Errors
-    /// When it cannot be written; what was known is then there still.
+    /// When it cannot be written; the old manifest is unchanged.
     pub fn write_manifest(
         &self,
         slot: Slot,

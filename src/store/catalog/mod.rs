@@ -1,4 +1,4 @@
-//! The backup directory as a catalog: slots, names, manifests, pointers and what is there.
+//! The backup directory as a catalog: slots, names, manifests, pointers and listings.
 
 mod archive;
 mod directory;

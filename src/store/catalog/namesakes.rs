@@ -1,5 +1,5 @@
-//! Names of one database that the file system takes for another's, and names that it does not accept. Which of these a file
-//! system does is tried, as its own name says little: a share or a bind mount may lie on any.
+//! Finds database names that the file system does not distinguish, and file names that it rejects. This is tested by
+//! trying, because a share or bind mount hides the underlying file system.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use super::slot::Slot;
 use super::spelling::spelled;
 
 impl BackupDirectory {
-    /// Sees that no name of a backup of `database` is, for the file system, that of another database's.
+    /// Checks that the file system does not confuse backup names of `database` with those of another database.
     ///
     /// # Errors
-    /// When one is, or a slot cannot be read.
+    /// When it does, or a slot cannot be read.
     pub(crate) fn refuse_namesake(&self, database: &DatabaseName) -> Result<(), DirectoryError> {
         for slot in Slot::ALL {
             let directory = match self.open_slot(slot) {
@@ -33,7 +33,7 @@ impl BackupDirectory {
                         continue;
                     }
                     let ours = BackupName::compose(database, &other.stamp, &other.suffix);
-                    // Read anew: it may just have come.
+                    // Listed again: it may have just been created.
                     if directory.holds(ours.as_str()) && !spelled(&directory, slot)?.contains(&ours) {
                         let (database, other) = (database.clone(), other.database);
                         return Err(DirectoryError::Namesake { database, other, slot, name: name.clone() });
@@ -45,11 +45,11 @@ impl BackupDirectory {
         Ok(())
     }
 
-    /// Sees that the file system takes the name of a backup and keeps it as it is, where that is in doubt. Only the
-    /// holder of the directory's lock may call this.
+    /// Checks that the file system accepts the name of a backup and stores it unchanged, if it contains unusual
+    /// characters. Only the holder of the run lock may call this.
     ///
     /// # Errors
-    /// When it does not, or cannot be asked.
+    /// When it does not, or cannot be tested.
     pub(crate) fn try_name(&self, database: &DatabaseName, name: &BackupName) -> Result<(), DirectoryError> {
         if is_plain(name.as_str()) {
             return Ok(());
@@ -71,7 +71,7 @@ impl BackupDirectory {
     fn name_refusal(&self, database: &DatabaseName, name: &BackupName, error: io::Error) -> DirectoryError {
         let errno = error.raw_os_error().map(Errno::from_raw);
         match errno {
-            // ENOENT and EPERM are what drivers of FUSE say.
+            // FUSE drivers return ENOENT or EPERM.
             Some(Errno::EINVAL | Errno::ENOENT | Errno::EILSEQ | Errno::ENAMETOOLONG | Errno::EPERM) => {
                 let (database, name) = (database.clone(), name.clone());
                 let root: PathBuf = self.root().into();
@@ -82,8 +82,8 @@ impl BackupDirectory {
     }
 }
 
-/// Whether some file system may take the beginning of a name for this one, though it is not. It spares the taking apart of
-/// thousands.
+/// Whether a file system may confuse the start of `name` with `database`, though they differ. A cheap check that
+/// avoids parsing thousands of names.
 fn may_begin_with(name: &str, database: &str) -> bool {
     match name.get(..database.len()) {
         Some(start) if name.is_ascii() && database.is_ascii() => {
@@ -94,7 +94,7 @@ fn may_begin_with(name: &str, database: &str) -> bool {
     }
 }
 
-/// Whether some file system may take the one for the other. Of two that are plain ASCII that is told by their letters.
+/// Whether a file system may confuse two names. ASCII names differ if they differ beyond case.
 fn may_be_one(one: &DatabaseName, other: &DatabaseName) -> bool {
     let (one, other) = (one.in_file_name(), other.in_file_name());
     !(one.is_ascii() && other.is_ascii()) || one.eq_ignore_ascii_case(&other)
@@ -118,7 +118,7 @@ mod tests {
             ("app", "app2", false),
             ("a/B", "A/b", true),
             ("a/b", "a%2Fb", false),
-            // Composed and decomposed; the Kelvin sign; the sharp s.
+            // Composed and decomposed é; the Kelvin sign; the sharp s.
             ("caf\u{e9}", "cafe\u{301}", true),
             ("\u{212a}elvin", "kelvin", true),
             ("stra\u{df}e", "STRASSE", true),

@@ -1,4 +1,4 @@
-//! The `-latest` names: where they point, and how they go on pointing somewhere when that is removed.
+//! The `-latest` pointers: how they are set, and how they move when their target is removed.
 
 use std::fs::File;
 use std::io;
@@ -19,24 +19,24 @@ use crate::util::flock::{Flock, FlockError};
 use crate::util::open_dir::{OpenDir, kind};
 
 const POINTERS_LOCK: &str = ".pointers.lock";
-/// How long a run waits for who changes names. That takes moments; who holds them longer is stopped or stuck, such as a
-/// paused container, and then an error helps more than a run without an end.
+/// How long a run waits for the lock on names. It is held for moments only; a longer holder is stopped or stuck, such
+/// as a paused container. Then an error is better than waiting forever.
 const RUN_PATIENCE: Duration = Duration::from_secs(600);
 
-/// What a `-latest` name is.
+/// The kind of `-latest` pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latest {
-    /// A symlink.
+    /// A symbolic link.
     Symlink,
-    /// A hard link, for those who copy the directory with tools that do not follow symlinks; a symlink to a dump
-    /// in directory format all the same.
+    /// A hard link, for copying with tools that do not follow symbolic links. Dumps in directory format still get a
+    /// symbolic link.
     Hardlink,
-    /// Nothing.
+    /// No pointer.
     None,
 }
 
 impl Latest {
-    /// The kind of that name, in lower case.
+    /// The kind named by a lower-case word; symlink by default.
     pub fn from_word(word: &str) -> Self {
         match word {
             "hardlink" => Self::Hardlink,
@@ -46,12 +46,12 @@ impl Latest {
     }
 }
 
-/// A link that has no name in a slot yet. Dropped before it has one, it is removed: half a copy may be large.
+/// A link that is not yet renamed into a slot. Removed on drop, because a partial copy may be large.
 #[derive(Debug)]
 pub(crate) struct NewLink {
-    /// Where it lies.
+    /// The directory that contains it.
     place: OpenDir,
-    /// Its name there.
+    /// Its temporary name.
     name: String,
 }
 
@@ -67,7 +67,7 @@ impl Drop for NewLink {
     }
 }
 
-/// Locks a file, trying again and again: flock(2) by itself would wait without an end.
+/// Locks a file with a time limit; flock(2) itself would wait forever.
 fn lock_within(patience: Duration, file: File) -> Result<Flock, DirectoryError> {
     Flock::lock_within(patience, file).map_err(|error| match error {
         FlockError::Held(_) => DirectoryError::NamesHeld,
@@ -79,7 +79,7 @@ impl BackupDirectory {
     /// Points the `-latest` name of a database at one of its backups in the same slot.
     ///
     /// # Errors
-    /// When the link cannot be made; an older one stays.
+    /// When the link cannot be made; the old one is unchanged.
     pub fn point_latest(
         &self,
         slot: Slot,
@@ -105,13 +105,13 @@ impl BackupDirectory {
     ) -> Result<(), DirectoryError> {
         let (place, target) = (self.open_slot(slot)?, target.as_str());
         self.link_as(slot, pointer, |partial, temporary| match kind {
-            // A directory has no hard links, and a copy of one would be a backup of its own.
+            // A directory cannot be hard-linked, and a copy would be a separate backup.
             Latest::Hardlink if !place.holds_dir(target) => link_or_copy(&place, target, partial, temporary),
             _ => Ok(symlinkat(target, partial, temporary)?),
         })
     }
 
-    /// Makes a link under a temporary name and renames it to `name`, over whatever was there.
+    /// Makes a link under a temporary name and renames it to `name`, replacing what was there.
     pub(crate) fn link_as(
         &self,
         slot: Slot,
@@ -121,7 +121,7 @@ impl BackupDirectory {
         self.put_link(&self.make_link(slot, name, make)?, slot, name)
     }
 
-    /// The first half: makes a link under a temporary name. It may take long where it is a copy.
+    /// First step of [`Self::link_as`]: makes the link. Slow if it must be copied.
     pub(crate) fn make_link(
         &self,
         slot: Slot,
@@ -135,7 +135,7 @@ impl BackupDirectory {
         Ok(link)
     }
 
-    /// The second half: renames it.
+    /// Second step of [`Self::link_as`]: renames the link.
     pub(crate) fn put_link(
         &self,
         link: &NewLink,
@@ -143,23 +143,23 @@ impl BackupDirectory {
         name: &BackupName,
     ) -> Result<(), DirectoryError> {
         self.put(&link.place, &link.name, slot, name)?;
-        // rename(2) does nothing when both names are links to one file; the temporary one is then left.
+        // rename(2) does nothing if both names are links to one file; the temporary name then remains.
         link.remove().map_err(|error| DirectoryError::Io(format!("link {slot}/{name}"), error))
     }
 
-    /// Removes a backup. Pointers to it lead to the newest one left, or go with it.
+    /// Removes a backup. Pointers to it move to the newest one left, or are removed too.
     ///
     /// # Errors
-    /// When it is not there, cannot be removed, or a pointer cannot be changed.
+    /// When it does not exist, cannot be removed, or a pointer cannot be changed.
     pub fn remove(&self, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
         self.remove_agreed(RUN_PATIENCE, slot, name, || Ok(()))
     }
 
-    /// The same for somebody who waits no longer than that for others who change names, and agrees to it when nobody
-    /// changes any more.
+    /// Like [`Self::remove`], but waits at most `patience` for the lock on names, and calls `agree` under that lock
+    /// before the removal.
     ///
     /// # Errors
-    /// Also when one of them still does after that, and when there is no agreement.
+    /// Also when the lock is still held after that, and when `agree` fails.
     pub fn remove_agreed<E: From<DirectoryError>>(
         &self,
         patience: Duration,
@@ -169,7 +169,7 @@ impl BackupDirectory {
     ) -> Result<(), E> {
         let _lock = self.lock_names_within(patience)?;
         let before = self.list(slot)?;
-        // What the file system finds under another spelling is another backup.
+        // A file found under another spelling is another backup.
         let directory = self.open_slot(slot)?;
         if directory.holds(name.as_str()) && !is_spelled_so(&directory, slot, name)? {
             return Err(DirectoryError::NotFound(slot, name.clone()).into());
@@ -193,7 +193,7 @@ impl BackupDirectory {
                 && candidate
                     .is_some_and(|name| name.database == parts.database && name.suffix == parts.suffix)
         };
-        // The list is newest first.
+        // The listing is newest first.
         match self.list(slot)?.iter().find(replaces) {
             Some(newest) => {
                 let status = self.open_slot(slot)?.status(pointer.name.as_str());
@@ -205,8 +205,8 @@ impl BackupDirectory {
         }
     }
 
-    /// Keeps a deletion on request, a verification and a backup that publishes from undoing each other's names,
-    /// pointers and manifests. Held for moments only, unlike the lock of a whole run.
+    /// Locks names, pointers and manifests, so that deletion requests, verifications and publishing backups do not
+    /// undo each other's changes. Held for moments only, unlike the run lock.
     pub(crate) fn lock_names(&self) -> Result<Flock, DirectoryError> {
         self.lock_names_within(RUN_PATIENCE)
     }
@@ -217,8 +217,8 @@ impl BackupDirectory {
         lock_within(patience, file)
     }
 
-    /// The same for somebody who only reads; `None` where nobody can be kept out, as on a volume that cannot be written
-    /// to and has no such lock yet.
+    /// Like [`Self::lock_names`], for readers. `None` if locking is impossible, as on a read-only volume without the
+    /// lock file.
     pub(crate) fn lock_names_to_read(&self) -> Result<Option<Flock>, DirectoryError> {
         match self.lock_names() {
             Ok(lock) => Ok(Some(lock)),

@@ -5,11 +5,11 @@ use std::fmt;
 use jiff::Zoned;
 use serde::Serialize;
 
-/// A subdirectory of the backup directory, for one rhythm of keeping.
+/// A subdirectory of the backup directory with its own retention period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Slot {
-    /// Every backup, kept for minutes.
+    /// Every backup; retention in minutes.
     Last,
     /// The newest backup of each day.
     Daily,
@@ -20,7 +20,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// All slots, in the order in which they are listed.
+    /// All slots, in listing order.
     pub const ALL: [Self; 4] = [Self::Last, Self::Daily, Self::Weekly, Self::Monthly];
 
     /// The directory's name.
@@ -38,7 +38,7 @@ impl Slot {
         Self::ALL.into_iter().find(|slot| slot.name() == name)
     }
 
-    /// The part of a file's name that tells the backups of a slot apart: time, day, ISO week or month.
+    /// The time stamp in the file names of a slot: time, day, ISO week or month.
     pub fn stamp(self, time: &Zoned) -> String {
         let format = match self {
             Self::Last => "%Y%m%d-%H%M%S",

@@ -1,5 +1,5 @@
-//! Where a run that only reads backups keeps what it has to write: in the backup directory, or, where that is read-only
-//! or full, in the [`fallback`].
+//! Where a run that only reads backups writes its own files: the backup directory, or the [`fallback`] if that is
+//! read-only or full.
 
 use std::fs;
 use std::io;
@@ -15,23 +15,23 @@ use crate::util::durable;
 use crate::util::open_dir::OpenDir;
 use crate::util::units;
 
-/// The name of the file, in a backup directory and in its fallback.
+/// Name of the run lock file, in a backup directory and in its fallback.
 pub const LOCK_NAME: &str = ".lock";
 
-/// What a note of a restore is called: this, something of its own, and `.json`.
+/// Prefix of a restore's note; a unique part and `.json` follow.
 pub const NOTE_PREFIX: &str = ".restore-";
 
 impl BackupDirectory {
-    /// Prepares the directory for a run that only reads backups. One that cannot be written to will do: what the run
-    /// has to write goes into the fallback then, and the log says so.
+    /// Prepares the directory for a run that only reads backups. If it is not writable, the run writes to the fallback
+    /// instead, and logs that.
     ///
     /// # Errors
-    /// When a slot is no directory, or neither place can be written to.
+    /// When a slot is not a directory, or neither place can be written to.
     pub fn prepare_to_read(&self) -> Result<(), DirectoryError> {
         let probed = |()| durable::probe(self.root()).map_err(|error| self.unwritable(error));
         match self.prepare().and_then(probed) {
             Err(error) if error.is_unwritable() => {
-                // The system's own words say more.
+                // The system's own error is more specific.
                 let cause = durable::probe(self.root()).err();
                 let cause = cause.map_or_else(|| error.to_string(), |cause| cause.to_string());
                 self.fall_back(&cause).map(drop)
@@ -44,7 +44,7 @@ impl BackupDirectory {
         DirectoryError::Io(format!("write to {}", self.root().display()), error)
     }
 
-    /// The fallback, which is made and told of when it is first asked for.
+    /// The fallback, created and logged at its first use.
     fn fall_back(&self, cause: &str) -> Result<&Path, DirectoryError> {
         if let Some(path) = self.fallback.get() {
             return Ok(path);
@@ -63,10 +63,10 @@ impl BackupDirectory {
         Ok(self.fallback.get_or_init(|| path))
     }
 
-    /// Writes a small file of a run, flushed before this answers where it lies.
+    /// Writes a small file of a run, flushed before this returns its path.
     ///
     /// # Errors
-    /// When neither place takes it.
+    /// When neither place can be written to.
     pub fn write_note(&self, name: &str, contents: &[u8]) -> io::Result<PathBuf> {
         let write = |place: &Path| {
             let path = place.join(name);
@@ -83,8 +83,8 @@ impl BackupDirectory {
         write(place.map_err(|error| io::Error::other(error.to_string()))?)
     }
 
-    /// A directory for temporary files of `needed` bytes together: [`Self::partial`] unless that is read-only or has no
-    /// such room and the fallback has more.
+    /// A directory for temporary files of `needed` bytes in total: [`Self::partial`], unless it is read-only, or has
+    /// too little space and the fallback has more.
     ///
     /// # Errors
     /// When neither place can be written to.
@@ -112,32 +112,32 @@ impl BackupDirectory {
         open(&place)
     }
 
-    /// Whether the directory can be written to, as far as this run has come to know.
+    /// Whether this run has not had to use the fallback so far.
     pub fn takes_files(&self) -> bool {
         self.fallback.get().is_none()
     }
 
-    /// Whether some run has had to write elsewhere.
+    /// Whether some run has had to use the fallback.
     pub fn has_fallback(&self) -> bool {
         fallback::open(self.root()).is_ok_and(|path| path.is_some())
     }
 
-    /// Whether the directory is on a volume that is mounted read-only.
+    /// Whether the directory is mounted read-only.
     pub fn is_read_only(&self) -> bool {
         statvfs(self.root()).is_ok_and(|status| status.flags().contains(FsFlags::ST_RDONLY))
     }
 
-    /// The notes of restores that are at work or were killed: those in the directory, and those in its fallback.
+    /// The notes of restores that are running or were killed: those in the directory, and those in its fallback.
     pub fn notes(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let fallback = fallback::open(self.root()).ok().flatten();
         (notes_in(self.root()), fallback.map(|place| notes_in(&place)).unwrap_or_default())
     }
 
-    /// Removes the temporary files that killed runs left, in [`Self::partial`] where that can be written to, and in the
-    /// fallback. Only the holder of the directory's lock may call this.
+    /// Removes temporary files of killed runs, in [`Self::partial`] if writable, and in the fallback. Only the holder
+    /// of the run lock may call this.
     ///
     /// # Errors
-    /// When something cannot be removed, but for want of a right to write.
+    /// When something cannot be removed, unless for missing write permission.
     pub fn sweep_leftovers(&self) -> Result<usize, DirectoryError> {
         let failed = |error| DirectoryError::Io("remove what an earlier run left".into(), error);
         let mut removed = 0;
@@ -173,13 +173,13 @@ fn sweep_fallback(place: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// The bytes that may still be written below a path; nothing where no file can be made.
+/// Free space in bytes below a path; 0 if no file can be created.
 pub(crate) fn free_space(path: &Path) -> u64 {
     statvfs(path).map_or(0, |status| free(&status))
 }
 
 fn free(status: &Statvfs) -> u64 {
-    // Some filesystems make inodes as they need them, and count none.
+    // Some file systems allocate inodes on demand and report none.
     let has_inodes = status.files() == 0 || status.files_available() > 0;
     if has_inodes { status.blocks_available() * status.fragment_size() } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! The records of runs: how the last one went, and the history of all.
+//! Records of runs: the last result, the history and the restore proofs.
 
 pub mod history;
 pub mod proofs;

@@ -1,5 +1,4 @@
-//! `.proofs.json` in the backup directory: the last restore proof of each database. It outlives the backup that was
-//! proven.
+//! `.proofs.json` in the backup directory: the last restore proof of each database. It outlives the restored backup.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,37 +12,37 @@ use crate::util::durable;
 
 const FILE_NAME: &str = ".proofs.json";
 
-/// The last proof of a database.
+/// The last restore proof of a database.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastProof {
     /// `SLOT/NAME` of the backup that was restored.
     pub file: String,
-    /// When, and what came of it.
+    /// Time and result.
     #[serde(flatten)]
     pub verification: Verification,
 }
 
-/// The last proof of each database.
+/// The last restore proof of each database.
 pub type Ledger = BTreeMap<DatabaseName, LastProof>;
 
-/// Reads it; empty before the first proof.
+/// Reads the ledger; empty before the first proof.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// When it exists and cannot be read.
 pub fn read(directory: &BackupDirectory) -> io::Result<Ledger> {
     Ok(record_file::read_json(&directory.root().join(FILE_NAME))?.unwrap_or_default())
 }
 
-/// The last proofs, but for those whose time lies in the future: when they were made nobody knows, so they prove nothing.
+/// Drops proofs with a time in the future: their real time is unknown, so they prove nothing.
 pub fn believed(mut ledger: Ledger, now: i64) -> Ledger {
     ledger.retain(|_, proof| !clock::is_future(proof.verification.at, now));
     ledger
 }
 
-/// Writes down the last proof of a database. Only the holder of the directory's lock may call this.
+/// Records the last proof of a database. Only the holder of the run lock may call this.
 ///
 /// # Errors
-/// When it cannot be read or written; what was there stays.
+/// When the ledger cannot be read or written; the old one is unchanged.
 pub fn note(directory: &BackupDirectory, database: DatabaseName, proof: LastProof) -> io::Result<()> {
     let mut ledger = read(directory)?;
     ledger.insert(database, proof);

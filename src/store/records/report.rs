@@ -1,4 +1,4 @@
-//! How a run went, for `.status.json`, webhooks and the last line of its output.
+//! The result of a run, for `.status.json`, webhooks and the last line of its output.
 
 use std::time::Instant;
 
@@ -19,62 +19,61 @@ pub enum Outcome {
     Failed,
 }
 
-/// How one database fared.
+/// The result for one database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseReport {
     /// The database.
     pub name: String,
-    /// How it went.
+    /// Its outcome.
     pub state: Outcome,
     /// `SLOT/NAME` of its backup.
     #[serde(default)]
     pub file: Option<String>,
-    /// The backup's bytes.
+    /// Size of the backup in bytes.
     #[serde(default)]
     pub size: Option<u64>,
-    /// Why it failed; "" when it did not.
+    /// Why it failed; "" if it did not.
     pub error: String,
-    /// Why nothing old of it was deleted, when the clock was not believed.
+    /// Why its old backups were not deleted, if the clock was not trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<Hold>,
 }
 
-/// How the copies of a run's backups fared that go elsewhere. It says nothing about the backups.
+/// Result of delivering a run's backups elsewhere. Independent of the result of the backups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryReport {
     /// "delivered" or "failed".
     pub telegram: String,
-    /// What did not arrive, and why; "" when all did.
+    /// What was not delivered, and why; "" if everything was.
     pub error: String,
 }
 
 impl DeliveryReport {
-    /// The report of a delivery in which this went wrong.
+    /// The report of a delivery with these errors.
     pub fn of(errors: &[String]) -> Self {
         let telegram = if errors.is_empty() { "delivered" } else { "failed" };
         Self { telegram: telegram.into(), error: errors.join("; ") }
     }
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// How it went as a whole.
+    /// Overall outcome.
     pub status: Outcome,
     /// When it ended, in Unix seconds.
     pub timestamp: i64,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub duration_seconds: f64,
-    /// Each database.
+    /// The result of each database.
     pub databases: Vec<DatabaseReport>,
-    /// Why the whole run failed; "" when single databases did, or none.
+    /// Why the whole run failed; "" if only single databases failed, or none.
     #[serde(default)]
     pub error: String,
-    /// The server that it was about, as `host:port` of the settings; "" where they name none, and in reports of older
-    /// versions.
+    /// Its server as `host:port` from the settings; "" if they name none, and in reports of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server: String,
-    /// How its copies fared, where there were to be any.
+    /// Result of the delivery, if one was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryReport>,
 }
@@ -86,7 +85,7 @@ impl DatabaseReport {
         Self { name: name.to_owned(), state: Outcome::Ok, file, size, error: String::new(), clock: None }
     }
 
-    /// A database that has no new backup.
+    /// A database without a new backup.
     pub fn failed(name: &str, error: impl Into<String>) -> Self {
         let (name, error) = (name.to_owned(), error.into());
         Self { name, state: Outcome::Failed, file: None, size: None, error, clock: None }
@@ -94,8 +93,8 @@ impl DatabaseReport {
 }
 
 impl Report {
-    /// The report of a run that ends now: of each database that it came to, and of those of `names` that it
-    /// did not come to because of `error`.
+    /// The report of a run that ends now. `databases` are those it reached; with an `error`, those of `names` that it
+    /// did not reach have failed with it.
     pub fn of_run(
         begun: Instant,
         mut databases: Vec<DatabaseReport>,
@@ -119,12 +118,12 @@ impl Report {
         }
     }
 
-    /// Whether it is of this server, or it cannot be told of which.
+    /// Whether the report is of this server, or either server is unknown.
     pub fn is_of(&self, server: Option<&str>) -> bool {
         is_of(&self.server, server)
     }
 
-    /// Takes over what an earlier run said of databases that this one says nothing of.
+    /// Adds the results of databases from an earlier run that are missing in this one.
     pub fn complete_from(&mut self, earlier: Self) {
         let unknown = |report: &DatabaseReport| self.databases.iter().all(|own| own.name != report.name);
         let others: Vec<DatabaseReport> =
@@ -135,7 +134,7 @@ impl Report {
         self.databases.extend(others);
     }
 
-    /// Says of a run that a stop signal has ended, and of which `error` is therefore wrong, that it was cancelled.
+    /// Marks a failed run as cancelled by a stop signal. `error` is used if the run has no error of its own.
     pub fn note_cancellation(&mut self, error: &str) {
         if self.status != Outcome::Failed {
             return;
@@ -149,7 +148,7 @@ impl Report {
         }
     }
 
-    /// Why nothing old was deleted where the clock was not believed, with the databases of each reason.
+    /// Messages on why old backups were not deleted because of the clock, with the databases of each reason.
     pub fn held(&self) -> Vec<String> {
         let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
         for database in &self.databases {
@@ -165,17 +164,17 @@ impl Report {
         said.collect()
     }
 
-    /// Why nothing old of a database was deleted.
+    /// Why old backups of a database were not deleted, if the clock was not trusted.
     pub fn held_for(&self, name: &str) -> Option<Hold> {
         self.databases.iter().find(|database| database.name == name)?.clock
     }
 
-    /// The seconds since the run ended; `None` if that lies in the future by the clock, which then says nothing of it.
+    /// Seconds since the run ended; `None` if its end lies in the future by our clock.
     pub fn age(&self, now: i64) -> Option<i64> {
         (!clock::is_future(self.timestamp, now)).then(|| now.saturating_sub(self.timestamp).max(0))
     }
 
-    /// The same of a run that was ended for want of time: it has failed, whatever it had done by then.
+    /// The report of a run stopped by a time limit: it has failed for reason `why`, whatever it had finished.
     #[must_use]
     pub fn ended(self, why: String) -> Self {
         let own = self.error;
@@ -187,7 +186,7 @@ impl Report {
         Self { status: Outcome::Failed, databases, error: why.clone(), ..self }
     }
 
-    /// The same of one whose backups were there already: it ran out of time while it was told how it went, or a hook failed.
+    /// Like [`Self::ended`], for a run whose backups were complete: its reporting was cut short, or a hook failed.
     #[must_use]
     pub fn ended_late(self, why: String) -> Self {
         let own = Some(self.error).filter(|error| !error.is_empty());
@@ -195,7 +194,7 @@ impl Report {
         Self { status: Outcome::Failed, error, ..self }
     }
 
-    /// The same with its errors as `clean` returns them, which removes secrets.
+    /// The report with every error passed through `clean`, which removes secrets.
     #[must_use]
     pub fn cleaned(mut self, clean: impl Fn(&str) -> String) -> Self {
         self.error = clean(&self.error);
@@ -205,18 +204,18 @@ impl Report {
         self
     }
 
-    /// Every error of the run, the run's own first, as one line.
+    /// All errors of the run on one line, its own first.
     pub fn errors(&self) -> String {
         errors(&self.error, &self.databases)
     }
 }
 
-/// Whether what a record names as its server is this one. Where either is not known, it is taken for it.
+/// Whether a recorded server is `server`. True if either is unknown.
 pub fn is_of(recorded: &str, server: Option<&str>) -> bool {
     recorded.is_empty() || server.is_none_or(|server| server == recorded)
 }
 
-/// A run's own error, and those of its databases that say something else, as one line.
+/// A run's error and the differing errors of its databases, on one line.
 pub fn errors(own: &str, databases: &[DatabaseReport]) -> String {
     let own = Some(own).filter(|error| !error.is_empty());
     let each = databases
@@ -306,7 +305,7 @@ mod tests {
             held[1].starts_with("no older backup of b was deleted: the previous backup is 99 d old"),
             "{held:?}"
         );
-        // Of some databases only.
+        // A later run of some databases only.
         let mut later = report(vec![of("a", None)]);
         later.complete_from(earlier.clone());
         assert_eq!(later.held().len(), 2);

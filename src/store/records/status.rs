@@ -1,8 +1,8 @@
-//! `.status.json` in the backup directory: how the last backup run of each server went. It outlives the container.
+//! `.status.json` in the backup directory: the last result per server. It outlives the container.
 //!
-//! The last run of all stands at the top, as readers of other makers know it, and the last runs of other servers below
-//! `other_servers`. Room for it is kept on the volume beforehand. What the volume does not take all the same, as one that is
-//! read-only, lies in the fallback, where every reader looks, too.
+//! The latest run is at the top level, as third-party readers expect; the last runs of other servers are in
+//! `other_servers`. Space for it is reserved on the volume. If it still cannot be written, as on a read-only volume,
+//! it goes to the fallback, which every reader of ours checks too.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,34 +21,34 @@ use crate::util::durable;
 use crate::util::flock::Flock;
 use crate::util::spare;
 
-/// What it is called, on the volume and in the fallback.
+/// Its file name, on the volume and in the fallback.
 pub(crate) const FILE_NAME: &str = ".status.json";
-/// The file that keeps room for the next one.
+/// The spare file that reserves space for the next result.
 const SPARE_NAME: &str = ".status.spare";
-/// The least bytes that are kept free: the report of a hundred databases.
+/// Minimum size of the spare in bytes: the report of about 100 databases.
 const LEAST_SPARE: u64 = 32 << 10;
-/// What is kept free where there is no such room any more.
+/// Size of the spare in bytes when there is no space for more.
 const SMALL_SPARE: u64 = 8 << 10;
-/// Other servers whose last runs are kept.
+/// Maximum number of other servers kept.
 const OTHERS: usize = 8;
-/// How long a writer waits for another one. It only reads a file and writes it.
+/// How long to wait for another writer, which only reads and writes one file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Failed runs that are known by their ids as counted.
 const COUNTED: usize = 4;
 
-/// All that the file holds.
+/// Contents of the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Kept {
-    /// The last run, of whichever server.
+    /// The latest run, of any server.
     #[serde(flatten)]
     last: Last,
-    /// The last runs of other servers, by host and port.
+    /// The last runs of other servers, by `host:port`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     other_servers: BTreeMap<String, Last>,
 }
 
-/// What is kept of a server.
+/// The record of one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Last {
     /// The report of its last run.
@@ -77,7 +77,7 @@ impl Last {
 }
 
 impl Kept {
-    /// The last run of this server; of any where none is known. A run that names no server is everybody's.
+    /// The last run of this server; the latest of any for `None`. A run without a server counts for all.
     fn of(&self, server: Option<&str>) -> Option<&Last> {
         match server {
             Some(server) if !self.last.report.is_of(Some(server)) => self.other_servers.get(server),
@@ -85,7 +85,7 @@ impl Kept {
         }
     }
 
-    /// This report on top of what was kept before.
+    /// The contents after adding this report.
     fn with(newest: Last, earlier: Option<Self>) -> Self {
         let mut others = BTreeMap::new();
         if let Some(Self { last, other_servers }) = earlier {
@@ -104,11 +104,11 @@ impl Kept {
     }
 }
 
-/// Keeps a report of the run with this id, and counts it if it has failed. What a run that was `limited` to some databases says nothing of stays as it was: a
-/// success of one must not hide the failure of another.
+/// Writes a report of the run with this id, and counts the run if it has failed. If the run was `limited` to some
+/// databases, earlier results of the others are kept, so that a success does not hide another failure.
 ///
 /// # Errors
-/// When it can be written neither to the volume nor to the fallback; the last one stays.
+/// When neither the volume nor the fallback can be written to; the old report is unchanged.
 pub fn write(directory: &BackupDirectory, report: &Report, id: &str, limited: bool) -> io::Result<()> {
     let _turn = take_turn(directory.root());
     let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
@@ -123,7 +123,7 @@ pub fn write(directory: &BackupDirectory, report: &Report, id: &str, limited: bo
     let mut text = serde_json::to_vec_pretty(&Kept::with(newest, joined(earlier, missed)))?;
     text.push(b'\n');
     let Err(error) = write_to_volume(directory.root(), &text) else {
-        // What was written there while the volume took nothing.
+        // Remove what was written to the fallback while the volume was not writable.
         if let Some(Err(error)) = place.map(|place| durable::remove_if_there(&place)) {
             log::warn!("cannot remove an outdated result below TMPDIR: {error}");
         }
@@ -136,7 +136,7 @@ pub fn write(directory: &BackupDirectory, report: &Report, id: &str, limited: bo
     match written {
         Some(Ok(place)) => {
             let (root, place) = (directory.root().display(), place.display());
-            // Where nothing may be written, that has been said.
+            // An unwritable directory has already been logged.
             if directory.is_writable() {
                 log::warn!("cannot write the result of this run to {root} ({error}): it is in {place}");
             }
@@ -146,19 +146,19 @@ pub fn write(directory: &BackupDirectory, report: &Report, id: &str, limited: bo
     }
 }
 
-/// By a new file, or by the one that has been kept for it, and sees that there is another for the next time.
+/// Writes a new file, or else fills the spare; then reserves a spare for the next time.
 fn write_to_volume(root: &Path, text: &[u8]) -> io::Result<()> {
     let (target, kept_free) = (root.join(FILE_NAME), root.join(SPARE_NAME));
     let written = durable::replace_file(root, &target, text, 0o644)
         .or_else(|error| spare::replace_file(&kept_free, &target, text, 0o644).map_err(|_| error));
     let wanted = (2 * text.len() as u64).next_multiple_of(4096).max(LEAST_SPARE);
-    // With all that was given up just now there is room for a small one at least. Some file systems give it back later.
+    // The space just freed should suffice for a small one. Some file systems free it later, so this may still fail.
     let least = (text.len() as u64).next_multiple_of(SMALL_SPARE);
     let _ = spare::reserve(&kept_free, wanted).or_else(|_| spare::reserve(&kept_free, least));
     written
 }
 
-/// Keeps room on the volume for the result of a run, as long as there is some.
+/// Reserves space on the volume for the result of a run, if there is any.
 pub fn reserve(directory: &BackupDirectory) {
     let kept_free = directory.root().join(SPARE_NAME);
     let reserved =
@@ -168,10 +168,10 @@ pub fn reserve(directory: &BackupDirectory) {
     }
 }
 
-/// The report of the last run of this server, of any where none is named; `None` before the first.
+/// The last report of this server, or of any for `None`; `None` before the first run.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// When it exists and cannot be read.
 pub fn read(directory: &BackupDirectory, server: Option<&str>) -> io::Result<Option<Report>> {
     Ok(last(directory, server)?.map(|last| last.report))
 }
@@ -194,10 +194,10 @@ fn last(directory: &BackupDirectory, server: Option<&str>) -> io::Result<Option<
     }
 }
 
-/// The reports of other servers than this one whose runs have written here, with their names.
+/// The last reports of all other servers.
 ///
 /// # Errors
-/// When it is there and cannot be read.
+/// When the file exists and cannot be read.
 pub fn of_others(directory: &BackupDirectory, server: &str) -> io::Result<Vec<Report>> {
     let Some(Kept { last, other_servers }) = load(&directory.root().join(FILE_NAME))? else {
         return Ok(Vec::new());
@@ -206,8 +206,8 @@ pub fn of_others(directory: &BackupDirectory, server: &str) -> io::Result<Vec<Re
     Ok(all.filter(|report| !report.is_of(Some(server))).collect())
 }
 
-/// What lies in the fallback is what the volume did not take, so it counts as long as the volume has nothing newer. What
-/// has a time to come is not newer.
+/// A report in the fallback is one the volume could not take, so it wins unless the volume has a newer one. A time in
+/// the future does not count as newer.
 fn newer(kept: Option<Last>, missed: Option<Last>) -> Option<Last> {
     let now = Timestamp::now().as_second();
     match (kept, missed) {
@@ -220,7 +220,7 @@ fn newer(kept: Option<Last>, missed: Option<Last>) -> Option<Last> {
     }
 }
 
-/// What the volume has, and on top of it what it did not take, unless it has something newer of that server.
+/// The contents of the volume, plus the report in the fallback unless the volume has a newer one of that server.
 fn joined(kept: Option<Kept>, missed: Option<Kept>) -> Option<Kept> {
     let (Some(kept), Some(missed)) = (&kept, &missed) else { return kept.or(missed) };
     let server = Some(missed.last.report.server.as_str()).filter(|server| !server.is_empty());
@@ -234,13 +234,13 @@ fn load(path: &Path) -> io::Result<Option<Kept>> {
     record_file::read_json(path)
 }
 
-/// Where it lies in the fallback, if there is one.
+/// Path of the file in the fallback, if there is one.
 fn fallback_file(root: &Path) -> Option<PathBuf> {
     fallback::open(root).ok().flatten().map(|place| place.join(FILE_NAME))
 }
 
-/// One writer after the other: each takes over what others have written. The lock is on the directory itself, so that
-/// it needs no inode. Where there are no such locks, or somebody does not give it back, it goes without.
+/// Serialises writers, each of which merges what others wrote. Locks the directory itself, which needs no inode. Goes
+/// on without a lock if locks are not supported or the wait times out.
 fn take_turn(root: &Path) -> Option<Flock> {
     Flock::lock_within(PATIENCE, File::open(root).ok()?).ok()
 }
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(error_of(&directory, Some("b:1")).unwrap(), "");
         let names: Vec<_> = of_others(&directory, "a:1").unwrap().into_iter().map(|r| r.server).collect();
         assert_eq!(names, ["c:1", "b:1"]);
-        // What reads no other servers sees a whole report.
+        // A reader that ignores `other_servers` still sees a whole report.
         let text = fs::read(root.path().join(FILE_NAME)).unwrap();
         assert_eq!(serde_json::from_slice::<Report>(&text).unwrap().server, "c:1");
         write(&directory, &report("a:1", None), "", false).unwrap();

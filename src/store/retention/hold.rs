@@ -1,4 +1,4 @@
-//! When the clock is not believed, and nothing is deleted by it.
+//! Holds back deletions while the clock is not trusted.
 
 use std::fmt;
 
@@ -9,38 +9,38 @@ use crate::store::catalog::{Entry, Slot};
 use crate::util::clock;
 use crate::util::units;
 
-/// A run so many seconds after the backup before it may be one whose clock has jumped.
+/// A longer gap to the previous backup, in seconds, may be a clock that has jumped.
 const LONG_GAP: i64 = 30 * DAY;
-/// Where the gaps before it were as long but for so many seconds, it is the rhythm: months differ by three days, and a run
-/// may be late.
+/// Unless the gaps before were as long, up to this many seconds: then the schedule is that slow. Months differ by
+/// three days, and a run may be late.
 const RHYTHM: i64 = 5 * DAY;
 
-/// Why nothing that is too old was deleted.
+/// Why expired backups were not deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "lowercase")]
 pub enum Hold {
-    /// The server's clock says something else.
+    /// Our clock differs from the server's.
     Server {
-        /// The seconds by which ours is ahead; less than none when it is behind.
+        /// Seconds by which ours is ahead; negative if it is behind.
         ahead_seconds: i64,
     },
-    /// The newest backup before the run is old, and most of them would have gone.
+    /// The previous backup is old, and most backups would have been deleted.
     Gap {
-        /// How old.
+        /// Age of the previous backup in seconds.
         age_seconds: i64,
     },
 }
 
 impl Hold {
-    /// What the clock of a server says about ours, which says `now`.
+    /// Compares our time `now` with the server's clock.
     pub fn by_server(clock: &clock::OtherClock, now: i64) -> Option<Self> {
         let ahead_seconds = clock.lead(now);
         let differs = ahead_seconds.unsigned_abs() > clock::TOLERANCE.unsigned_abs();
         differs.then_some(Self::Server { ahead_seconds })
     }
 
-    /// What keeps a run from deleting `expired`, which is what of the backups `before` it is too old: a long gap before it
-    /// that is not the rhythm, when it would take more than half of what a slot had. The run after it may.
+    /// Holds a run after a long gap that is not the usual schedule, if it would delete more than half of a slot:
+    /// `expired` are those of the backups `before` this run that are too old. The run after a held one may delete.
     pub(super) fn by_gap(
         now: i64,
         earlier: Option<Self>,
@@ -80,8 +80,8 @@ impl fmt::Display for Hold {
     }
 }
 
-/// When the last three runs were that made `backups`, the newest first. They are a day apart at least: the names of one
-/// backup may differ in their times where they are copies.
+/// Times of the last three runs that made `backups`, newest first. Runs are at least a day apart, because copies of
+/// one backup in several slots may differ in time.
 fn runs(backups: &[&Entry]) -> Vec<i64> {
     let mut runs: Vec<i64> = Vec::with_capacity(3);
     while runs.len() < 3 {
@@ -92,7 +92,7 @@ fn runs(backups: &[&Entry]) -> Vec<i64> {
     runs
 }
 
-/// Whether the gaps between the last three runs were as long.
+/// Whether the gaps between the last three runs were about as long.
 fn is_rhythm(gap: i64, runs: &[i64]) -> bool {
     let mut gaps = runs.windows(2).map(|pair| pair[0].saturating_sub(pair[1]));
     runs.len() == 3 && gaps.all(|earlier| gap <= earlier.saturating_add(RHYTHM))
@@ -108,7 +108,7 @@ mod tests {
     const HOUR: i64 = 3600;
     const NOW: i64 = 1_776_349_800;
 
-    /// Backups of these ages in `last`.
+    /// Backups of these ages in seconds in `last`.
     fn aged(ages: &[i64]) -> Vec<Entry> {
         let name = |at| format!("app-20260416-{at:06}.dump");
         ages.iter().enumerate().map(|(at, age)| entry(Slot::Last, &name(at), NOW - age)).collect()
@@ -148,7 +148,7 @@ mod tests {
         let policy = Policy { minutes: Some(100 * 24 * 60), ..POLICY };
         let of = |young: usize, old: usize| {
             let ages = [vec![40 * DAY; young], vec![101 * DAY; old]].concat();
-            // Another run a day before the newest: no rhythm.
+            // Plus a run a day before the newest, so there is no slow schedule.
             judged(&aged(&[ages, vec![41 * DAY]].concat()), &policy)
         };
         assert_eq!(of(1, 2), (2, None));
@@ -164,7 +164,7 @@ mod tests {
         }
         entries.push(entry(Slot::Daily, "app-20260101.dump", NOW - 31 * DAY));
         entries.push(entry(Slot::Daily, "app-20260102.dump", NOW - 32 * DAY));
-        // The newest of `daily` stays, as this run has published nothing there.
+        // The newest of `daily` is kept, because this run published nothing there.
         assert_eq!(judged(&entries, &POLICY), (1, None));
         entries.push(entry(Slot::Daily, "app-20251231.dump", NOW - 33 * DAY));
         assert_eq!(judged(&entries, &POLICY), (2, gap(31 * DAY)));

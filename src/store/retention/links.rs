@@ -1,4 +1,4 @@
-//! The space that removing names frees: a file's bytes come back with the last of its names.
+//! Computes the space freed by removals: a file's bytes are freed with its last hard link.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -8,20 +8,19 @@ use nix::sys::stat::{FileStat, SFlag};
 
 use crate::util::open_dir::{OpenDir, kind};
 
-/// Counts the names of files that are, or will be, removed.
+/// Counts removed hard links per file.
 #[derive(Debug, Default)]
 pub struct Links {
-    /// By device and inode.
+    /// Number of removed links by device and inode.
     removed: HashMap<(u64, u64), u64>,
 }
 
 impl Links {
-    /// Counts the removal of a name, with all that is in it if it is a directory. Answers the bytes of the
-    /// files that have no name left then; the length of a file counts, as it does in a listing. What is not
-    /// there frees nothing, nor does a symlink.
+    /// Counts the removal of a file, or of all files in a directory. Returns the size of the files that have no link
+    /// left; the apparent size counts, as in listings. Missing names and symbolic links free nothing.
     ///
     /// # Errors
-    /// When something that is there cannot be looked at.
+    /// When an existing file's status cannot be read.
     pub(crate) fn remove(&mut self, place: &OpenDir, name: impl AsRef<OsStr>) -> io::Result<u64> {
         let name = name.as_ref();
         let status = match place.status(name) {

@@ -1,4 +1,4 @@
-//! Which backups are too old: a pure function from what is there, the policy and the time.
+//! Retention: decides which backups expire, as a pure function of listing, policy and time.
 
 mod hold;
 mod links;
@@ -18,48 +18,48 @@ pub use links::Links;
 pub use next_run::{Fate, NextRun, Prospect, Removal};
 pub use policy::Policy;
 
-/// A run that has published a backup of a database, and now looks at the others of it.
+/// Cleanup of a database's backups after a run has published a new one.
 #[derive(Debug, Clone, Copy)]
 pub struct Cleanup<'a> {
     /// The database.
     pub database: &'a DatabaseName,
-    /// The end of names in the settings.
+    /// The suffix in the settings.
     pub suffix: &'a Suffix,
-    /// What is kept.
+    /// The retention policy.
     pub policy: &'a Policy,
-    /// The names that the run has given: none of them goes, whatever the times say.
+    /// The names published by this run, which are never deleted, whatever their time.
     pub published: &'a [(Slot, BackupName)],
-    /// Why the run before it has deleted nothing of the database, if that was for the clock's sake.
+    /// Why the previous run held back the deletions of this database, if it did.
     pub held_before: Option<Hold>,
-    /// What the clock says, in Unix seconds.
+    /// The current time in Unix seconds.
     pub now: i64,
 }
 
-/// What the policy makes of the backups of a database.
+/// The retention decision for a database's backups.
 #[derive(Debug)]
 pub struct Sentence<'e> {
-    /// The backups to delete, oldest first, so that a run that breaks off has kept the newer ones.
+    /// Backups to delete, oldest first, so that an interrupted run has kept the newer ones.
     pub expired: Vec<&'e Entry>,
-    /// The others, each with why it stays.
+    /// Backups to keep, each with the reason.
     pub kept: Vec<(&'e Entry, Reason)>,
-    /// Why none of them may go this time.
+    /// Why the expired ones must not be deleted this time.
     pub hold: Option<Hold>,
 }
 
-/// Why a backup stays.
+/// Why a backup is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The run has published it.
+    /// It was published by this run.
     Published,
     /// Its time lies in the future.
     Future,
-    /// It is not old enough for its slot.
+    /// It is younger than the limit of its slot.
     Young(Slot),
     /// Its slot has no limit.
     Unlimited(Slot),
-    /// It is one of the newest, so many of which are kept.
+    /// It is among the newest of its slot, of which this many are kept.
     Newest(u32),
-    /// It is the oldest of its calendar year.
+    /// It is the oldest of its calendar year in `monthly`.
     OfYear(i16),
 }
 
@@ -78,9 +78,9 @@ impl fmt::Display for Reason {
 }
 
 impl Cleanup<'_> {
-    /// Judges the backups of the database among `entries`. The newest of a slot stays whatever its age. One whose time lies
-    /// in the future is not the newest, and stays, too: nothing tells how old it is. Pointers and strangers are never in the
-    /// answer.
+    /// Decides on the backups of the database in `entries`. The newest of each slot is kept at any age. A backup with
+    /// a time in the future does not count as the newest, and is kept because its age is unknown. Pointers and foreign
+    /// files are never returned.
     pub fn judge<'e>(&self, entries: &'e [Entry]) -> Sentence<'e> {
         let mut ours: Vec<&Entry> = entries.iter().filter(|entry| self.is_ours(entry)).collect();
         ours.sort_by_key(|entry| (entry.mtime, entry.name.clone()));
@@ -119,7 +119,7 @@ impl Cleanup<'_> {
         }
     }
 
-    /// The names of the newest backups of each slot, as many as are kept whatever their age; `ours` are the oldest first.
+    /// The names kept as newest in each slot, whatever their age. `ours` is sorted oldest first.
     fn newest<'e>(&self, ours: &[&'e Entry]) -> HashMap<Slot, Vec<&'e BackupName>> {
         let mut newest: HashMap<Slot, Vec<&BackupName>> = HashMap::new();
         for entry in ours.iter().rev().filter(|entry| !self.is_future(entry)) {
@@ -131,7 +131,7 @@ impl Cleanup<'_> {
         newest
     }
 
-    /// The oldest backup in `monthly` of each calendar year that is kept for; a backup is of the year in its name.
+    /// The oldest backup in `monthly` of each calendar year to keep. The year is the one in the name.
     fn oldest_of_years<'e>(&self, ours: &[&'e Entry]) -> Vec<(i16, &'e BackupName)> {
         let this_year = clock::year(self.now);
         let kept = (0..self.policy.years).map_while(|ago| this_year.checked_sub(i16::try_from(ago).ok()?));
@@ -163,8 +163,8 @@ fn year_of(entry: &Entry) -> Option<i16> {
     entry.name.parts(Slot::Monthly)?.stamp.get(..4)?.parse().ok()
 }
 
-/// Whether a backup is this tool's: the manifest of the run that made it lies beside it, or it ends as the settings say, or
-/// as they say by default, encrypted or not.
+/// Whether a backup was made by this tool: it has a manifest with facts about its dump, or its suffix is the
+/// configured or the default one, with or without `.gpg`.
 fn is_ours(entry: &Entry, suffix: &str, configured: &Suffix) -> bool {
     let plain = suffix.strip_suffix(".gpg").unwrap_or(suffix);
     let is_given = |suffix| suffix == configured.as_str() || suffix == ".sql.gz";
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// What goes and why the others stay, with this policy.
+    /// The decision for each backup: `None` if it expires, else why it is kept.
     fn by(policy: &Policy, entries: &[Entry], now: i64) -> Vec<(String, Option<Reason>)> {
         let (database, suffix) = (&DatabaseName::parse("app").unwrap(), &Suffix::parse(".dump").unwrap());
         let cleanup = Cleanup { database, suffix, policy, published: &[], held_before: None, now };
@@ -322,7 +322,7 @@ mod tests {
         };
         assert_eq!(names(&at(hour + 1), now), ["app-20260101.dump"]);
         assert_eq!(names(&at(80 * 365 * DAY), now), ["app-20260101.dump"]);
-        // Another clock may be ahead by an hour.
+        // Another clock may be an hour ahead.
         assert_eq!(names(&at(hour), now), ["app-20260101.dump", "app-20260102.dump"]);
         let all = [entry(Slot::Daily, "app-21060207.dump", i64::MAX)];
         assert_eq!(names(&all, now), Vec::<&str>::new());
@@ -334,7 +334,7 @@ mod tests {
         let entries = [
             entry(Slot::Daily, "app-20260101.dump", 0),
             entry(Slot::Daily, "app-20260102.dump", DAY),
-            // A file system with a clock of its own.
+            // As from a file system with its own clock.
             entry(Slot::Daily, "app-20260103.dump", -50 * DAY),
         ];
         let published = [(Slot::Daily, "app-20260103.dump")];

@@ -1,61 +1,60 @@
-//! What a backup run will do away with: the run played through on paper, judged by the same function as the
-//! real one.
+//! What the next run would delete, computed by the real retention function on a copy of the listing.
 
 use jiff::{ToSpan, Zoned};
 
 use super::{Cleanup, Hold, Policy, Reason};
 use crate::store::catalog::{BackupName, DatabaseName, Entry, Latest, Slot, Suffix};
 
-/// A run as it would go if it published at [`time`](Self::time).
+/// A simulated run that publishes at [`time`](Self::time).
 #[derive(Debug, Clone)]
 pub struct NextRun<'a> {
-    /// When; it gives the new backup its names and the others their ages.
+    /// The time for the new names and for the ages of the others.
     pub time: Zoned,
-    /// The end of the new backup's names, with that of encryption.
+    /// The new backup's suffix, including that of encryption.
     pub ending: &'a str,
-    /// The end of names in the settings.
+    /// The suffix in the settings.
     pub suffix: &'a Suffix,
-    /// What `-latest` pointers will be.
+    /// The kind of `-latest` pointers.
     pub latest: Latest,
-    /// What is kept.
+    /// The retention policy.
     pub policy: &'a Policy,
 }
 
-/// Why a name will lead to its present file no longer.
+/// Why a name will no longer refer to its present file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// The new backup of the same day, week or month takes the name, or a pointer moves on.
+    /// The name is reused by the new backup of the same day, week or month, or a pointer moves.
     Replaced,
-    /// It is too old.
+    /// It has expired.
     Deleted,
-    /// It has, too, but the clock is not believed.
+    /// It has expired, but the clock is not trusted, so it is not deleted.
     Held,
 }
 
-/// What a run will make of the backups of a database.
+/// The effect of a run on the backups of a database.
 #[derive(Debug)]
 pub struct Prospect {
-    /// What will happen to names, in the order in which it will.
+    /// Changed names, in the order of the run.
     pub removals: Vec<Removal>,
-    /// The backups that stay, each with why.
+    /// Backups that are kept, each with the reason.
     pub kept: Vec<(Entry, Reason)>,
     /// Why nothing is deleted.
     pub hold: Option<Hold>,
 }
 
-/// A name that will lead to its present file no longer.
+/// A name that will no longer refer to its present file.
 #[derive(Debug, Clone)]
 pub struct Removal {
-    /// What it leads to now.
+    /// Its present entry.
     pub entry: Entry,
     /// What will happen to it.
     pub fate: Fate,
 }
 
 impl NextRun<'_> {
-    /// What will happen to the names among `entries` if `database` is backed up. The new backup is then the newest in every
-    /// slot, so what is the newest now may go. Nothing is deleted for what the last run has heard from the server, if that
-    /// is why it was `held_before`, or for what the times say.
+    /// The effect on `entries` of a backup of `database`. It becomes the newest in every slot, so the present newest
+    /// may be deleted. Deletions are held if the last run was held because of the server's clock (`held_before`), or
+    /// because of a long gap.
     pub fn prospect(
         &self,
         entries: &[Entry],
@@ -98,7 +97,7 @@ impl NextRun<'_> {
         Prospect { removals, kept, hold }
     }
 
-    /// A second that no backup in `last` is named after; a run waits for one.
+    /// The first time from `time` on, in whole seconds, not used by a backup in `last`; a real run waits for it.
     fn unused_time(&self, entries: &[Entry], database: &DatabaseName) -> Zoned {
         let mut time = self.time.clone();
         loop {
@@ -111,7 +110,7 @@ impl NextRun<'_> {
         }
     }
 
-    /// Whether an entry is the pointer that will lead to the new backup.
+    /// Whether an entry is the pointer that will move to the new backup.
     fn is_pointer(&self, entry: &Entry, database: &DatabaseName) -> bool {
         let parts = entry.name.latest_parts();
         parts.is_some_and(|parts| parts.database == *database && parts.suffix == self.ending)
@@ -159,7 +158,7 @@ mod tests {
         Entry { alias_of: Some(BackupName::parse(target).unwrap()), ..entry(slot, name, 0) }
     }
 
-    /// Too old for `last`.
+    /// A time older than the limit of `last`.
     const OLD: i64 = 1_776_349_800 - 1200;
 
     #[test]
@@ -181,7 +180,7 @@ mod tests {
             (Slot::Weekly, "app-202604.sql.gz"),
             (Slot::Monthly, "app-202604.sql.gz"),
         ];
-        // Nothing is old.
+        // All are younger than their limits.
         let entries = names.map(|(slot, name)| entry(slot, name, 1_776_349_799));
         let replaced = |names: &[&str]| -> Vec<(Fate, String)> {
             names.iter().map(|name| (Fate::Replaced, (*name).to_owned())).collect()

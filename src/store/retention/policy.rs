@@ -1,29 +1,29 @@
-//! What is kept, as the settings say it.
+//! The retention policy from the settings.
 
 use crate::store::catalog::Slot;
 
 /// Seconds in a day.
 pub(super) const DAY: i64 = 86_400;
 
-/// What of each slot is kept. An age of none is no limit.
+/// How long the backups of each slot are kept. `None` is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Minutes in `last`.
     pub minutes: Option<u32>,
     /// Days in `daily`.
     pub days: Option<u32>,
-    /// Weeks in `weekly`; a week is 7 days, and one more day in all.
+    /// Weeks in `weekly`: 7 days each, plus one day in total.
     pub weeks: Option<u32>,
-    /// Months in `monthly`; a month is 31 days, and one more day in all.
+    /// Months in `monthly`: 31 days each, plus one day in total.
     pub months: Option<u32>,
-    /// How many of each slot are kept whatever their age.
+    /// Number of backups kept in each slot, whatever their age.
     pub at_least: u32,
-    /// For how many calendar years the oldest backup in `monthly` is kept; this year is the first of them.
+    /// Number of calendar years, including this one, of which the oldest backup in `monthly` is kept.
     pub years: u32,
 }
 
 impl Policy {
-    /// The setting of the age in a slot.
+    /// The setting with the age limit of a slot.
     pub fn variable(slot: Slot) -> &'static str {
         match slot {
             Slot::Last => "BACKUP_KEEP_MINS",
@@ -33,8 +33,8 @@ impl Policy {
         }
     }
 
-    /// The age in seconds from which on a backup in `slot` goes, if there is one. It is that of find, by which the original
-    /// images delete: `-mmin +N` takes what is older than N minutes, `-mtime +N` what is N + 1 whole days old.
+    /// The age in seconds at which a backup in `slot` expires, if any. It follows find, with which the original images
+    /// delete: `-mmin +N` matches files older than N minutes, `-mtime +N` those at least N + 1 whole days old.
     pub fn limit(&self, slot: Slot) -> Option<i64> {
         let days = |days: i64| (days + 1) * DAY;
         match slot {
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(Slot::ALL.map(|slot| unlimited.limit(slot)), [None; 4]);
     }
 
-    /// The original's own commands, on files a little younger and a little older than the limit.
+    /// Runs the original image's own find tests on files just below and above the limit.
     #[test]
     fn the_limit_is_where_find_has_it() {
         let root = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ mod tests {
         ];
         for (slot, test, number) in tests {
             let limit = u64::try_from(POLICY.limit(slot).unwrap()).unwrap();
-            // Far enough from the limit for the time that find takes to start.
+            // Far enough from the limit to allow for the start of find.
             for (age, is_found) in [(limit - 30, false), (limit + 30, true)] {
                 let path = root.path().join(format!("{slot}-{age}"));
                 let time = SystemTime::now().checked_sub(Duration::from_secs(age)).unwrap();

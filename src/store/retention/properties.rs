@@ -1,5 +1,5 @@
-//! What must hold of retention for any directory and any clock, against a model that knows what each name was
-//! made of, and so does not take names apart.
+//! Property tests of retention for any directory and clock. The model knows what each name was composed of, so it does
+//! not parse names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use super::*;
 use crate::store::catalog::{BackupName, Latest, Manifest};
 
 const DAY: i64 = 86_400;
-/// Databases whose names begin the same, and some that look like names of backups.
+/// Databases with a common prefix, and some that look like names of backups.
 const DATABASES: [&str; 8] =
     ["app", "app-eu", "app-20260101", "app-20260101-000000", "app-202601", "app-latest", "app.x", "a/b%"];
-/// Ends of names that this tool gives with `BACKUP_SUFFIX=.dump`.
+/// Suffixes that this tool gives with `BACKUP_SUFFIX=.dump`.
 const ENDS: [&str; 5] = [".sql.gz", ".sql.gz.gpg", ".dump", ".dump.gpg", FORMER];
 const SUFFIX: &str = ".dump";
-/// The end of names under earlier settings; only their manifests tell these backups.
+/// A suffix from earlier settings; only the manifest identifies such backups.
 const FORMER: &str = ".old";
 
-/// A name, and what it was made of.
+/// An entry, and what it was composed of.
 #[derive(Debug, Clone)]
 struct Made {
     entry: Entry,
-    /// The database that it is a backup of, if it is one of this tool's.
+    /// Its database, if it is a backup by this tool.
     of: Option<&'static str>,
 }
 
-/// Noon and midnight of a few days around the turn of a month: names shall meet.
+/// Noons and midnights of ten days around the turn of a month, so that names collide.
 fn moment() -> impl Strategy<Value = i64> {
     (0..20i64).prop_map(|half_days| 1_777_248_000 + half_days * DAY / 2)
 }
@@ -79,7 +79,7 @@ fn manifest() -> Arc<Manifest> {
     Arc::new(serde_json::from_value(manifest).unwrap())
 }
 
-/// Names that others may have put there, some of them nearly those of backups.
+/// Foreign files, some with names close to those of backups.
 fn stranger() -> impl Strategy<Value = Made> {
     const ENDS: [&str; 7] = [".txt", FORMER, ".sql.gz.keep", ".dump~", "x.dump", "", ".sql.gz.gpg.gpg"];
     let foreign = (slot(), prop::sample::select(&DATABASES[..]), moment(), prop::sample::select(&ENDS[..]))
@@ -95,7 +95,7 @@ fn stranger() -> impl Strategy<Value = Made> {
         .prop_map(|((slot, name), mtime)| Made { entry: bare(slot, name, mtime), of: None })
 }
 
-/// A directory with at most one thing of each name, in any order.
+/// A directory with unique names in any order.
 fn directory() -> impl Strategy<Value = Vec<Made>> {
     prop::collection::vec(prop_oneof![5 => backup(), 1 => stranger()], 0..40).prop_map(|made| {
         let mut names = BTreeSet::new();
@@ -130,7 +130,7 @@ fn key(entry: &Entry) -> Key {
     (entry.slot, entry.name.clone())
 }
 
-/// What is too old, and whether it may go.
+/// The expired backups, and whether they may be deleted.
 fn judged(
     entries: &[Entry],
     database: &str,
@@ -149,7 +149,7 @@ fn gone(entries: &[Entry], database: &str, policy: &Policy, now: i64) -> Vec<Key
     judged(entries, database, policy, &[], now).0
 }
 
-/// The age up to which a backup stays, as the README says it, in seconds.
+/// The age in seconds up to which a backup is kept, as documented in the README.
 fn limit(policy: &Policy, slot: Slot) -> Option<i128> {
     let days = |days: u32| i128::from(days) * i128::from(DAY) + i128::from(DAY) - 1;
     match slot {
@@ -160,13 +160,13 @@ fn limit(policy: &Policy, slot: Slot) -> Option<i128> {
     }
 }
 
-/// Whether a time is later than a clock an hour ahead would have it.
+/// Whether a time is more than an hour ahead.
 fn is_future(entry: &Entry, now: i64) -> bool {
     i128::from(entry.mtime) - i128::from(now) > 3600
 }
 
-/// What the model would delete: of each slot all but the last in age, if too old, and of what is not in the future; and
-/// none that is the first of a year that is kept for.
+/// What the model deletes: in each slot, backups that are too old, except the newest `at_least`, those in the future,
+/// and the first of each year to keep.
 fn model(directory: &[Made], database: &str, policy: &Policy, now: i64) -> BTreeSet<Key> {
     let mut slots: BTreeMap<Slot, Vec<&Entry>> = BTreeMap::new();
     let is_of = |made: &&Made| made.of == Some(database) && !is_future(&made.entry, now);
@@ -275,13 +275,13 @@ proptest! {
         end in prop::sample::select(&[".dump", ".dump.gpg"][..]),
     ) {
         let (app, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(SUFFIX).unwrap());
-        // No backup in `last` is named after this second; a run would wait for the next one.
+        // No backup in `last` uses this second; otherwise a run would wait for the next one.
         let now = moment + 1;
         let run = NextRun { time: zoned(now), ending: end, suffix: &suffix, latest: Latest::Symlink, policy: &policy };
         let Prospect { removals, kept, hold } = run.prospect(&entries(&directory), &app, None);
         prop_assert!(kept.iter().all(|(entry, _)| removals.iter().all(|removal| key(&removal.entry) != key(entry))));
         let shown = |fate| removals.iter().filter(move |removal| removal.fate == fate);
-        // The run: names are given as to files in a directory, and only then is anything deleted.
+        // The real run: publish the names as in a directory, then delete.
         let mut after: BTreeMap<Key, Entry> =
             entries(&directory).into_iter().map(|entry| (key(&entry), entry)).collect();
         let (mut replaced, mut published) = (BTreeSet::new(), Vec::new());

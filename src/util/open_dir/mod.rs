@@ -1,5 +1,5 @@
-//! A directory that is held open. A name is looked up relative to it and never followed when it is a link, so that
-//! whoever can write to the volume cannot have us work elsewhere by putting a link, or another directory, in its place.
+//! A directory held open by file descriptor. Names are looked up relative to it and symbolic links are never followed.
+//! So nobody who can write to the volume can redirect our work by swapping in a link or another directory.
 
 mod remove;
 
@@ -20,57 +20,57 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 use crate::util::durable;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
-/// The file that a directory is told by to be ours.
+/// Probe file that shows whether a directory is ours.
 const OWN: &str = ".own";
 
-/// An opened directory; clones are of the same.
+/// An opened directory. Clones share the file descriptor.
 #[derive(Debug, Clone)]
 pub struct OpenDir {
     fd: Arc<OwnedFd>,
-    /// Where it lay when it was opened, for messages.
+    /// Path at the time of opening, for messages.
     path: PathBuf,
 }
 
 impl OpenDir {
-    /// Opens the directory at a path, which links may be on the way to.
+    /// Opens the directory at a path. Links in the path are followed.
     ///
     /// # Errors
-    /// When it is not there or is none.
+    /// When it does not exist or is not a directory.
     pub fn open(path: &Path) -> io::Result<Self> {
         let fd = open(path, DIRECTORY, Mode::empty())?;
         Ok(Self { fd: Arc::new(fd), path: path.to_path_buf() })
     }
 
-    /// Opens a directory in it.
+    /// Opens a subdirectory.
     ///
     /// # Errors
-    /// When it is not there or is none, as a link to one.
+    /// When it does not exist or is not a directory; a link to one is refused.
     pub fn dir(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = name.as_ref();
         let fd = openat(&self.fd, name, DIRECTORY | OFlag::O_NOFOLLOW, Mode::empty())?;
         Ok(Self { fd: Arc::new(fd), path: self.path.join(name) })
     }
 
-    /// The same directory from an opened file.
+    /// The directory behind an opened file.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not a directory.
     pub fn of_file(file: impl AsFd, path: &Path) -> io::Result<Self> {
         let fd = openat(file, ".", DIRECTORY, Mode::empty())?;
         Ok(Self { fd: Arc::new(fd), path: path.to_path_buf() })
     }
 
-    /// Where it lay when it was opened. For messages: somebody may have put something else there since.
+    /// Path at the time of opening. For messages only: something else may be at that path by now.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path by which a program that we start gets to it, as long as it has not begun: for its current directory.
+    /// A path to it for the current directory of a child process, valid until the child's exec.
     pub fn path_of_child(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }
 
-    /// It as an opened file.
+    /// The directory as an opened file.
     ///
     /// # Errors
     /// When there are too many open files.
@@ -78,23 +78,23 @@ impl OpenDir {
         Ok(File::from(self.fd.try_clone()?))
     }
 
-    /// Makes a directory in it.
+    /// Creates a subdirectory.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn make_dir(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<()> {
         Ok(mkdirat(&self.fd, name.as_ref(), Mode::from_bits_truncate(mode))?)
     }
 
-    /// Makes a directory in it that nobody else writes to, and opens it.
+    /// Creates a subdirectory that no one else writes to, and opens it.
     ///
     /// # Errors
-    /// When it cannot be made, or somebody has put another in its place at once.
+    /// When it cannot be created, or another was put in its place before it was opened.
     pub fn make_private(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<Self> {
         let name = name.as_ref();
         self.make_dir(name, mode)?;
         let made = self.dir(name)?;
-        // Who owns a file of ours the file system decides: over NFS or SMB it may be somebody else.
+        // Compare with the owner of a new file: over NFS or SMB the file system may give our files to another user.
         let own = made.create_file(OWN, 0o600)?;
         let (own, directory) = (fstat(&own)?, fstat(&made)?);
         let is_alone = made.names()? == [OWN];
@@ -102,55 +102,55 @@ impl OpenDir {
         if own.st_uid != directory.st_uid || !is_alone {
             return Err(io::Error::other(format!("{} was replaced by another program", made.path.display())));
         }
-        // Where that is refused, its permissions are what the file system gives.
+        // If refused, the permissions are those the file system gives.
         let _ = fchmod(&made, Mode::from_bits_truncate(mode));
         Ok(made)
     }
 
-    /// Makes a file in it, for reading and writing. What is there already is left alone.
+    /// Creates a file for reading and writing. An existing file is not touched.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it exists or cannot be created.
     pub fn create_file(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(File::from(openat(&self.fd, name.as_ref(), flags, Mode::from_bits_truncate(mode))?))
     }
 
-    /// Opens a file in it for reading. It waits for nobody.
+    /// Opens a file for reading. Never blocks on a FIFO.
     ///
     /// # Errors
-    /// When it is not there, or is no regular file.
+    /// When it does not exist, or is not a regular file.
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | durable::CAREFULLY;
         let opened = openat(&self.fd, name.as_ref(), flags, Mode::empty());
         durable::regular(opened.map(File::from).map_err(io::Error::from))
     }
 
-    /// What a name in it is.
+    /// File status of a name; links are not followed.
     ///
     /// # Errors
-    /// When it is not there.
+    /// When it does not exist.
     pub fn status(&self, name: impl AsRef<OsStr>) -> io::Result<FileStat> {
         Ok(fstatat(&self.fd, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
-    /// Whether there is something of that name.
+    /// Whether a name exists.
     pub fn holds(&self, name: impl AsRef<OsStr>) -> bool {
         self.status(name).is_ok()
     }
 
-    /// Whether a name is that of a directory.
+    /// Whether a name is a directory.
     pub fn holds_dir(&self, name: impl AsRef<OsStr>) -> bool {
         self.status(name).is_ok_and(|status| kind(&status) == SFlag::S_IFDIR)
     }
 
-    /// The names in it, in no order.
+    /// The names in it, unordered.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
-        // Opened anew, as the place in a directory is shared by all who have one opened file.
+        // Reopened, because the read position is shared by all users of one file descriptor.
         for entry in Dir::from_fd(openat(&self.fd, ".", DIRECTORY, Mode::empty())?)?.iter() {
             let name = entry?.file_name().to_bytes().to_vec();
             if name != b"." && name != b".." {
@@ -160,27 +160,27 @@ impl OpenDir {
         Ok(names)
     }
 
-    /// Moves a name into another directory, in place of what is there, and flushes that.
+    /// Renames a name into another directory, replacing what is there, and flushes that directory.
     ///
     /// # Errors
-    /// When either fails.
+    /// When either step fails.
     pub fn rename(&self, from: impl AsRef<OsStr>, into: &Self, to: impl AsRef<OsStr>) -> io::Result<()> {
         renameat(&self.fd, from.as_ref(), &into.fd, to.as_ref())?;
         into.sync()
     }
 
-    /// Gives a file a further name in another directory. Of a link it is the link that gets one.
+    /// Hard-links a file into another directory. A symbolic link is itself linked, not its target.
     ///
     /// # Errors
-    /// When it cannot be done.
+    /// When the link cannot be made.
     pub fn link(&self, from: impl AsRef<OsStr>, into: &Self, to: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(linkat(&self.fd, from.as_ref(), &into.fd, to.as_ref(), AtFlags::empty())?)
     }
 
-    /// Removes a name that is not that of a directory; not there is as good as removed. Answers whether it was there.
+    /// Removes a name other than a directory, if it exists. Returns whether it did.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
         match unlinkat(&self.fd, name.as_ref(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
@@ -192,16 +192,15 @@ impl OpenDir {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it does not exist, is not empty, or cannot be removed.
     pub fn remove_dir(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(unlinkat(&self.fd, name.as_ref(), UnlinkatFlags::RemoveDir)?)
     }
 
-    /// Puts a file with these contents in the place of a name, whole or not at all. It is written in `staging`, on the
-    /// same file system.
+    /// Replaces a file with `contents` atomically. It is written in `staging`, which must be on the same file system.
     ///
     /// # Errors
-    /// When a step fails; what was there is there still.
+    /// When a step fails; the old file is unchanged.
     pub fn replace_file(&self, staging: &Self, name: &str, contents: &[u8], mode: u32) -> io::Result<()> {
         let temporary = format!("{name}.{}.tmp", std::process::id());
         staging.remove_file(&temporary)?;
@@ -209,13 +208,13 @@ impl OpenDir {
         let written = file.write_all(contents).and_then(|()| file.sync_all());
         let replaced = written.and_then(|()| staging.rename(&temporary, self, name));
         if replaced.is_err() {
-            // On a full disk even an empty file takes room. Refused, it goes with the next sweep.
+            // On a full disk even an empty file takes space. If removal fails, the next sweep removes it.
             let _ = staging.remove_file(&temporary);
         }
         replaced
     }
 
-    /// Flushes it, so that names made or removed in it survive a power cut. See [`durable::sync_directory`].
+    /// Flushes the directory, so that its names survive a power cut. See [`durable::sync_directory`].
     ///
     /// # Errors
     /// When it cannot be flushed.
@@ -230,7 +229,7 @@ impl AsFd for OpenDir {
     }
 }
 
-/// What a status is of.
+/// The file type in a status.
 pub fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
@@ -259,7 +258,7 @@ mod tests {
         assert!(place.open_file("file").is_err() && place.open_file("fifo").is_err());
         assert!(place.create_file("file", 0o600).is_err() && place.make_private("directory", 0o700).is_err());
         assert!(!place.holds_dir("directory") && place.holds("directory"));
-        // In the place of the link, and not of what it leads to.
+        // The link itself is replaced, not its target.
         place.replace_file(&place, "file", b"ours", 0o600).unwrap();
         assert_eq!(fs::read(path("place/file")).unwrap(), b"ours");
         assert_eq!(fs::read(path("outside/below/file")).unwrap(), b"precious");

@@ -1,4 +1,4 @@
-//! Removes a directory with all that is in it. No link is followed, and however deep it is, there are enough files to open.
+//! Removes directory trees. Links are not followed, and no depth of tree exhausts the open files.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,14 +9,14 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::OpenDir;
 
-/// Directories that are open one in another. What lies deeper is moved up first.
+/// Depth of directories held open at once. Deeper ones are first moved up.
 const DEEPEST: u32 = 32;
 
 impl OpenDir {
-    /// Removes a file, or a directory with all that is in it; not there is as good as removed.
+    /// Removes a file or a directory tree, if it exists.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_all(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = name.as_ref();
         match self.dir(name) {
@@ -35,7 +35,7 @@ impl OpenDir {
         }
     }
 
-    /// Removes all that is in it.
+    /// Removes everything in the directory.
     ///
     /// # Errors
     /// When something cannot be removed.
@@ -51,12 +51,12 @@ impl OpenDir {
         Ok(())
     }
 
-    /// Removes what is in a directory `depth` below `top`, to where directories that are too deep are moved.
+    /// Empties a directory `depth` below `top`. Directories that are too deep are moved to `top`.
     fn clear_below(&self, top: &Self, depth: u32, moved: &mut u64) -> io::Result<()> {
         for name in self.names()? {
             match unlinkat(self, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => continue,
-                // Of a directory Linux says the one, and POSIX the other.
+                // For a directory Linux returns EISDIR, POSIX specifies EPERM.
                 Err(Errno::EISDIR | Errno::EPERM) if self.holds_dir(&name) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -76,7 +76,7 @@ impl OpenDir {
         Ok(())
     }
 
-    /// Moves a directory to a name in `top` that nothing has.
+    /// Moves a directory to an unused name in `top`.
     fn move_up(&self, name: &OsStr, top: &Self, moved: &mut u64) -> io::Result<()> {
         loop {
             *moved += 1;
@@ -117,7 +117,7 @@ mod tests {
     fn no_depth_is_too_deep() {
         let root = tempfile::tempdir().unwrap();
         let top = OpenDir::open(root.path()).unwrap();
-        // Also where the names are taken that what is too deep is moved to.
+        // The names used for moving deep directories up may be taken.
         for name in ["deep.1", "deep.2"] {
             fs::create_dir_all(root.path().join(name).join("x")).unwrap();
         }

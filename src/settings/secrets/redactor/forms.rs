@@ -1,4 +1,4 @@
-//! The ways in which programs write a secret, and how a text is looked at to find them.
+//! The encodings in which a secret may appear, and how they are searched for.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,57 +8,57 @@ use memchr::memmem::Finder;
 
 use crate::util::terminal;
 
-/// A shorter secret is looked for as it is and as a word of its own only: it is too like other words, and as a mask within
-/// them it would show itself.
+/// A secret shorter than this is searched for only verbatim and as a whole word. It resembles too many words, and
+/// masks within words would reveal it.
 const SHORTEST: usize = 6;
-/// The shortest piece of base64 that is looked for, in characters.
+/// Shortest base64 text that is searched for, in characters.
 const SHORTEST_PIECE: usize = 8;
-/// The most bytes that one byte of a secret becomes: JSON writes `\u0027` for a quote, a shell `'"'"'`.
+/// Maximum number of bytes for one byte of a secret: JSON writes a quote as `\u0027`, a shell as `'"'"'`.
 const WIDEST: usize = 6;
-/// Bytes of the longest escape.
+/// Length of the longest escape sequence in bytes.
 const LONGEST_ESCAPE: usize = 6;
 
-/// Whether a part of a text is no part of a longer word.
+/// Whether a part of a text is a whole word.
 fn is_word(text: &[u8], part: &Range<usize>) -> bool {
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
     let before = part.start.checked_sub(1).and_then(|at| text.get(at));
     !before.is_some_and(is_letter) && !text.get(part.end).is_some_and(is_letter)
 }
 
-/// What a shell or JSON puts in front of a character, or around some.
+/// Characters that shells and JSON add for quoting.
 fn is_quote(byte: u8) -> bool {
     matches!(byte, b'\'' | b'"' | b'\\')
 }
 
-/// How a text is looked at.
+/// How a text is decoded before the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
-    /// As it is.
+    /// Unchanged.
     Plain,
-    /// Without quotes and backslashes, wherever a shell or JSON has put them, and with what they name by number decoded.
+    /// Without the quotes and backslashes of shells and JSON, and with numeric escapes decoded.
     Unquoted,
-    /// With what is percent-encoded decoded.
+    /// With percent-encoding decoded.
     Decoded,
 }
 
 impl View {
-    /// All of them.
+    /// All views.
     pub const ALL: [Self; 3] = [Self::Plain, Self::Unquoted, Self::Decoded];
 }
 
-/// What to look for, each with what finds it: to make that takes longer than to look through a line.
+/// Texts to search for, each with its searcher, which takes longer to build than to search one line.
 #[derive(Debug, Default)]
 struct Needles(BTreeMap<Vec<u8>, Finder<'static>>);
 
 impl Needles {
-    /// Answers whether it is a new one.
+    /// Adds a text. Returns whether it is new.
     fn insert(&mut self, needle: Vec<u8>) -> bool {
         let finder = Finder::new(&needle).into_owned();
         self.0.insert(needle, finder).is_none()
     }
 }
 
-/// What to look for, in every view.
+/// Texts to search for in each view.
 #[derive(Debug, Default)]
 pub struct Forms {
     plain: Needles,
@@ -68,13 +68,13 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// Looks for a secret of one line from now on.
+    /// Adds a secret of one line.
     pub fn add(&mut self, secret: &str) {
         if secret.is_empty() || !self.plain.insert(secret.into()) {
             return;
         }
         self.longest = self.longest.max(secret.len().saturating_mul(WIDEST));
-        // As our own log writes it.
+        // As written by our own log.
         self.plain.insert(terminal::printable(secret).as_bytes().into());
         if secret.len() < SHORTEST {
             return;
@@ -87,16 +87,16 @@ impl Forms {
             self.unquoted.insert(unquoted);
         }
         self.decoded.insert(secret.into());
-        // A form writes a space so.
+        // HTML forms encode a space as `+`.
         self.decoded.insert(secret.replace(' ', "+").into());
     }
 
-    /// The most bytes that any of them takes.
+    /// Maximum length of a secret in any encoding, in bytes.
     pub fn longest(&self) -> usize {
         self.longest
     }
 
-    /// Where secrets are in a text.
+    /// The positions of secrets in a text.
     pub fn find(&self, view: View, text: &[u8]) -> Vec<Range<usize>> {
         let Some((seen, places)) = look(view, text) else { return Vec::new() };
         let mut found = Vec::new();
@@ -108,7 +108,7 @@ impl Forms {
         found.iter().map(|range| places.original(range)).collect()
     }
 
-    /// Where the beginning of a secret is with which a text ends.
+    /// The start of a secret that is cut off at the end of a text.
     pub fn begun(&self, view: View, text: &[u8]) -> Option<usize> {
         let (seen, places) = look(view, text)?;
         let length = |form: &Vec<u8>| {
@@ -128,11 +128,11 @@ impl Forms {
     }
 }
 
-/// Which bytes of the text those that are seen come from; nothing where each comes from itself.
+/// For each decoded byte its position in the original text; `None` if the text is unchanged.
 struct Places(Option<Vec<Range<usize>>>);
 
 impl Places {
-    /// Where in the text a part of what is seen stands; it is not empty.
+    /// The original position of a non-empty decoded range.
     fn original(&self, seen: &Range<usize>) -> Range<usize> {
         match &self.0 {
             Some(places) => places[seen.start].start..places[seen.end - 1].end,
@@ -141,7 +141,7 @@ impl Places {
     }
 }
 
-/// A text in this view; nothing where it looks no different from what it is.
+/// A text decoded for this view; `None` if that changes nothing.
 fn look(view: View, text: &[u8]) -> Option<(Cow<'_, [u8]>, Places)> {
     let differs = match view {
         View::Plain => return Some((text.into(), Places(None))),
@@ -178,8 +178,8 @@ fn look(view: View, text: &[u8]) -> Option<(Cow<'_, [u8]>, Places)> {
     Some((seen.into(), Places(Some(places))))
 }
 
-/// Adds what a backslash in front of these bytes stands for, and answers how many bytes that takes: a byte by its number
-/// in octal, as shells write it in `$'…'`, or a character by its number in hexadecimal, as JSON does; else nothing.
+/// Decodes the escape sequence of a backslash before `behind`: an octal byte as in a shell's `$'…'`, or a hexadecimal
+/// character as in JSON. Otherwise adds nothing. Returns the length of the sequence.
 fn unescape(behind: &[u8], seen: &mut Vec<u8>) -> usize {
     if let Some(byte) = number(behind, 3, 8).and_then(|byte| u8::try_from(byte).ok()) {
         seen.extend(Some(byte).filter(|byte| !is_quote(*byte)));
@@ -190,17 +190,17 @@ fn unescape(behind: &[u8], seen: &mut Vec<u8>) -> usize {
         seen.extend(character.encode_utf8(&mut [0; 4]).bytes().filter(|byte| !is_quote(*byte)));
         return 6;
     }
-    // One that is escaped itself does not escape what follows.
+    // An escaped backslash or quote does not escape what follows.
     if behind.first().is_some_and(|byte| is_quote(*byte)) { 2 } else { 1 }
 }
 
-/// The number that so many digits are.
+/// The number with exactly `count` digits.
 fn number(digits: &[u8], count: usize, radix: u32) -> Option<u32> {
     let digits = digits.get(..count)?;
     digits.iter().try_fold(0, |number, digit| Some(number * radix + char::from(*digit).to_digit(radix)?))
 }
 
-/// A text without the beginning of an escape at its end.
+/// The text without an incomplete escape sequence at its end.
 pub fn without_torn_escape(text: &[u8]) -> &[u8] {
     let tail = text.len().saturating_sub(LONGEST_ESCAPE - 1);
     let is_torn = |at: &usize| match &text[*at..] {
@@ -212,8 +212,8 @@ pub fn without_torn_escape(text: &[u8]) -> &[u8] {
     (tail..text.len()).find(is_torn).map_or(text, |at| &text[..at])
 }
 
-/// What of a secret's base64 is the same whatever stands before and behind it. That depends on where among three bytes
-/// it begins (RFC 4648, 4 and 5).
+/// The base64 characters of a secret that do not depend on the text before and after it, for each of the three
+/// alignments (RFC 4648, sections 4 and 5).
 fn in_base64(secret: &[u8]) -> Vec<Vec<u8>> {
     const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const FOR_URLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -223,7 +223,7 @@ fn in_base64(secret: &[u8]) -> Vec<Vec<u8>> {
             let byte = at.checked_sub(shift * 8).map(|at| (secret[at / 8], 7 - at % 8));
             byte.map_or(0, |(byte, place)| usize::from(byte >> place & 1))
         };
-        // The first character that has none of the bits before the secret, and the one behind the last whole one.
+        // The first character free of bits from before the secret, and the end of those free of bits from after it.
         let (first, end) = ((shift * 8).div_ceil(6), (shift + secret.len()) * 8 / 6);
         let values: Vec<usize> =
             (first..end).map(|at| (0..6).fold(0, |value, place| value << 1 | bit(at * 6 + place))).collect();

@@ -1,4 +1,4 @@
-//! Cleans text that others have printed: known secrets become `***`, also as shells, URLs and base64 write them.
+//! Removes secrets from output: replaces them by `***`, also when quoted by a shell, URL-encoded or in base64.
 
 mod forms;
 
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use super::secret::Secret;
 use forms::{Forms, View};
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 pub const MASK: &str = "***";
 
-/// From this many bytes on the beginning of a secret at the end of an output is taken for one that was cut off.
+/// Minimum length in bytes for the start of a secret at the end of an output to be taken for a cut-off secret.
 const TELLING: usize = 6;
 
-/// How long what the settings hold is taken to be known. Files of secrets are exchanged while programs run.
+/// How long secrets read from the settings are considered current. Secret files may change while programs run.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Replaces every known secret in a text by `***`. Its clones share what they know.
+/// Replaces every known secret in a text by `***`. Clones share the known secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     known: Arc<RwLock<Known>>,
@@ -28,26 +28,26 @@ pub struct Redactor {
 #[derive(Debug, Default)]
 struct Known {
     forms: Forms,
-    /// Where the secrets of the settings come from, if not from [`Redactor::learn`] alone.
+    /// Reads the secrets of the settings, if there are others than those passed to [`Redactor::learn`].
     source: Option<fn() -> Vec<Secret>>,
     asked: Option<Instant>,
 }
 
 impl Redactor {
-    /// A redactor of these secrets.
+    /// A redactor for these secrets.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
         let redactor = Self::default();
         redactor.learn(secrets);
         redactor
     }
 
-    /// A redactor that asks for the secrets whenever what it knows is older than a second.
+    /// A redactor that reads the secrets again if they are more than a second old.
     pub(crate) fn with_source(source: fn() -> Vec<Secret>) -> Self {
         let known = Known { source: Some(source), ..Known::default() };
         Self { known: Arc::new(RwLock::new(known)) }
     }
 
-    /// Looks for these secrets, too. One of several lines is looked for line by line, as output is.
+    /// Adds secrets. Each line of a multi-line secret is searched for separately, because output is processed by line.
     pub fn learn<'a>(&self, secrets: impl IntoIterator<Item = &'a Secret>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for line in secrets.into_iter().flat_map(|secret| secret.expose().lines()) {
@@ -55,7 +55,7 @@ impl Redactor {
         }
     }
 
-    /// Asks the settings again, unless that was a moment ago: by now a secret may be another one.
+    /// Reads the secrets of the settings again if they are not current.
     pub fn refresh(&self) {
         let source = {
             let known = self.read();
@@ -68,13 +68,13 @@ impl Redactor {
         }
     }
 
-    /// Has the next [`Self::refresh`] ask, however long ago the last one was: somebody begins to read the settings.
+    /// Makes the next [`Self::refresh`] read the secrets in any case, because a settings change is about to be read.
     pub fn expire(&self) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).asked = None;
     }
 
-    /// The line without its secrets and with `$BACKUP_DIR` for the path of that directory: what the API
-    /// shows names no place in the container.
+    /// The line without secrets, and with `$BACKUP_DIR` for the path of that directory: the API does not show paths in
+    /// the container.
     pub fn clean_for_api(&self, line: &str, directory: &Path) -> String {
         let line = self.clean(line);
         match directory.to_str() {
@@ -83,7 +83,7 @@ impl Redactor {
         }
     }
 
-    /// The text without its secrets.
+    /// The text without secrets.
     pub fn clean(&self, text: &str) -> String {
         match self.found(text.as_bytes()) {
             found if found.is_empty() => text.to_owned(),
@@ -91,12 +91,12 @@ impl Redactor {
         }
     }
 
-    /// The same for bytes, which need not be text.
+    /// Like [`Self::clean`], for bytes that may not be text.
     pub fn clean_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         without(bytes, &self.found(bytes))
     }
 
-    /// The same for the end of an output, where a secret may have been cut off.
+    /// Like [`Self::clean_bytes`], for the end of an output, where a secret may be cut off.
     pub fn clean_end(&self, bytes: &[u8]) -> Vec<u8> {
         let mut found = self.found(bytes);
         let rest = found.last().map_or(0, |last| last.end);
@@ -107,7 +107,7 @@ impl Redactor {
         without(bytes, &found)
     }
 
-    /// Where in the bytes the last secret may begin that is not there as a whole; their length if none does.
+    /// The position where a secret may start that is incomplete at the end; the length of `bytes` if there is none.
     pub fn begun(&self, bytes: &[u8]) -> usize {
         let whole = forms::without_torn_escape(bytes);
         let known = self.read();
@@ -115,19 +115,19 @@ impl Redactor {
         begun.unwrap_or(bytes.len()).min(whole.len())
     }
 
-    /// A place at or before `most` where the bytes can be cut without cutting a secret that is whole in them. Bytes
-    /// behind `most` are looked at, too.
+    /// Where to cut the bytes: at `most`, or at the end of a complete secret that this would split. Bytes after `most`
+    /// are considered too.
     pub fn seam(&self, bytes: &[u8], most: usize) -> usize {
         let cut = |found: &Range<usize>| found.start < most && found.end > most;
         self.found(bytes).into_iter().find(cut).map_or(most, |found| found.end)
     }
 
-    /// The most bytes that a secret takes, however it is written.
+    /// Maximum length of a secret in any encoding, in bytes.
     pub fn longest(&self) -> usize {
         self.read().forms.longest()
     }
 
-    /// Where secrets are, in order. No two overlap.
+    /// The positions of secrets, sorted and not overlapping.
     fn found(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let known = self.read();
         let mut found: Vec<Range<usize>> =
@@ -248,7 +248,7 @@ mod tests {
     fn short_secrets_are_looked_for_as_they_are_only() {
         let redactor = redactor(&["a'b"]);
         assert_eq!(redactor.clean("a'b ab YSdi \"a\" b"), "*** ab YSdi \"a\" b");
-        // Masks in every other word would tell which letter they stand for.
+        // Masks within words would reveal the letter they replace.
         assert_eq!(self::redactor(&["a"]).clean("A=a;b 'a' a_b banana"), "A=***;b '***' a_b banana");
         assert_eq!(self::redactor(&["short"]).clean("is shorter, but not short"), "is shorter, but not ***");
     }

@@ -1,5 +1,5 @@
-//! Whether a manifest is of the file that it lies beside: somebody may have put another there since, by a copy, another
-//! tool or an editor. Bytes that go bad on a disk change neither length nor time.
+//! Checks whether a manifest describes the file beside it, which may since have been replaced by a copy, another tool
+//! or an editor. Disk corruption changes neither size nor time, so it is not detected here.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,23 +16,23 @@ use crate::store::record_file;
 use crate::util::open_dir::{OpenDir, kind};
 
 const SECOND: i64 = 1_000_000_000;
-/// Bytes of text in a manifest of those that are kept: the longest of ours is the error of a verification.
+/// Longest text in bytes in a manifest kept in memory. The longest is the error of a verification.
 const LONGEST_WITHOUT_PROPERTIES: usize = 16 << 10;
 
-/// A manifest as it lies beside a backup.
+/// A manifest read from beside a backup.
 #[derive(Debug, Clone)]
 pub struct Described {
-    /// What it says.
+    /// Its contents.
     pub manifest: Manifest,
-    /// When it was written, in nanoseconds since 1970.
+    /// Modification time of the manifest file, in nanoseconds since 1970.
     pub(super) written: i64,
 }
 
 impl Described {
-    /// Reads the manifest of a name in a directory; `None` when there is none.
+    /// Reads the manifest of a name in a directory; `None` if there is none.
     ///
     /// # Errors
-    /// When it cannot be read, is no regular file or too long, or says something else.
+    /// When it cannot be read, is not a regular file, is too long, or has invalid contents.
     pub fn read(directory: &OpenDir, name: &BackupName) -> io::Result<Option<Self>> {
         let file = match directory.open_file(name.manifest()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -43,10 +43,10 @@ impl Described {
         Ok(Some(Self { manifest, written: nanoseconds(status.mtime(), status.mtime_nsec()) }))
     }
 
-    /// It without what only a restore asks for, as thousands are kept.
+    /// Drops what only a restore needs, because listings keep thousands in memory.
     ///
     /// # Errors
-    /// When what is left is longer than it ever is.
+    /// When the rest is longer than any valid manifest.
     pub(in crate::store::catalog) fn without_properties(mut self) -> io::Result<Self> {
         (self.manifest.properties, self.manifest.needs) = (None, None);
         match self.manifest.length() > LONGEST_WITHOUT_PROPERTIES {
@@ -55,20 +55,20 @@ impl Described {
         }
     }
 
-    /// Whether it can be of a file that looks so. Its checksum alone tells for sure.
+    /// Whether it can describe a file of this appearance. Only the checksum can prove it.
     pub fn is_of(&self, now: Appearance) -> bool {
         self.manifest.fits(self.written, now)
     }
 
-    /// The database that the file's name speaks of, if that is another than the manifest's.
+    /// The database in the file's name, if it is not that of the manifest.
     pub fn contradiction(&self, name: &BackupName, slot: Option<Slot>) -> Option<DatabaseName> {
         self.manifest.contradiction(name, slot)
     }
 }
 
 impl Manifest {
-    /// [`Described::is_of`] of a manifest that was written at that time. An older version has not recorded when the file
-    /// was written, but did write it before its manifest.
+    /// [`Described::is_of`] for a manifest written at `written`. Older versions did not record the file's time, but
+    /// wrote the file before its manifest.
     pub(in crate::store::catalog) fn fits(&self, written: i64, now: Appearance) -> bool {
         let is_as_then = match self.modified {
             Some(then) => is_same_time(then, now.modified),
@@ -77,7 +77,7 @@ impl Manifest {
         self.size == now.size && is_as_then
     }
 
-    /// The same manifest, of a file with the same bytes that looks so.
+    /// This manifest for a file with the same contents and this appearance.
     pub fn of(self, now: Appearance) -> Self {
         Self { size: now.size, modified: Some(now.modified), ..self }
     }
@@ -95,7 +95,7 @@ impl Manifest {
     }
 }
 
-/// Whether a time is the one that was recorded, as far as it has been kept: archives and some filesystems cut it off.
+/// Whether two times are equal up to the precision of `now`: archives and some file systems truncate it.
 fn is_same_time(then: i64, now: i64) -> bool {
     let mut unit = 1;
     while unit < SECOND && now % (unit * 10) == 0 {
@@ -104,17 +104,17 @@ fn is_same_time(then: i64, now: i64) -> bool {
     then.div_euclid(unit) == now.div_euclid(unit)
 }
 
-/// What a file or directory looks like from outside.
+/// Size and time of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appearance {
-    /// Its bytes; the sum of a directory's files.
+    /// Size in bytes; for a directory the sum of its files.
     pub size: u64,
-    /// When it was last written, in nanoseconds since 1970; the last of a directory's files.
+    /// Modification time in nanoseconds since 1970; for a directory the latest of its files.
     pub modified: i64,
 }
 
 impl Appearance {
-    /// Of a name in a directory that has this status.
+    /// Of a name with this status in a directory.
     pub(in crate::store::catalog) fn of(
         status: &FileStat,
         directory: &OpenDir,
@@ -126,10 +126,10 @@ impl Appearance {
         }
     }
 
-    /// Of what is opened.
+    /// Of an opened file or directory.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When its status cannot be read.
     pub fn of_opened(opened: &File) -> io::Result<Self> {
         let status = fstat(opened)?;
         Ok(match kind(&status) {
@@ -141,13 +141,13 @@ impl Appearance {
     /// Of a name in a directory.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When its status cannot be read.
     pub(in crate::store::catalog) fn at(directory: &OpenDir, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = name.as_ref();
         Ok(Self::of(&directory.status(name)?, directory, name))
     }
 
-    /// Of the files in a directory, as far as they can be looked at.
+    /// Of all files in a directory whose status can be read.
     pub(in crate::store::catalog) fn of_directory(directory: &OpenDir) -> Self {
         let names = directory.names().unwrap_or_default();
         let statuses = names.iter().filter_map(|name| directory.status(name).ok());
@@ -193,7 +193,7 @@ mod tests {
             ((6, time), false),
             ((5, time + 1), false),
             ((5, time - 1), false),
-            // Cut off to what a filesystem or an archive keeps.
+            // Truncated as by a file system or an archive.
             ((5, time - 89), true),
             ((5, time - 789), true),
             ((5, time - 123_456_789), true),
@@ -227,11 +227,11 @@ mod tests {
             (".hidden", "%2Ehidden-20260416-143000.sql.gz", last, None),
             ("app-20260416", "app-20260416-202616.sql.gz", weekly, None),
             ("app", "app-20260416-202616.sql.gz", weekly, Some("app-20260416")),
-            // Outside of a slot both may be meant.
+            // Outside a slot either reading is possible.
             ("app", "app-20260416-202616.sql.gz", None, None),
             ("app-20260416", "app-20260416-202616.sql.gz", None, None),
             ("shop", "app-20260416-202616.sql.gz", None, Some("app")),
-            // Names that this tool does not give in that slot say nothing.
+            // Names not given by this tool in that slot are ignored.
             ("shop", "before-the-move.sql.gz", None, None),
             ("shop", "app.sql.gz", last, None),
             ("shop", "app-20260416.sql.gz", last, None),

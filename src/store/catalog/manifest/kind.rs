@@ -1,40 +1,40 @@
-//! How a backup is stored, and what it is of.
+//! Formats and scopes of backups.
 
 use serde::{Deserialize, Serialize};
 
-/// How a backup is stored.
+/// The format of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// SQL text.
     Plain,
-    /// SQL text, compressed by gzip.
+    /// SQL text compressed with gzip.
     Gzip,
-    /// SQL text, compressed by zstd.
+    /// SQL text compressed with zstd.
     Zstd,
     /// An archive in pg_dump's custom format.
     Custom,
     /// An archive in pg_dump's tar format, compressed or not.
     Tar,
-    /// A directory by pg_dump.
+    /// A directory in pg_dump's directory format.
     Directory,
 }
 
-/// What a backup is of.
+/// What a backup contains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// One database.
     #[default]
     Database,
-    /// Everything that a server has.
+    /// All databases, roles and tablespaces of a server.
     Cluster,
     /// The roles and tablespaces of a server.
     Globals,
 }
 
 impl Scope {
-    /// What stands in place of a database's name for what is not of one database.
+    /// Word that stands in place of a database name, for backups of more than one database.
     pub fn name(self) -> &'static str {
         match self {
             Self::Database => "database",
@@ -43,7 +43,7 @@ impl Scope {
         }
     }
 
-    /// It in a sentence.
+    /// Text for messages.
     pub fn described(self) -> &'static str {
         match self {
             Self::Database => "a database",

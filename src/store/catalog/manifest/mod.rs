@@ -1,4 +1,4 @@
-//! The hidden file beside a backup that says what it is.
+//! The manifest: a hidden JSON file beside a backup that describes it.
 
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -20,22 +20,22 @@ pub use properties::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// All of it was read: its checksum, what is wrapped around it, and the dump in it.
+    /// Read completely: checksum, compression and encryption layers, and the dump itself.
     Checksum,
-    /// It was restored into a server of its own.
+    /// Restored into a scratch server.
     Restore,
 }
 
-/// What a restored backup holds.
+/// Contents of a restored backup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Tables, partitioned ones and their parts each.
+    /// Number of tables; partitioned tables and partitions are counted separately.
     pub tables: u64,
-    /// Rows in all of them.
+    /// Number of rows in all tables.
     pub rows: u64,
-    /// Indexes.
+    /// Number of indexes.
     pub indexes: u64,
-    /// Large objects.
+    /// Number of large objects.
     pub large_objects: u64,
 }
 
@@ -48,51 +48,51 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// What a restore has proved.
+/// Result of a successful restore.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Proof {
-    /// How long all of it took, in seconds.
+    /// Total duration in seconds.
     pub duration_seconds: f64,
-    /// What came out.
+    /// What was restored.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// That and when a backup was verified, and what came of it.
+/// When and how a backup was verified, and the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
-    /// How.
+    /// The method.
     pub by: Method,
-    /// When, in Unix seconds.
+    /// Time in Unix seconds.
     pub at: i64,
-    /// What is wrong with it.
+    /// What is wrong with it, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What came of it, when it was restored and is whole.
+    /// Result of a successful restore.
     #[serde(flatten)]
     pub proof: Option<Proof>,
 }
 
 impl Verification {
-    /// What came of reading a backup.
+    /// Result of reading a backup.
     pub fn by_checksum(at: i64, error: Option<String>) -> Self {
         Self { by: Method::Checksum, at, error, proof: None }
     }
 
-    /// What came of restoring a backup.
+    /// Result of restoring a backup.
     pub fn by_restore(at: i64, proof: Result<Proof, String>) -> Self {
         let (proof, error) = proof.map_or_else(|error| (None, Some(error)), |proof| (Some(proof), None));
         Self { by: Method::Restore, at, error, proof }
     }
 }
 
-/// What a database was like on the server when it was backed up.
+/// Properties of a database on the server when it was backed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The bytes that it took there; unknown to roles that may not connect to it.
+    /// Its size in bytes on the server; unknown if our role may not connect to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// The encoding of its text.
+    /// Its character encoding.
     pub encoding: String,
     /// `LC_COLLATE`.
     pub collate: String,
@@ -108,76 +108,73 @@ impl From<&Properties> for Origin {
     }
 }
 
-/// Facts about the dump that only the run knows which made it.
+/// Facts about a dump known only to the run that made it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dump {
     /// The server's version.
     pub server_version: String,
-    /// The version of the program that made the dump.
+    /// The version of the dump program.
     pub tool_version: String,
     /// When the dump began, in Unix seconds.
     pub created_at: i64,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub duration_seconds: f64,
-    /// What it is of.
+    /// What was dumped.
     #[serde(default)]
     pub scope: Scope,
 }
 
-/// Facts about one backup, written when it was published, or when one without a manifest was verified.
+/// Facts about a backup, written when it is published, or when a backup without a manifest is verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// SHA-256 of the file, in lower-case hexadecimal; of a directory, that of what `LC_ALL=C sha256sum *`
-    /// prints in it.
+    /// SHA-256 of the file in lower-case hexadecimal; for a directory that of the output of `LC_ALL=C sha256sum *` in
+    /// it.
     #[serde(deserialize_with = "checksum")]
     pub sha256: String,
-    /// The file's length in bytes, or the sum of a directory's files.
+    /// Size in bytes; for a directory the sum of its files.
     pub size: u64,
-    /// The bytes that pg_dump wrote, before they were compressed and encrypted here. Unknown in manifests of older
-    /// versions.
+    /// Bytes written by pg_dump, before our compression and encryption. Absent in manifests of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dumped: Option<u64>,
-    /// When the file was last written, in nanoseconds since 1970; of a directory, the last of its files. Each slot has
-    /// its own, as a copy on another device may have another. Unknown in manifests of older versions.
+    /// Modification time of the file in nanoseconds since 1970; for a directory the latest of its files. Recorded per
+    /// slot, because a copy on another device may differ. Absent in manifests of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<i64>,
     /// The database that was dumped.
     pub database: DatabaseName,
-    /// How it is stored. Unknown of a damaged file that was found without a manifest.
+    /// Its format. Unknown for a damaged file found without a manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// Whether it is encrypted.
     pub encrypted: bool,
-    /// How it was dumped. Unknown of a file that was found without a manifest: another tool wrote it.
+    /// Facts about the dump. Unknown for a file found without a manifest, which another tool wrote.
     #[serde(flatten)]
     pub dump: Option<Dump>,
-    /// What its database was like on the server.
+    /// Size, encoding and locale of its database on the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// What its database was like besides its contents. Listings leave it out.
+    /// The properties of its database. Omitted in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<Box<Recorded>>,
-    /// What its SQL asks of a server, as a restore has written it. Listings leave it out.
+    /// What its SQL requires of a server, as recorded by a restore. Omitted in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<Box<Value>>,
-    /// When it was last verified.
+    /// The last verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verification>,
-    /// When it was last restored and found whole.
+    /// The last successful restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven: Option<Verification>,
 }
 
 impl Manifest {
-    /// What counts of its verifications: that it is broken, if the last one has found that, else that it was restored,
-    /// else that it was read.
+    /// The verification that counts: the last one if it failed, else the last successful restore, else the last one.
     pub fn verification(&self) -> Option<&Verification> {
         let broken = self.verified.as_ref().filter(|verification| verification.error.is_some());
         broken.or(self.proven.as_ref()).or(self.verified.as_ref())
     }
 
-    /// The bytes that pg_dump wrote for it, if it writes the same for a backup in this format: what becomes SQL is
-    /// compressed afterwards.
+    /// The bytes written by pg_dump, if they would be the same for `format`: SQL text is compressed afterwards.
     pub fn dumped_as(&self, format: Format) -> Option<u64> {
         let is_text = |format| matches!(format, Format::Plain | Format::Gzip | Format::Zstd);
         let own = self.format?;
@@ -185,14 +182,14 @@ impl Manifest {
         self.dumped.filter(|_| is_like_it)
     }
 
-    /// The checksum of a backup in which all was found that belongs there, by tools of this version.
+    /// The checksum, if the backup was verified without error and dumped by this tool version.
     pub fn checksum_of_whole(&self, tool_version: &str) -> Option<&str> {
         let is_whole = self.verification().is_some_and(|verification| verification.error.is_none());
         let is_by_these = self.dump.as_ref().is_some_and(|dump| dump.tool_version == tool_version);
         (is_whole && is_by_these).then_some(&self.sha256)
     }
 
-    /// The bytes of the text in it that may be of any length, but for the properties.
+    /// Total length of its variable-length text in bytes, without the properties.
     pub(super) fn length(&self) -> usize {
         let origin = self.origin.as_ref();
         let origin = origin.map_or(0, |it| it.encoding.len() + it.collate.len() + it.ctype.len());
@@ -202,7 +199,7 @@ impl Manifest {
         self.database.as_str().len() + versions + origin + errors.sum::<usize>()
     }
 
-    /// Takes note of a verification.
+    /// Records a verification.
     pub fn note(&mut self, verification: Verification) {
         match (verification.by, &verification.error) {
             (_, Some(_)) => self.proven = None,
@@ -213,7 +210,7 @@ impl Manifest {
     }
 }
 
-/// A manifest lies where others may write, and its checksum becomes a header field of an answer.
+/// Checked because others may write to the manifest, and the checksum is sent as a response header.
 fn checksum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));

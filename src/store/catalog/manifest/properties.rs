@@ -1,42 +1,42 @@
-//! What a database is besides its contents, as a manifest records it.
+//! The properties of a database recorded in a manifest.
 
 use serde::{Deserialize, Serialize};
 
-/// The properties of a database: what `pg_dump --create` would write about it.
+/// The properties of a database, as `pg_dump --create` would write them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Properties {
-    /// The role that owns it.
+    /// The owner's role.
     pub owner: String,
-    /// The encoding of its text.
+    /// The character encoding.
     pub encoding: String,
-    /// How it sorts and classifies text.
+    /// Collation and character classification.
     pub locale: Locale,
-    /// Where its tables lie unless told otherwise.
+    /// The default tablespace.
     pub tablespace: String,
-    /// Sessions that it takes at once; -1 for any number, -2 for an invalid database.
+    /// Maximum number of sessions; -1 for no limit, -2 for an invalid database.
     pub connection_limit: i64,
-    /// Whether anybody may connect.
+    /// Whether connections are allowed.
     pub allows_connections: bool,
-    /// Whether others may be made from it.
+    /// Whether it is a template for other databases.
     pub is_template: bool,
-    /// What it is for.
+    /// Its comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Its security labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<Label>,
-    /// In the order of `datacl`; `None` where nothing was ever granted or revoked.
+    /// Privileges in the order of `datacl`; `None` if nothing was ever granted or revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<Grant>>,
-    /// Its settings, and those of roles in it.
+    /// Its settings, and settings of roles in it.
     pub settings: Settings,
-    /// Its bytes on the server; unknown to roles that may not connect to it.
+    /// Size in bytes on the server; unknown if our role may not connect to it.
     #[serde(default, skip_serializing)]
     pub size: Option<u64>,
 }
 
 impl Properties {
-    /// Of a database of which the encoding and the locale are known alone; the rest is as `CREATE DATABASE` has it.
+    /// Properties with this encoding and locale, and the defaults of `CREATE DATABASE` for the rest.
     pub fn of_encoding(encoding: String, locale: Locale) -> Self {
         Self {
             owner: String::new(),
@@ -58,36 +58,36 @@ impl Properties {
 /// The locale of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Locale {
-    /// Whose it is. Servers before PostgreSQL 15 do not say: all of them have libc's.
+    /// The locale provider. Always libc, and absent, before PostgreSQL 15.
     #[serde(default)]
     pub provider: Provider,
     /// `LC_COLLATE`.
     pub collate: String,
     /// `LC_CTYPE`.
     pub ctype: String,
-    /// The provider's own name for it, of another provider than libc.
+    /// The provider's locale name, for providers other than libc.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Rules on top of it, of ICU.
+    /// Additional ICU rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<String>,
 }
 
-/// Whose locales a database uses.
+/// A locale provider.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
-    /// The C library's.
+    /// The C library.
     #[default]
     Libc,
-    /// ICU's.
+    /// ICU.
     Icu,
-    /// PostgreSQL's own, since version 17.
+    /// PostgreSQL's built-in provider, since version 17.
     Builtin,
 }
 
 impl Provider {
-    /// The word for it in `CREATE DATABASE`.
+    /// Its keyword in `CREATE DATABASE`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Libc => "libc",
@@ -100,7 +100,7 @@ impl Provider {
 /// A security label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
-    /// Whose label it is.
+    /// The label provider.
     pub provider: String,
     /// Its text.
     pub label: String,
@@ -110,35 +110,35 @@ pub struct Label {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Settings {
-    /// As they are.
+    /// Plain text.
     Clear(Vec<Setting>),
-    /// Encrypted by gpg with the key of the backup, in ASCII armour: a [`SealedSettings`] in JSON.
+    /// Encrypted by gpg with the key of the backup, ASCII-armoured: a [`SealedSettings`] in JSON.
     Sealed(String),
 }
 
 impl Settings {
-    /// Whether there are none.
+    /// Whether there are none in plain text and none are encrypted.
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Clear(settings) if settings.is_empty())
     }
 }
 
-/// What is encrypted of a manifest: values of settings can be secrets.
+/// The encrypted part of a manifest. Settings may contain secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedSettings {
     /// The settings.
     pub settings: Vec<Setting>,
-    /// The statements that make them, for whoever has nothing but psql.
+    /// SQL statements that apply them, for use with psql alone.
     pub sql: String,
 }
 
-/// `ALTER DATABASE … SET`, or `ALTER ROLE … IN DATABASE … SET` with a role.
+/// An `ALTER DATABASE … SET`, or with a role `ALTER ROLE … IN DATABASE … SET`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// Whose setting it is; everybody's without one.
+    /// The role; `None` for all roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// `name=value`, as the server keeps it.
+    /// `name=value`, as the server stores it.
     pub assignment: String,
 }
 
@@ -152,28 +152,28 @@ impl Setting {
 /// A privilege on the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Who has granted it.
+    /// The role that granted it.
     pub grantor: String,
-    /// Who has it; `None` for PUBLIC.
+    /// The role that holds it; `None` for PUBLIC.
     pub grantee: Option<String>,
-    /// Which it is.
+    /// The privilege.
     pub privilege: String,
-    /// Whether it may be granted on.
+    /// Whether it has the grant option.
     pub grantable: bool,
 }
 
-/// The properties in a manifest, with the statements that make them.
+/// The properties in a manifest, with SQL statements that recreate them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// The properties.
     #[serde(flatten)]
     pub properties: Properties,
-    /// The statements that make a database like it, but for encrypted settings, for whoever has nothing but psql.
+    /// SQL that recreates the database with its properties, except encrypted settings, for use with psql alone.
     pub sql: String,
 }
 
 impl Properties {
-    /// Every role that a database like this one needs, but for those of sealed settings.
+    /// Every role the properties refer to, except in encrypted settings.
     pub fn roles(&self) -> Vec<&str> {
         let mut roles = vec![self.owner.as_str()];
         for grant in self.grants.iter().flatten() {

@@ -1,4 +1,4 @@
-//! The names of backups: of which database, when, and how stored.
+//! File names of backups: database, time stamp and suffix.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +8,17 @@ use serde::{Serialize, Serializer};
 use super::database::{DatabaseName, NameError};
 use crate::store::catalog::slot::Slot;
 
-/// The end of a backup's file name, such as `.sql.gz`.
+/// The suffix of a backup's file name, such as `.sql.gz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suffix(String);
 
 impl Suffix {
-    /// Checks a suffix. It begins with a dot, which is where a file's stamp ends.
+    /// Checks a suffix. It starts with a dot, which ends the time stamp before it.
     ///
     /// # Errors
-    /// When it has no leading dot, a slash or control character in it, or is longer than 24 bytes: the
-    /// name of the longest database must leave room for its manifest's, while that is written and the backup
-    /// is encrypted, within a file name's 255 bytes.
-    /// Neither may it look as if the stamp were in it.
+    /// When it does not start with a dot, contains a slash, a control character or what looks like a time stamp, or is
+    /// longer than 24 bytes. With the longest database name, encryption and the temporary file of the manifest, the
+    /// name must fit in the 255 bytes of a file name.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let fits = text.len() <= 24 && text.len() > 1 && text.starts_with('.');
         match fits && !text.chars().any(|c| c == '/' || c.is_control()) {
@@ -37,25 +36,25 @@ impl Suffix {
     }
 }
 
-/// The name of a backup within its slot: one path component, never hidden. A copy takes no memory.
+/// The name of a backup in its slot: one path component, never hidden. Clones share the text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupName(Arc<str>);
 
-/// What a backup's name says of it.
+/// The parts of a backup's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameParts {
     /// The database.
     pub database: DatabaseName,
-    /// The stamp of its slot, or `latest`.
+    /// The time stamp of its slot, or `latest`.
     pub stamp: String,
-    /// What follows the stamp.
+    /// The text after the stamp.
     pub suffix: String,
 }
 
 /// The stamp of a pointer to the newest backup.
 pub(in crate::store::catalog) const LATEST: &str = "latest";
 
-/// Whether there is a dash in a text and after it the stamp of a slot or of a pointer.
+/// Whether a text contains a dash followed by the stamp of a slot or of a pointer.
 fn holds_stamp(text: &str) -> bool {
     text.match_indices('-').any(|(at, _)| {
         let word = text[at + 1..].split('.').next().unwrap_or_default();
@@ -67,7 +66,7 @@ impl BackupName {
     /// Checks a name from outside.
     ///
     /// # Errors
-    /// When it is empty, hidden, longer than 255 bytes, or holds a slash or a control character.
+    /// When it is empty, hidden, longer than 255 bytes, or contains a slash or a control character.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         match text {
             "" => Err(NameError("the name of a backup is empty")),
@@ -81,7 +80,7 @@ impl BackupName {
         }
     }
 
-    /// The name of a backup of `database` with this stamp.
+    /// Composes the name of a backup of `database`.
     pub fn compose(database: &DatabaseName, stamp: &str, suffix: &str) -> Self {
         Self(format!("{}-{stamp}{suffix}", database.in_file_name()).into())
     }
@@ -91,19 +90,19 @@ impl BackupName {
         &self.0
     }
 
-    /// The name of the hidden file beside this one that describes it.
+    /// Name of the hidden manifest file beside the backup.
     pub fn manifest(&self) -> String {
         format!(".{}.json", self.0)
     }
 
-    /// Takes the name apart, if it is one that this tool gives in `slot`. The last stamp counts, so that
-    /// a database called `app-20260101` is told from one called `app`, whatever kind of stamp it is, so that
-    /// the pointer of one called `app-20260101.x` is no backup of `app`.
+    /// Splits a name that this tool gives in `slot`. The last stamp of any kind counts, so a backup of database
+    /// `app-20260101` is not taken for one of `app`, and the pointer of a database `app-20260101.x` is not a backup of
+    /// `app`.
     pub fn parts(&self, slot: Slot) -> Option<NameParts> {
         self.split_at_stamp(slot.stamp_length(), |text| slot.is_stamp(text))
     }
 
-    /// Takes the name of a pointer to the newest backup apart.
+    /// Splits the name of a pointer to the newest backup.
     pub fn latest_parts(&self) -> Option<NameParts> {
         self.split_at_stamp(LATEST.len(), |text| text == LATEST)
     }
@@ -135,14 +134,14 @@ impl fmt::Display for BackupName {
 }
 
 impl BackupName {
-    /// What the name can be taken for: by its slot, or, outside of all of them, by each, that with the longest stamp
-    /// first; or else as a pointer. In a slot `app-20240101-202611` of `monthly` is no backup of `app` at 20:26:11.
+    /// All readings of the name: in `slot`, or without a slot in every slot, longest stamp first; then as a pointer.
+    /// In `monthly`, `app-20240101-202611` is not a backup of `app` at 20:26:11.
     pub fn readings(&self, slot: Option<Slot>) -> impl Iterator<Item = NameParts> {
         let slots = Slot::ALL.into_iter().filter(move |one| slot.is_none_or(|slot| slot == *one));
         slots.filter_map(|slot| self.parts(slot)).chain(self.latest_parts())
     }
 
-    /// The database that the name speaks of in a slot.
+    /// The database in the name, as read in a slot.
     pub fn database(&self, slot: Slot) -> Option<DatabaseName> {
         self.readings(Some(slot)).next().map(|parts| parts.database)
     }

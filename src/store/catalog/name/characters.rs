@@ -1,15 +1,15 @@
-//! Characters of names that not every file system accepts.
+//! Characters in names that some file systems reject.
 
-/// What exFAT, FAT, NTFS and SMB take in no name, besides control characters.
+/// Rejected by exFAT, FAT, NTFS and SMB, besides control characters.
 const REFUSED: [char; 8] = ['"', '*', ':', '<', '>', '?', '\\', '|'];
 
-/// Whether every file system takes a name, but for its length.
+/// Whether every file system accepts the name, apart from its length.
 pub(in crate::store::catalog) fn is_plain(name: &str) -> bool {
     let is_plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !REFUSED.contains(&c);
     name.chars().all(is_plain) && !name.ends_with(['.', ' '])
 }
 
-/// The characters of a name that some file systems do not take, as a sentence has them.
+/// The characters of a name that some file systems reject, for messages.
 pub(in crate::store::catalog) fn unusual(name: &str) -> String {
     let mut found: Vec<char> = Vec::new();
     for c in name.chars().filter(|c| !is_plain(&c.to_string())) {

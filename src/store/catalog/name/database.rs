@@ -1,4 +1,4 @@
-//! The names of databases, and how they are written into the names of files.
+//! Database names, and their encoding in file names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use thiserror::Error;
 
 use crate::store::catalog::manifest::Scope;
 
-/// A name that cannot be used, and why.
+/// Why a name is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct NameError(pub(super) &'static str);
 
-/// Whether this stands between two names of a list.
+/// Whether a character separates names in a list.
 fn separates(c: char) -> bool {
     c == ',' || c.is_ascii_whitespace()
 }
 
-/// Takes a name up to the quote that closes it, and answers what is behind that.
+/// Reads a name up to its closing quote. Returns it and the rest of the text.
 fn take_quoted<'a>(text: &'a str, quote: &str) -> Result<(String, &'a str), NameError> {
     let (mut name, mut rest) = (String::new(), text);
     loop {
@@ -37,7 +37,7 @@ fn take_quoted<'a>(text: &'a str, quote: &str) -> Result<(String, &'a str), Name
     }
 }
 
-/// The name of a database: any that PostgreSQL takes. A copy takes no memory, as thousands of backups have few.
+/// Any database name that PostgreSQL allows. Clones share the text, as thousands of backups have few databases.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(Arc<str>);
@@ -46,7 +46,7 @@ impl DatabaseName {
     /// Checks a name.
     ///
     /// # Errors
-    /// When it is empty, longer than PostgreSQL's 63 bytes, or has a NUL in it.
+    /// When it is empty, longer than PostgreSQL's 63 bytes, or contains a NUL.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         match text {
             "" => Err(NameError("has an empty database name")),
@@ -56,11 +56,11 @@ impl DatabaseName {
         }
     }
 
-    /// Splits a list of names at commas, spaces and line ends. A name that begins with a quote, single or double, ends
-    /// with the next one of that kind; two of them stand for one in the name. Elsewhere a quote is part of the name.
+    /// Splits a list of names at commas and white space. A name that starts with a single or double quote ends at the
+    /// next quote of that kind; a doubled quote stands for one. Elsewhere a quote is part of the name.
     ///
     /// # Errors
-    /// When one of the names is not a database's, or a quote is not closed.
+    /// When a name is invalid, or a quote is not closed.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, NameError> {
         let mut names = Vec::new();
         let mut rest = text.trim_start_matches(separates);
@@ -84,34 +84,33 @@ impl DatabaseName {
         Ok(names)
     }
 
-    /// The database that servers come with, from which the others are asked about and changed.
+    /// The database `postgres`, used to query and change other databases.
     pub fn maintenance() -> Self {
         Self("postgres".into())
     }
 
-    /// The databases that servers come with and that let sessions in, in the order in which PostgreSQL's own tools try
-    /// them.
+    /// The databases every server has and that allow connections, in the order PostgreSQL's own tools try them.
     pub fn of_every_server() -> [Self; 2] {
         [Self::maintenance(), Self("template1".into())]
     }
 
-    /// What stands for a database's name in the backups of something else.
+    /// Name used for backups that are not of a single database.
     pub fn of_scope(scope: Scope) -> Self {
         Self(scope.name().into())
     }
 
-    /// The name of a database that a restore makes for itself. No other begins with `_backupgram_`.
+    /// Name of a scratch database made by a restore. The prefix `_backupgram_` is reserved for these.
     pub(crate) fn ours(role: &str, tag: &str) -> Self {
         Self(format!("_backupgram_{role}_{tag}").into())
     }
 
-    /// The name as PostgreSQL knows it.
+    /// The name as in PostgreSQL.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name as it begins a file's name: slashes, percent signs, control characters and a leading dot
-    /// are percent-encoded.
+    /// The name as used in file names: slashes, percent signs, control characters and a leading dot are
+    /// percent-encoded.
     pub fn in_file_name(&self) -> String {
         let mut name = String::new();
         for (at, c) in self.0.char_indices() {
@@ -125,7 +124,7 @@ impl DatabaseName {
         name
     }
 
-    /// The database of a file name's beginning. Text that this tool did not encode stands for itself.
+    /// Decodes the database at the start of a file name. Text not encoded by this tool is taken literally.
     pub(super) fn from_file_name(text: &str) -> Option<Self> {
         let decoded = percent_decode_str(text).decode_utf8().ok().and_then(|text| Self::parse(&text).ok());
         match decoded {

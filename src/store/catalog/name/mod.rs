@@ -1,4 +1,4 @@
-//! Names: of databases, of backups, and how the one is written into the other.
+//! Names of databases and backups.
 
 mod backup;
 mod characters;

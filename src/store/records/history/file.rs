@@ -1,4 +1,4 @@
-//! The file of the history: how it is opened, locked and read.
+//! Opens, locks and reads the history file.
 
 use std::fs::File;
 use std::io;
@@ -11,28 +11,28 @@ use crate::util::durable;
 use crate::util::flock::{self, Flock, FlockError};
 
 pub(super) const FILE_NAME: &str = ".history.jsonl";
-/// How long the lock on it is waited for.
+/// How long to wait for its lock.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes that are read of the file, its last: so many runs of 100 databases take them.
+/// Bytes read from the end of the file: enough for all remembered runs at 100 databases each.
 pub(super) const LONGEST: u64 = 16 << 20;
 
 pub(super) fn is_end(byte: &u8) -> bool {
     *byte == b'\n'
 }
 
-/// Opens the file under a lock of its own: a run that finds the directory busy is written down, too.
+/// Opens and locks the file. It has its own lock, because runs that find the run lock taken are recorded too.
 pub(super) fn lock(path: &Path) -> io::Result<Flock> {
     loop {
         let file = durable::open_or_create(path).map_err(|error| record_file::of(path, error))?;
         let locked = lock_within(PATIENCE, file)?;
-        // It may have been shortened, and so replaced, while we waited.
+        // It may have been replaced by a shortened one while we waited.
         if flock::is_still_at(path, &locked)? {
             return Ok(locked);
         }
     }
 }
 
-/// Who has the lock needs it for moments; who keeps it longer is stopped or stuck, and nobody may be held up by that.
+/// The lock is held for moments only; a longer holder is stopped or stuck and must not block others.
 pub(super) fn lock_within(patience: Duration, file: File) -> io::Result<Flock> {
     Flock::lock_within(patience, file).map_err(|error| match error {
         FlockError::Io(error) => error,
@@ -51,7 +51,7 @@ pub(super) fn open(directory: &BackupDirectory) -> io::Result<Option<File>> {
     }
 }
 
-/// The whole lines at the end of a file.
+/// The complete lines at the end of the file.
 pub(super) fn end(file: &File) -> io::Result<Vec<u8>> {
     let (mut text, begin) = record_file::read_end(file, LONGEST)?;
     if begin > 0 {

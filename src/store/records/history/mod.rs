@@ -1,6 +1,6 @@
-//! `.history.jsonl` in the backup directory: the last runs, one JSON object a line, the newest last.
+//! `.history.jsonl` in the backup directory: the latest runs, one JSON object per line, newest last.
 //!
-//! A line that a crash tore is left alone and skipped; the next run begins a line of its own.
+//! A line torn by a crash is skipped; the next run starts a new line.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,12 +17,12 @@ use file::{FILE_NAME, LONGEST, end, is_end, lock, open};
 pub use newest::newest_of;
 pub use run::{Run, Trigger};
 
-/// Runs that are remembered.
+/// Number of runs kept.
 pub const REMEMBERED: usize = 1000;
-/// Runs past that number after which the file is shortened.
+/// The file is shortened when it has this many more.
 const SLACK: usize = 100;
-/// Writes a run down: in place of what it has said of itself before, by its id, or else as the newest. So a run has one
-/// line, also when its copies fared so or so later, or it has failed after all.
+/// Records a run, replacing its earlier line with the same id if there is one. So a run keeps a single line when its
+/// delivery is reported later, or it fails after all.
 ///
 /// # Errors
 /// When the file cannot be read or written.
@@ -39,7 +39,7 @@ fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
     let mut line = serde_json::to_vec(run)?;
     line.push(b'\n');
     if durable::has_other_names(&file) {
-        // What is written into it would be written into a file that is perhaps none of this directory's.
+        // Another hard link may be a file outside this directory, so write a new file instead.
         let mut text = end(&file)?;
         text.extend_from_slice(if text.ends_with(b"\n") || text.is_empty() { b"" } else { b"\n" });
         text.append(&mut line);
@@ -54,17 +54,17 @@ fn append(directory: &BackupDirectory, run: &Run) -> io::Result<()> {
     shorten(&path, &file)
 }
 
-/// The run of that id, if it has been recorded.
+/// The run with this id, if it is recorded.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When the file exists and cannot be read.
 pub fn find(directory: &BackupDirectory, id: &str) -> io::Result<Option<Run>> {
     let bytes = read(directory)?;
     Ok(bytes.split(is_end).rev().find_map(|line| of_id(line, id)))
 }
 
 fn of_id(line: &[u8], id: &str) -> Option<Run> {
-    // Most lines need not be taken apart for that.
+    // Avoids parsing most lines.
     memchr::memmem::find(line, id.as_bytes()).filter(|_| !id.is_empty())?;
     let run: Run = serde_json::from_slice(line).ok()?;
     (run.id == id).then_some(run)
@@ -74,7 +74,7 @@ fn read(directory: &BackupDirectory) -> io::Result<Vec<u8>> {
     open(directory)?.map_or(Ok(Vec::new()), |file| end(&file))
 }
 
-/// Puts a run in the place of the line with its id. Answers whether there is one.
+/// Replaces the line with the id of this run. Returns whether there was one.
 fn replace(directory: &BackupDirectory, run: &Run) -> io::Result<bool> {
     let path = directory.root().join(FILE_NAME);
     let file = lock(&path)?;
@@ -85,10 +85,10 @@ fn replace(directory: &BackupDirectory, run: &Run) -> io::Result<bool> {
     durable::replace_file(directory.root(), &path, &lines.join(&b'\n'), 0o644).map(|()| true)
 }
 
-/// The newest runs, the newest first, at most `limit`.
+/// The newest runs, newest first, at most `limit`.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When the file exists and cannot be read.
 pub fn newest(directory: &BackupDirectory, limit: usize) -> io::Result<Vec<Run>> {
     let bytes = read(directory)?;
     let runs = bytes.split(is_end).rev().filter_map(|line| serde_json::from_slice::<Run>(line).ok());
@@ -165,7 +165,7 @@ pub(super) mod tests {
         [1, 2, 3].iter().for_each(|start| put(&directory, &of(*start)).unwrap());
         let amended = Run { delivery: Some(DeliveryReport::of(&[])), ..of(2) };
         put(&directory, &amended).unwrap();
-        // Two lines of an older version, which are nobody's.
+        // Two lines of an older version, without ids.
         [0, 0].iter().for_each(|start| put(&directory, &run(*start)).unwrap());
         put(&directory, &of(5)).unwrap();
         put(&directory, &Run { result: Outcome::Ok, ..amended.clone() }).unwrap();
@@ -220,7 +220,7 @@ pub(super) mod tests {
         }
         assert_eq!(find(&directory, "").unwrap(), None);
         assert_eq!(find(&directory, "aa").unwrap(), Some(of(1, "aa", Outcome::Ok)));
-        // It has died after all.
+        // The run has died after it was recorded.
         put(&directory, &of(3, "bb", Outcome::Failed)).unwrap();
         put(&directory, &of(4, "cc", Outcome::Failed)).unwrap();
         let delivery = Some(DeliveryReport::of(&[]));

@@ -1,4 +1,4 @@
-//! The newest run of one server, found from the end of the file.
+//! Finds the newest run of a server, from the end of the history file.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -6,15 +6,14 @@ use super::file::open;
 use super::run::Run;
 use crate::store::catalog::BackupDirectory;
 
-/// Bytes at the end of the file among which the newest run of a server is looked for: at first those of some runs, then
-/// of some hundred.
+/// Sizes in bytes of the tail searched: first enough for a few runs, then for some hundred.
 const TAILS: [u64; 2] = [16 << 10, 256 << 10];
 
-/// The newest run of this server, of any where none is named. Only the end of a long history is looked at: other servers
-/// do not fill that.
+/// The newest run of this server, or of any for `None`. Only the end of a long history is searched; runs of other
+/// servers are not expected to fill it.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When the file exists and cannot be read.
 pub fn newest_of(directory: &BackupDirectory, server: Option<&str>) -> io::Result<Option<Run>> {
     let mut found = None;
     for length in TAILS {
@@ -29,7 +28,7 @@ pub fn newest_of(directory: &BackupDirectory, server: Option<&str>) -> io::Resul
     Ok(found)
 }
 
-/// The end of the file, of so many bytes at most; nothing where there is none.
+/// At most `length` bytes from the end of the file; empty if there is no file.
 fn tail(directory: &BackupDirectory, length: u64) -> io::Result<Vec<u8>> {
     let Some(mut file) = open(directory)? else { return Ok(Vec::new()) };
     file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(length)))?;

@@ -1,27 +1,27 @@
-//! A run as a line of the history has it.
+//! A run as recorded in the history.
 
 use serde::{Deserialize, Serialize};
 
 use crate::store::records;
 use crate::store::records::{DatabaseReport, DeliveryReport, Outcome, Report};
 
-/// Who asked for a run.
+/// What started a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Trigger {
-    /// Somebody over HTTP.
+    /// A request to the HTTP API.
     Api,
     /// The scheduler.
     Schedule,
-    /// Somebody on the command line.
+    /// A user on the command line.
     Cli,
 }
 
 impl Trigger {
-    /// The variable by which the daemon and the scheduler tell the programs that they start.
+    /// The environment variable that tells child processes their trigger.
     pub const VARIABLE: &'static str = "BACKUPGRAM_TRIGGER";
 
-    /// The word for it in that variable.
+    /// Its value in that variable.
     pub fn word(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -30,7 +30,7 @@ impl Trigger {
         }
     }
 
-    /// The trigger of that word; without one, the command line.
+    /// The trigger with this value; the command line by default.
     pub fn of_word(word: Option<&str>) -> Self {
         let mut others = [Self::Api, Self::Schedule].into_iter();
         others.find(|trigger| Some(trigger.word()) == word).unwrap_or(Self::Cli)
@@ -44,32 +44,30 @@ pub struct Run {
     pub start: i64,
     /// When it ended.
     pub end: i64,
-    /// The seconds between, whatever was done to the clock meanwhile; not in lines of older versions.
+    /// Duration in seconds by the monotonic clock; absent in lines of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_seconds: Option<f64>,
-    /// Who asked for it.
+    /// What started it.
     pub trigger: Trigger,
-    /// How it went.
+    /// Its outcome.
     pub result: Outcome,
-    /// Each database.
+    /// The result of each database.
     pub databases: Vec<DatabaseReport>,
-    /// Why the whole run failed; "" when single databases did, or none.
+    /// Why the whole run failed; "" if only single databases failed, or none.
     pub error: String,
-    /// By which the run itself, and whoever has started it, finds its line again; only in the file, and "" in those of
-    /// older versions.
+    /// Identifies the run's line for later changes; stored only in the file, and "" in lines of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
-    /// The server that it was about, as `host:port` of the settings; "" where they name none, and in runs of older
-    /// versions.
+    /// Its server as `host:port` from the settings; "" if they name none, and in runs of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server: String,
-    /// How its copies fared, where there were to be any.
+    /// Result of the delivery of its copies, if any were due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryReport>,
 }
 
 impl Run {
-    /// A run that has a report.
+    /// The run described by a report.
     pub fn of_report(start: i64, trigger: Trigger, report: &Report) -> Self {
         Self {
             start,
@@ -85,14 +83,14 @@ impl Run {
         }
     }
 
-    /// How long it took, in seconds; by the clock when it does not say.
+    /// Duration in seconds; computed from start and end if not recorded.
     pub fn seconds(&self) -> f64 {
-        // Exact for as long as a run may take.
+        // Exact for any realistic duration.
         let by_clock = || self.end.saturating_sub(self.start) as f64;
         self.duration_seconds.unwrap_or_else(by_clock).max(0.0)
     }
 
-    /// Whether it was about this server, or it cannot be told about which.
+    /// Whether the run was of this server, or either server is unknown.
     pub fn is_of(&self, server: Option<&str>) -> bool {
         records::is_of(&self.server, server)
     }
