@@ -8,8 +8,10 @@ use std::process::Stdio;
 use nix::sys::stat::SFlag;
 use sha2::{Digest, Sha256};
 
+use super::error::ContentError;
+use super::inspector::Findings;
+use super::kind::{CONTENTS_NAME, Content, HEAD};
 use super::reading::{judge, read_to_the_end};
-use super::{CONTENTS_NAME, Content, ContentError, Findings, HEAD};
 use crate::system::process::{Listener, Runner};
 use crate::system::progress::Progress;
 use crate::util::open_dir::{OpenDir, kind};

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{
-    Content, ContentError, Findings, HEAD, Inspector, Keys, Listing, Unpacked, Wrapping, inspect_directory,
-    recognise,
-};
+use super::directory::{Listing, inspect_directory};
+use super::error::ContentError;
+use super::inspector::{Findings, Inspector};
+use super::kind::{Content, HEAD, Wrapping, recognise};
+use super::unpacked::{Keys, Unpacked};
+use super::watcher::{Nobody, Watcher};
 use crate::store::catalog::{Format, directory_size};
 use crate::system::progress::Progress;
 use crate::util::open_dir::OpenDir;
@@ -49,20 +51,6 @@ impl Examination {
             false => self.findings,
         }
     }
-}
-
-/// Sees what goes by while a file is read, with everything taken off that is wrapped around the dump.
-pub trait Watcher {
-    /// Takes the next bytes of a dump that holds this.
-    fn watch(&mut self, content: Content, bytes: &[u8]);
-}
-
-/// One that is not interested.
-#[derive(Debug)]
-pub struct Nobody;
-
-impl Watcher for Nobody {
-    fn watch(&mut self, _: Content, _: &[u8]) {}
 }
 
 /// A backup that was found whole.

@@ -1,9 +1,10 @@
 //! Looks at a dump while it goes by: while it is written, verified or about to be restored.
 
-use super::examine::Watcher;
+use super::error::ContentError;
+use super::kind::{CONTENTS_AT, Content, HEAD, foreign, recognise};
 use super::reading::Reading;
 use super::tar_walk::TarWalk;
-use super::{CONTENTS_AT, Content, ContentError, HEAD, foreign, recognise};
+use super::watcher::Watcher;
 use crate::formats::sql::{self, PREAMBLE, Trailer};
 use crate::system::process::Runner;
 

@@ -5,7 +5,7 @@ use std::process::{ChildStdin, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::ContentError;
+use super::error::ContentError;
 use super::header::dump_version;
 use crate::postgres::Version;
 use crate::settings::remove_secrets;

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::{ContentError, HEAD, Wrapping};
+use super::error::ContentError;
+use super::kind::{HEAD, Wrapping};
 use crate::formats::compress::Decompressor;
 use crate::settings::Secret;
 use crate::system::gpg::Gpg;

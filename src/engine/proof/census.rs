@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde::Deserialize;
 
-use super::ProofError;
+use super::error::ProofError;
 use super::server::{PrivateServer, find};
 use crate::postgres::{Client, DatabaseError, WRITES};
 use crate::store::catalog::{Counts, DatabaseName};

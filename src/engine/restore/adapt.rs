@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use super::RestoreError;
-use super::cluster::Order;
 use super::needs::{DatabaseStatement, Needs};
+use super::order::Order;
 use crate::formats::sql::{
     Edit, Edited, Editor, HEAD, Refusal, drops_public_schema, makes_public_schema, quoted_for_psql, removes,
 };

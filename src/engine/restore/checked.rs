@@ -7,16 +7,18 @@ use std::path::Path;
 
 use super::RestoreError;
 use super::needs::Needs;
-use super::source::Source;
 use crate::engine::content::{Content, Findings, Keys, Snapshot, Unpacked};
 use crate::postgres::Version;
-use crate::store::catalog::{BackupDirectory, Origin, Properties};
+use crate::store::catalog::{BackupDirectory, Manifest, Origin, Properties};
 use crate::util::open_dir::OpenDir;
 
 /// A backup that has been read from end to end and found whole.
 #[derive(Debug)]
 pub struct Checked {
-    pub(super) source: Source,
+    /// What the user called the backup.
+    pub(super) label: String,
+    pub(super) file: File,
+    pub(super) manifest: Option<Manifest>,
     pub(super) sha256: String,
     pub(super) is_bare: bool,
     /// What was found.
@@ -33,27 +35,27 @@ impl Checked {
     pub(super) fn check_parts(&self) -> Result<(), RestoreError> {
         let Needs { has_definitions, has_tables, has_rows, .. } = self.needs;
         if has_rows && !has_definitions && self.needs.unknown.is_none() {
-            return Err(RestoreError::OnlyRows(self.source.label.clone()));
+            return Err(RestoreError::OnlyRows(self.label.clone()));
         }
         if has_tables && !has_rows {
-            log::warn!("{}: its tables have no rows, as with --schema-only", self.source.label);
+            log::warn!("{}: its tables have no rows, as with --schema-only", self.label);
         }
         Ok(())
     }
 
     /// What the user called the backup.
     pub fn label(&self) -> &str {
-        &self.source.label
+        &self.label
     }
 
     /// What its database was like, where that is known.
     pub fn origin(&self) -> Option<&Origin> {
-        self.source.manifest.as_ref()?.origin.as_ref()
+        self.manifest.as_ref()?.origin.as_ref()
     }
 
     /// What its database was like besides its contents, where its manifest says that.
     pub fn properties(&self) -> Option<&Properties> {
-        self.source.manifest.as_ref()?.properties.as_ref().map(|recorded| &recorded.properties)
+        self.manifest.as_ref()?.properties.as_ref().map(|recorded| &recorded.properties)
     }
 
     /// The encoding of the database that it is of, or else that of its text.
@@ -64,7 +66,7 @@ impl Checked {
 
     /// The major version of the server that it is of, where its manifest says that.
     pub fn server_major(&self) -> Option<u32> {
-        let version = &self.source.manifest.as_ref()?.dump.as_ref()?.server_version;
+        let version = &self.manifest.as_ref()?.dump.as_ref()?.server_version;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
@@ -79,8 +81,8 @@ impl Checked {
     /// # Errors
     /// When it cannot be opened once more.
     pub fn unpacked(&self, keys: &Keys) -> Result<Unpacked, RestoreError> {
-        let failed = |error| RestoreError::Content(self.source.label.clone(), error);
-        let file = self.source.file.try_clone().map_err(|error| self.open_error(error))?;
+        let failed = |error| RestoreError::Content(self.label.clone(), error);
+        let file = self.file.try_clone().map_err(|error| self.open_error(error))?;
         let (dump, failure) = Unpacked::open(file, keys).map_err(failed)?;
         failure.map_or(Ok(dump), |error| Err(failed(error)))
     }
@@ -104,8 +106,7 @@ impl Checked {
     /// # Errors
     /// When it cannot be opened once more.
     pub fn directory(&self) -> Result<OpenDir, RestoreError> {
-        OpenDir::of_file(&self.source.file, Path::new(&self.source.label))
-            .map_err(|error| self.open_error(error))
+        OpenDir::of_file(&self.file, Path::new(&self.label)).map_err(|error| self.open_error(error))
     }
 
     /// The file itself, when it holds the dump with nothing around it: pg_restore may go to and fro in it.
@@ -114,7 +115,7 @@ impl Checked {
     /// When it cannot be opened once more.
     pub fn bare_file(&self) -> Result<Option<File>, RestoreError> {
         match self.is_bare {
-            true => self.source.file.try_clone().map(Some).map_err(|error| self.open_error(error)),
+            true => self.file.try_clone().map(Some).map_err(|error| self.open_error(error)),
             false => Ok(None),
         }
     }
@@ -124,7 +125,7 @@ impl Checked {
     /// # Errors
     /// When it is not.
     pub fn check_unchanged(&self) -> Result<(), RestoreError> {
-        self.check_as(&self.source.file)
+        self.check_as(&self.file)
     }
 
     /// Sees that what is opened is what was checked.
@@ -134,7 +135,7 @@ impl Checked {
     pub fn check_as(&self, opened: impl AsFd) -> Result<(), RestoreError> {
         match Snapshot::of(opened).is_ok_and(|now| now == self.unchanged) {
             true => Ok(()),
-            false => Err(RestoreError::Changed(self.source.label.clone())),
+            false => Err(RestoreError::Changed(self.label.clone())),
         }
     }
 
@@ -147,16 +148,16 @@ impl Checked {
         keys: &Keys,
         take: impl FnOnce(&mut dyn Read) -> Result<(), E>,
     ) -> Result<(), E> {
-        let failed = |error| RestoreError::Content(self.source.label.clone(), error);
+        let failed = |error| RestoreError::Content(self.label.clone(), error);
         let mut dump = self.unpacked(keys)?;
         take(&mut dump)?;
         match dump.finish().map_err(failed)? == self.sha256 {
             true => Ok(()),
-            false => Err(RestoreError::Changed(self.source.label.clone()).into()),
+            false => Err(RestoreError::Changed(self.label.clone()).into()),
         }
     }
 
     fn open_error(&self, error: io::Error) -> RestoreError {
-        RestoreError::Open(self.source.label.clone(), error)
+        RestoreError::Open(self.label.clone(), error)
     }
 }

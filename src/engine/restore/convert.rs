@@ -1,5 +1,6 @@
 //! pg_restore turning an archive into SQL.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::process::{ChildStdin, Command, Stdio};
 use std::thread;
@@ -8,11 +9,46 @@ use nix::sys::signal::Signal;
 
 use super::RestoreError;
 use super::checked::Checked;
-use super::load::Archive;
 use crate::engine::content::Keys;
 use crate::settings::remove_secrets;
 use crate::system::process::{Child, Listener, ProgramError, Runner};
 use crate::system::progress::Progress;
+use crate::util::open_dir::OpenDir;
+
+/// What pg_restore reads.
+pub(super) enum Archive<'a> {
+    /// A file in which it may go to and fro.
+    File(File),
+    /// A directory.
+    Directory(&'a OpenDir),
+}
+
+impl Archive<'_> {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub(super) fn share(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::File(file) => Self::File(file.try_clone()?),
+            Self::Directory(directory) => Self::Directory(directory),
+        })
+    }
+
+    /// Gives it to pg_restore.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub(super) fn add_to(self, command: &mut Command) -> io::Result<()> {
+        match self {
+            Self::File(file) => command.stdin(file),
+            Self::Directory(directory) => command.stdin(directory.to_file()?).arg("--format=directory"),
+        };
+        // By that name each of its jobs opens a file anew, and whatever lies where a directory was, it is that one.
+        command.arg("/dev/stdin");
+        Ok(())
+    }
+}
 
 /// A running pg_restore that talks to no server.
 #[derive(Debug)]

@@ -2,17 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 
-use super::complaints::Complaint;
-use super::listener::Heard;
 use crate::delivery::telegram::FetchError;
 use crate::engine::content::ContentError;
 use crate::formats::sql::Refusal;
 use crate::postgres::DatabaseError;
 use crate::store::catalog::{DatabaseName, DirectoryError, Scope};
 use crate::system::lock::LockError;
-use crate::system::process::{Exit, Interrupted, ProgramError};
+use crate::system::process::{Interrupted, ProgramError};
 use crate::util::units;
 
 /// Why a restore failed. The target is as it was, unless something else stands there.
@@ -295,26 +292,6 @@ impl From<ProgramError> for RestoreError {
 }
 
 impl RestoreError {
-    /// The failure of a program that loads, of which this was heard.
-    pub(super) fn of_load(error: ProgramError, heard: &Heard) -> Self {
-        let is_unresolved = heard.first.as_ref().is_some_and(Complaint::is_unresolved);
-        match error {
-            error @ ProgramError::Failed(..) if is_unresolved => Self::Unresolved(error),
-            error => Self::Program(error),
-        }
-    }
-
-    /// The failure of a program that runs the user's SQL, of which this was heard. Of a statement that fails it says
-    /// where that stands; only the one behind the last has no place.
-    pub(super) fn of_script(path: &Path, error: ProgramError, heard: &Heard) -> Self {
-        let path = path.display().to_string();
-        match error {
-            error @ ProgramError::Interrupted(_) => Self::Program(error),
-            ProgramError::Failed(_, Exit::Code(_), _) if heard.count == 0 => Self::OpenTransaction(path),
-            error => Self::Script(path, error),
-        }
-    }
-
     /// Whether a program has failed at what it loaded.
     pub(super) fn is_of_load(&self) -> bool {
         matches!(self, Self::Unresolved(_) | Self::Program(ProgramError::Failed(..)))

@@ -3,9 +3,10 @@
 use std::io::Read;
 use std::thread::JoinHandle;
 
+use super::RestoreError;
 use super::complaints::{Complaint, Mark, Parser};
 use super::places::Places;
-use crate::system::process::{Tail, for_each_line};
+use crate::system::process::{ProgramError, Tail, for_each_line};
 
 /// What came of listening.
 #[derive(Debug, Default)]
@@ -32,6 +33,16 @@ impl Heard {
     /// Whether pg_restore has gone on to its end, and only statements have failed, not the connection.
     pub fn is_of_statements(&self) -> bool {
         self.lost.is_none() && self.is_whole
+    }
+
+    /// What the failure of the program that was listened to means for the load.
+    pub fn load_error(&self, error: ProgramError) -> RestoreError {
+        match error {
+            ProgramError::Failed(..) if self.first.as_ref().is_some_and(Complaint::is_unresolved) => {
+                RestoreError::Unresolved(error)
+            }
+            error => RestoreError::Program(error),
+        }
     }
 
     /// What a program has failed at, as the end of what it has said: the first failure, or the end of the connection.

@@ -3,8 +3,7 @@
 //! SQL goes through psql, an archive through pg_restore: with several jobs at once where it can go to and fro in the
 //! archive, else with one that reads the archive while it streams by, so that it need not lie anywhere decrypted.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
@@ -12,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::RestoreError;
 use super::adapt::hand_on_adapted;
 use super::checked::Checked;
-use super::convert::{Converter, Input, feed_archive, hand_on_streamed};
+use super::convert::{Archive, Converter, Input, feed_archive, hand_on_streamed};
 use super::keep_going;
 use super::linked::LinkedDirectory;
 use super::listener::{Heard, Listener};
@@ -47,41 +46,6 @@ pub struct Loading<'a> {
     pub search_path: Option<&'a SearchPath>,
     /// Whether it goes on after statements that fail, and lists them.
     pub keep_going: bool,
-}
-
-/// What pg_restore reads.
-pub(super) enum Archive<'a> {
-    /// A file in which it may go to and fro.
-    File(File),
-    /// A directory.
-    Directory(&'a OpenDir),
-}
-
-impl Archive<'_> {
-    /// The same once more.
-    ///
-    /// # Errors
-    /// When there are too many open files.
-    pub(super) fn share(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::File(file) => Self::File(file.try_clone()?),
-            Self::Directory(directory) => Self::Directory(directory),
-        })
-    }
-
-    /// Gives it to pg_restore.
-    ///
-    /// # Errors
-    /// When there are too many open files.
-    pub(super) fn add_to(self, command: &mut Command) -> io::Result<()> {
-        match self {
-            Self::File(file) => command.stdin(file),
-            Self::Directory(directory) => command.stdin(directory.to_file()?).arg("--format=directory"),
-        };
-        // By that name each of its jobs opens a file anew, and whatever lies where a directory was, it is that one.
-        command.arg("/dev/stdin");
-        Ok(())
-    }
 }
 
 /// Takes SQL that is to be loaded.
@@ -260,7 +224,7 @@ impl Loading<'_> {
             Exit::Code(1) if self.keep_going && said.is_of_statements() => Ok(said),
             exit => {
                 let error = self.keys.runner.failure("pg_restore".as_ref(), exit, &said.tail());
-                Err(RestoreError::of_load(error, &said))
+                Err(said.load_error(error))
             }
         }
     }

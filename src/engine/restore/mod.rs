@@ -16,6 +16,7 @@ mod making;
 mod named;
 mod needs;
 mod options;
+mod order;
 mod places;
 mod plan;
 mod preflight;
@@ -309,7 +310,21 @@ impl Run<'_> {
             Some(tool) => tool.clone(),
             None => self.client.program_version("pg_restore")?,
         };
-        Replacement { run: self, backup, target, making, server, tool }.restore()
+        Replacement {
+            directory: &self.directory,
+            client: &self.client,
+            keys: &self.keys,
+            options: &self.request.options,
+            scripts: &self.scripts,
+            jobs: self.jobs,
+            tied: self.tied(backup, target)?,
+            backup,
+            target,
+            making,
+            server,
+            tool,
+        }
+        .restore()
     }
 
     /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.

@@ -291,7 +291,7 @@ impl Psql {
         match fed {
             // psql's own words say more than that it stopped reading.
             Err(RestoreError::Feed(_)) | Ok(()) if !exit.success() => {
-                Err(RestoreError::of_load(self.runner.failure("psql".as_ref(), exit, &said.tail()), &said))
+                Err(said.load_error(self.runner.failure("psql".as_ref(), exit, &said.tail())))
             }
             fed => fed.map(|()| said),
         }

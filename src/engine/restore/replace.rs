@@ -2,26 +2,43 @@
 
 use jiff::Zoned;
 
+use super::RestoreError;
 use super::checked::Checked;
 use super::load::Loading;
 use super::making::Making;
+use super::options::Options;
+use super::replication::Noted;
 use super::scratch::Scratch;
+use super::script::Scripts;
 use super::swap::Swap;
 use super::target::Target;
-use super::{RestoreError, Run};
+use super::tied::Tied;
+use crate::engine::content::Keys;
 use crate::postgres::{Client, Version};
-use crate::store::catalog::{DatabaseName, Properties};
+use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
 
 /// A restore of one database.
 pub struct Replacement<'a> {
-    /// The restore that it is of.
-    pub run: &'a Run<'a>,
+    /// The backup directory.
+    pub directory: &'a BackupDirectory,
+    /// Talks to a database of the server that is not the target.
+    pub client: &'a Client,
+    /// What encrypted backups are opened with.
+    pub keys: &'a Keys,
+    /// What else is asked for.
+    pub options: &'a Options,
+    /// The user's SQL.
+    pub scripts: &'a Scripts,
+    /// How many jobs pg_restore may do at once.
+    pub jobs: usize,
     /// The backup.
     pub backup: &'a Checked,
     /// The database to replace or make.
     pub target: &'a DatabaseName,
     /// What it is made like.
     pub making: Making,
+    /// The extension by which it must be loaded under the target's name, if it has one.
+    pub tied: Option<Tied>,
     /// The server's version.
     pub server: Version,
     /// pg_restore's.
@@ -47,14 +64,13 @@ impl Replacement<'_> {
     /// # Errors
     /// When anything fails; the target is then as it was. Also when statements have failed, and it was to keep going.
     pub fn restore(&self) -> Result<(), RestoreError> {
-        let tied = self.run.tied(self.backup, self.target)?;
-        let attempt = |jobs| match tied {
+        let attempt = |jobs| match self.tied {
             Some(_) => self.attempt_in_place(jobs),
             None => self.attempt(jobs),
         };
-        let failed = match attempt(self.run.jobs) {
+        let failed = match attempt(self.jobs) {
             Err(Failure { error, is_of_jobs: true }) => {
-                log::warn!("loading with {} jobs failed: {error}; once more, with one", self.run.jobs);
+                log::warn!("loading with {} jobs failed: {error}; once more, with one", self.jobs);
                 attempt(1)
             }
             attempted => attempted,
@@ -67,9 +83,9 @@ impl Replacement<'_> {
 
     /// Loads into a scratch database, which then takes the target's name. Answers how many statements have failed.
     fn attempt(&self, jobs: usize) -> Result<u64, Failure> {
-        let client = &self.run.client;
+        let client = self.client;
         let before = &self.making;
-        let scratch = Scratch::create(&self.run.directory, client, self.target, before)?;
+        let scratch = Scratch::create(self.directory, client, self.target, before)?;
         before.prepare(&scratch.inside(), self.target)?;
         log::info!("loading into scratch database {}", scratch.name());
         let errors = self.fill(scratch.inside(), jobs)?;
@@ -85,7 +101,8 @@ impl Replacement<'_> {
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
-        replication.during(scratch.journal(), &self.run.directory, &kept_as, || swap.exchange(&making))?;
+        let note = |noted: &Noted| scratch.journal().note_replication(self.directory, noted);
+        replication.during(note, &kept_as, || swap.exchange(&making))?;
         self.announce(existing.is_some(), &kept_as);
         if existing.is_none() {
             scratch.settle();
@@ -95,14 +112,15 @@ impl Replacement<'_> {
 
     /// Loads under the target's name, while that is called otherwise.
     fn attempt_in_place(&self, jobs: usize) -> Result<u64, Failure> {
-        let client = &self.run.client;
+        let client = self.client;
         let (Target { existing, replication, .. }, making) = (self.target_now()?, &self.making);
-        let scratch = Scratch::create_shut(&self.run.directory, client, self.target, making)?;
+        let scratch = Scratch::create_shut(self.directory, client, self.target, making)?;
         making.prepare(&scratch.inside(), self.target)?;
         let kept_as = self.kept_as(&scratch);
         let swap =
             Swap { scratch: &scratch, target: self.target, replaces: existing.is_some(), kept_as: &kept_as };
-        let errors = replication.during(scratch.journal(), &self.run.directory, &kept_as, || {
+        let note = |noted: &Noted| scratch.journal().note_replication(self.directory, noted);
+        let errors = replication.during(note, &kept_as, || {
             swap.move_aside()?;
             log::info!(
                 "loading into {} itself; until that is done, nobody else can connect to it",
@@ -118,50 +136,47 @@ impl Replacement<'_> {
 
     /// The target now; it must be one that may be replaced, and have no replication, or one that may be dropped.
     fn target_now(&self) -> Result<Target, RestoreError> {
-        let now = Target::of(&self.run.client, self.target)?;
-        self.run.request.options.check_target(self.target, now.existing.is_some())?;
-        now.replication.check(self.run.request.options.drop_replication)?;
+        let now = Target::of(self.client, self.target)?;
+        self.options.check_target(self.target, now.existing.is_some())?;
+        now.replication.check(self.options.drop_replication)?;
         Ok(now)
     }
 
     fn making(&self, existing: Option<&Properties>) -> Result<Making, RestoreError> {
-        let Run { request, keys, .. } = self.run;
         let making =
-            Making::choose(existing, self.backup, request.options.properties, keys, self.server.major)?;
-        making.check_encoding(self.backup, self.target, &self.run.client)?;
+            Making::choose(existing, self.backup, self.options.properties, self.keys, self.server.major)?;
+        making.check_encoding(self.backup, self.target, self.client)?;
         Ok(making)
     }
 
     /// Loads the backup between the scripts before and after.
     fn fill(&self, into: Client, jobs: usize) -> Result<u64, Failure> {
-        let Run { request, keys, .. } = self.run;
-        let options = &request.options;
-        if let Some(before) = &self.run.scripts.before {
-            before.run(&into, &keys.runner)?;
+        if let Some(before) = &self.scripts.before {
+            before.run(&into, &self.keys.runner)?;
         }
         let loading = Loading {
             into: into.clone(),
             server: &self.server,
             tool: &self.tool,
             jobs,
-            keys,
-            workplace: self.backup.workplace(&self.run.directory)?,
-            search_path: options.search_path.as_ref(),
-            keep_going: options.keep_going,
+            keys: self.keys,
+            workplace: self.backup.workplace(self.directory)?,
+            search_path: self.options.search_path.as_ref(),
+            keep_going: self.options.keep_going,
         };
         let is_parallel = loading.is_parallel(self.backup)?;
         let errors = loading
             .load(self.backup)
             .map_err(|error| Failure { is_of_jobs: is_parallel && error.is_of_load(), error })?;
-        if let Some(after) = &self.run.scripts.after {
-            after.run(&into, &keys.runner)?;
+        if let Some(after) = &self.scripts.after {
+            after.run(&into, &self.keys.runner)?;
         }
         Ok(errors)
     }
 
     /// What the replaced database is called.
     fn kept_as(&self, scratch: &Scratch) -> DatabaseName {
-        match self.run.request.options.keep_previous {
+        match self.options.keep_previous {
             true => previous_name(self.target),
             false => scratch.journal().replaced(),
         }
@@ -169,7 +184,7 @@ impl Replacement<'_> {
 
     fn announce(&self, replaces: bool, kept_as: &DatabaseName) {
         let target = self.target;
-        match (replaces, self.run.request.options.keep_previous) {
+        match (replaces, self.options.keep_previous) {
             (false, _) => log::info!("database {target} is new"),
             (true, true) => {
                 log::info!("database {target} is restored; the previous one is kept as {kept_as}")

@@ -8,10 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::RestoreError;
-use super::journal::Journal;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, parsed};
-use crate::store::catalog::{BackupDirectory, DatabaseName};
+use crate::store::catalog::DatabaseName;
 use crate::util::units;
 
 /// The subscriptions and slots of a database.
@@ -145,14 +144,13 @@ impl Replication {
     }
 
     /// Stops the subscriptions while `work` replaces the database, and drops them and the slots when it has. When it has
-    /// not, they go on. `journal` is told, so that one or the other also happens when we are killed.
+    /// not, they go on. `note` writes it down, so that one or the other also happens when we are killed.
     ///
     /// # Errors
     /// When they cannot be stopped, or `work` fails.
     pub fn during<T, E: From<RestoreError>>(
         &self,
-        journal: &Journal,
-        directory: &BackupDirectory,
+        note: impl FnOnce(&Noted) -> Result<(), RestoreError>,
         kept_as: &DatabaseName,
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
@@ -160,7 +158,7 @@ impl Replication {
         let enabled = self.found.subscriptions.iter().filter(|subscription| subscription.is_enabled);
         let stopped: Vec<u32> = enabled.map(|subscription| subscription.oid).collect();
         let noted = Noted { database, kept_as: kept_as.clone(), stopped };
-        journal.note_replication(directory, &noted)?;
+        note(&noted)?;
         let stopped = self.stop().map_err(RestoreError::from);
         let worked = stopped.map_err(E::from).and_then(|()| work());
         match &worked {

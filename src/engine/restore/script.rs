@@ -8,12 +8,12 @@ use std::process::Stdio;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::RestoreError;
-use super::listener::Listener;
+use super::listener::{Heard, Listener};
 use super::options::Options;
 use super::places::OwnLines;
 use super::psql::LOADS;
 use crate::postgres::Client;
-use crate::system::process::{Runner, for_each_line};
+use crate::system::process::{Exit, ProgramError, Runner, for_each_line};
 
 /// Fails where the SQL before it has left a transaction open, of which the server would take back all.
 const END: &str = "DISCARD ALL";
@@ -83,8 +83,21 @@ impl Script {
             exit if exit.success() => Ok(()),
             exit => {
                 let error = runner.failure("psql".as_ref(), exit, &said.tail());
-                Err(RestoreError::of_script(&self.path, error, &said))
+                Err(self.failure(error, &said))
             }
+        }
+    }
+
+    /// What the failure of psql means, of which this was heard. Of a statement that fails psql says where that stands; only
+    /// the one behind the last has no place.
+    fn failure(&self, error: ProgramError, heard: &Heard) -> RestoreError {
+        let path = self.path.display().to_string();
+        match error {
+            error @ ProgramError::Interrupted(_) => RestoreError::Program(error),
+            ProgramError::Failed(_, Exit::Code(_), _) if heard.count == 0 => {
+                RestoreError::OpenTransaction(path)
+            }
+            error => RestoreError::Script(path, error),
         }
     }
 }

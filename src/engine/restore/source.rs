@@ -36,8 +36,8 @@ pub struct Source {
     name: Option<BackupName>,
     /// The slot that it lies in, which says what the stamp in its name looks like.
     slot: Option<Slot>,
-    pub(super) file: File,
-    pub(super) manifest: Option<Manifest>,
+    file: File,
+    manifest: Option<Manifest>,
     /// Whether the file looks as if it had been replaced since its manifest was written; its checksum will tell.
     is_replaced: bool,
 }
@@ -228,7 +228,9 @@ impl Source {
         if needs.connects_to.len() > 1 {
             return Err(RestoreError::Connects(self.label, units::list(&needs.connects_to)));
         }
-        let mut checked = Checked { source: self, sha256, is_bare, findings, unchanged, needs, tool };
+        let Self { label, file, manifest, .. } = self;
+        let mut checked =
+            Checked { label, file, manifest, sha256, is_bare, findings, unchanged, needs, tool };
         if !matches!(findings.content, Content::Database | Content::Cluster) {
             let needs = needs::of_archive(&checked, packed, keys);
             checked.needs = needs.map_err(ProgramError::Interrupted)?;

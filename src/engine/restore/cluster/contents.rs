@@ -1,11 +1,13 @@
 //! What a dump holds for a database that every server has: in it for everybody to see with the last step of the restore,
 //! and not before.
 
-use super::ClusterLoad;
 use super::editors::Own;
+use super::feed::feed;
+use crate::engine::content::Keys;
 use crate::engine::restore::RestoreError;
 use crate::engine::restore::checked::Checked;
 use crate::engine::restore::psql::{Manner, Psql};
+use crate::postgres::{Client, Version};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::{Interrupted, ProgramError};
 
@@ -38,14 +40,19 @@ impl Contents {
     ///
     /// # Errors
     /// When it cannot be loaded, or a stop signal comes. Nothing of it is there then.
-    pub fn load(load: &ClusterLoad, backup: &Checked, database: &DatabaseName) -> Result<Self, RestoreError> {
+    pub fn load(
+        backup: &Checked,
+        keys: &Keys,
+        client: &Client,
+        server: &Version,
+        database: &DatabaseName,
+    ) -> Result<Self, RestoreError> {
         log::info!("loading what the dump holds for database {database}");
-        let client = load.client.of_database(database);
-        let mut psql =
-            Psql::start(&client, Manner { answers: true, ..Manner::default() }, &load.keys.runner)?;
-        let editor = Own::new(database, load.server.knows_transaction_timeout());
+        let client = client.of_database(database);
+        let mut psql = Psql::start(&client, Manner { answers: true, ..Manner::default() }, &keys.runner)?;
+        let editor = Own::new(database, server.knows_transaction_timeout());
         let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
-        let fed = fed.and_then(|()| load.feed(backup, &mut psql, editor));
+        let fed = fed.and_then(|()| feed(backup, keys, &mut psql, editor));
         let fed = fed.and_then(|()| psql.order("SET CONSTRAINTS ALL IMMEDIATE;\n"));
         let state = match fed.and_then(|()| psql.ask(SHUTS_OUT)) {
             Ok(locks) if locks == "0" => State::Held(Box::new(psql)),

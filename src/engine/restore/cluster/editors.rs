@@ -1,8 +1,8 @@
 //! The two ways in which a dump of a whole server is loaded: the databases that it makes, under other names, and what
 //! it holds for those that every server has.
 
-use super::order::Order;
 use super::survey::{Section, limits_sessions};
+use crate::engine::restore::order::Order;
 use crate::formats::sql::{Edit, Editor, Refusal};
 use crate::postgres::quote::{identifier, literal};
 use crate::store::catalog::DatabaseName;
@@ -126,7 +126,7 @@ impl Editor for Own<'_> {
 mod tests {
     use std::io::Read;
 
-    use super::super::survey::tests::DUMP;
+    use super::super::test_dump::DUMP;
     use super::*;
     use crate::formats::sql::Edited;
 

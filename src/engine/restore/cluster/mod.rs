@@ -3,9 +3,11 @@
 
 mod contents;
 mod editors;
+mod feed;
 mod membership;
-mod order;
 mod survey;
+#[cfg(test)]
+mod test_dump;
 
 use std::fmt::{self, Write as _};
 
@@ -15,19 +17,17 @@ use super::journal::{Journal, MARK};
 use super::psql::{Manner, Psql};
 use super::rename::Renaming;
 use crate::engine::content::Keys;
-use crate::formats::sql::{Edited, Editor};
+use crate::formats::sql::Edited;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::ProgramError;
-use crate::system::progress::Progress;
 use crate::util::units;
 use contents::Contents;
 use editors::Databases;
+use feed::feed;
 use membership::Memberships;
 use survey::{Comment, Subject, Survey};
-
-pub use order::Order;
 
 /// A dump of a server on its way into one.
 pub struct ClusterLoad<'a> {
@@ -121,7 +121,10 @@ impl ClusterLoad<'_> {
         let place = |name: &DatabaseName| Some((name.clone(), self.place_of(&survey, name)?));
         let staged: Vec<(DatabaseName, DatabaseName)> = survey.databases.iter().filter_map(place).collect();
         self.load_databases(backup, &staged)?;
-        let contents = survey.of_every_server.iter().map(|database| Contents::load(self, backup, database));
+        let contents = survey
+            .of_every_server
+            .iter()
+            .map(|database| Contents::load(backup, self.keys, self.client, self.server, database));
         let mut contents = contents.collect::<Result<Vec<_>, _>>()?;
         let Some(journal) = self.journal else {
             contents.into_iter().try_for_each(Contents::commit)?;
@@ -156,7 +159,7 @@ impl ClusterLoad<'_> {
         let mut psql = Psql::start(self.client, Manner::default(), &self.keys.runner)?;
         let unrestricted = psql.unrestricted();
         let editor = Databases::new(staged, &mark, self.server.knows_transaction_timeout(), &unrestricted);
-        let fed = psql.restrict().and_then(|()| self.feed(backup, &mut psql, editor));
+        let fed = psql.restrict().and_then(|()| feed(backup, self.keys, &mut psql, editor));
         psql.finish(fed).map(drop)
     }
 
@@ -301,15 +304,6 @@ impl ClusterLoad<'_> {
         self.client.execute([session, rest].concat(), &[])?;
         log::info!("tablespace made: {name}");
         Ok(())
-    }
-
-    /// Hands psql what `editor` leaves of the dump.
-    fn feed(&self, backup: &Checked, psql: &mut Psql, editor: impl Editor) -> Result<(), RestoreError> {
-        let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes));
-        backup.load(self.keys, |sql| {
-            psql.feed_as_it_is(&mut Edited::new(progress.reader(sql), editor))
-                .map_err(|error| error.of_backup(backup.label()))
-        })
     }
 
     /// Gives every database its name and its comment, all in one transaction.

@@ -61,7 +61,7 @@ impl Described {
     pub fn each_setting(&self, database: &str) -> Vec<Vec<u8>> {
         let of_all = |statement: &&DatabaseStatement| {
             statement.kind == DatabaseStatementKind::Set
-                && !variable(statement).is_some_and(|name| changes_rights(&name) || super::loads(&name))
+                && !variable(statement).is_some_and(|name| changes_rights(&name) || loads(&name))
         };
         let each = self.statements.iter().filter(of_all);
         each.map(|statement| self.in_manner(&renamed(statement, database))).collect()
@@ -138,6 +138,11 @@ impl Described {
             given.chain(&statement.authorization).map(String::as_str)
         })
     }
+}
+
+/// Whether a setting names libraries that each session loads.
+pub(super) fn loads(variable: &str) -> bool {
+    variable.to_ascii_lowercase().ends_with("_preload_libraries")
 }
 
 /// A statement about another database, run with the rights that it needs.

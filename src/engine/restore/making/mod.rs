@@ -14,7 +14,7 @@ use crate::postgres::{Client, DatabaseError, changes_rights, setting_statements,
 use crate::store::catalog::{DatabaseName, Locale, Properties, Provider, SealedSettings, Setting, Settings};
 use crate::system::gpg::Gpg;
 use crate::system::process::ProgramError;
-use dump::Described;
+use dump::{Described, loads};
 
 /// What a database is made like.
 #[derive(Debug, Clone)]
@@ -344,11 +344,6 @@ impl Making {
             (None, _) => none(),
         }
     }
-}
-
-/// Whether a setting names libraries that each session loads.
-fn loads(variable: &str) -> bool {
-    variable.to_ascii_lowercase().ends_with("_preload_libraries")
 }
 
 /// Sees that no text of a manifest has a NUL in it, which no server has written, and in which SQL would end.

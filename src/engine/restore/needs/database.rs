@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::engine::restore::cluster::Order;
+use crate::engine::restore::order::Order;
 use crate::formats::sql::Mentions;
 
 /// A statement about the database that a dump is of.
@@ -55,11 +55,7 @@ pub enum DatabaseStatementKind {
 
 impl DatabaseStatement {
     /// The statement that does this, if it is one about a database, run with the rights of `authorization`.
-    pub(in crate::engine::restore) fn of(
-        head: &[u8],
-        order: &Order,
-        authorization: Option<&String>,
-    ) -> Option<Self> {
+    pub fn of(head: &[u8], order: &Order, authorization: Option<&String>) -> Option<Self> {
         let (kind, name, name_at) = match order {
             Order::CreateDatabase(name, at) => (DatabaseStatementKind::Create, name.clone(), at.clone()),
             Order::CommentOnDatabase(name, at) => (DatabaseStatementKind::Comment, name.clone(), at.clone()),

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use super::cluster::Order;
+use super::order::Order;
 use crate::formats::sql::{
     Edit, Editor, Extension, Mentions, Refusal, makes_public_schema, quoted_for_psql, removes,
 };

@@ -1,0 +1,20 @@
+//! Feeds psql a dump of a whole server.
+
+use crate::engine::content::Keys;
+use crate::engine::restore::RestoreError;
+use crate::engine::restore::checked::Checked;
+use crate::engine::restore::psql::Psql;
+use crate::formats::sql::{Edited, Editor};
+use crate::system::progress::Progress;
+
+/// Feeds psql what `editor` leaves of the dump.
+///
+/// # Errors
+/// When the dump cannot be read, has changed since it was checked, or psql stops reading.
+pub fn feed(backup: &Checked, keys: &Keys, psql: &mut Psql, editor: impl Editor) -> Result<(), RestoreError> {
+    let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes));
+    backup.load(keys, |sql| {
+        psql.feed_as_it_is(&mut Edited::new(progress.reader(sql), editor))
+            .map_err(|error| error.of_backup(backup.label()))
+    })
+}
