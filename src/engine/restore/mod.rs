@@ -1,69 +1,36 @@
 //! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
 //! only when that is complete does the scratch database take the target's name.
 
-mod adapt;
-mod checked;
 mod cluster;
-mod complaints;
-mod convert;
 mod error;
-mod journal;
-mod keep_going;
-mod linked;
-mod listener;
 mod load;
-mod making;
-mod named;
-mod needs;
 mod options;
-mod order;
-mod places;
 mod plan;
-mod preflight;
-mod psql;
-mod rename;
-mod replace;
-mod replication;
-mod requirements;
-mod scratch;
-mod script;
-mod selection;
+mod run;
 mod source;
-mod swap;
 mod target;
-mod tied;
 mod trial;
-mod unpack;
 
 use std::time::{Duration, Instant};
 
 use crate::delivery::telegram::{self, Chat, FetchError, TelegramSettings};
 use crate::engine::content::Keys;
-use crate::postgres::{Client, Server, Version};
+use crate::postgres::{Client, Server};
 use crate::settings::Storage;
-use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
+use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::system::lock::Lock;
 use crate::system::process::{Interrupted, ProgramError, Runner};
 use crate::util::open_dir::OpenDir;
 use crate::util::units;
-use cluster::{ClusterLoad, Made};
-use journal::Journal;
-use making::Making;
-use preflight::Standing;
-use replace::Replacement;
-use replication::Replication;
-use requirements::Requirements;
-use script::Scripts;
-use target::Target;
-use tied::Tied;
+use load::Scripts;
+use run::Run;
+use target::{Standing, Target};
 
-pub use checked::Checked;
 pub use error::RestoreError;
-pub use journal::{is_anything_left, is_unfinished, sweep};
-pub use needs::NeedsReader;
 pub use options::{Options, PropertyChoice, SearchPath};
 pub use plan::{Goal, Plan};
-pub use source::Source;
+pub use source::{Checked, NeedsReader, Source};
+pub use target::{is_anything_left, is_unfinished, sweep};
 pub use trial::Trial;
 
 /// What to restore.
@@ -101,27 +68,6 @@ pub struct Restore<'a> {
     /// Where backups may be fetched from.
     pub telegram: Option<&'a TelegramSettings>,
 }
-
-/// A restore on its way.
-struct Run<'a> {
-    directory: BackupDirectory,
-    client: Client,
-    keys: Keys,
-    goal: Goal,
-    request: &'a Request,
-    scripts: Scripts,
-    jobs: usize,
-    standing: Standing,
-    /// Of the target when the restore was planned, if there is one.
-    existing: Option<Properties>,
-    /// The same; none where whole servers are restored.
-    replication: Option<Replication>,
-    /// When that was.
-    asked: Instant,
-}
-
-/// For how long what the server has said of a target is taken to be so still, before the target's place is prepared.
-const MOMENT: Duration = Duration::from_secs(2);
 
 impl Restore<'_> {
     /// Restores a backup, if `confirm` agrees.
@@ -168,7 +114,9 @@ impl Restore<'_> {
             client,
             keys,
             goal,
-            request,
+            options: &request.options,
+            ignore_space: request.ignore_space,
+            dry_run: request.dry_run,
             scripts,
             jobs,
             standing,
@@ -241,149 +189,5 @@ impl Drop for Fetched {
         if let Err(error) = removed {
             log::warn!("{} stays until the next run: {error}", self.directory.path().display());
         }
-    }
-}
-
-impl Run<'_> {
-    /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
-    fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
-        let standing = &self.standing;
-        standing.check_primary(self.client.server().address())?;
-        let (mut replaces, mut drops) = (None, None);
-        match &self.goal {
-            Goal::Server(scope) => {
-                self.request.options.check_server(*scope)?;
-                // The rest depends on what the dump makes.
-                standing.check_database(&self.goal.database())?;
-            }
-            Goal::Database(target) => {
-                let existing = self.existing.as_ref();
-                self.request.options.check_target(target, existing.is_some())?;
-                standing.check_database(target)?;
-                standing.check_prepared(target)?;
-                if let Some(replication) = &self.replication {
-                    replication.check(self.request.options.drop_replication)?;
-                    drops = replication.described();
-                }
-                match standing.check_sessions(target) {
-                    Err(error) if self.request.dry_run => return Err(error),
-                    // Until all is loaded they may have gone.
-                    Err(error) => log::warn!("it is tried all the same: {error}"),
-                    Ok(()) => {}
-                }
-                if let (Some(needed), false) = (source.size_on_server(), self.request.ignore_space) {
-                    standing.check_space(needed, existing)?;
-                }
-                replaces = existing.map(|properties| properties.size.unwrap_or(0));
-            }
-        }
-        let server = self.client.server().address();
-        let tied_by = match &self.goal {
-            Goal::Database(_) => source.tied_by(&self.keys)?,
-            Goal::Server(_) => None,
-        };
-        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by, drops })
-    }
-
-    /// Checks the backup, and says what a restore would do.
-    fn rehearse(&self, source: Source, mut plan: Plan) -> Result<(), RestoreError> {
-        let backup = source.check(&self.keys)?;
-        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
-        match &self.goal {
-            Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
-            Goal::Database(target) => {
-                self.check_requirements(&backup, target, self.existing.as_ref())?;
-                plan.tied_by = self.tied(&backup, target)?.map(|tied| tied.extension);
-            }
-        }
-        log::info!("dry run, nothing was changed: {plan}");
-        Ok(())
-    }
-
-    fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
-        // Somebody may have thought about the question for long, or the backup may be large.
-        let now = (self.asked.elapsed() >= MOMENT).then(|| Target::of(&self.client, target)).transpose()?;
-        let existing = now.map_or_else(|| self.existing.clone(), |now| now.existing);
-        let making = self.check_requirements(backup, target, existing.as_ref())?;
-        let server = self.client.server_version()?;
-        let tool = match &backup.tool {
-            Some(tool) => tool.clone(),
-            None => self.client.program_version("pg_restore")?,
-        };
-        Replacement {
-            directory: &self.directory,
-            client: &self.client,
-            keys: &self.keys,
-            options: &self.request.options,
-            scripts: &self.scripts,
-            jobs: self.jobs,
-            tied: self.tied(backup, target)?,
-            backup,
-            target,
-            making,
-            server,
-            tool,
-        }
-        .restore()
-    }
-
-    /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.
-    fn check_requirements(
-        &self,
-        backup: &Checked,
-        target: &DatabaseName,
-        existing: Option<&Properties>,
-    ) -> Result<Making, RestoreError> {
-        let (choice, major) = (self.request.options.properties, self.client.server_version()?.major);
-        let making = Making::choose(existing, backup, choice, &self.keys, major)?;
-        making.check_encoding(backup, target, &self.client)?;
-        let (is_superuser, keep_going) = (self.standing.is_superuser(), self.request.options.keep_going);
-        Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }
-            .check()?;
-        Ok(making)
-    }
-
-    /// The extension by which the backup must be loaded under the target's name, if it has one. Where it cannot be made
-    /// there, the load goes on without it if it is to.
-    fn tied(&self, backup: &Checked, target: &DatabaseName) -> Result<Option<Tied>, RestoreError> {
-        let Some(tied) = Tied::of(backup.needs()) else { return Ok(None) };
-        match tied.check(&self.client, target) {
-            Err(RestoreError::Missing(_)) if self.request.options.keep_going => Ok(None),
-            checked => checked.map(|()| Some(tied)),
-        }
-    }
-
-    /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.
-    fn load_server(&self, backup: &Checked) -> Result<(), RestoreError> {
-        let version = self.client.server_version()?;
-        let survey = self.cluster_load(&version, None)?.survey(backup)?;
-        let tied = survey.tied().map(|(database, _)| database).filter(|name| survey.databases.contains(name));
-        let address = self.client.server().address();
-        let journal = Journal::begin(&self.directory, address, tied.as_ref())?;
-        let mut made = Made::default();
-        let signed = self.client.signed(journal.scratch().as_str());
-        let mut load = self.cluster_load(&version, Some(&journal))?;
-        load.client = &signed;
-        let loaded = load.load(backup, survey, &mut made);
-        // Databases first: a role that owns one cannot be dropped.
-        if let Err(error) = journal.end(&self.directory, &self.client) {
-            log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
-        }
-        if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !made.is_empty() {
-            match made.undo(&self.client) {
-                Ok(()) => log::info!("taken away again: {made}"),
-                Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),
-            }
-        }
-        loaded.map(drop)
-    }
-
-    fn cluster_load<'a>(
-        &'a self,
-        server: &'a Version,
-        journal: Option<&'a Journal>,
-    ) -> Result<ClusterLoad<'a>, RestoreError> {
-        let is_superuser = self.standing.is_superuser();
-        Ok(ClusterLoad { client: &self.client, server, keys: &self.keys, journal, is_superuser })
     }
 }

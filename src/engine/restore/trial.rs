@@ -3,14 +3,13 @@
 
 use std::cell::Cell;
 
-use super::RestoreError;
-use super::checked::Checked;
-use super::cluster::{ClusterLoad, Made, in_place_tablespace};
-use super::load::Loading;
-use super::making::Making;
-use super::options::PropertyChoice;
-use super::tied::TIED;
 use crate::engine::content::{Content, Keys};
+use crate::engine::restore::cluster::{ClusterLoad, Made, in_place_tablespace};
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::load::Loading;
+use crate::engine::restore::options::PropertyChoice;
+use crate::engine::restore::source::{Checked, TIED};
+use crate::engine::restore::target::Making;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};
 use crate::store::catalog::DatabaseName;

@@ -4,9 +4,9 @@
 use super::editors::Own;
 use super::feed::feed;
 use crate::engine::content::Keys;
-use crate::engine::restore::RestoreError;
-use crate::engine::restore::checked::Checked;
-use crate::engine::restore::psql::{Manner, Psql};
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::load::{Manner, Psql};
+use crate::engine::restore::source::Checked;
 use crate::postgres::{Client, Version};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::{Interrupted, ProgramError};

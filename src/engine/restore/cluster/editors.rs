@@ -2,7 +2,7 @@
 //! it holds for those that every server has.
 
 use super::survey::{Section, limits_sessions};
-use crate::engine::restore::order::Order;
+use crate::engine::restore::source::Order;
 use crate::formats::sql::{Edit, Editor, Refusal};
 use crate::postgres::quote::{identifier, literal};
 use crate::store::catalog::DatabaseName;

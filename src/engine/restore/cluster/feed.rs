@@ -1,9 +1,9 @@
 //! Feeds psql a dump of a whole server.
 
 use crate::engine::content::Keys;
-use crate::engine::restore::RestoreError;
-use crate::engine::restore::checked::Checked;
-use crate::engine::restore::psql::Psql;
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::load::Psql;
+use crate::engine::restore::source::Checked;
 use crate::formats::sql::{Edited, Editor};
 use crate::system::progress::Progress;
 

@@ -5,18 +5,18 @@ mod contents;
 mod editors;
 mod feed;
 mod membership;
+mod named;
 mod survey;
 #[cfg(test)]
 mod test_dump;
 
 use std::fmt::{self, Write as _};
 
-use super::RestoreError;
-use super::checked::Checked;
-use super::journal::{Journal, MARK};
-use super::psql::{Manner, Psql};
-use super::rename::Renaming;
 use crate::engine::content::Keys;
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::load::{Manner, Psql};
+use crate::engine::restore::source::Checked;
+use crate::engine::restore::target::{Journal, MARK, Renaming};
 use crate::formats::sql::Edited;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};

@@ -1,8 +1,7 @@
 //! What a dump of a whole server would make, read from it before anything is made.
 
-use crate::engine::restore::named::NamedRoles;
-use crate::engine::restore::order::Order;
-use crate::engine::restore::tied::Tied;
+use super::named::NamedRoles;
+use crate::engine::restore::source::{Order, Tied};
 use crate::formats::sql::{Edit, Editor, HEAD, Mentions, Refusal};
 use crate::store::catalog::DatabaseName;
 

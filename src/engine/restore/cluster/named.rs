@@ -1,0 +1,49 @@
+//! The roles that a backup names, which must be there before it is loaded.
+
+use std::collections::BTreeSet;
+
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::source::Checked;
+use crate::formats::sql::Mentions;
+use crate::postgres::Client;
+use crate::util::units;
+
+/// Collects the roles that a dump of a whole server names.
+#[derive(Debug, Default)]
+pub struct NamedRoles(BTreeSet<String>);
+
+impl NamedRoles {
+    /// Takes those of a statement.
+    pub fn note(&mut self, head: &[u8]) {
+        self.0.extend(Mentions::of(head).roles);
+    }
+
+    /// Their names.
+    #[cfg(test)]
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
+    /// Sees that the server has all of them but those that the dump makes itself.
+    ///
+    /// # Errors
+    /// When it has not, or cannot be asked.
+    pub fn check(&self, backup: &Checked, made: &[String], client: &Client) -> Result<(), RestoreError> {
+        check(backup, &self.0, made, client)
+    }
+}
+
+fn check(
+    backup: &Checked,
+    named: &BTreeSet<String>,
+    made: &[String],
+    client: &Client,
+) -> Result<(), RestoreError> {
+    let there: Vec<String> = client.ask("SELECT json_agg(rolname) FROM pg_roles", &[])?;
+    let missing: Vec<&String> =
+        named.iter().filter(|name| !there.contains(name) && !made.contains(name)).collect();
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(RestoreError::NoRoles(backup.label().to_owned(), units::list(missing))),
+    }
+}

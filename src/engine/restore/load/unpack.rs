@@ -1,0 +1,79 @@
+//! A dump in directory format that comes in a tar archive, unpacked for pg_restore, which must go to and fro
+//! in it.
+
+use std::io;
+
+use tar::{Archive, EntryType};
+
+use crate::engine::content::{Keys, inspect_directory};
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::source::Checked;
+use crate::system::progress::Progress;
+use crate::util::open_dir::OpenDir;
+
+/// An unpacked directory that only we can read; dropped, it is gone.
+#[derive(Debug)]
+pub struct UnpackedDirectory {
+    place: OpenDir,
+    name: String,
+    directory: OpenDir,
+}
+
+impl UnpackedDirectory {
+    /// Unpacks a backup beneath `workplace`, and has pg_restore read all of it.
+    ///
+    /// # Errors
+    /// When it cannot be unpacked or read, or a stop signal comes.
+    pub fn of(backup: &Checked, keys: &Keys, workplace: &OpenDir) -> Result<Self, RestoreError> {
+        let name = format!("unpacked.{}", std::process::id());
+        let label = || backup.label().to_owned();
+        let made = workplace.make_private(&name, 0o700);
+        let directory = made.map_err(|error| RestoreError::Unpack(label(), error))?;
+        let unpacked = Self { place: workplace.clone(), name, directory };
+        let size = backup.findings.bytes;
+        // First all of it is unpacked, and then read.
+        let progress = Progress::start(format!("unpacking {}", label()), Some(2 * size));
+        backup.load(keys, |dump| {
+            unpack(Archive::new(progress.reader(dump)), &unpacked.directory)
+                .map_err(|error| RestoreError::Unpack(label(), error))
+        })?;
+        inspect_directory(&unpacked.directory, size, &keys.runner, &progress)
+            .map_err(|error| RestoreError::Content(label(), error))?;
+        Ok(unpacked)
+    }
+
+    /// What it was unpacked to.
+    pub fn directory(&self) -> &OpenDir {
+        &self.directory
+    }
+}
+
+impl Drop for UnpackedDirectory {
+    fn drop(&mut self) {
+        // What is unpacked goes wherever somebody has moved it to.
+        let removed = self.directory.clear().and_then(|()| self.place.remove_all(&self.name));
+        if let Err(error) = removed {
+            log::warn!("{} stays until the next run: {error}", self.directory.path().display());
+        }
+    }
+}
+
+/// Unpacks the files; a directory dump has none in further directories, so only the ends of their names count
+/// and nothing can lead out of `directory`.
+fn unpack<R: io::Read>(mut archive: Archive<R>, directory: &OpenDir) -> io::Result<()> {
+    for member in archive.entries()? {
+        let mut member = member?;
+        match member.header().entry_type() {
+            EntryType::Regular => {}
+            EntryType::Directory => continue,
+            _ => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds something else than files"));
+            }
+        }
+        let path = member.path()?.into_owned();
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidData)?;
+        io::copy(&mut member, &mut directory.create_file(name, 0o600)?)?;
+    }
+    // What comes after the end is of the archive all the same.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
+}

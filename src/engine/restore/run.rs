@@ -1,0 +1,182 @@
+//! A restore whose goal is known: planned, tried without changes, or carried out.
+
+use std::time::{Duration, Instant};
+
+use super::cluster::{ClusterLoad, Made};
+use super::error::RestoreError;
+use super::load::Scripts;
+use super::options::Options;
+use super::plan::{Goal, Plan};
+use super::source::{Checked, Source, Tied};
+use super::target::{Journal, Making, Replacement, Replication, Requirements, Standing, Target};
+use crate::engine::content::Keys;
+use crate::postgres::{Client, Version};
+use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
+use crate::util::units;
+
+/// A restore on its way.
+pub struct Run<'a> {
+    pub directory: BackupDirectory,
+    pub client: Client,
+    pub keys: Keys,
+    pub goal: Goal,
+    pub options: &'a Options,
+    pub ignore_space: bool,
+    pub dry_run: bool,
+    pub scripts: Scripts,
+    pub jobs: usize,
+    pub standing: Standing,
+    /// Of the target when the restore was planned, if there is one.
+    pub existing: Option<Properties>,
+    /// The same; none where whole servers are restored.
+    pub replication: Option<Replication>,
+    /// When that was.
+    pub asked: Instant,
+}
+
+/// For how long what the server has said of a target is taken to be so still, before the target's place is prepared.
+const MOMENT: Duration = Duration::from_secs(2);
+
+impl Run<'_> {
+    /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
+    pub fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
+        let standing = &self.standing;
+        standing.check_primary(self.client.server().address())?;
+        let (mut replaces, mut drops) = (None, None);
+        match &self.goal {
+            Goal::Server(scope) => {
+                self.options.check_server(*scope)?;
+                // The rest depends on what the dump makes.
+                standing.check_database(&self.goal.database())?;
+            }
+            Goal::Database(target) => {
+                let existing = self.existing.as_ref();
+                self.options.check_target(target, existing.is_some())?;
+                standing.check_database(target)?;
+                standing.check_prepared(target)?;
+                if let Some(replication) = &self.replication {
+                    replication.check(self.options.drop_replication)?;
+                    drops = replication.described();
+                }
+                match standing.check_sessions(target) {
+                    Err(error) if self.dry_run => return Err(error),
+                    // Until all is loaded they may have gone.
+                    Err(error) => log::warn!("it is tried all the same: {error}"),
+                    Ok(()) => {}
+                }
+                if let (Some(needed), false) = (source.size_on_server(), self.ignore_space) {
+                    standing.check_space(needed, existing)?;
+                }
+                replaces = existing.map(|properties| properties.size.unwrap_or(0));
+            }
+        }
+        let server = self.client.server().address();
+        let tied_by = match &self.goal {
+            Goal::Database(_) => source.tied_by(&self.keys)?,
+            Goal::Server(_) => None,
+        };
+        Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by, drops })
+    }
+
+    /// Checks the backup, and says what a restore would do.
+    pub fn rehearse(&self, source: Source, mut plan: Plan) -> Result<(), RestoreError> {
+        let backup = source.check(&self.keys)?;
+        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
+        match &self.goal {
+            Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
+            Goal::Database(target) => {
+                self.check_requirements(&backup, target, self.existing.as_ref())?;
+                plan.tied_by = self.tied(&backup, target)?.map(|tied| tied.extension);
+            }
+        }
+        log::info!("dry run, nothing was changed: {plan}");
+        Ok(())
+    }
+
+    pub fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
+        // Somebody may have thought about the question for long, or the backup may be large.
+        let now = (self.asked.elapsed() >= MOMENT).then(|| Target::of(&self.client, target)).transpose()?;
+        let existing = now.map_or_else(|| self.existing.clone(), |now| now.existing);
+        let making = self.check_requirements(backup, target, existing.as_ref())?;
+        let server = self.client.server_version()?;
+        let tool = match &backup.tool {
+            Some(tool) => tool.clone(),
+            None => self.client.program_version("pg_restore")?,
+        };
+        Replacement {
+            directory: &self.directory,
+            client: &self.client,
+            keys: &self.keys,
+            options: self.options,
+            scripts: &self.scripts,
+            jobs: self.jobs,
+            tied: self.tied(backup, target)?,
+            backup,
+            target,
+            making,
+            server,
+            tool,
+        }
+        .restore()
+    }
+
+    /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.
+    fn check_requirements(
+        &self,
+        backup: &Checked,
+        target: &DatabaseName,
+        existing: Option<&Properties>,
+    ) -> Result<Making, RestoreError> {
+        let (choice, major) = (self.options.properties, self.client.server_version()?.major);
+        let making = Making::choose(existing, backup, choice, &self.keys, major)?;
+        making.check_encoding(backup, target, &self.client)?;
+        let (is_superuser, keep_going) = (self.standing.is_superuser(), self.options.keep_going);
+        Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }
+            .check()?;
+        Ok(making)
+    }
+
+    /// The extension by which the backup must be loaded under the target's name, if it has one. Where it cannot be made
+    /// there, the load goes on without it if it is to.
+    fn tied(&self, backup: &Checked, target: &DatabaseName) -> Result<Option<Tied>, RestoreError> {
+        let Some(tied) = Tied::of(backup.needs()) else { return Ok(None) };
+        match tied.check(&self.client, target) {
+            Err(RestoreError::Missing(_)) if self.options.keep_going => Ok(None),
+            checked => checked.map(|()| Some(tied)),
+        }
+    }
+
+    /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.
+    pub fn load_server(&self, backup: &Checked) -> Result<(), RestoreError> {
+        let version = self.client.server_version()?;
+        let survey = self.cluster_load(&version, None)?.survey(backup)?;
+        let tied = survey.tied().map(|(database, _)| database).filter(|name| survey.databases.contains(name));
+        let address = self.client.server().address();
+        let journal = Journal::begin(&self.directory, address, tied.as_ref())?;
+        let mut made = Made::default();
+        let signed = self.client.signed(journal.scratch().as_str());
+        let mut load = self.cluster_load(&version, Some(&journal))?;
+        load.client = &signed;
+        let loaded = load.load(backup, survey, &mut made);
+        // Databases first: a role that owns one cannot be dropped.
+        if let Err(error) = journal.end(&self.directory, &self.client) {
+            log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
+        }
+        if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !made.is_empty() {
+            match made.undo(&self.client) {
+                Ok(()) => log::info!("taken away again: {made}"),
+                Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),
+            }
+        }
+        loaded.map(drop)
+    }
+
+    fn cluster_load<'a>(
+        &'a self,
+        server: &'a Version,
+        journal: Option<&'a Journal>,
+    ) -> Result<ClusterLoad<'a>, RestoreError> {
+        let is_superuser = self.standing.is_superuser();
+        Ok(ClusterLoad { client: &self.client, server, keys: &self.keys, journal, is_superuser })
+    }
+}

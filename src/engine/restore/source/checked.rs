@@ -1,0 +1,163 @@
+//! A backup that has been read from end to end and found whole, as the load needs it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::needs::Needs;
+use crate::engine::content::{Content, Findings, Keys, Snapshot, Unpacked};
+use crate::engine::restore::error::RestoreError;
+use crate::postgres::Version;
+use crate::store::catalog::{BackupDirectory, Manifest, Origin, Properties};
+use crate::util::open_dir::OpenDir;
+
+/// A backup that has been read from end to end and found whole.
+#[derive(Debug)]
+pub struct Checked {
+    /// What the user called the backup.
+    pub(super) label: String,
+    pub(super) file: File,
+    pub(super) manifest: Option<Manifest>,
+    pub(super) sha256: String,
+    pub(super) is_bare: bool,
+    /// What was found.
+    pub findings: Findings,
+    /// What it looked like before it was read.
+    pub(super) unchanged: Snapshot,
+    pub(super) needs: Needs,
+    /// The version of the pg_restore of this machine, where that says one.
+    pub(crate) tool: Option<Version>,
+}
+
+impl Checked {
+    /// Sees that it is not the rows of a database alone, and says where it is all but those.
+    pub(super) fn check_parts(&self) -> Result<(), RestoreError> {
+        let Needs { has_definitions, has_tables, has_rows, .. } = self.needs;
+        if has_rows && !has_definitions && self.needs.unknown.is_none() {
+            return Err(RestoreError::OnlyRows(self.label.clone()));
+        }
+        if has_tables && !has_rows {
+            log::warn!("{}: its tables have no rows, as with --schema-only", self.label);
+        }
+        Ok(())
+    }
+
+    /// What the user called the backup.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What its database was like, where that is known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.manifest.as_ref()?.origin.as_ref()
+    }
+
+    /// What its database was like besides its contents, where its manifest says that.
+    pub fn properties(&self) -> Option<&Properties> {
+        self.manifest.as_ref()?.properties.as_ref().map(|recorded| &recorded.properties)
+    }
+
+    /// The encoding of the database that it is of, or else that of its text.
+    pub fn encoding(&self) -> Option<&str> {
+        let origin = self.origin().map(|origin| origin.encoding.as_str());
+        origin.or(self.needs.encoding.as_deref())
+    }
+
+    /// The major version of the server that it is of, where its manifest says that.
+    pub fn server_major(&self) -> Option<u32> {
+        let version = &self.manifest.as_ref()?.dump.as_ref()?.server_version;
+        version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
+    /// What it asks of the server that it is loaded into. Nothing is known here of a dump of a whole server, of which
+    /// the restore makes a survey of its own.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    /// The dump from its beginning, with everything taken off that is wrapped around it.
+    ///
+    /// # Errors
+    /// When it cannot be opened once more.
+    pub fn unpacked(&self, keys: &Keys) -> Result<Unpacked, RestoreError> {
+        let failed = |error| RestoreError::Content(self.label.clone(), error);
+        let file = self.file.try_clone().map_err(|error| self.open_error(error))?;
+        let (dump, failure) = Unpacked::open(file, keys).map_err(failed)?;
+        failure.map_or(Ok(dump), |error| Err(failed(error)))
+    }
+
+    /// What it holds.
+    pub fn content(&self) -> Content {
+        self.findings.content
+    }
+
+    /// Where what must be unpacked of it is unpacked to.
+    ///
+    /// # Errors
+    /// When neither the backup directory nor its fallback can be written to.
+    pub fn workplace(&self, directory: &BackupDirectory) -> Result<OpenDir, RestoreError> {
+        let is_packed = self.content() == Content::PackedDirectory;
+        Ok(directory.place_for(if is_packed { self.findings.bytes } else { 0 })?)
+    }
+
+    /// It as a directory, for pg_restore.
+    ///
+    /// # Errors
+    /// When it cannot be opened once more.
+    pub fn directory(&self) -> Result<OpenDir, RestoreError> {
+        OpenDir::of_file(&self.file, Path::new(&self.label)).map_err(|error| self.open_error(error))
+    }
+
+    /// The file itself, when it holds the dump with nothing around it: pg_restore may go to and fro in it.
+    ///
+    /// # Errors
+    /// When it cannot be opened once more.
+    pub fn bare_file(&self) -> Result<Option<File>, RestoreError> {
+        match self.is_bare {
+            true => self.file.try_clone().map(Some).map_err(|error| self.open_error(error)),
+            false => Ok(None),
+        }
+    }
+
+    /// Sees that it is as it was before it was checked: pg_restore reads it by itself.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_unchanged(&self) -> Result<(), RestoreError> {
+        self.check_as(&self.file)
+    }
+
+    /// Sees that what is opened is what was checked.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check_as(&self, opened: impl AsFd) -> Result<(), RestoreError> {
+        match Snapshot::of(opened).is_ok_and(|now| now == self.unchanged) {
+            true => Ok(()),
+            false => Err(RestoreError::Changed(self.label.clone())),
+        }
+    }
+
+    /// Hands the dump to `take`, once more from the beginning, and sees that it is the same as before.
+    ///
+    /// # Errors
+    /// When it cannot be read, has changed since it was checked, or `take` fails.
+    pub fn load<E: From<RestoreError>>(
+        &self,
+        keys: &Keys,
+        take: impl FnOnce(&mut dyn Read) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failed = |error| RestoreError::Content(self.label.clone(), error);
+        let mut dump = self.unpacked(keys)?;
+        take(&mut dump)?;
+        match dump.finish().map_err(failed)? == self.sha256 {
+            true => Ok(()),
+            false => Err(RestoreError::Changed(self.label.clone()).into()),
+        }
+    }
+
+    fn open_error(&self, error: io::Error) -> RestoreError {
+        RestoreError::Open(self.label.clone(), error)
+    }
+}

@@ -1,0 +1,216 @@
+//! pg_restore turning an archive into SQL.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::process::{ChildStdin, Command, Stdio};
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use super::checked::Checked;
+use crate::engine::content::Keys;
+use crate::engine::restore::error::RestoreError;
+use crate::settings::remove_secrets;
+use crate::system::process::{Child, Listener, ProgramError, Runner};
+use crate::system::progress::Progress;
+use crate::util::open_dir::OpenDir;
+
+/// What pg_restore reads.
+pub enum Archive<'a> {
+    /// A file in which it may go to and fro.
+    File(File),
+    /// A directory.
+    Directory(&'a OpenDir),
+}
+
+impl Archive<'_> {
+    /// The same once more.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::File(file) => Self::File(file.try_clone()?),
+            Self::Directory(directory) => Self::Directory(directory),
+        })
+    }
+
+    /// Gives it to pg_restore.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub fn add_to(self, command: &mut Command) -> io::Result<()> {
+        match self {
+            Self::File(file) => command.stdin(file),
+            Self::Directory(directory) => command.stdin(directory.to_file()?).arg("--format=directory"),
+        };
+        // By that name each of its jobs opens a file anew, and whatever lies where a directory was, it is that one.
+        command.arg("/dev/stdin");
+        Ok(())
+    }
+}
+
+/// A running pg_restore that talks to no server.
+#[derive(Debug)]
+pub struct Converter {
+    child: Child,
+    said: Listener,
+    runner: Runner,
+}
+
+impl Converter {
+    /// Converts an archive that lies in a file or directory.
+    ///
+    /// # Errors
+    /// When pg_restore cannot be started, or a stop signal has come.
+    pub fn start(archive: Archive, runner: &Runner) -> Result<Self, ProgramError> {
+        let mut command = command();
+        archive.add_to(&mut command).map_err(|error| ProgramError::Start("pg_restore".into(), error))?;
+        Self::run(command, runner)
+    }
+
+    fn run(mut command: Command, runner: &Runner) -> Result<Self, ProgramError> {
+        let mut child = runner.spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
+        let said = Listener::start(child.stderr.take());
+        Ok(Self { child, said, runner: runner.clone() })
+    }
+
+    /// Hands the SQL to `take`.
+    ///
+    /// # Errors
+    /// When `take` fails, or pg_restore does.
+    pub fn hand_on(
+        mut self,
+        take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
+        let taken = self.child.stdout.take().map_or(Ok(()), |mut sql| take(&mut sql));
+        self.finish(taken)
+    }
+
+    /// Ends it, as nobody reads its output any more.
+    fn abandon(&self) {
+        self.child.signaller().signal(Signal::SIGKILL);
+    }
+
+    /// Waits for its end; `fed` is how it went with its output.
+    fn finish(self, fed: Result<(), RestoreError>) -> Result<(), RestoreError> {
+        if !matches!(fed, Ok(()) | Err(RestoreError::Convert(_))) {
+            self.abandon();
+        }
+        let exit = self.child.wait();
+        let said = self.said.finish();
+        match fed {
+            // pg_restore's own words say more than that it stopped reading.
+            Err(RestoreError::Convert(_)) | Ok(()) if !exit.success() => {
+                Err(self.runner.failure("pg_restore".as_ref(), exit, &said).into())
+            }
+            fed => fed,
+        }
+    }
+}
+
+/// What pg_restore reads the table of contents of an archive from.
+pub enum Input<'a> {
+    /// Where it may go to and fro.
+    Archive(Archive<'a>),
+    /// From the beginning on.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// Hands on what pg_restore writes with the options that `configure` gives it. Of a stream no more is read than it wants:
+/// where it needs no rows, that is the table of contents.
+///
+/// # Errors
+/// When `take` fails, or pg_restore does.
+pub fn hand_on(
+    input: Input,
+    configure: impl FnOnce(&mut Command),
+    runner: &Runner,
+    take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    let mut command = command();
+    configure(&mut command);
+    let mut stream = match input {
+        Input::Archive(archive) => {
+            archive.add_to(&mut command).map_err(RestoreError::Convert)?;
+            return Converter::run(command, runner)?.hand_on(take);
+        }
+        Input::Stream(stream) => stream,
+    };
+    command.stdin(Stdio::piped());
+    let mut converter = Converter::run(command, runner)?;
+    let Some(mut input) = converter.child.stdin.take() else { return converter.hand_on(take) };
+    thread::scope(|scope| {
+        // However it ends, pg_restore says what came of it.
+        scope.spawn(move || feed_archive(&mut stream, &mut input));
+        converter.hand_on(take)
+    })
+}
+
+/// Hands the SQL of an archive that can only be read once, from its beginning to its end, to `take`.
+///
+/// # Errors
+/// When `take` fails, pg_restore does, or the backup cannot be read.
+pub fn hand_on_streamed(
+    backup: &Checked,
+    keys: &Keys,
+    progress: &Progress,
+    take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
+) -> Result<(), RestoreError> {
+    let mut command = command();
+    command.stdin(Stdio::piped());
+    let mut converter = Converter::run(command, &keys.runner)?;
+    let closed = || ProgramError::Start("pg_restore".into(), io::ErrorKind::BrokenPipe.into());
+    let mut input = converter.child.stdin.take().ok_or_else(closed)?;
+    let signaller = converter.child.signaller();
+    let taken = thread::scope(|scope| {
+        let feeding = scope.spawn(move || {
+            let read = backup.load(keys, |dump| feed_archive(&mut progress.reader(dump), &mut input));
+            if matches!(
+                read,
+                Err(RestoreError::Read(_) | RestoreError::Content(..) | RestoreError::Changed(_))
+            ) {
+                // Not by the end of its input, after which it may read on for ever.
+                signaller.signal(Signal::SIGKILL);
+            }
+            read
+        });
+        let taken = converter.child.stdout.take().map_or(Ok(()), |mut sql| take(&mut sql));
+        if taken.is_err() {
+            converter.abandon();
+        }
+        let read = feeding.join();
+        let read = read.unwrap_or_else(|_| Err(RestoreError::Read(io::ErrorKind::BrokenPipe.into())));
+        // A pg_restore that stopped reading because nobody reads from it is not what went wrong.
+        taken.and(read)
+    });
+    converter.finish(taken)
+}
+
+/// Hands an archive on.
+///
+/// # Errors
+/// When it cannot be read, or pg_restore stops reading.
+pub fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<(), RestoreError> {
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        match archive.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(length) => match input.write_all(&chunk[..length]) {
+                Ok(()) => {}
+                // It does not want the end, such as the SQL at that of a tar archive, or its exit status says why.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(RestoreError::Convert(error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(RestoreError::Read(error)),
+        }
+    }
+}
+
+fn command() -> Command {
+    let mut command = Command::new("pg_restore");
+    command.arg("--file=-");
+    remove_secrets(&mut command);
+    command
+}

@@ -1,0 +1,75 @@
+//! Extensions that can be created only in a database of a certain name, so that a scratch database can never have them.
+
+use memchr::memmem;
+
+use super::needs::Needs;
+use crate::engine::restore::error::RestoreError;
+use crate::postgres::{Client, DatabaseError};
+use crate::store::catalog::DatabaseName;
+
+/// An extension, and the setting of the server that names its one database. The setting is there only when the
+/// extension's library is preloaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Tied {
+    /// The extension.
+    pub extension: &'static str,
+    /// The setting.
+    pub setting: &'static str,
+    /// The setting, `name=value`, by which the extension does nothing by itself.
+    pub silence: Option<&'static str>,
+}
+
+/// All that are known. pg_cron's `_PG_init` and its SQL script see to it.
+pub const TIED: [Tied; 1] = [Tied {
+    extension: "pg_cron",
+    setting: "cron.database_name",
+    silence: Some("cron.launch_active_jobs=off"),
+}];
+
+impl Tied {
+    /// The one that a dump makes, if it makes any.
+    pub fn of(needs: &Needs) -> Option<Self> {
+        needs.extensions.iter().find_map(|extension| Self::named(&extension.name))
+    }
+
+    /// The one of this name.
+    pub fn named(extension: &str) -> Option<Self> {
+        TIED.into_iter().find(|tied| tied.extension == extension)
+    }
+
+    /// The one that a dump seems to make that begins like this: SQL, or an archive's table of contents.
+    pub fn named_in(beginning: &[u8]) -> Option<Self> {
+        TIED.into_iter().find(|tied| {
+            let create = format!("CREATE EXTENSION IF NOT EXISTS {} ", tied.extension);
+            memmem::find(beginning, create.as_bytes()).is_some()
+        })
+    }
+
+    /// The name of the extension's database on a server; none where its library is not preloaded.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub fn database(self, client: &Client) -> Result<Option<String>, DatabaseError> {
+        client.ask("SELECT to_json(current_setting(:'setting', true));", &[("setting", self.setting)])
+    }
+
+    /// Sees that the extension can be created in the target.
+    ///
+    /// # Errors
+    /// When it cannot, or the server cannot be asked.
+    pub fn check(self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
+        let Self { extension, setting, .. } = self;
+        let problem = match self.database(client)? {
+            None => format!(
+                "extension {extension} is in the dump, and can be created only on a server that has it in \
+                 shared_preload_libraries"
+            ),
+            Some(name) if name == target.as_str() => return Ok(()),
+            Some(name) => format!(
+                "extension {extension} is in the dump, and can be created only in database {name}, which {setting} \
+                 names, and not in {target}"
+            ),
+        };
+        Err(RestoreError::Missing(problem))
+    }
+}

@@ -1,0 +1,51 @@
+//! What there is of the target on the server, asked at once.
+
+use super::preflight::Standing;
+use super::replication::Replication;
+use super::{preflight, replication};
+use crate::engine::restore::error::RestoreError;
+use crate::postgres::{Client, DatabaseError, PROPERTIES, parsed};
+use crate::store::catalog::{DatabaseName, Properties};
+use crate::system::process::ProgramError;
+
+/// A target as it is now.
+#[derive(Debug)]
+pub struct Target {
+    /// What the role may do with it.
+    pub standing: Standing,
+    /// Its properties, if it is there; it is one that can be replaced.
+    pub existing: Option<Properties>,
+    /// Its replication.
+    pub replication: Replication,
+}
+
+impl Target {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or there is a database of that name that cannot be replaced.
+    pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, RestoreError> {
+        let standing = preflight::question();
+        let questions = [&standing, PROPERTIES, replication::QUESTION];
+        let (standing, properties, replication) =
+            match client.ask_all(questions, &[("database", target.as_str())]) {
+                Ok([standing, properties, replication]) => (
+                    parsed(standing)?,
+                    Properties::of_answer(Ok(properties), client, target)?,
+                    Replication::of_answer(replication, client, target)?,
+                ),
+                // Its properties may hold what is no text here.
+                Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => (
+                    Standing::of(client, target)?,
+                    Properties::of(client, target)?,
+                    Replication::of(client, target)?,
+                ),
+                Err(error) => return Err(error.into()),
+            };
+        match properties {
+            Some(properties) if properties.is_template => Err(RestoreError::Template(target.clone())),
+            Some(properties) if properties.is_invalid() => Err(RestoreError::Invalid(target.clone())),
+            existing => Ok(Self { standing, existing, replication }),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What can be known of a restore before anything is loaded: whether the role may do it, and whether the server has
+//! room for it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+use serde::Deserialize;
+
+use super::rename::MAY_END;
+use crate::engine::restore::error::RestoreError;
+use crate::postgres::{Client, DatabaseError};
+use crate::store::catalog::{DatabaseName, Properties};
+use crate::util::units;
+
+/// What the role that restores may do, and where the server keeps its databases.
+#[derive(Debug, Deserialize)]
+pub struct Standing {
+    role: String,
+    is_superuser: bool,
+    makes_databases: bool,
+    /// Whether the server is a standby.
+    is_standby: bool,
+    /// Of the target, if there is one.
+    owner: Option<Owner>,
+    /// The prepared transactions in the target.
+    prepared: Vec<String>,
+    /// The sessions in the target that the role may not end.
+    sessions: Vec<String>,
+    /// Unknown to roles that may not see it.
+    data_directory: Option<PathBuf>,
+    system_identifier: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Owner {
+    name: String,
+    /// Whether the role has the owner's rights, which renaming and dropping need.
+    is_had: bool,
+    /// Whether the role may give things to the owner.
+    may_be_given: bool,
+}
+
+/// The question for it, of the target `:'database'`. The privilege `SET` of roles is known since PostgreSQL 16; before,
+/// membership was enough.
+pub fn question() -> String {
+    format!(
+        "SELECT json_build_object(
+            'role', me.rolname, 'is_superuser', me.rolsuper, 'makes_databases', me.rolcreatedb,
+            'is_standby', pg_is_in_recovery(),
+            'owner', (SELECT json_build_object(
+                    'name', pg_get_userbyid(datdba), 'is_had', pg_has_role(datdba, 'USAGE'),
+                    'may_be_given', CASE WHEN current_setting('server_version_num')::int < 160000
+                        THEN pg_has_role(datdba, 'MEMBER') ELSE pg_has_role(datdba, 'SET') END)
+                FROM pg_database WHERE datname = :'database'),
+            'prepared', (SELECT coalesce(json_agg(gid ORDER BY gid), '[]') FROM pg_prepared_xacts
+                WHERE database = :'database'),
+            'sessions', (SELECT coalesce(json_agg(r.rolname || ', process ' || a.pid ORDER BY a.pid), '[]')
+                FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+                WHERE a.datname = :'database' AND NOT {MAY_END}),
+            'data_directory', CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                THEN current_setting('data_directory') END,
+            'system_identifier', CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
+                THEN (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) END)
+        FROM pg_roles me WHERE me.rolname = current_user;"
+    )
+}
+
+impl Standing {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
+        client.ask(&question(), &[("database", target.as_str())])
+    }
+
+    /// Sees that the server takes changes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_primary(&self, server: String) -> Result<(), RestoreError> {
+        match self.is_standby {
+            true => Err(RestoreError::Standby(server)),
+            false => Ok(()),
+        }
+    }
+
+    /// Sees that the role may make a database and put it in the target's place.
+    ///
+    /// # Errors
+    /// When it may not; the error says what is missing.
+    pub fn check_database(&self, target: &DatabaseName) -> Result<(), RestoreError> {
+        let role = &self.role;
+        let missing = match &self.owner {
+            _ if self.is_superuser => return Ok(()),
+            _ if !self.makes_databases => {
+                format!("role {role} may not make databases, as a restore must: ALTER ROLE {role} CREATEDB")
+            }
+            Some(owner) if !owner.is_had => {
+                format!("role {role} may not replace database {target}: it belongs to {}", owner.name)
+            }
+            Some(owner) if !owner.may_be_given => {
+                format!("role {role} may not make a database for {}, to whom {target} belongs", owner.name)
+            }
+            _ => return Ok(()),
+        };
+        Err(RestoreError::Missing(missing))
+    }
+
+    /// Sees that no prepared transaction is in the target: it counts as a session there, and none that can be ended.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check_prepared(&self, target: &DatabaseName) -> Result<(), RestoreError> {
+        match self.prepared.is_empty() {
+            true => Ok(()),
+            false => Err(RestoreError::Prepared(target.clone(), units::list(&self.prepared))),
+        }
+    }
+
+    /// Sees that the role may end every session that is in the target now.
+    ///
+    /// # Errors
+    /// When there is one that it may not.
+    pub fn check_sessions(&self, target: &DatabaseName) -> Result<(), RestoreError> {
+        match self.sessions.is_empty() {
+            true => Ok(()),
+            false => {
+                let sessions = self.sessions.join("; ");
+                Err(RestoreError::Sessions(self.role.clone(), target.clone(), sessions))
+            }
+        }
+    }
+
+    /// Whether the role is a superuser, as who makes the roles of a dump must be: pg_dumpall says of each whether it is
+    /// one itself.
+    pub fn is_superuser(&self) -> bool {
+        self.is_superuser
+    }
+
+    /// Sees that a server on this machine has room for a database of so many bytes.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn check_space(&self, needed: u64, existing: Option<&Properties>) -> Result<(), RestoreError> {
+        let elsewhere = existing.is_some_and(|properties| !properties.is_in_default_tablespace());
+        let Some(directory) = self.local_directory().filter(|_| !elsewhere) else { return Ok(()) };
+        // What the databases lie in; it may be another disk than the rest.
+        let Ok(status) = statvfs(&directory.join("base")) else { return Ok(()) };
+        let free = status.blocks_available() * status.fragment_size();
+        match free < needed {
+            true => Err(RestoreError::NoSpace { free, needed }),
+            false => Ok(()),
+        }
+    }
+
+    /// The server's data directory, if it is on this machine: the server's own number stands in it (the first field
+    /// of `ControlFileData` in PostgreSQL's pg_control.h).
+    fn local_directory(&self) -> Option<&Path> {
+        let (directory, identifier) = (self.data_directory.as_deref()?, self.system_identifier.as_deref()?);
+        let mut number = [0; 8];
+        File::open(directory.join("global/pg_control")).ok()?.read_exact(&mut number).ok()?;
+        (u64::from_ne_bytes(number).to_string() == identifier).then_some(directory)
+    }
+}

@@ -1,0 +1,395 @@
+//! What a restore of one database requires of the server, compared with what the server has and lets the role do, before
+//! anything is loaded.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::making::{Making, MakingNeeds};
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::source::{Checked, Tied};
+use crate::postgres::quote::literal;
+use crate::postgres::{Client, DatabaseError};
+use crate::store::catalog::{DatabaseName, Properties, Provider};
+use crate::system::process::ProgramError;
+use crate::util::units;
+
+/// A restore that is to be checked.
+pub struct Requirements<'a> {
+    /// The backup.
+    pub backup: &'a Checked,
+    /// What the new database will be like.
+    pub making: &'a Making,
+    /// The database to replace or make.
+    pub target: &'a DatabaseName,
+    /// Asks the server.
+    pub client: &'a Client,
+    /// Whether the role is a superuser.
+    pub is_superuser: bool,
+    /// Whether the load goes on after what fails, so that what its statements lack is only told.
+    pub keep_going: bool,
+}
+
+/// What the server answers about the names it was asked for.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    role: String,
+    missing_roles: Vec<String>,
+    missing_tablespaces: Vec<String>,
+    missing_extensions: Vec<String>,
+    missing_collations: Vec<String>,
+    /// Extensions that only a superuser may create.
+    untrusted_extensions: Vec<String>,
+    /// Roles to which the role may give nothing, as it is no member.
+    foreign_roles: Vec<String>,
+    /// Roles to which something is given in a schema in which they may make nothing, with the schema.
+    barred_owners: Vec<String>,
+    /// The owner of the new database, if the role has not his rights.
+    foreign_owner: Vec<String>,
+    /// Tablespaces in which the role may make nothing.
+    foreign_tablespaces: Vec<String>,
+    /// Roles whose settings the role may not change.
+    foreign_settings: Vec<String>,
+    /// Settings that only a superuser may set.
+    protected_settings: Vec<String>,
+    /// Whether the database that was asked has the locale, so that the server has it.
+    has_locale: bool,
+}
+
+/// Since PostgreSQL 15 parameters have privileges. Since 16 the membership in a role does not always allow SET ROLE, and
+/// who changes the settings of another role must be its admin; of a superuser only a superuser may ever.
+const QUERY: &str = "
+    WITH asked AS (SELECT :'names'::jsonb AS names),
+    me AS (SELECT *, current_setting('server_version_num')::int >= 160000 AS is_new
+           FROM pg_roles WHERE rolname = current_user),
+    roles AS (SELECT value AS name, to_regrole(quote_ident(value))::oid AS oid
+              FROM asked, jsonb_array_elements_text(names->'roles')),
+    tablespaces AS (SELECT value AS name, (SELECT oid FROM pg_tablespace WHERE spcname = value) AS oid
+                    FROM asked, jsonb_array_elements_text(names->'tablespaces')),
+    settings AS (SELECT value AS name, (SELECT context FROM pg_settings s WHERE lower(s.name) = lower(value)) AS context
+                 FROM asked, jsonb_array_elements_text(names->'settings')),
+    extensions AS (SELECT value AS name FROM asked, jsonb_array_elements_text(names->'extensions'))
+    SELECT json_build_object(
+        'role', (SELECT rolname FROM me),
+        'missing_roles', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM roles WHERE oid IS NULL),
+        'missing_tablespaces', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM tablespaces WHERE oid IS NULL),
+        'missing_extensions', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM extensions e
+            WHERE NOT EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = e.name)),
+        'missing_collations', (SELECT coalesce(json_agg(value ORDER BY value), '[]')
+            FROM asked, jsonb_array_elements_text(names->'collations')
+            WHERE NOT EXISTS (SELECT FROM pg_collation
+                WHERE collname = value AND collnamespace = 'pg_catalog'::regnamespace)),
+        'untrusted_extensions', (SELECT coalesce(json_agg(e.name ORDER BY e.name), '[]') FROM extensions e
+            JOIN pg_available_extensions a ON a.name = e.name
+            JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+            WHERE v.superuser AND NOT v.trusted),
+        'foreign_roles', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM roles, me
+            WHERE roles.oid IS NOT NULL AND name IN (SELECT jsonb_array_elements_text(names->'owners') FROM asked)
+              AND NOT pg_has_role(roles.oid, CASE WHEN is_new THEN 'SET' ELSE 'MEMBER' END)),
+        'barred_owners', (SELECT coalesce(json_agg(DISTINCT o.rolname || ' in ' || (given->>'schema')), '[]')
+            FROM asked, me, jsonb_array_elements(names->'given') given
+                JOIN pg_roles o ON o.rolname = given->>'owner'
+                JOIN pg_roles holder ON holder.rolname = given->>'holder'
+            WHERE o.rolname <> me.rolname AND NOT pg_has_role(o.oid, holder.oid, 'USAGE')),
+        'foreign_owner', (SELECT coalesce(json_agg(rolname), '[]') FROM asked, pg_roles r
+            WHERE rolname = names->>'owner' AND NOT pg_has_role(r.oid, 'USAGE')),
+        'foreign_tablespaces', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM tablespaces
+            WHERE oid IS NOT NULL AND name <> 'pg_default' AND NOT has_tablespace_privilege(oid, 'CREATE')),
+        'foreign_settings', (SELECT coalesce(json_agg(r.rolname ORDER BY r.rolname), '[]')
+            FROM asked, me, jsonb_array_elements_text(names->'set_roles') name JOIN pg_roles r ON r.rolname = name
+            WHERE r.rolname <> me.rolname AND (r.rolsuper OR NOT me.rolcreaterole
+                OR me.is_new AND NOT pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION'))),
+        'has_locale', (SELECT to_jsonb(d) @> (names->'locale') FROM asked, pg_database d
+            WHERE datname = current_database()),
+        'protected_settings', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM settings
+            WHERE context IS DISTINCT FROM 'user' AND NOT :parameter_privilege));
+";
+
+/// Whether the role may set a parameter.
+const PARAMETER_PRIVILEGE: &str =
+    "((context IS NULL OR context = 'superuser') AND has_parameter_privilege(name, 'SET'))";
+
+impl Requirements<'_> {
+    /// Sees that the server has what the dump and the new database need, and that the role may make it.
+    ///
+    /// # Errors
+    /// When something is missing, which the error names, or the server cannot be asked.
+    pub fn check(&self) -> Result<(), RestoreError> {
+        let needs = self.backup.needs();
+        if let Some(why) = &needs.unknown {
+            log::info!("not all that {} needs can be told beforehand: {why}", self.backup.label());
+        }
+        if let Some(tied) = Tied::of(needs) {
+            self.of_contents(tied.check(self.client, self.target))?;
+        }
+        let answer = self.ask()?;
+        self.of_contents(self.check_contents(&answer))?;
+        self.check_making(&answer)?;
+        self.of_contents(self.check_collations())?;
+        let is_sure = self.making.is_of_target() || answer.has_locale;
+        if let Some(properties) = self.making.encoding().filter(|_| !is_sure) {
+            self.check_locale(properties)?;
+        }
+        self.check_settings()
+    }
+
+    /// Has the server take the settings of the new database, in a transaction that is taken back.
+    fn check_settings(&self) -> Result<(), RestoreError> {
+        let settings = self.making.settings_of_current_role();
+        if self.making.is_of_target() || settings.is_empty() {
+            return Ok(());
+        }
+        let sql = [&b"BEGIN;\n"[..], &settings, b"\nROLLBACK;\n"].concat();
+        match self.client.execute(&sql, &[]) {
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
+                Err(self.making.refusal(self.target, said))
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// What the contents lack is no reason to refuse a load that goes on after errors.
+    fn of_contents(&self, checked: Result<(), RestoreError>) -> Result<(), RestoreError> {
+        match checked {
+            Err(error) if self.keep_going && !matches!(error, RestoreError::Database(_)) => {
+                log::warn!("it goes on all the same: {error}");
+                Ok(())
+            }
+            checked => checked,
+        }
+    }
+
+    fn ask(&self) -> Result<Answer, DatabaseError> {
+        let needs = self.backup.needs();
+        let MakingNeeds { mut roles, mut owners, owner, tablespace, mut settings, mut set_roles } =
+            self.making.needs();
+        roles.extend(needs.roles.iter().map(String::as_str));
+        owners.extend(needs.owners.iter().map(String::as_str));
+        let mut tablespaces: Vec<&str> =
+            needs.tablespaces.iter().map(String::as_str).chain(tablespace).collect();
+        let extensions = needs.extensions.iter().map(|extension| extension.name.as_str());
+        let extensions: Vec<&str> = extensions.filter(|name| *name != "plpgsql").collect();
+        for names in [&mut roles, &mut tablespaces, &mut set_roles] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        settings.sort_unstable();
+        settings.dedup();
+        let major = self.client.server_version()?.major;
+        let mut given = self.given(owner.unwrap_or(self.client.user()), major);
+        let named = json!([roles, owners, owner, set_roles, given]).to_string();
+        let (client, knows_all) = if named.is_ascii() { (self.client.clone(), true) } else { self.asked()? };
+        if !knows_all {
+            for names in [&mut roles, &mut owners, &mut set_roles] {
+                names.retain(|name| name.is_ascii());
+            }
+            given.retain(|given| given.to_string().is_ascii());
+        }
+        let owner = owner.filter(|owner| knows_all || owner.is_ascii());
+        let names = json!({
+            "roles": roles, "owners": owners, "tablespaces": tablespaces, "extensions": extensions,
+            "settings": settings, "set_roles": set_roles, "collations": needs.used_collations,
+            "owner": owner, "given": given, "locale": self.making.libc_locale(),
+        });
+        let has_privileges = major >= 15;
+        let query =
+            QUERY.replace(":parameter_privilege", if has_privileges { PARAMETER_PRIVILEGE } else { "false" });
+        // In the query, as a list of names may be longer than an argument.
+        let query = query.replace(":'names'", &literal(&names.to_string()));
+        client.ask(&query, &[])
+    }
+
+    /// Whom to ask about names of roles, and whether that knows those that are not ASCII. Names are in the encoding of the
+    /// database in which they were made, so the target is asked itself. Where there is none, they are left to the load,
+    /// unless the encodings agree.
+    fn asked(&self) -> Result<(Client, bool), DatabaseError> {
+        let encoding = |client: &Client| client.ask::<String>("SELECT to_json(getdatabaseencoding())", &[]);
+        let inside = self.client.of_database(self.target);
+        if self.making.is_of_target() && encoding(&inside).is_ok() {
+            return Ok((inside, true));
+        }
+        let here = encoding(self.client)?;
+        let knows_all = self.making.encoding().is_none_or(|properties| properties.encoding == here);
+        Ok((self.client.clone(), knows_all))
+    }
+
+    /// What is given to whom in which schema, and who owns that when it is given: what is granted on it comes later. Of
+    /// schemas that the dump does not make nothing is known, but of `public`: since PostgreSQL 15 it is the `owner`'s.
+    fn given(&self, owner: &str, major: u32) -> Vec<serde_json::Value> {
+        let given = &self.backup.needs().given;
+        let schemas: BTreeMap<_, _> = given
+            .iter()
+            .filter(|given| given.is_schema)
+            .map(|given| (&given.schema, given.owner.as_str()))
+            .collect();
+        let holder = |schema: &String| match schemas.get(schema) {
+            Some(holder) => Some(*holder),
+            None => (schema == "public" && major >= 15).then_some(owner),
+        };
+        given
+            .iter()
+            .filter(|given| !given.is_schema)
+            .map(|given| json!({"schema": given.schema, "owner": given.owner, "holder": holder(&given.schema)}))
+            .collect()
+    }
+
+    /// What the statements of the dump need.
+    fn check_contents(&self, answer: &Answer) -> Result<(), RestoreError> {
+        let needs = self.backup.needs();
+        let label = || self.backup.label().to_owned();
+        let roles: Vec<_> = answer.missing_roles.iter().filter(|name| needs.roles.contains(*name)).collect();
+        let spaces = answer.missing_tablespaces.iter().filter(|name| needs.tablespaces.contains(*name));
+        let spaces: Vec<_> = spaces.collect();
+        match () {
+            () if !roles.is_empty() => Err(RestoreError::NoRoles(label(), units::list(roles))),
+            () if !spaces.is_empty() => Err(RestoreError::NoTablespaces(label(), units::list(spaces))),
+            () if !answer.missing_extensions.is_empty() => {
+                Err(RestoreError::NoExtensions(label(), units::list(&answer.missing_extensions)))
+            }
+            () if !answer.missing_collations.is_empty() => {
+                Err(RestoreError::NoCollations(label(), units::list(&answer.missing_collations)))
+            }
+            () if !self.is_superuser => self.check_rights(answer),
+            () => Ok(()),
+        }
+    }
+
+    /// Whether the role, which is no superuser, may run the statements of the dump.
+    fn check_rights(&self, answer: &Answer) -> Result<(), RestoreError> {
+        let (label, needs) = (self.backup.label(), self.backup.needs());
+        let Answer { role, untrusted_extensions, .. } = answer;
+        let foreign = answer.foreign_roles.iter().filter(|name| needs.owners.contains(*name));
+        let foreign: Vec<_> = foreign.collect();
+        let grantors: Vec<_> = needs.grantors.iter().filter(|grantor| *grantor != role).collect();
+        let spaces = answer.foreign_tablespaces.iter().filter(|name| needs.tablespaces.contains(*name));
+        let spaces: Vec<_> = spaces.collect();
+        let missing = match () {
+            () if !untrusted_extensions.is_empty() => format!(
+                "only a superuser may create these extensions of {label}: {}",
+                units::list(untrusted_extensions)
+            ),
+            () if !needs.superusers.is_empty() => format!(
+                "only a superuser may make the event triggers or foreign-data wrappers of {label}, which belong to {}",
+                units::list(&needs.superusers)
+            ),
+            () if !needs.for_superusers.is_empty() => {
+                format!(
+                    "only a superuser may make these things of {label}: {}",
+                    units::list(&needs.for_superusers)
+                )
+            }
+            () if !grantors.is_empty() => {
+                format!(
+                    "only a superuser may restore the grants of {label} by these roles: {}",
+                    units::list(grantors)
+                )
+            }
+            () if !foreign.is_empty() => format!(
+                "{label} gives things to roles that role {role} is no member of: {}; make it one",
+                units::list(foreign)
+            ),
+            () if !answer.barred_owners.is_empty() => format!(
+                "only a superuser may give these roles things of {label} in schemas in which they may make nothing: {}",
+                units::list(&answer.barred_owners)
+            ),
+            () if !spaces.is_empty() => format!(
+                "role {role} may make nothing in these tablespaces of {label}: {}; grant it CREATE on them",
+                units::list(spaces)
+            ),
+            () => return Ok(()),
+        };
+        Err(RestoreError::Missing(missing))
+    }
+
+    /// What the properties of the new database need.
+    fn check_making(&self, answer: &Answer) -> Result<(), RestoreError> {
+        let needs = self.making.needs();
+        let of_making = |named: &'_ [String], wanted: &[&str]| {
+            units::list(named.iter().filter(|name| wanted.contains(&name.as_str())))
+        };
+        let tablespace: Vec<&str> = needs.tablespace.into_iter().collect();
+        let lacking = [
+            ("the server lacks roles", of_making(&answer.missing_roles, &needs.roles)),
+            ("the server lacks the tablespace", of_making(&answer.missing_tablespaces, &tablespace)),
+        ];
+        let role = &answer.role;
+        let forbidden = [
+            ("the role has not the rights of", units::list(&answer.foreign_owner)),
+            ("the role is no member of", of_making(&answer.foreign_roles, &needs.owners)),
+            (
+                "the role may make nothing in the tablespace",
+                of_making(&answer.foreign_tablespaces, &tablespace),
+            ),
+            ("only a superuser may set its settings", units::list(&answer.protected_settings)),
+            ("the role may not change the settings of roles", units::list(&answer.foreign_settings)),
+        ];
+        let forbidden = forbidden.into_iter().filter(|_| !self.is_superuser);
+        let what = lacking.into_iter().chain(forbidden).find(|(_, names)| !names.is_empty());
+        match what {
+            None => Ok(()),
+            Some((what, names)) => {
+                let what = what.replace("the role", &format!("role {role}"));
+                Err(self.making.refusal(self.target, format!("{what} {names}")))
+            }
+        }
+    }
+
+    /// Has the server make the collations of the dump, in a transaction that is taken back.
+    fn check_collations(&self) -> Result<(), RestoreError> {
+        let options = &self.backup.needs().made_collations;
+        let said = self.try_collations(options.iter().map(String::as_str))?;
+        said.map_or(Ok(()), |said| Err(RestoreError::NoCollations(self.backup.label().to_owned(), said)))
+    }
+
+    /// Has the server make a collation of the locale, in a transaction that is taken back: it knows best what it has.
+    fn check_locale(&self, properties: &Properties) -> Result<(), RestoreError> {
+        let locale = &properties.locale;
+        let options = match (locale.provider, &locale.name) {
+            (Provider::Icu, Some(name)) => format!("provider = icu, locale = {}", literal(name)),
+            (Provider::Builtin, Some(name)) => format!("provider = builtin, locale = {}", literal(name)),
+            _ => {
+                let (collate, ctype) = (literal(&locale.collate), literal(&locale.ctype));
+                format!("provider = libc, lc_collate = {collate}, lc_ctype = {ctype}")
+            }
+        };
+        let said = self.try_collations([options.as_str()].into_iter())?;
+        let lacking = said.map(|said| format!("the server lacks its locale: {said}"));
+        lacking.map_or(Ok(()), |why| Err(self.making.refusal(self.target, why)))
+    }
+
+    /// What the server says of a locale that it does not have among these options of collations.
+    fn try_collations<'o>(
+        &self,
+        options: impl Iterator<Item = &'o str>,
+    ) -> Result<Option<String>, RestoreError> {
+        let create = |(at, options)| format!("CREATE COLLATION pg_temp.backupgram_trial_{at} ({options});\n");
+        let statements: String = options.enumerate().map(create).collect();
+        if statements.is_empty() {
+            return Ok(None);
+        }
+        match self.client.execute(format!("BEGIN;\n{statements}ROLLBACK;\n"), &[]) {
+            Ok(_) => Ok(None),
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) if names_locale(&said) => {
+                Ok(Some(said))
+            }
+            // Of another failure, such as an encoding that is not this database's, the load tells.
+            Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
+                log::debug!("whether the server has the locales is not known: {said}");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether the server says that it does not have a locale, or a provider (`report_newlocale_failure` and
+/// `CREATE COLLATION` in PostgreSQL).
+fn names_locale(said: &str) -> bool {
+    ["could not create locale", "could not open collator", "ICU is not supported", "invalid locale name"]
+        .iter()
+        .any(|words| said.contains(words))
+        || said.contains("unrecognized collation provider")
+        || said.contains("language") && said.contains("unknown")
+}
