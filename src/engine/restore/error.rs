@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 
-use crate::delivery::telegram::FetchError;
 use crate::engine::content::ContentError;
 use crate::formats::sql::Refusal;
 use crate::postgres::DatabaseError;
@@ -17,8 +16,6 @@ use crate::util::units;
 pub enum RestoreError {
     /// Another run holds the lock.
     Locked(LockError),
-    /// The backup does not come back from Telegram.
-    Fetch(FetchError),
     /// The backup directory cannot be used, or has no such backup.
     Directory(DirectoryError),
     /// The backup cannot be opened or read.
@@ -127,7 +124,6 @@ impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Locked(error) => error.fmt(f),
-            Self::Fetch(error) => error.fmt(f),
             Self::Directory(error) => error.fmt(f),
             Self::Open(label, error) => write!(f, "cannot read {label}: {error}"),
             Self::Content(label, error) => write!(f, "{label} {error}"),
@@ -312,7 +308,6 @@ impl RestoreError {
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
             Self::Content(_, error) => error.interrupted(),
-            Self::Fetch(error) => error.interrupted(),
             Self::Program(ProgramError::Interrupted(interrupted))
             | Self::Database(DatabaseError::Program(ProgramError::Interrupted(interrupted)))
             | Self::Locked(LockError::Interrupted(interrupted)) => Some(*interrupted),

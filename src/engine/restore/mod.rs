@@ -13,14 +13,12 @@ mod trial;
 
 use std::time::{Duration, Instant};
 
-use crate::delivery::telegram::{self, Chat, FetchError, TelegramSettings};
 use crate::engine::content::Keys;
 use crate::postgres::{Client, Server};
 use crate::settings::Storage;
 use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::system::lock::Lock;
 use crate::system::process::{Interrupted, ProgramError, Runner};
-use crate::util::open_dir::OpenDir;
 use crate::util::units;
 use load::Scripts;
 use run::Run;
@@ -33,109 +31,96 @@ pub use source::{Checked, NeedsReader, Source};
 pub use target::{is_anything_left, is_unfinished, sweep};
 pub use trial::Trial;
 
-/// What to restore.
+/// What is asked of a restore besides its backup.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where the backup is.
-    pub backup: Place,
     /// The database to replace or make; without one, the database that the backup is of.
     pub target: Option<DatabaseName>,
-    /// What else is asked for.
+    /// The options of the load.
     pub options: Options,
     /// Whether it is tried even where the server's disk seems too small.
     pub ignore_space: bool,
-    /// Whether everything is checked and nothing done.
+    /// Whether everything is checked and nothing is changed.
     pub dry_run: bool,
 }
 
-/// Where a backup is.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// `SLOT/NAME`, or a path.
-    File(String),
-    /// A message on Telegram, and its chat; the first of the settings without one.
-    Telegram(i64, Option<Chat>),
-}
-
-/// A restore with everything that it needs.
+/// A restore whose backup is still to be named.
+#[derive(Debug)]
 pub struct Restore<'a> {
-    /// Where the backups are.
-    pub storage: &'a Storage,
-    /// The server.
-    pub server: &'a Server,
-    /// Starts the programs.
-    pub runner: &'a Runner,
-    /// Where backups may be fetched from.
-    pub telegram: Option<&'a TelegramSettings>,
+    storage: &'a Storage,
+    server: &'a Server,
+    runner: &'a Runner,
+    request: &'a Request,
+    scripts: Scripts,
+    directory: BackupDirectory,
 }
 
-impl Restore<'_> {
-    /// Restores a backup, if `confirm` agrees.
+impl<'a> Restore<'a> {
+    /// Opens the user's SQL files and the backup directory.
+    ///
+    /// # Errors
+    /// When one of the files cannot be read, or the directory cannot be used.
+    pub fn new(
+        storage: &'a Storage,
+        server: &'a Server,
+        runner: &'a Runner,
+        request: &'a Request,
+    ) -> Result<Self, RestoreError> {
+        let scripts = Scripts::open(&request.options)?;
+        let directory = BackupDirectory::new(&storage.directory);
+        directory.prepare_to_read()?;
+        Ok(Self { storage, server, runner, request, scripts, directory })
+    }
+
+    /// The backup directory.
+    pub fn directory(&self) -> &BackupDirectory {
+        &self.directory
+    }
+
+    /// Opens a backup: `SLOT/NAME` of the backup directory, or a path.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or its manifest is of another database than its name.
+    pub fn open(&self, file: &str) -> Result<Source, RestoreError> {
+        Source::open(&self.directory, file, self.request.options.ignore_manifest)
+    }
+
+    /// Takes the run lock, and removes the temporary files of killed runs. Who needs it before the restore does, such as
+    /// for a backup that must be fetched, hands it to [`Self::run`].
+    ///
+    /// # Errors
+    /// When another run holds it for longer than is to be waited, or a stop signal comes.
+    pub fn lock(&self) -> Result<Lock, RestoreError> {
+        let patience = Duration::from_secs(self.storage.lock_wait.into());
+        let lock = Lock::take_to_read(self.directory.root(), "restore", patience, self.runner);
+        let lock = lock.map_err(RestoreError::Locked)?;
+        self.directory.sweep_leftovers()?;
+        Ok(lock)
+    }
+
+    /// Restores a backup, if `confirm` agrees, under `lock` or one that it takes itself after that.
     ///
     /// # Errors
     /// When anything goes wrong on the way. The target is then as it was.
     pub fn run(
         &self,
-        request: &Request,
+        source: Source,
+        lock: Option<&Lock>,
         confirm: impl FnOnce(&Plan) -> Result<bool, Interrupted>,
     ) -> Result<(), RestoreError> {
-        let scripts = Scripts::open(&request.options)?;
-        let directory = BackupDirectory::new(&self.storage.directory);
-        directory.prepare_to_read()?;
-        let ignore_manifest = request.options.ignore_manifest;
-        let (source, held) = match &request.backup {
-            Place::File(file) => (Source::open(&directory, file, ignore_manifest)?, None),
-            Place::Telegram(id, chat) => {
-                let lock = self.lock(&directory)?;
-                let held = Fetched::make(directory.place_for(0)?, lock)?;
-                let fetched =
-                    telegram::fetch(self.telegram, chat.as_ref(), *id, &held.directory, self.runner);
-                let (file, name) = fetched.map_err(RestoreError::Fetch)?;
-                (Source::fetched(file, &held.directory.path().join(name)), Some(held))
-            }
-        };
-        let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
-        let goal = Goal::of(&source, &keys, request.target.as_ref())?;
-        let client = self.connect(&goal)?;
-        // A pooler may give each job another session, and each order. What several jobs run into, and one does not, is
-        // no error to go on after.
-        let is_parallel = client.server().takes_options && !request.options.keep_going;
-        let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
-        let asked = Instant::now();
-        let (standing, existing, replication) = match &goal {
-            Goal::Database(target) => {
-                let Target { standing, existing, replication } = Target::of(&client, target)?;
-                (standing, existing, Some(replication))
-            }
-            Goal::Server(_) => (Standing::of(&client, &goal.database())?, None, None),
-        };
-        let run = Run {
-            directory,
-            client,
-            keys,
-            goal,
-            options: &request.options,
-            ignore_space: request.ignore_space,
-            dry_run: request.dry_run,
-            scripts,
-            jobs,
-            standing,
-            existing,
-            replication,
-            asked,
-        };
+        let run = self.prepare(&source)?;
         let plan = run.plan(&source)?;
-        if request.dry_run {
+        if self.request.dry_run {
             return run.rehearse(source, plan);
         }
-        // Before the lock: somebody who went away from the question must not hold up every backup.
+        // The lock is not held during the question: an unanswered one must not block backups.
         if !confirm(&plan).map_err(ProgramError::Interrupted)? {
             return Err(RestoreError::Declined);
         }
-        let own = if held.is_some() { None } else { Some(self.lock(&run.directory)?) };
+        let own = if lock.is_none() { Some(self.lock()?) } else { None };
         let begun = Instant::now();
-        if let Some(lock) = own.as_ref().or(held.as_ref().map(|held| &held.lock)) {
-            sweep(&run.directory, lock, &run.client);
+        if let Some(lock) = lock.or(own.as_ref()) {
+            sweep(&self.directory, lock, &run.client);
         }
         let backup = source.check(&run.keys)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
@@ -147,47 +132,44 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Connects to a database that is not the target: nobody renames the database that he is in.
+    /// Finds out what the backup goes into, connects to the server and asks it about the target.
+    fn prepare(&self, source: &Source) -> Result<Run<'_>, RestoreError> {
+        let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
+        let goal = Goal::of(source, &keys, self.request.target.as_ref())?;
+        let client = self.connect(&goal)?;
+        // A pooler may give each job and each statement another session. And what fails with several jobs, and not with
+        // one, must not count as an error to go on after.
+        let is_parallel = client.server().takes_options && !self.request.options.keep_going;
+        let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
+        let asked = Instant::now();
+        let (standing, existing, replication) = match &goal {
+            Goal::Database(target) => {
+                let Target { standing, existing, replication } = Target::of(&client, target)?;
+                (standing, existing, Some(replication))
+            }
+            Goal::Server(_) => (Standing::of(&client, &goal.database())?, None, None),
+        };
+        Ok(Run {
+            directory: &self.directory,
+            client,
+            keys,
+            goal,
+            options: &self.request.options,
+            ignore_space: self.request.ignore_space,
+            dry_run: self.request.dry_run,
+            scripts: &self.scripts,
+            jobs,
+            standing,
+            existing,
+            replication,
+            asked,
+        })
+    }
+
+    /// Connects to a database that is not the target, as no session can rename its own database.
     fn connect(&self, goal: &Goal) -> Result<Client, RestoreError> {
         let mut places = DatabaseName::of_every_server().to_vec();
         places.retain(|place| !matches!(goal, Goal::Database(target) if target == place));
         Ok(Client::connect(self.server, &places, self.runner)?)
-    }
-
-    /// Takes the lock, and clears away what killed runs have left.
-    fn lock(&self, directory: &BackupDirectory) -> Result<Lock, RestoreError> {
-        let patience = Duration::from_secs(self.storage.lock_wait.into());
-        let lock = Lock::take_to_read(directory.root(), "restore", patience, self.runner);
-        let lock = lock.map_err(RestoreError::Locked)?;
-        directory.sweep_leftovers()?;
-        Ok(lock)
-    }
-}
-
-/// The place of a backup that is fetched, under the lock that it needs. Dropped, it is gone.
-struct Fetched {
-    place: OpenDir,
-    directory: OpenDir,
-    lock: Lock,
-}
-
-/// The name of that place.
-const FETCHED: &str = "telegram";
-
-impl Fetched {
-    fn make(place: OpenDir, lock: Lock) -> Result<Self, RestoreError> {
-        let failed = |error| RestoreError::Fetch(FetchError::Write(error));
-        place.remove_all(FETCHED).map_err(failed)?;
-        let directory = place.make_private(FETCHED, 0o700).map_err(failed)?;
-        Ok(Self { place, directory, lock })
-    }
-}
-
-impl Drop for Fetched {
-    fn drop(&mut self) {
-        let removed = self.directory.clear().and_then(|()| self.place.remove_all(FETCHED));
-        if let Err(error) = removed {
-            log::warn!("{} stays until the next run: {error}", self.directory.path().display());
-        }
     }
 }

@@ -16,14 +16,14 @@ use crate::util::units;
 
 /// A restore on its way.
 pub struct Run<'a> {
-    pub directory: BackupDirectory,
+    pub directory: &'a BackupDirectory,
     pub client: Client,
     pub keys: Keys,
     pub goal: Goal,
     pub options: &'a Options,
     pub ignore_space: bool,
     pub dry_run: bool,
-    pub scripts: Scripts,
+    pub scripts: &'a Scripts,
     pub jobs: usize,
     pub standing: Standing,
     /// Of the target when the restore was planned, if there is one.
@@ -104,11 +104,11 @@ impl Run<'_> {
             None => self.client.program_version("pg_restore")?,
         };
         Replacement {
-            directory: &self.directory,
+            directory: self.directory,
             client: &self.client,
             keys: &self.keys,
             options: self.options,
-            scripts: &self.scripts,
+            scripts: self.scripts,
             jobs: self.jobs,
             tied: self.tied(backup, target)?,
             backup,
@@ -152,14 +152,14 @@ impl Run<'_> {
         let survey = self.cluster_load(&version, None)?.survey(backup)?;
         let tied = survey.tied().map(|(database, _)| database).filter(|name| survey.databases.contains(name));
         let address = self.client.server().address();
-        let journal = Journal::begin(&self.directory, address, tied.as_ref())?;
+        let journal = Journal::begin(self.directory, address, tied.as_ref())?;
         let mut made = Made::default();
         let signed = self.client.signed(journal.scratch().as_str());
         let mut load = self.cluster_load(&version, Some(&journal))?;
         load.client = &signed;
         let loaded = load.load(backup, survey, &mut made);
         // Databases first: a role that owns one cannot be dropped.
-        if let Err(error) = journal.end(&self.directory, &self.client) {
+        if let Err(error) = journal.end(self.directory, &self.client) {
             log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
         }
         if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !made.is_empty() {
