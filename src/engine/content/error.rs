@@ -1,37 +1,55 @@
 //! What can be wrong with the content of a backup.
 
-use std::fmt;
 use std::io;
+
+use thiserror::Error;
 
 use crate::postgres::Version;
 use crate::system::process::{Interrupted, ProgramError};
 
 /// What is wrong with a backup's content; the message goes on where the backup's name stands.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ContentError {
     /// It cannot be read.
-    Read(io::Error),
+    #[error("cannot be read: {0}")]
+    Read(#[source] io::Error),
     /// It has no bytes.
+    #[error("is empty")]
     Empty,
     /// It cannot be decompressed.
-    Damaged(io::Error),
+    #[error("is damaged: {0}")]
+    Damaged(#[source] io::Error),
     /// gpg cannot decrypt it.
-    Decrypt(io::Error),
+    #[error("is damaged, or encrypted with another key than BACKUP_ENCRYPTION_KEY: {0}")]
+    Decrypt(#[source] io::Error),
     /// It is encrypted, and there is no passphrase.
+    #[error("is encrypted: BACKUP_ENCRYPTION_KEY must be set")]
     NoKey,
     /// It is no dump at all.
+    #[error("is not a dump by pg_dump")]
     Foreign,
     /// It is a dump in UTF-16, which this name of iconv's says more of.
+    #[error("is in UTF-16, as PowerShell's > writes it: convert it with iconv -f {0} -t UTF-8")]
     Utf16(&'static str),
     /// It is an archive that was written as text in UTF-16.
+    #[error(
+        "is an archive that PowerShell's > has written as UTF-16 text, and is lost: dump with pg_dump --file"
+    )]
     GarbledArchive,
     /// It has no end.
+    #[error("is cut off: the dump in it has no end")]
     Truncated,
     /// It is another file than the one that its manifest speaks of.
+    #[error("is damaged: its checksum is not the one in its manifest")]
     Checksum,
     /// pg_restore cannot read it.
-    Archive(ProgramError),
+    #[error("is damaged: {0}")]
+    Archive(#[source] ProgramError),
     /// It is by a newer pg_dump than the pg_restore that is here.
+    #[error(
+        "is by pg_dump {dump}, and pg_restore {tool} is older: use an image for PostgreSQL {} or newer",
+        .dump.major
+    )]
     Newer {
         /// pg_dump's version.
         dump: Version,
@@ -39,41 +57,9 @@ pub enum ContentError {
         tool: Version,
     },
     /// A program that is needed failed, or a stop signal came.
-    Program(ProgramError),
+    #[error("cannot be checked: {0}")]
+    Program(#[from] ProgramError),
 }
-
-impl fmt::Display for ContentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => write!(f, "cannot be read: {error}"),
-            Self::Empty => f.write_str("is empty"),
-            Self::Damaged(error) => write!(f, "is damaged: {error}"),
-            Self::Decrypt(error) => {
-                write!(f, "is damaged, or encrypted with another key than BACKUP_ENCRYPTION_KEY: {error}")
-            }
-            Self::NoKey => f.write_str("is encrypted: BACKUP_ENCRYPTION_KEY must be set"),
-            Self::Foreign => f.write_str("is not a dump by pg_dump"),
-            Self::Utf16(encoding) => write!(
-                f,
-                "is in UTF-16, as PowerShell's > writes it: convert it with iconv -f {encoding} -t UTF-8"
-            ),
-            Self::GarbledArchive => f.write_str(
-                "is an archive that PowerShell's > has written as UTF-16 text, and is lost: dump with pg_dump --file",
-            ),
-            Self::Truncated => f.write_str("is cut off: the dump in it has no end"),
-            Self::Checksum => f.write_str("is damaged: its checksum is not the one in its manifest"),
-            Self::Archive(error) => write!(f, "is damaged: {error}"),
-            Self::Newer { dump, tool } => write!(
-                f,
-                "is by pg_dump {dump}, and pg_restore {tool} is older: use an image for PostgreSQL {} or newer",
-                dump.major
-            ),
-            Self::Program(error) => write!(f, "cannot be checked: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ContentError {}
 
 impl From<Interrupted> for ContentError {
     fn from(interrupted: Interrupted) -> Self {

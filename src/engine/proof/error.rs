@@ -1,7 +1,8 @@
 //! Why a backup is not proven.
 
-use std::fmt;
 use std::io;
+
+use thiserror::Error;
 
 use super::server::ServerError;
 use crate::engine::restore::RestoreError;
@@ -10,58 +11,35 @@ use crate::store::catalog::DatabaseName;
 use crate::system::process::{Interrupted, ProgramError};
 
 /// Why a backup is not proven.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ProofError {
     /// There is no server to restore it into.
-    Server(ServerError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// It cannot be restored here.
-    Restore(RestoreError),
+    #[error("cannot be proven here: {0}")]
+    Restore(#[source] RestoreError),
     /// What is in it cannot be restored, here or elsewhere.
-    Broken(RestoreError),
+    #[error("cannot be restored: {0}")]
+    Broken(#[source] RestoreError),
     /// It is of an older major version than the server, whose version comes first, and does not fit that.
-    OtherMajor(u32, RestoreError),
+    #[error("cannot be proven by PostgreSQL {0}: {1}")]
+    OtherMajor(u32, #[source] RestoreError),
     /// The server ended while it was restored; what failed then.
-    Lost(RestoreError),
+    #[error("cannot be proven, as the server for it has ended: {0}")]
+    Lost(#[source] RestoreError),
     /// pg_amcheck has found something in the restored database.
+    #[error("can be restored, but pg_amcheck finds fault with database {0}: {1}")]
     Damaged(DatabaseName, String),
     /// pg_amcheck could not look at the restored database.
+    #[error("can be restored, but cannot be looked at: {0}")]
     Unchecked(String),
     /// What pg_amcheck finds cannot be written down.
-    Report(io::Error),
+    #[error("cannot be proven: {0}")]
+    Report(#[source] io::Error),
     /// What was restored cannot be counted.
-    Count(DatabaseError),
-}
-
-impl fmt::Display for ProofError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server(error) => error.fmt(f),
-            Self::Broken(error) => write!(f, "cannot be restored: {error}"),
-            Self::OtherMajor(major, error) => write!(f, "cannot be proven by PostgreSQL {major}: {error}"),
-            Self::Restore(error) => write!(f, "cannot be proven here: {error}"),
-            Self::Lost(error) => write!(f, "cannot be proven, as the server for it has ended: {error}"),
-            Self::Damaged(database, found) => {
-                write!(f, "can be restored, but pg_amcheck finds fault with database {database}: {found}")
-            }
-            Self::Unchecked(error) => write!(f, "can be restored, but cannot be looked at: {error}"),
-            Self::Report(error) => write!(f, "cannot be proven: {error}"),
-            Self::Count(error) => write!(f, "cannot be counted: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ProofError {}
-
-impl From<ServerError> for ProofError {
-    fn from(error: ServerError) -> Self {
-        Self::Server(error)
-    }
-}
-
-impl From<DatabaseError> for ProofError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Count(error)
-    }
+    #[error("cannot be counted: {0}")]
+    Count(#[from] DatabaseError),
 }
 
 impl From<ProgramError> for ProofError {

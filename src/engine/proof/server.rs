@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::env;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::os::fd::AsFd;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::SFlag;
 use nix::unistd::{Uid, User, fchown};
+use thiserror::Error;
 
 use super::statement_error::{LOG_LINE_PREFIX, StatementError};
 use crate::postgres::{Client, Login, Server};
@@ -24,52 +24,29 @@ use crate::util::leftovers::{self, Held};
 use crate::util::open_dir::{OpenDir, kind};
 
 /// Why there is no server of our own.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ServerError {
     /// PostgreSQL's programs for servers are not on this machine.
+    #[error("a restore proof needs PostgreSQL's server here, and there is no {0} in PATH")]
     NoPrograms(String),
     /// We are root, as whom PostgreSQL does not run, and there is nobody else to be.
+    #[error("a restore proof by root needs a user postgres, and there is none")]
     NoUser,
     /// The user that it would run as cannot get to its directory because of this one.
+    #[error("user postgres, as whom a restore proof runs, cannot enter {0}: chmod a+x {0}")]
     Unreachable(PathBuf),
     /// The directory for it cannot be opened.
+    #[error(transparent)]
     Directory(DirectoryError),
     /// Its directories cannot be made.
-    Place(PathBuf, io::Error),
+    #[error("cannot make {0}: {1}")]
+    Place(PathBuf, #[source] io::Error),
     /// A program failed, or a stop signal came.
-    Program(ProgramError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// It did not come up; the end of its log.
+    #[error("the server for the proof did not come up: {0}")]
     Ended(String),
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoPrograms(program) => {
-                write!(f, "a restore proof needs PostgreSQL's server here, and there is no {program} in PATH")
-            }
-            Self::NoUser => f.write_str("a restore proof by root needs a user postgres, and there is none"),
-            Self::Unreachable(path) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "user postgres, as whom a restore proof runs, cannot enter {path}: chmod a+x {path}"
-                )
-            }
-            Self::Place(path, error) => write!(f, "cannot make {}: {error}", path.display()),
-            Self::Directory(error) => error.fmt(f),
-            Self::Program(error) => error.fmt(f),
-            Self::Ended(log) => write!(f, "the server for the proof did not come up: {log}"),
-        }
-    }
-}
-
-impl std::error::Error for ServerError {}
-
-impl From<ProgramError> for ServerError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
 }
 
 impl From<Interrupted> for ServerError {

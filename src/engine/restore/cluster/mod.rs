@@ -345,7 +345,7 @@ impl ClusterLoad<'_> {
         let renaming = Renaming { client: self.client, journal, databases, orders: &orders };
         renaming.run(|client| are_named(client, staged, journal)).map_err(|error| match error {
             error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
-            error => RestoreError::Names(error.to_string()),
+            error => RestoreError::Names(error),
         })
     }
 }
@@ -353,7 +353,7 @@ impl ClusterLoad<'_> {
 /// Commits what can no more be taken back with all else.
 fn commit_late(contents: Contents) -> Result<(), RestoreError> {
     let database = contents.database().clone();
-    contents.commit().map_err(|error| RestoreError::Late(database, error.to_string()))
+    contents.commit().map_err(|error| RestoreError::Late(database, Box::new(error)))
 }
 
 /// Whether no database has its staged name any more, or our comment, asked even after a stop signal.

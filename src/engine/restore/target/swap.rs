@@ -140,7 +140,7 @@ impl Swap<'_> {
         let renaming = Renaming { client, journal, databases, orders: orders.as_bytes() };
         renaming.run(is_done).map_err(|error| match error {
             error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
-            error => RestoreError::Swap(self.target.clone(), error.to_string()),
+            error => RestoreError::Swap(self.target.clone(), error),
         })
     }
 
