@@ -7,7 +7,9 @@ use std::fs::File;
 
 use jiff::Timestamp;
 
-use crate::engine::content::{ContentError, Keys, Snapshot, Wrapping, bytes_to_examine, examine};
+use crate::engine::content::{
+    ContentError, DecryptionContext, Snapshot, Wrapping, bytes_to_read, read_fully,
+};
 use crate::engine::proof::{self, LastProof};
 use crate::settings::Redactor;
 use crate::store::catalog::{
@@ -73,11 +75,11 @@ fn said(error: &impl ToString) -> String {
 /// Verifies backups one after the other.
 pub struct Verifier<'a> {
     directory: &'a BackupDirectory,
-    keys: Keys,
+    keys: DecryptionContext,
     /// Whether it has been said that the directory takes no results.
     is_unwritable: bool,
     /// What was read of files that may have further names.
-    known: HashMap<Identity, Reading>,
+    known: HashMap<Identity, PgRestoreProbe>,
     /// Files that have been proven.
     proven: HashSet<Identity>,
     /// How many jobs restore at once.
@@ -94,7 +96,7 @@ struct Identity {
 
 /// What was read of a file: its checksum, and what is wrong with it by itself or was in the way.
 #[derive(Debug, Clone)]
-struct Reading {
+struct PgRestoreProbe {
     sha256: String,
     format: Option<Format>,
     is_encrypted: bool,
@@ -126,7 +128,7 @@ struct Found {
 
 impl<'a> Verifier<'a> {
     /// A verifier of the backups of a directory. It restores with so many jobs.
-    pub fn new(directory: &'a BackupDirectory, keys: Keys, jobs: usize) -> Self {
+    pub fn new(directory: &'a BackupDirectory, keys: DecryptionContext, jobs: usize) -> Self {
         let (known, proven) = (HashMap::new(), HashSet::new());
         Self { directory, keys, is_unwritable: false, known, proven, jobs }
     }
@@ -264,7 +266,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// What was read of a file, under this name or another of it.
-    fn reading(&mut self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
+    fn reading(&mut self, slot: Slot, opened: &Opened) -> Result<PgRestoreProbe, ContentError> {
         let identity = identity(opened);
         if let Some(known) = identity.and_then(|identity| self.known.get(&identity)) {
             return Ok(known.clone());
@@ -276,20 +278,20 @@ impl<'a> Verifier<'a> {
         Ok(reading)
     }
 
-    fn read(&self, slot: Slot, opened: &Opened) -> Result<Reading, ContentError> {
+    fn read(&self, slot: Slot, opened: &Opened) -> Result<PgRestoreProbe, ContentError> {
         let file = opened.file.try_clone().map_err(ContentError::Read)?;
-        let total = bytes_to_examine(&file);
+        let total = bytes_to_read(&file);
         let progress = Progress::start(format!("verifying {slot}/{}", opened.name), total);
-        let examination = examine(file, &self.keys, &progress)?;
-        let (sha256, format) = (examination.sha256.clone(), examination.format());
-        let is_encrypted = examination.wrappings.contains(&Wrapping::Gpg);
-        let fault = examination.judge(None).err();
+        let read = read_fully(file, &self.keys, &progress)?;
+        let (sha256, format) = (read.sha256.clone(), read.format());
+        let is_encrypted = read.wrappings.contains(&Wrapping::Gpg);
+        let fault = read.judge(None).err();
         let fault = fault.map(|error| Fault { said: said(&error), is_damage: error.is_damage() });
-        Ok(Reading { sha256, format, is_encrypted, fault })
+        Ok(PgRestoreProbe { sha256, format, is_encrypted, fault })
     }
 
     /// Judges by what was read, and writes down what was found in a manifest of this very file, or in a first one.
-    fn judge(&mut self, slot: Slot, found: &Found, reading: &Reading) -> Finding {
+    fn judge(&mut self, slot: Slot, found: &Found, reading: &PgRestoreProbe) -> Finding {
         let manifest = found.manifest.as_ref();
         let is_its = manifest.is_some_and(|manifest| manifest.sha256 == reading.sha256);
         let name = &found.opened.name;
@@ -367,7 +369,7 @@ fn verification(finding: &Finding) -> Option<Verification> {
 
 /// The manifest of a backup that had none, such as another tool's: what reading it told. There is none where the name
 /// names no database.
-fn first_manifest(slot: Slot, found: &Found, reading: &Reading) -> Option<Manifest> {
+fn first_manifest(slot: Slot, found: &Found, reading: &PgRestoreProbe) -> Option<Manifest> {
     let Appearance { size, modified } = found.appearance;
     Some(Manifest {
         sha256: reading.sha256.clone(),

@@ -8,10 +8,10 @@ use std::process::Stdio;
 use nix::sys::stat::SFlag;
 use sha2::{Digest, Sha256};
 
+use super::dump_checker::CheckResult;
 use super::error::ContentError;
-use super::inspector::Findings;
 use super::kind::{CONTENTS_NAME, Content, HEAD};
-use super::reading::{judge, read_to_the_end};
+use super::pg_restore_probe::{judge, read_to_the_end};
 use crate::system::process::{Listener, Runner};
 use crate::system::progress::Progress;
 use crate::util::open_dir::{OpenDir, kind};
@@ -19,14 +19,14 @@ use crate::util::units::hexadecimal;
 
 /// The files of a dump in directory format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct DirectoryDigest {
     /// The SHA-256 of what `LC_ALL=C sha256sum *` prints in the directory, in hexadecimal.
     pub sha256: String,
     /// The sum of their bytes.
     pub size: u64,
 }
 
-impl Listing {
+impl DirectoryDigest {
     /// Reads every file of a directory.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ pub fn inspect_directory(
     size: u64,
     runner: &Runner,
     progress: &Progress,
-) -> Result<Findings, ContentError> {
+) -> Result<CheckResult, ContentError> {
     let mut command = read_to_the_end();
     let opened = directory.to_file().map_err(ContentError::Read)?;
     command.args(["--format=directory", "/dev/stdin"]).stdin(opened).stderr(Stdio::piped());
@@ -91,7 +91,7 @@ pub fn inspect_directory(
     let said = said.finish();
     runner.check()?;
     match exit.success() {
-        true => Ok(Findings { content: Content::Directory, bytes: size, makes_database: false }),
+        true => Ok(CheckResult { content: Content::Directory, bytes: size, makes_database: false }),
         false => Err(judged(runner.failure(command.get_program(), exit, &said))),
     }
 }

@@ -1,26 +1,31 @@
 //! What is in a backup, told by its bytes and never by its name, and whether all of it is there.
 
 mod directory;
+mod dump_checker;
+mod dump_reader;
 mod error;
-mod examine;
+mod full_read;
 mod header;
-mod inspector;
 mod kind;
-mod reading;
+mod pg_restore_probe;
 mod snapshot;
 mod tar_walk;
-mod unpacked;
 mod watcher;
 
 pub(crate) use header::without_compression;
 pub(crate) use kind::CONTENTS_NAME;
 pub(crate) use tar_walk::TarWalk;
 
-pub use directory::{Listing, inspect_directory};
+pub use directory::{DirectoryDigest, inspect_directory};
+pub use dump_checker::{CheckResult, DumpChecker};
+pub use dump_reader::{DecryptionContext, DumpReader};
 pub use error::ContentError;
-pub use examine::{Examination, Whole, bytes_to_examine, examine, examine_watched, peek};
-pub use inspector::{Findings, Inspector};
+pub use full_read::{FullRead, Whole, bytes_to_read, peek, read_fully, read_fully_watched};
 pub use kind::{Content, Wrapping};
 pub use snapshot::Snapshot;
-pub use unpacked::{Keys, Unpacked};
 pub use watcher::{Nobody, Watcher};
+
+// The names that engine/backup and the command line still use.
+pub use directory::DirectoryDigest as Listing;
+pub use dump_checker::DumpChecker as Inspector;
+pub use dump_reader::DecryptionContext as Keys;

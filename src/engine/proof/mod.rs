@@ -10,7 +10,7 @@ mod workplace;
 use std::cell::Cell;
 use std::time::Instant;
 
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::{RestoreError, Source, Trial};
 use crate::store::catalog::{BackupDirectory, BackupName, Counts, DatabaseName, Proof, Slot};
 use crate::system::process::ProgramError;
@@ -21,7 +21,9 @@ use workplace::Workplace;
 
 pub use error::ProofError;
 pub use ledger::{LastProof, Ledger, believed, note, read};
-pub use server::sweep;
+pub use server::cleanup_temporary_directories;
+// The name that the command line still uses.
+pub use server::cleanup_temporary_directories as sweep;
 
 /// The programs that load.
 const LOADERS: [&str; 2] = ["psql", "pg_restore"];
@@ -64,16 +66,17 @@ pub fn prove(
     directory: &BackupDirectory,
     slot: Slot,
     name: &BackupName,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     jobs: usize,
 ) -> Result<Proof, ProofError> {
     let begun = Instant::now();
     let source = Source::open_published(directory, slot, name, false).map_err(of_content)?;
-    let backup = source.check(keys).map_err(of_content)?;
+    let backup = source.check(decryption).map_err(of_content)?;
     // The least that it will take: only what surely has no room on the volume goes elsewhere, which may be memory.
-    let size = backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.findings.bytes);
+    let size =
+        backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.check_result.bytes);
     let workplace = Workplace::choose(directory, size)?;
-    let server = PrivateServer::start(workplace.directory(), &keys.runner)?;
+    let server = PrivateServer::start(workplace.directory(), &decryption.runner)?;
     let client = server.client(&DatabaseName::maintenance());
     let restart = |settings: &[String]| {
         server.restart(settings).map_err(|error| RestoreError::Missing(error.to_string()))
@@ -82,7 +85,7 @@ pub fn prove(
     let trial = Trial {
         backup: &backup,
         client: &client,
-        keys,
+        decryption,
         workplace: workplace.directory().clone(),
         jobs,
         has_other_locale: &has_other_locale,
@@ -104,7 +107,7 @@ pub fn prove(
     for database in &databases {
         counts += census::count(&server.client(database))?;
     }
-    census::check_files(&server, &databases, &keys.runner)?;
+    census::check_files(&server, &databases, &decryption.runner)?;
     let proof = Proof { duration_seconds: begun.elapsed().as_secs_f64(), counts };
     log::info!(
         "{slot}/{name}: restored in {:.1} s, {} on the disk: {} tables, {} rows, {} indexes, {} large objects",

@@ -88,7 +88,7 @@ const SETTINGS: [&str; 16] = [
 pub(super) const TEMPORARY_PREFIX: &str = "backupgram-proof-";
 
 /// Removes the temporary directories of proofs that were killed. What cannot be removed stays.
-pub fn sweep() {
+pub fn cleanup_temporary_directories() {
     leftovers::sweep(&env::temp_dir(), TEMPORARY_PREFIX, |_| true);
 }
 
@@ -130,7 +130,7 @@ impl PrivateServer {
         };
         let name = format!("proof.{}", std::process::id());
         let failed = |error| ServerError::Place(workplace.path().join(&name), error);
-        sweep();
+        cleanup_temporary_directories();
         let temporary = env::temp_dir();
         let socket = Held::make(&temporary, TEMPORARY_PREFIX, 0o700);
         let socket = socket.map_err(|error| ServerError::Place(temporary, error))?;

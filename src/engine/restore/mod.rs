@@ -13,7 +13,7 @@ mod trial;
 
 use std::time::{Duration, Instant};
 
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::postgres::{Client, Server};
 use crate::settings::Storage;
 use crate::store::catalog::{BackupDirectory, DatabaseName};
@@ -22,13 +22,15 @@ use crate::system::process::{Interrupted, ProgramError, Runner};
 use crate::util::units;
 use load::Scripts;
 use run::Run;
-use target::{Standing, Target};
+use target::{RoleCapabilities, Target};
 
 pub use error::RestoreError;
 pub use options::{Options, PropertyChoice, SearchPath};
 pub use plan::{Goal, Plan};
 pub use source::{Checked, NeedsReader, Source};
-pub use target::{is_anything_left, is_unfinished, sweep};
+pub use target::{cleanup_databases, is_anything_left, is_unfinished};
+// The name that engine/backup and the command line still use.
+pub use target::cleanup_databases as sweep;
 pub use trial::Trial;
 
 /// What is asked of a restore besides its backup.
@@ -120,10 +122,10 @@ impl<'a> Restore<'a> {
         let own = if lock.is_none() { Some(self.lock()?) } else { None };
         let begun = Instant::now();
         if let Some(lock) = lock.or(own.as_ref()) {
-            sweep(&self.directory, lock, &run.client);
+            cleanup_databases(&self.directory, lock, &run.client);
         }
-        let backup = source.check(&run.keys)?;
-        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
+        let backup = source.check(&run.decryption)?;
+        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.check_result.bytes));
         match &run.goal {
             Goal::Database(target) => run.replace(&backup, target)?,
             Goal::Server(_) => run.load_server(&backup)?,
@@ -134,32 +136,33 @@ impl<'a> Restore<'a> {
 
     /// Finds out what the backup goes into, connects to the server and asks it about the target.
     fn prepare(&self, source: &Source) -> Result<Run<'_>, RestoreError> {
-        let keys = Keys { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
-        let goal = Goal::of(source, &keys, self.request.target.as_ref())?;
+        let decryption =
+            DecryptionContext { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
+        let goal = Goal::of(source, &decryption, self.request.target.as_ref())?;
         let client = self.connect(&goal)?;
         // A pooler may give each job and each statement another session. And what fails with several jobs, and not with
         // one, must not count as an error to go on after.
         let is_parallel = client.server().takes_options && !self.request.options.keep_going;
         let jobs = if is_parallel { self.storage.restore_jobs } else { 1 };
         let asked = Instant::now();
-        let (standing, existing, replication) = match &goal {
+        let (capabilities, existing, replication) = match &goal {
             Goal::Database(target) => {
-                let Target { standing, existing, replication } = Target::of(&client, target)?;
-                (standing, existing, Some(replication))
+                let Target { capabilities, existing, replication } = Target::of(&client, target)?;
+                (capabilities, existing, Some(replication))
             }
-            Goal::Server(_) => (Standing::of(&client, &goal.database())?, None, None),
+            Goal::Server(_) => (RoleCapabilities::of(&client, &goal.database())?, None, None),
         };
         Ok(Run {
             directory: &self.directory,
             client,
-            keys,
+            decryption,
             goal,
             options: &self.request.options,
             ignore_space: self.request.ignore_space,
             dry_run: self.request.dry_run,
             scripts: &self.scripts,
             jobs,
-            standing,
+            capabilities,
             existing,
             replication,
             asked,

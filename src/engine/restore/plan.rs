@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::engine::content::{Content, Keys};
+use crate::engine::content::{Content, DecryptionContext};
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::source::Source;
 use crate::store::catalog::{DatabaseName, Scope};
@@ -52,10 +52,10 @@ impl Goal {
     /// When that is nothing that can be restored into, or the backup cannot be read.
     pub(super) fn of(
         source: &Source,
-        keys: &Keys,
+        decryption: &DecryptionContext,
         target: Option<&DatabaseName>,
     ) -> Result<Self, RestoreError> {
-        if source.peek(keys)? == Some(Content::Cluster) {
+        if source.peek(decryption)? == Some(Content::Cluster) {
             let scope = source.scope();
             return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
                 true => Ok(Self::Server(scope)),

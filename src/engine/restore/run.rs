@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::{ClusterLoad, Made};
+use super::cluster::{ClusterLoad, CreatedGlobals};
 use super::error::RestoreError;
 use super::load::Scripts;
 use super::options::Options;
 use super::plan::{Goal, Plan};
 use super::source::{Checked, Source, Tied};
-use super::target::{Journal, Making, Replacement, Replication, Requirements, Standing, Target};
-use crate::engine::content::Keys;
+use super::target::{Journal, Making, Replacement, Replication, Requirements, RoleCapabilities, Target};
+use crate::engine::content::DecryptionContext;
 use crate::postgres::{Client, Version};
 use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
 use crate::util::units;
@@ -18,14 +18,14 @@ use crate::util::units;
 pub struct Run<'a> {
     pub directory: &'a BackupDirectory,
     pub client: Client,
-    pub keys: Keys,
+    pub decryption: DecryptionContext,
     pub goal: Goal,
     pub options: &'a Options,
     pub ignore_space: bool,
     pub dry_run: bool,
     pub scripts: &'a Scripts,
     pub jobs: usize,
-    pub standing: Standing,
+    pub capabilities: RoleCapabilities,
     /// Of the target when the restore was planned, if there is one.
     pub existing: Option<Properties>,
     /// The same; none where whole servers are restored.
@@ -40,39 +40,39 @@ const MOMENT: Duration = Duration::from_secs(2);
 impl Run<'_> {
     /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
     pub fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
-        let standing = &self.standing;
-        standing.check_primary(self.client.server().address())?;
+        let capabilities = &self.capabilities;
+        capabilities.check_primary(self.client.server().address())?;
         let (mut replaces, mut drops) = (None, None);
         match &self.goal {
             Goal::Server(scope) => {
                 self.options.check_server(*scope)?;
                 // The rest depends on what the dump makes.
-                standing.check_database(&self.goal.database())?;
+                capabilities.check_database(&self.goal.database())?;
             }
             Goal::Database(target) => {
                 let existing = self.existing.as_ref();
                 self.options.check_target(target, existing.is_some())?;
-                standing.check_database(target)?;
-                standing.check_prepared(target)?;
+                capabilities.check_database(target)?;
+                capabilities.check_prepared(target)?;
                 if let Some(replication) = &self.replication {
                     replication.check(self.options.drop_replication)?;
                     drops = replication.described();
                 }
-                match standing.check_sessions(target) {
+                match capabilities.check_sessions(target) {
                     Err(error) if self.dry_run => return Err(error),
                     // Until all is loaded they may have gone.
                     Err(error) => log::warn!("it is tried all the same: {error}"),
                     Ok(()) => {}
                 }
                 if let (Some(needed), false) = (source.size_on_server(), self.ignore_space) {
-                    standing.check_space(needed, existing)?;
+                    capabilities.check_space(needed, existing)?;
                 }
                 replaces = existing.map(|properties| properties.size.unwrap_or(0));
             }
         }
         let server = self.client.server().address();
         let tied_by = match &self.goal {
-            Goal::Database(_) => source.tied_by(&self.keys)?,
+            Goal::Database(_) => source.tied_by(&self.decryption)?,
             Goal::Server(_) => None,
         };
         Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by, drops })
@@ -80,8 +80,8 @@ impl Run<'_> {
 
     /// Checks the backup, and says what a restore would do.
     pub fn rehearse(&self, source: Source, mut plan: Plan) -> Result<(), RestoreError> {
-        let backup = source.check(&self.keys)?;
-        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.findings.bytes));
+        let backup = source.check(&self.decryption)?;
+        log::info!("{}: whole, {}", backup.label(), units::bytes(backup.check_result.bytes));
         match &self.goal {
             Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
             Goal::Database(target) => {
@@ -106,7 +106,7 @@ impl Run<'_> {
         Replacement {
             directory: self.directory,
             client: &self.client,
-            keys: &self.keys,
+            decryption: &self.decryption,
             options: self.options,
             scripts: self.scripts,
             jobs: self.jobs,
@@ -128,9 +128,9 @@ impl Run<'_> {
         existing: Option<&Properties>,
     ) -> Result<Making, RestoreError> {
         let (choice, major) = (self.options.properties, self.client.server_version()?.major);
-        let making = Making::choose(existing, backup, choice, &self.keys, major)?;
+        let making = Making::choose(existing, backup, choice, &self.decryption, major)?;
         making.check_encoding(backup, target, &self.client)?;
-        let (is_superuser, keep_going) = (self.standing.is_superuser(), self.options.keep_going);
+        let (is_superuser, keep_going) = (self.capabilities.is_superuser(), self.options.keep_going);
         Requirements { backup, making: &making, target, client: &self.client, is_superuser, keep_going }
             .check()?;
         Ok(making)
@@ -153,19 +153,20 @@ impl Run<'_> {
         let tied = survey.tied().map(|(database, _)| database).filter(|name| survey.databases.contains(name));
         let address = self.client.server().address();
         let journal = Journal::begin(self.directory, address, tied.as_ref())?;
-        let mut made = Made::default();
+        let mut created = CreatedGlobals::default();
         let signed = self.client.signed(journal.scratch().as_str());
         let mut load = self.cluster_load(&version, Some(&journal))?;
         load.client = &signed;
-        let loaded = load.load(backup, survey, &mut made);
+        let loaded = load.load(backup, survey, &mut created);
         // Databases first: a role that owns one cannot be dropped.
         if let Err(error) = journal.end(self.directory, &self.client) {
             log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
         }
-        if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !made.is_empty() {
-            match made.undo(&self.client) {
-                Ok(()) => log::info!("taken away again: {made}"),
-                Err(error) => log::error!("cannot take away again what was made ({made}): {error}"),
+        if loaded.as_ref().is_err_and(|error| !matches!(error, RestoreError::Late(..))) && !created.is_empty()
+        {
+            match created.undo(&self.client) {
+                Ok(()) => log::info!("taken away again: {created}"),
+                Err(error) => log::error!("cannot take away again what was made ({created}): {error}"),
             }
         }
         loaded.map(drop)
@@ -176,7 +177,7 @@ impl Run<'_> {
         server: &'a Version,
         journal: Option<&'a Journal>,
     ) -> Result<ClusterLoad<'a>, RestoreError> {
-        let is_superuser = self.standing.is_superuser();
-        Ok(ClusterLoad { client: &self.client, server, keys: &self.keys, journal, is_superuser })
+        let is_superuser = self.capabilities.is_superuser();
+        Ok(ClusterLoad { client: &self.client, server, decryption: &self.decryption, journal, is_superuser })
     }
 }

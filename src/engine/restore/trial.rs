@@ -3,8 +3,8 @@
 
 use std::cell::Cell;
 
-use crate::engine::content::{Content, Keys};
-use crate::engine::restore::cluster::{ClusterLoad, Made, in_place_tablespace};
+use crate::engine::content::{Content, DecryptionContext};
+use crate::engine::restore::cluster::{ClusterLoad, CreatedGlobals, in_place_tablespace};
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::load::Loading;
 use crate::engine::restore::options::PropertyChoice;
@@ -23,7 +23,7 @@ pub struct Trial<'a> {
     /// Talks to the server's maintenance database, as its superuser.
     pub client: &'a Client,
     /// What encrypted backups are opened with.
-    pub keys: &'a Keys,
+    pub decryption: &'a DecryptionContext,
     /// Where a directory is unpacked to.
     pub workplace: OpenDir,
     /// How many jobs pg_restore may do at once.
@@ -63,14 +63,19 @@ impl Trial<'_> {
     }
 
     fn restore_server(&self, server: &Version) -> Result<Vec<DatabaseName>, RestoreError> {
-        let load =
-            ClusterLoad { client: self.client, server, keys: self.keys, journal: None, is_superuser: true };
+        let load = ClusterLoad {
+            client: self.client,
+            server,
+            decryption: self.decryption,
+            journal: None,
+            is_superuser: true,
+        };
         let survey = load.survey(self.backup)?;
         let place = survey.tied().and_then(|(database, _)| load.place_of(&survey, &database));
         let extensions: Vec<String> =
             survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
         self.preload(&extensions, &place.unwrap_or_else(DatabaseName::maintenance))?;
-        let databases = load.load(self.backup, survey, &mut Made::default())?;
+        let databases = load.load(self.backup, survey, &mut CreatedGlobals::default())?;
         self.client.execute(NOBODY_LOGS_IN, &[])?;
         Ok(databases)
     }
@@ -81,7 +86,7 @@ impl Trial<'_> {
         let extensions: Vec<String> =
             needs.extensions.iter().map(|extension| extension.name.clone()).collect();
         self.preload(&extensions, &name)?;
-        self.provide()?;
+        self.create_missing_roles()?;
         let tool = self.client.program_version("pg_restore")?;
         let attempt = |jobs| -> Result<_, RestoreError> {
             self.create(&name, server)?;
@@ -90,7 +95,7 @@ impl Trial<'_> {
                 server,
                 tool: &tool,
                 jobs,
-                keys: self.keys,
+                decryption: self.decryption,
                 workplace: self.workplace.clone(),
                 search_path: None,
                 keep_going: false,
@@ -112,7 +117,7 @@ impl Trial<'_> {
     }
 
     /// Makes the roles and tablespaces that the dump names.
-    fn provide(&self) -> Result<(), RestoreError> {
+    fn create_missing_roles(&self) -> Result<(), RestoreError> {
         let needs = self.backup.needs();
         let mut sql = String::new();
         // Every server has those that begin so, and nobody can make one.
@@ -133,7 +138,7 @@ impl Trial<'_> {
     fn create(&self, name: &DatabaseName, server: &Version) -> Result<(), RestoreError> {
         let choice =
             if Making::is_known(self.backup) { PropertyChoice::All } else { PropertyChoice::Encoding };
-        let making = Making::choose(None, self.backup, choice, self.keys, server.major)?;
+        let making = Making::choose(None, self.backup, choice, self.decryption, server.major)?;
         let encoding = self.backup.encoding().unwrap_or("UTF8");
         let anywhere = |locale: &str| {
             let locale = literal(locale);

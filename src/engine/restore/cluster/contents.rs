@@ -1,9 +1,9 @@
 //! What a dump holds for a database that every server has: in it for everybody to see with the last step of the restore,
 //! and not before.
 
-use super::editors::Own;
+use super::editors::KeepBuiltinDatabase;
 use super::feed::feed;
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::load::{Manner, Psql};
 use crate::engine::restore::source::Checked;
@@ -42,23 +42,24 @@ impl Contents {
     /// When it cannot be loaded, or a stop signal comes. Nothing of it is there then.
     pub fn load(
         backup: &Checked,
-        keys: &Keys,
+        decryption: &DecryptionContext,
         client: &Client,
         server: &Version,
         database: &DatabaseName,
     ) -> Result<Self, RestoreError> {
         log::info!("loading what the dump holds for database {database}");
         let client = client.of_database(database);
-        let mut psql = Psql::start(&client, Manner { answers: true, ..Manner::default() }, &keys.runner)?;
-        let editor = Own::new(database, server.knows_transaction_timeout());
-        let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
-        let fed = fed.and_then(|()| feed(backup, keys, &mut psql, editor));
-        let fed = fed.and_then(|()| psql.order("SET CONSTRAINTS ALL IMMEDIATE;\n"));
+        let mut psql =
+            Psql::start(&client, Manner { answers: true, ..Manner::default() }, &decryption.runner)?;
+        let editor = KeepBuiltinDatabase::new(database, server.knows_transaction_timeout());
+        let fed = psql.send("BEGIN;\n").and_then(|()| psql.restrict());
+        let fed = fed.and_then(|()| feed(backup, decryption, &mut psql, editor));
+        let fed = fed.and_then(|()| psql.send("SET CONSTRAINTS ALL IMMEDIATE;\n"));
         let state = match fed.and_then(|()| psql.ask(SHUTS_OUT)) {
             Ok(locks) if locks == "0" => State::Held(Box::new(psql)),
             Ok(_) => {
-                let fed = psql.outlast_signals().map_err(|signal| ProgramError::Interrupted(signal).into());
-                let fed = fed.and_then(|()| psql.order(COMMIT));
+                let fed = psql.ignore_stop().map_err(|signal| ProgramError::Interrupted(signal).into());
+                let fed = fed.and_then(|()| psql.send(COMMIT));
                 psql.finish(fed)?;
                 State::Committed
             }
@@ -74,9 +75,9 @@ impl Contents {
     ///
     /// # Errors
     /// When one has come.
-    pub fn outlast_signals(&mut self) -> Result<(), Interrupted> {
+    pub fn ignore_stop(&mut self) -> Result<(), Interrupted> {
         match &mut self.state {
-            State::Held(psql) => psql.outlast_signals(),
+            State::Held(psql) => psql.ignore_stop(),
             State::Committed | State::Done => Ok(()),
         }
     }
@@ -93,7 +94,7 @@ impl Contents {
     pub fn commit(mut self) -> Result<(), RestoreError> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Held(mut psql) => {
-                let fed = psql.order(COMMIT);
+                let fed = psql.send(COMMIT);
                 psql.finish(fed).map(drop)
             }
             State::Committed | State::Done => Ok(()),

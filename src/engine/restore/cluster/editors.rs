@@ -2,13 +2,13 @@
 //! it holds for those that every server has.
 
 use super::survey::{Section, limits_sessions};
-use crate::engine::restore::source::Order;
+use crate::engine::restore::source::StatementKind;
 use crate::formats::sql::{Edit, Editor, Refusal};
 use crate::postgres::quote::{identifier, literal};
 use crate::store::catalog::DatabaseName;
 
 /// Leaves the databases that a dump makes, under the names that `staged` has for them.
-pub struct Databases<'a> {
+pub struct RenameDatabases<'a> {
     section: Section,
     /// The name in the dump, and the one to make.
     staged: &'a [(DatabaseName, DatabaseName)],
@@ -19,7 +19,7 @@ pub struct Databases<'a> {
     unrestricted: &'a dyn Fn(&str) -> String,
 }
 
-impl<'a> Databases<'a> {
+impl<'a> RenameDatabases<'a> {
     /// An editor at the beginning of a dump. Whether the server knows `transaction_timeout`, and how psql is told to
     /// obey a command, is for the caller to say.
     pub fn new(
@@ -36,11 +36,11 @@ impl<'a> Databases<'a> {
     }
 }
 
-impl Editor for Databases<'_> {
+impl Editor for RenameDatabases<'_> {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = Order::of(head)?;
-        self.section.follow(&order);
-        if order == Order::Setting {
+        let kind = StatementKind::of(head)?;
+        self.section.follow(&kind);
+        if kind == StatementKind::Setting {
             // Those before a database say how the names in its orders are encoded.
             return Ok(if self.keeps_timeout || !sets_timeout(head) { Edit::Keep } else { Edit::Drop });
         }
@@ -49,8 +49,8 @@ impl Editor for Databases<'_> {
             let staged = self.staged(name).filter(|_| name == section)?;
             Some([&head[..at.start], identifier(staged.as_str()).as_bytes(), &head[at.end..]].concat())
         };
-        Ok(match order {
-            Order::CreateDatabase(name, at) => match (renamed(&name, at), self.staged(&name)) {
+        Ok(match kind {
+            StatementKind::CreateDatabase(name, at) => match (renamed(&name, at), self.staged(&name)) {
                 (Some(mut text), Some(staged)) => {
                     let mark = literal(self.mark);
                     let quoted = identifier(staged.as_str());
@@ -64,18 +64,20 @@ impl Editor for Databases<'_> {
                 }
                 _ => Edit::Drop,
             },
-            Order::Connect(name) => match self.staged(&name) {
+            StatementKind::Connect(name) => match self.staged(&name) {
                 Some(staged) => Edit::Replace((self.unrestricted)(&connect(staged)).into_bytes()),
                 None => Edit::Drop,
             },
-            Order::Database(ref name, _)
-                if limits_sessions(&order, head)
+            StatementKind::Database(ref name, _)
+                if limits_sessions(&kind, head)
                     && self.staged(name).is_some_and(|staged| staged.as_str() == name) =>
             {
                 Edit::Drop
             }
-            Order::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
-            Order::CommentOnDatabase(..) | Order::Destroy | Order::Command => Edit::Drop,
+            StatementKind::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
+            StatementKind::CommentOnDatabase(..) | StatementKind::Destroy | StatementKind::Command => {
+                Edit::Drop
+            }
             _ => Edit::Keep,
         })
     }
@@ -95,28 +97,27 @@ fn sets_timeout(head: &[u8]) -> bool {
 }
 
 /// Leaves what a dump holds for one of the databases that every server has.
-pub struct Own<'a> {
+pub struct KeepBuiltinDatabase<'a> {
     section: Section,
     database: &'a DatabaseName,
     keeps_timeout: bool,
 }
 
-impl<'a> Own<'a> {
+impl<'a> KeepBuiltinDatabase<'a> {
     /// An editor at the beginning of a dump.
     pub fn new(database: &'a DatabaseName, keeps_timeout: bool) -> Self {
         Self { section: Section::default(), database, keeps_timeout }
     }
 }
 
-impl Editor for Own<'_> {
+impl Editor for KeepBuiltinDatabase<'_> {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = Order::of(head)?;
-        self.section.follow(&order);
-        let is_ours =
-            matches!(&self.section, Section::OfEveryServer(name, true) if name == self.database.as_str());
-        Ok(match order {
-            Order::Setting if is_ours && (self.keeps_timeout || !sets_timeout(head)) => Edit::Keep,
-            Order::Contents if is_ours => Edit::Keep,
+        let kind = StatementKind::of(head)?;
+        self.section.follow(&kind);
+        let is_ours = matches!(&self.section, Section::Builtin(name, true) if name == self.database.as_str());
+        Ok(match kind {
+            StatementKind::Setting if is_ours && (self.keeps_timeout || !sets_timeout(head)) => Edit::Keep,
+            StatementKind::Contents if is_ours => Edit::Keep,
             _ => Edit::Drop,
         })
     }
@@ -144,7 +145,7 @@ mod tests {
         let name = |name: &str| DatabaseName::parse(name).unwrap();
         let staged = [(name("app"), name("it's"))];
         assert_eq!(
-            edited(Databases::new(&staged, "not whole", false, &str::to_owned)),
+            edited(RenameDatabases::new(&staged, "not whole", false, &str::to_owned)),
             [
                 "CREATE DATABASE \"it's\" WITH TEMPLATE = template0;",
                 "COMMENT ON DATABASE \"it's\" IS 'not whole';",
@@ -165,6 +166,9 @@ mod tests {
     #[test]
     fn what_is_for_a_database_of_every_server_is_left_alone() {
         let postgres = DatabaseName::maintenance();
-        assert_eq!(edited(Own::new(&postgres, false)), ["CREATE TABLE public.u (x integer);"]);
+        assert_eq!(
+            edited(KeepBuiltinDatabase::new(&postgres, false)),
+            ["CREATE TABLE public.u (x integer);"]
+        );
     }
 }

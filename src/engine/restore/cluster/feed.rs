@@ -1,6 +1,6 @@
 //! Feeds psql a dump of a whole server.
 
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::load::Psql;
 use crate::engine::restore::source::Checked;
@@ -11,9 +11,14 @@ use crate::system::progress::Progress;
 ///
 /// # Errors
 /// When the dump cannot be read, has changed since it was checked, or psql stops reading.
-pub fn feed(backup: &Checked, keys: &Keys, psql: &mut Psql, editor: impl Editor) -> Result<(), RestoreError> {
-    let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes));
-    backup.load(keys, |sql| {
+pub fn feed(
+    backup: &Checked,
+    decryption: &DecryptionContext,
+    psql: &mut Psql,
+    editor: impl Editor,
+) -> Result<(), RestoreError> {
+    let progress = Progress::start(format!("loading {}", backup.label()), Some(backup.check_result.bytes));
+    backup.load(decryption, |sql| {
         psql.feed_as_it_is(&mut Edited::new(progress.reader(sql), editor))
             .map_err(|error| error.of_backup(backup.label()))
     })

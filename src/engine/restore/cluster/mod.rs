@@ -5,14 +5,14 @@ mod contents;
 mod editors;
 mod feed;
 mod membership;
-mod named;
+mod referenced_roles;
 mod survey;
 #[cfg(test)]
 mod test_dump;
 
 use std::fmt::{self, Write as _};
 
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::load::{Manner, Psql};
 use crate::engine::restore::source::Checked;
@@ -24,7 +24,7 @@ use crate::store::catalog::DatabaseName;
 use crate::system::process::ProgramError;
 use crate::util::units;
 use contents::Contents;
-use editors::Databases;
+use editors::RenameDatabases;
 use feed::feed;
 use membership::Memberships;
 use survey::{Comment, Subject, Survey};
@@ -36,7 +36,7 @@ pub struct ClusterLoad<'a> {
     /// The server's version.
     pub server: &'a Version,
     /// What encrypted backups are opened with.
-    pub keys: &'a Keys,
+    pub decryption: &'a DecryptionContext,
     /// What the databases are called until all are in. Without it the server is one for a trial: they never get their
     /// own names, and tablespaces are made within the server's directory.
     pub journal: Option<&'a Journal>,
@@ -46,12 +46,12 @@ pub struct ClusterLoad<'a> {
 
 /// What has been made on a server that was not there before, apart from databases.
 #[derive(Debug, Default)]
-pub struct Made {
+pub struct CreatedGlobals {
     roles: Vec<String>,
     tablespaces: Vec<String>,
 }
 
-impl Made {
+impl CreatedGlobals {
     /// Takes it away again.
     ///
     /// # Errors
@@ -71,14 +71,14 @@ impl Made {
                 }
             }
         }
-        let mut orders = quietly.to_owned();
+        let mut statements = quietly.to_owned();
         for name in &self.tablespaces {
-            let _ = writeln!(orders, "DROP TABLESPACE IF EXISTS {};", identifier(name));
+            let _ = writeln!(statements, "DROP TABLESPACE IF EXISTS {};", identifier(name));
         }
         if !roles.is_empty() {
-            let _ = writeln!(orders, "DROP ROLE IF EXISTS {roles};");
+            let _ = writeln!(statements, "DROP ROLE IF EXISTS {roles};");
         }
-        client.clean_up(&orders, &[]).map(drop)
+        client.clean_up(&statements, &[]).map(drop)
     }
 
     /// Whether there is anything.
@@ -88,7 +88,7 @@ impl Made {
     }
 }
 
-impl fmt::Display for Made {
+impl fmt::Display for CreatedGlobals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (roles, tablespaces) = (units::list(&self.roles), units::list(&self.tablespaces));
         match (self.roles.is_empty(), self.tablespaces.is_empty()) {
@@ -114,23 +114,27 @@ impl ClusterLoad<'_> {
         &self,
         backup: &Checked,
         survey: Survey,
-        made: &mut Made,
+        created: &mut CreatedGlobals,
     ) -> Result<Vec<DatabaseName>, RestoreError> {
         self.check(backup, &survey)?;
-        self.make_globals(backup, &survey, made)?;
+        self.make_globals(backup, &survey, created)?;
         let place = |name: &DatabaseName| Some((name.clone(), self.place_of(&survey, name)?));
         let staged: Vec<(DatabaseName, DatabaseName)> = survey.databases.iter().filter_map(place).collect();
         self.load_databases(backup, &staged)?;
         let contents = survey
-            .of_every_server
+            .builtin_databases
             .iter()
-            .map(|database| Contents::load(backup, self.keys, self.client, self.server, database));
+            .map(|database| Contents::load(backup, self.decryption, self.client, self.server, database));
         let mut contents = contents.collect::<Result<Vec<_>, _>>()?;
         let Some(journal) = self.journal else {
             contents.into_iter().try_for_each(Contents::commit)?;
-            return Ok(staged.into_iter().map(|(_, staged)| staged).chain(survey.of_every_server).collect());
+            return Ok(staged
+                .into_iter()
+                .map(|(_, staged)| staged)
+                .chain(survey.builtin_databases)
+                .collect());
         };
-        contents.iter_mut().try_for_each(Contents::outlast_signals).map_err(ProgramError::Interrupted)?;
+        contents.iter_mut().try_for_each(Contents::ignore_stop).map_err(ProgramError::Interrupted)?;
         self.name(&staged, &survey, journal)?;
         // The others, too, when one cannot be committed: what has its name stays.
         let committed: Vec<_> = contents.into_iter().map(commit_late).collect();
@@ -156,10 +160,11 @@ impl ClusterLoad<'_> {
         let ours = self.journal.map(|journal| journal.scratch().to_string()).unwrap_or_default();
         let label = backup.label();
         let mark = format!("{MARK}loads the dump {label} into this, {ours}; it will be renamed or dropped");
-        let mut psql = Psql::start(self.client, Manner::default(), &self.keys.runner)?;
+        let mut psql = Psql::start(self.client, Manner::default(), &self.decryption.runner)?;
         let unrestricted = psql.unrestricted();
-        let editor = Databases::new(staged, &mark, self.server.knows_transaction_timeout(), &unrestricted);
-        let fed = psql.restrict().and_then(|()| feed(backup, self.keys, &mut psql, editor));
+        let editor =
+            RenameDatabases::new(staged, &mark, self.server.knows_transaction_timeout(), &unrestricted);
+        let fed = psql.restrict().and_then(|()| feed(backup, self.decryption, &mut psql, editor));
         psql.finish(fed).map(drop)
     }
 
@@ -214,7 +219,7 @@ impl ClusterLoad<'_> {
     /// When it cannot be read, or is not of the form that pg_dumpall gives it.
     pub fn survey(&self, backup: &Checked) -> Result<Survey, RestoreError> {
         let mut surveyed = None;
-        backup.load(self.keys, |sql| {
+        backup.load(self.decryption, |sql| {
             let survey = Edited::new(sql, Survey::default()).survey();
             surveyed = Some(survey.map_err(|error| RestoreError::Read(error).of_backup(backup.label()))?);
             Ok::<_, RestoreError>(())
@@ -254,36 +259,48 @@ impl ClusterLoad<'_> {
     }
 
     /// Makes the roles, all or none, then the tablespaces. What is there already stays as it is.
-    fn make_globals(&self, backup: &Checked, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
+    fn make_globals(
+        &self,
+        backup: &Checked,
+        survey: &Survey,
+        created: &mut CreatedGlobals,
+    ) -> Result<(), RestoreError> {
         let [there, new, tablespaces] = self.globals(backup, survey)?;
         if !there.is_empty() {
             log::info!("roles that are there already and stay as they are: {}", units::list(&there));
         }
         if !new.is_empty() {
-            self.make_roles(survey, &new, made)?;
+            self.make_roles(survey, &new, created)?;
         }
         for name in tablespaces {
-            self.make_tablespace(name, survey, made)?;
+            self.make_tablespace(name, survey, created)?;
         }
         Ok(())
     }
 
-    fn make_roles(&self, survey: &Survey, new: &[&String], made: &mut Made) -> Result<(), RestoreError> {
-        let (mut orders, mut memberships) = (b"BEGIN;\n".to_vec(), Memberships::default());
+    fn make_roles(
+        &self,
+        survey: &Survey,
+        new: &[&String],
+        created: &mut CreatedGlobals,
+    ) -> Result<(), RestoreError> {
+        let (mut statements, mut memberships) = (b"BEGIN;\n".to_vec(), Memberships::default());
         for (subject, statement) in &survey.globals {
             match subject {
-                Subject::Session => orders.extend_from_slice(statement),
-                Subject::Role(name) if new.contains(&name) => orders.extend(memberships.settle(statement)),
+                Subject::Session => statements.extend_from_slice(statement),
+                Subject::Role(name) if new.contains(&name) => {
+                    statements.extend(memberships.settle(statement))
+                }
                 Subject::Role(_) | Subject::Tablespace(_) => continue,
             }
-            orders.push(b'\n');
+            statements.push(b'\n');
         }
-        orders.extend_from_slice(b"COMMIT;\n");
+        statements.extend_from_slice(b"COMMIT;\n");
         // Before the answer, which may be lost on its way. An error of the server's says that it has made none.
-        made.roles = new.iter().map(|name| (*name).clone()).collect();
-        if let Err(error) = self.client.execute(orders, &[]) {
+        created.roles = new.iter().map(|name| (*name).clone()).collect();
+        if let Err(error) = self.client.execute(statements, &[]) {
             if error.to_string().contains("ERROR:") {
-                made.roles.clear();
+                created.roles.clear();
             }
             return Err(error.into());
         }
@@ -291,15 +308,20 @@ impl ClusterLoad<'_> {
         Ok(())
     }
 
-    fn make_tablespace(&self, name: &str, survey: &Survey, made: &mut Made) -> Result<(), RestoreError> {
-        let session = survey.orders(|subject| *subject == Subject::Session);
+    fn make_tablespace(
+        &self,
+        name: &str,
+        survey: &Survey,
+        created: &mut CreatedGlobals,
+    ) -> Result<(), RestoreError> {
+        let session = survey.lines(|subject| *subject == Subject::Session);
         let mut statements = survey.statements(|subject| *subject == Subject::Tablespace(name.to_owned()));
         let create = statements.next().unwrap_or_default();
         match self.is_trial() {
             true => self.client.execute(in_place_tablespace(name), &[])?,
             false => self.client.execute([&session, create].concat(), &[])?,
         };
-        made.tablespaces.push(name.to_owned());
+        created.tablespaces.push(name.to_owned());
         let rest = statements.collect::<Vec<_>>().join(&b'\n');
         self.client.execute([session, rest].concat(), &[])?;
         log::info!("tablespace made: {name}");
@@ -316,7 +338,7 @@ impl ClusterLoad<'_> {
         if staged.is_empty() {
             return Ok(());
         }
-        let mut orders = b"BEGIN;\n".to_vec();
+        let mut statements = b"BEGIN;\n".to_vec();
         for (name, renamed) in staged {
             let (database, staged) = (identifier(name.as_str()), identifier(renamed.as_str()));
             match name == renamed {
@@ -324,10 +346,12 @@ impl ClusterLoad<'_> {
                     let limit =
                         survey.limits.iter().find(|(of, _)| of == name).map(|(_, limit)| limit.clone());
                     let unlimited = || format!("ALTER DATABASE {database} CONNECTION LIMIT -1;").into_bytes();
-                    orders.extend(limit.unwrap_or_else(unlimited));
-                    orders.push(b'\n');
+                    statements.extend(limit.unwrap_or_else(unlimited));
+                    statements.push(b'\n');
                 }
-                false => orders.extend(format!("ALTER DATABASE {staged} RENAME TO {database};\n").bytes()),
+                false => {
+                    statements.extend(format!("ALTER DATABASE {staged} RENAME TO {database};\n").bytes())
+                }
             }
             let none = Comment { encoding: Vec::new(), text: b" IS NULL;".to_vec() };
             let comment =
@@ -335,14 +359,14 @@ impl ClusterLoad<'_> {
             // Its text is in the encoding that the dump has named in front of it.
             let name_and_text = [b"COMMENT ON DATABASE ", database.as_bytes(), &comment.text].concat();
             match database.is_ascii() {
-                true => orders
+                true => statements
                     .extend([&comment.encoding, &name_and_text, &b"\nRESET client_encoding;\n"[..]].concat()),
-                false => orders.extend([&name_and_text, &b"\n"[..]].concat()),
+                false => statements.extend([&name_and_text, &b"\n"[..]].concat()),
             }
         }
-        orders.extend(b"COMMIT;\n");
+        statements.extend(b"COMMIT;\n");
         let databases = staged.iter().map(|(_, staged)| staged).collect();
-        let renaming = Renaming { client: self.client, journal, databases, orders: &orders };
+        let renaming = Renaming { client: self.client, journal, databases, statements: &statements };
         renaming.run(|client| are_named(client, staged, journal)).map_err(|error| match error {
             error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
             error => RestoreError::Names(error),

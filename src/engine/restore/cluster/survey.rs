@@ -1,12 +1,12 @@
 //! What a dump of a whole server would make, read from it before anything is made.
 
-use super::named::NamedRoles;
-use crate::engine::restore::source::{Order, Tied};
+use super::referenced_roles::ReferencedRoles;
+use crate::engine::restore::source::{StatementKind, Tied};
 use crate::formats::sql::{Edit, Editor, HEAD, Mentions, Refusal};
 use crate::store::catalog::DatabaseName;
 
 /// Databases that every server comes with: what a dump holds for them goes into those that are there.
-pub const OF_EVERY_SERVER: [&str; 3] = ["postgres", "template1", "template0"];
+pub const BUILTIN_DATABASES: [&str; 3] = ["postgres", "template1", "template0"];
 
 /// Where in a dump a statement stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,21 +15,21 @@ pub enum Section {
     #[default]
     Globals,
     /// About a database that every server has, or in it once the dump has gone there.
-    OfEveryServer(String, bool),
+    Builtin(String, bool),
     /// About a database or in it.
     Database(String),
 }
 
 impl Section {
     /// The section in which an order stands that comes next.
-    pub fn follow(&mut self, order: &Order) {
-        let (name, is_inside) = match order {
-            Order::CreateDatabase(name, _) => (name, false),
-            Order::Connect(name) => (name, true),
+    pub fn follow(&mut self, kind: &StatementKind) {
+        let (name, is_inside) = match kind {
+            StatementKind::CreateDatabase(name, _) => (name, false),
+            StatementKind::Connect(name) => (name, true),
             _ => return,
         };
-        *self = match OF_EVERY_SERVER.contains(&name.as_str()) {
-            true => Self::OfEveryServer(name.clone(), is_inside),
+        *self = match BUILTIN_DATABASES.contains(&name.as_str()) {
+            true => Self::Builtin(name.clone(), is_inside),
             false => Self::Database(name.clone()),
         };
     }
@@ -72,9 +72,9 @@ pub struct Survey {
     /// The last statement that has said how text is encoded.
     encoding: Vec<u8>,
     /// The databases of every server for which it holds something.
-    pub of_every_server: Vec<DatabaseName>,
+    pub builtin_databases: Vec<DatabaseName>,
     /// The roles that databases and what they hold belong to, or are granted to.
-    pub named: NamedRoles,
+    pub named: ReferencedRoles,
     /// The extensions that it makes, each with its database.
     pub extensions: Vec<(DatabaseName, String)>,
     /// The statements that limit the sessions of databases.
@@ -83,45 +83,45 @@ pub struct Survey {
 
 impl Editor for Survey {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = Order::of(head)?;
-        self.section.follow(&order);
+        let kind = StatementKind::of(head)?;
+        self.section.follow(&kind);
         if head.starts_with(b"SET client_encoding ") {
             self.encoding = [head, b"\n"].concat();
         }
         match &self.section {
-            Section::Globals => self.note_global(order, head)?,
-            Section::Database(database) => match &order {
-                Order::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
-                Order::Database(..) | Order::Contents => {
+            Section::Globals => self.note_global(kind, head)?,
+            Section::Database(database) => match &kind {
+                StatementKind::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
+                StatementKind::Database(..) | StatementKind::Contents => {
                     let database = database_name(database)?;
                     self.named.note(head);
-                    if limits_sessions(&order, head) {
+                    if limits_sessions(&kind, head) {
                         self.limits.push((database.clone(), whole(head)?.to_vec()));
                     }
                     self.note_extension(database, head);
                 }
-                Order::Connect(name)
+                StatementKind::Connect(name)
                     if !self.databases.iter().any(|known| known.as_str() == name.as_str()) =>
                 {
                     let what = format!("fills database {name}, which it does not make: load it with psql");
                     return Err(Refusal(what));
                 }
-                Order::CommentOnDatabase(name, at) if name == database => {
+                StatementKind::CommentOnDatabase(name, at) if name == database => {
                     let text = whole(head)?[at.end..].to_vec();
                     let comment = Comment { encoding: self.encoding.clone(), text };
                     self.comments.push((database_name(name)?, comment));
                 }
                 _ => {}
             },
-            Section::OfEveryServer(name, true) if matches!(order, Order::Contents) => {
+            Section::Builtin(name, true) if matches!(kind, StatementKind::Contents) => {
                 self.named.note(head);
                 let name = database_name(name)?;
                 self.note_extension(name.clone(), head);
-                if !self.of_every_server.contains(&name) {
-                    self.of_every_server.push(name);
+                if !self.builtin_databases.contains(&name) {
+                    self.builtin_databases.push(name);
                 }
             }
-            Section::OfEveryServer(..) => {}
+            Section::Builtin(..) => {}
         }
         Ok(Edit::Drop)
     }
@@ -145,25 +145,25 @@ impl Survey {
     }
 
     /// The same, a line each.
-    pub fn orders(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
+    pub fn lines(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
         self.statements(wanted).flat_map(|text| [text, b"\n"]).flatten().copied().collect()
     }
 
-    fn note_global(&mut self, order: Order, head: &[u8]) -> Result<(), Refusal> {
-        let subject = match order {
-            Order::CreateRole(name) => {
+    fn note_global(&mut self, kind: StatementKind, head: &[u8]) -> Result<(), Refusal> {
+        let subject = match kind {
+            StatementKind::CreateRole(name) => {
                 self.roles.push(utf8(name.clone())?);
                 Subject::Role(name)
             }
-            Order::CreateTablespace(name) => {
+            StatementKind::CreateTablespace(name) => {
                 self.tablespaces.push(utf8(name.clone())?);
                 Subject::Tablespace(name)
             }
-            Order::Role(name) => Subject::Role(name),
-            Order::Tablespace(name) => Subject::Tablespace(name),
-            Order::Setting => Subject::Session,
+            StatementKind::Role(name) => Subject::Role(name),
+            StatementKind::Tablespace(name) => Subject::Tablespace(name),
+            StatementKind::Setting => Subject::Session,
             // What is there stays there.
-            Order::Destroy | Order::Command => return Ok(()),
+            StatementKind::Destroy | StatementKind::Command => return Ok(()),
             _ => {
                 let what = String::from_utf8_lossy(head).chars().take(60).collect::<String>();
                 return Err(Refusal(format!("is not a dump as pg_dumpall writes it: {what}")));
@@ -175,8 +175,8 @@ impl Survey {
 }
 
 /// Whether a statement says how many sessions a database takes.
-pub fn limits_sessions(order: &Order, head: &[u8]) -> bool {
-    matches!(order, Order::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
+pub fn limits_sessions(kind: &StatementKind, head: &[u8]) -> bool {
+    matches!(kind, StatementKind::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
 }
 
 fn whole(head: &[u8]) -> Result<&[u8], Refusal> {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(survey.globals.len(), 8);
         let names = |names: &[DatabaseName]| names.iter().map(DatabaseName::to_string).collect::<Vec<_>>();
         assert_eq!(names(&survey.databases), ["app"]);
-        assert_eq!(names(&survey.of_every_server), ["postgres"]);
+        assert_eq!(names(&survey.builtin_databases), ["postgres"]);
         assert_eq!(survey.comments[0].1.text, b" IS 'the app';");
         assert_eq!(survey.named.names().collect::<Vec<_>>(), ["reader"]);
     }

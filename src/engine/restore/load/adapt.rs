@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::engine::restore::error::RestoreError;
-use crate::engine::restore::source::{DatabaseStatement, Needs, Order};
+use crate::engine::restore::source::{DatabaseStatement, Needs, StatementKind};
 use crate::formats::sql::{
     Edit, Edited, Editor, HEAD, Refusal, drops_public_schema, makes_public_schema, quoted_for_psql, removes,
 };
@@ -39,15 +39,15 @@ struct Adapting {
 
 impl Editor for Adapting {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = match head.first() {
+        let kind = match head.first() {
             Some(b'\\') if !is_known_command(head) => return Ok(Edit::Keep),
-            _ => Order::of(head)?,
+            _ => StatementKind::of(head)?,
         };
         if head.starts_with(b"SET SESSION AUTHORIZATION ") {
             self.held = Some(head.to_vec());
             return Ok(without(head));
         }
-        if matches!(order, Order::Connect(_)) {
+        if matches!(kind, StatementKind::Connect(_)) {
             // A new session has the rights of its role.
             self.held = None;
             let reset = b"RESET SESSION AUTHORIZATION;\n".to_vec();
@@ -57,7 +57,7 @@ impl Editor for Adapting {
                 without(head)
             });
         }
-        if self.is_left_out(head, &order) {
+        if self.is_left_out(head, &kind) {
             return Ok(without(head));
         }
         if head.starts_with(b"RESET SESSION AUTHORIZATION") {
@@ -80,11 +80,11 @@ impl Adapting {
         Self { may_drop_public, ..Self::default() }
     }
 
-    fn is_left_out(&mut self, head: &[u8], order: &Order) -> bool {
-        match order {
-            Order::Command => return true,
-            Order::Setting => return false,
-            _ if DatabaseStatement::of(head, order, None).is_some() => return true,
+    fn is_left_out(&mut self, head: &[u8], kind: &StatementKind) -> bool {
+        match kind {
+            StatementKind::Command => return true,
+            StatementKind::Setting => return false,
+            _ if DatabaseStatement::of(head, kind, None).is_some() => return true,
             _ => {}
         }
         if !self.is_begun && removes(head) {

@@ -55,7 +55,7 @@ struct Feeder<'a> {
 impl Feeder<'_> {
     fn send(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
         self.line += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        self.psql.order(bytes)
+        self.psql.send(bytes)
     }
 
     /// Whether a COPY, its head up to the semicolon, takes rows: tried without any. Where it does not, psql takes the end

@@ -15,7 +15,7 @@ use super::listener::{Heard, Listener};
 use super::places::{Entries, NamingEntries, OwnLines};
 use super::psql::{LOADS, Manner, Psql};
 use super::unpack::UnpackedDirectory;
-use crate::engine::content::{Content, Keys};
+use crate::engine::content::{Content, DecryptionContext};
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::options::SearchPath;
 use crate::engine::restore::source::{
@@ -39,7 +39,7 @@ pub struct Loading<'a> {
     /// How many jobs pg_restore may do at once.
     pub jobs: usize,
     /// What encrypted backups are opened with.
-    pub keys: &'a Keys,
+    pub decryption: &'a DecryptionContext,
     /// Where a directory is unpacked to.
     pub workplace: OpenDir,
     /// The search path of the load, in place of pg_dump's.
@@ -58,7 +58,7 @@ impl Loading<'_> {
     /// When psql or pg_restore fails, the backup cannot be read again, or a stop signal comes.
     pub fn load(&self, backup: &Checked) -> Result<u64, RestoreError> {
         let loaded = self.load_by_content(backup).map_err(|error| error.of_backup(backup.label()));
-        self.keys.runner.check().map_err(ProgramError::Interrupted)?;
+        self.decryption.runner.check().map_err(ProgramError::Interrupted)?;
         let heard = loaded?;
         if backup.content() != Content::Directory {
             backup.check_unchanged()?;
@@ -87,7 +87,7 @@ impl Loading<'_> {
             Content::Database | Content::Cluster => self.load_sql(backup),
             Content::Directory => self.load_directory(backup),
             Content::PackedDirectory => {
-                let unpacked = UnpackedDirectory::of(backup, self.keys, &self.workplace)?;
+                let unpacked = UnpackedDirectory::of(backup, self.decryption, &self.workplace)?;
                 self.load_archive(backup, Archive::Directory(unpacked.directory()))
             }
             Content::Custom => match backup.bare_file()? {
@@ -113,13 +113,13 @@ impl Loading<'_> {
     fn load_sql(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let mut psql = self.psql(None)?;
         let progress = self.progress(backup);
-        let fed = backup.load(self.keys, |sql| self.feed(backup, &mut psql, &mut progress.reader(sql)));
+        let fed = backup.load(self.decryption, |sql| self.feed(backup, &mut psql, &mut progress.reader(sql)));
         psql.finish(fed)
     }
 
     fn psql(&self, entries: Option<Entries>) -> Result<Psql, RestoreError> {
         let manner = Manner { goes_on: self.keep_going, entries, ..Manner::default() };
-        Psql::start(&self.into, manner, &self.keys.runner)
+        Psql::start(&self.into, manner, &self.decryption.runner)
     }
 
     /// Hands SQL to psql.
@@ -133,7 +133,7 @@ impl Loading<'_> {
     }
 
     fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<Heard, RestoreError> {
-        let runner = &self.keys.runner;
+        let runner = &self.decryption.runner;
         if self.is_converted() {
             // Nobody knows how long the SQL of a compressed archive will be.
             let progress = Progress::start(format!("loading {}", backup.label()), None);
@@ -149,7 +149,7 @@ impl Loading<'_> {
         archive.add_to(&mut command).map_err(RestoreError::Convert)?;
         let (child, said) = self.start(&mut command)?;
         let progress = self.progress(backup);
-        let exit = progress.follow(&child, backup.findings.bytes, || child.wait());
+        let exit = progress.follow(&child, backup.check_result.bytes, || child.wait());
         progress.finish();
         self.judge(exit, said)
     }
@@ -158,17 +158,17 @@ impl Loading<'_> {
     fn load_stream(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let progress = self.progress(backup);
         if self.is_converted() {
-            let hand_on = |take: Take| hand_on_streamed(backup, self.keys, &progress, take);
+            let hand_on = |take: Take| hand_on_streamed(backup, self.decryption, &progress, take);
             return self.load_converted(backup, hand_on);
         }
         let mut command = self.pg_restore();
-        let again = || backup.unpacked(self.keys).map(|archive| Input::Stream(Box::new(archive)));
+        let again = || backup.unpacked(self.decryption).map(|archive| Input::Stream(Box::new(archive)));
         let selection = self.selection(backup, again)?;
         selection.iter().for_each(|selection| selection.add_to(&mut command));
         command.stdin(Stdio::piped());
         let (mut child, said) = self.start(&mut command)?;
         let input = child.stdin.take();
-        let fed = backup.load(self.keys, |archive| match input {
+        let fed = backup.load(self.decryption, |archive| match input {
             Some(mut input) => feed_archive(&mut progress.reader(archive), &mut input),
             None => Ok(()),
         });
@@ -188,7 +188,7 @@ impl Loading<'_> {
     ) -> Result<Option<Selection>, RestoreError> {
         match backup.needs().makes_public_schema {
             true => {
-                let listed = Listed::of(input()?, &self.keys.runner)?;
+                let listed = Listed::of(input()?, &self.decryption.runner)?;
                 listed.without_public_schema().map(Some).map_err(RestoreError::Convert)
             }
             false => Ok(None),
@@ -210,7 +210,7 @@ impl Loading<'_> {
 
     fn start(&self, command: &mut Command) -> Result<(Child, Listener), RestoreError> {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = self.keys.runner.spawn(command)?;
+        let mut child = self.decryption.runner.spawn(command)?;
         let said = Listener::start(child.stderr.take(), OwnLines::default().places(None), self.keep_going);
         Ok((child, said))
     }
@@ -223,7 +223,7 @@ impl Loading<'_> {
             // So it ends when statements have failed, and was to go on.
             Exit::Code(1) if self.keep_going && said.is_of_statements() => Ok(said),
             exit => {
-                let error = self.keys.runner.failure("pg_restore".as_ref(), exit, &said.tail());
+                let error = self.decryption.runner.failure("pg_restore".as_ref(), exit, &said.tail());
                 Err(said.load_error(error))
             }
         }
@@ -244,7 +244,7 @@ impl Loading<'_> {
     }
 
     fn progress(&self, backup: &Checked) -> Progress {
-        Progress::start(format!("loading {}", backup.label()), Some(backup.findings.bytes))
+        Progress::start(format!("loading {}", backup.label()), Some(backup.check_result.bytes))
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Psql {
     answers: Option<Answers>,
     marks: Option<Marks>,
     own_lines: OwnLines,
-    outlasts_signals: bool,
+    ignores_stop: bool,
 }
 
 /// What a psql prints that was asked.
@@ -150,7 +150,7 @@ impl Psql {
             answers,
             marks,
             own_lines,
-            outlasts_signals: false,
+            ignores_stop: false,
         })
     }
 
@@ -160,9 +160,9 @@ impl Psql {
     /// When the SQL cannot be read, or psql stops reading.
     pub fn feed(&mut self, sql: &mut dyn Read, server: &Version) -> Result<(), RestoreError> {
         let preamble = self.prepare(sql, server)?;
-        self.order(&preamble)?;
+        self.send(&preamble)?;
         self.feed_as_it_is(sql)?;
-        self.order(if self.is_pooled { CHECK_SESSION } else { "" })
+        self.send(if self.is_pooled { CHECK_SESSION } else { "" })
     }
 
     /// Takes the beginning off a dump, and answers what is to be fed in its place.
@@ -192,8 +192,8 @@ impl Psql {
     /// # Errors
     /// When psql stops reading.
     pub fn restrict(&mut self) -> Result<(), RestoreError> {
-        let order = self.key.as_ref().map(|key| format!("\\restrict {key}\n")).unwrap_or_default();
-        self.order(order)
+        let command = self.key.as_ref().map(|key| format!("\\restrict {key}\n")).unwrap_or_default();
+        self.send(command)
     }
 
     /// Makes of a command of ours, in a dump of which nothing else is obeyed, the lines that are.
@@ -209,7 +209,7 @@ impl Psql {
     ///
     /// # Errors
     /// When psql stops reading.
-    pub fn order(&mut self, sql: impl AsRef<[u8]>) -> Result<(), RestoreError> {
+    pub fn send(&mut self, sql: impl AsRef<[u8]>) -> Result<(), RestoreError> {
         let set_up = std::mem::take(&mut self.set_up);
         let Some(stdin) = &mut self.stdin else { return Ok(()) };
         let written = stdin.write_all(set_up.as_bytes()).and_then(|()| stdin.write_all(sql.as_ref()));
@@ -225,7 +225,7 @@ impl Psql {
         loop {
             match sql.read(&mut chunk) {
                 Ok(0) => return Ok(()),
-                Ok(length) => self.order(&chunk[..length])?,
+                Ok(length) => self.send(&chunk[..length])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(RestoreError::Read(error)),
             }
@@ -239,7 +239,7 @@ impl Psql {
     pub fn ask(&mut self, query: &str) -> Result<String, RestoreError> {
         let ended = || RestoreError::Feed(ErrorKind::BrokenPipe.into());
         let mark = self.answers.as_ref().map(|answers| answers.mark.clone()).ok_or_else(ended)?;
-        self.order(format!("SELECT '{mark}' OPERATOR(pg_catalog.||) ({query});\n"))?;
+        self.send(format!("SELECT '{mark}' OPERATOR(pg_catalog.||) ({query});\n"))?;
         let answer = self.answers.as_ref().and_then(|answers| answers.lines.recv().ok());
         answer.ok_or_else(ended)
     }
@@ -252,7 +252,7 @@ impl Psql {
     pub fn own_lines_have_failed(&mut self) -> Result<bool, RestoreError> {
         let ended = || RestoreError::Feed(ErrorKind::BrokenPipe.into());
         let mark = self.marks.as_ref().map(|marks| marks.text.clone()).ok_or_else(ended)?;
-        self.order(format!("SELECT '{mark}'::pg_catalog.int4;\n"))?;
+        self.send(format!("SELECT '{mark}'::pg_catalog.int4;\n"))?;
         self.marks.as_ref().and_then(|marks| marks.failed.recv().ok()).ok_or_else(ended)
     }
 
@@ -260,9 +260,9 @@ impl Psql {
     ///
     /// # Errors
     /// When one has come.
-    pub fn outlast_signals(&mut self) -> Result<(), Interrupted> {
+    pub fn ignore_stop(&mut self) -> Result<(), Interrupted> {
         self.runner.spare(&self.child)?;
-        self.outlasts_signals = true;
+        self.ignores_stop = true;
         Ok(())
     }
 
@@ -285,7 +285,7 @@ impl Psql {
         drop(self.stdin.take());
         let exit = self.child.wait();
         let said = self.said.finish();
-        if !self.outlasts_signals {
+        if !self.ignores_stop {
             self.runner.check().map_err(ProgramError::Interrupted)?;
         }
         match fed {

@@ -5,7 +5,7 @@ use std::io;
 
 use tar::{Archive, EntryType};
 
-use crate::engine::content::{Keys, inspect_directory};
+use crate::engine::content::{DecryptionContext, inspect_directory};
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::source::Checked;
 use crate::system::progress::Progress;
@@ -24,20 +24,24 @@ impl UnpackedDirectory {
     ///
     /// # Errors
     /// When it cannot be unpacked or read, or a stop signal comes.
-    pub fn of(backup: &Checked, keys: &Keys, workplace: &OpenDir) -> Result<Self, RestoreError> {
+    pub fn of(
+        backup: &Checked,
+        decryption: &DecryptionContext,
+        workplace: &OpenDir,
+    ) -> Result<Self, RestoreError> {
         let name = format!("unpacked.{}", std::process::id());
         let label = || backup.label().to_owned();
         let made = workplace.make_private(&name, 0o700);
         let directory = made.map_err(|error| RestoreError::Unpack(label(), error))?;
         let unpacked = Self { place: workplace.clone(), name, directory };
-        let size = backup.findings.bytes;
+        let size = backup.check_result.bytes;
         // First all of it is unpacked, and then read.
         let progress = Progress::start(format!("unpacking {}", label()), Some(2 * size));
-        backup.load(keys, |dump| {
+        backup.load(decryption, |dump| {
             unpack(Archive::new(progress.reader(dump)), &unpacked.directory)
                 .map_err(|error| RestoreError::Unpack(label(), error))
         })?;
-        inspect_directory(&unpacked.directory, size, &keys.runner, &progress)
+        inspect_directory(&unpacked.directory, size, &decryption.runner, &progress)
             .map_err(|error| RestoreError::Content(label(), error))?;
         Ok(unpacked)
     }

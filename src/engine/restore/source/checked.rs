@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::needs::Needs;
-use crate::engine::content::{Content, Findings, Keys, Snapshot, Unpacked};
+use crate::engine::content::{CheckResult, Content, DecryptionContext, DumpReader, Snapshot};
 use crate::engine::restore::error::RestoreError;
 use crate::postgres::Version;
 use crate::store::catalog::{BackupDirectory, Manifest, Origin, Properties};
@@ -22,7 +22,7 @@ pub struct Checked {
     pub(super) sha256: String,
     pub(super) is_bare: bool,
     /// What was found.
-    pub findings: Findings,
+    pub check_result: CheckResult,
     /// What it looked like before it was read.
     pub(super) unchanged: Snapshot,
     pub(super) needs: Needs,
@@ -80,16 +80,16 @@ impl Checked {
     ///
     /// # Errors
     /// When it cannot be opened once more.
-    pub fn unpacked(&self, keys: &Keys) -> Result<Unpacked, RestoreError> {
+    pub fn unpacked(&self, decryption: &DecryptionContext) -> Result<DumpReader, RestoreError> {
         let failed = |error| RestoreError::Content(self.label.clone(), error);
         let file = self.file.try_clone().map_err(|error| self.open_error(error))?;
-        let (dump, failure) = Unpacked::open(file, keys).map_err(failed)?;
+        let (dump, failure) = DumpReader::open(file, decryption).map_err(failed)?;
         failure.map_or(Ok(dump), |error| Err(failed(error)))
     }
 
     /// What it holds.
     pub fn content(&self) -> Content {
-        self.findings.content
+        self.check_result.content
     }
 
     /// Where what must be unpacked of it is unpacked to.
@@ -98,7 +98,7 @@ impl Checked {
     /// When neither the backup directory nor its fallback can be written to.
     pub fn workplace(&self, directory: &BackupDirectory) -> Result<OpenDir, RestoreError> {
         let is_packed = self.content() == Content::PackedDirectory;
-        Ok(directory.place_for(if is_packed { self.findings.bytes } else { 0 })?)
+        Ok(directory.place_for(if is_packed { self.check_result.bytes } else { 0 })?)
     }
 
     /// It as a directory, for pg_restore.
@@ -145,11 +145,11 @@ impl Checked {
     /// When it cannot be read, has changed since it was checked, or `take` fails.
     pub fn load<E: From<RestoreError>>(
         &self,
-        keys: &Keys,
+        decryption: &DecryptionContext,
         take: impl FnOnce(&mut dyn Read) -> Result<(), E>,
     ) -> Result<(), E> {
         let failed = |error| RestoreError::Content(self.label.clone(), error);
-        let mut dump = self.unpacked(keys)?;
+        let mut dump = self.unpacked(decryption)?;
         take(&mut dump)?;
         match dump.finish().map_err(failed)? == self.sha256 {
             true => Ok(()),

@@ -8,7 +8,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use super::checked::Checked;
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::error::RestoreError;
 use crate::settings::remove_secrets;
 use crate::system::process::{Child, Listener, ProgramError, Runner};
@@ -153,19 +153,19 @@ pub fn hand_on(
 /// When `take` fails, pg_restore does, or the backup cannot be read.
 pub fn hand_on_streamed(
     backup: &Checked,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     progress: &Progress,
     take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let mut command = command();
     command.stdin(Stdio::piped());
-    let mut converter = Converter::run(command, &keys.runner)?;
+    let mut converter = Converter::run(command, &decryption.runner)?;
     let closed = || ProgramError::Start("pg_restore".into(), io::ErrorKind::BrokenPipe.into());
     let mut input = converter.child.stdin.take().ok_or_else(closed)?;
     let signaller = converter.child.signaller();
     let taken = thread::scope(|scope| {
         let feeding = scope.spawn(move || {
-            let read = backup.load(keys, |dump| feed_archive(&mut progress.reader(dump), &mut input));
+            let read = backup.load(decryption, |dump| feed_archive(&mut progress.reader(dump), &mut input));
             if matches!(
                 read,
                 Err(RestoreError::Read(_) | RestoreError::Content(..) | RestoreError::Changed(_))

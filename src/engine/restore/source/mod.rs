@@ -14,5 +14,5 @@ pub use convert::{Archive, Converter, Input, feed_archive, hand_on_streamed};
 pub use needs::{DatabaseStatement, DatabaseStatementKind, Needs, NeedsReader};
 pub use opened::Source;
 pub use selection::{Listed, Selection};
-pub use statement_kind::Order;
+pub use statement_kind::StatementKind;
 pub use tied::{TIED, Tied};

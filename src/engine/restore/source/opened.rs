@@ -11,7 +11,7 @@ use super::needs;
 use super::needs::{Needs, NeedsReader};
 use super::tied::Tied;
 use crate::engine::content::{
-    Content, Keys, Snapshot, Unpacked, Whole, bytes_to_examine, examine_watched, peek,
+    Content, DecryptionContext, DumpReader, Snapshot, Whole, bytes_to_read, peek, read_fully_watched,
 };
 use crate::engine::restore::error::RestoreError;
 use crate::formats::sql::Refusal;
@@ -157,10 +157,10 @@ impl Source {
     ///
     /// # Errors
     /// When it cannot be read, or a stop signal comes.
-    pub fn peek(&self, keys: &Keys) -> Result<Option<Content>, RestoreError> {
+    pub fn peek(&self, decryption: &DecryptionContext) -> Result<Option<Content>, RestoreError> {
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
-        let peeked = peek(file, keys);
-        keys.runner.check().map_err(ProgramError::Interrupted)?;
+        let peeked = peek(file, decryption);
+        decryption.runner.check().map_err(ProgramError::Interrupted)?;
         peeked.map_err(|error| RestoreError::Content(self.label.clone(), error))
     }
 
@@ -180,12 +180,12 @@ impl Source {
     ///
     /// # Errors
     /// When it cannot be read, or a stop signal comes.
-    pub fn tied_by(&self, keys: &Keys) -> Result<Option<&'static str>, RestoreError> {
+    pub fn tied_by(&self, decryption: &DecryptionContext) -> Result<Option<&'static str>, RestoreError> {
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
-        let Ok((dump, None)) = Unpacked::open(file, keys) else { return Ok(None) };
+        let Ok((dump, None)) = DumpReader::open(file, decryption) else { return Ok(None) };
         let mut beginning = Vec::new();
         let read = dump.take(BEGINNING).read_to_end(&mut beginning);
-        keys.runner.check().map_err(ProgramError::Interrupted)?;
+        decryption.runner.check().map_err(ProgramError::Interrupted)?;
         Ok(read.ok().and_then(|_| Tied::named_in(&beginning)).map(|tied| tied.extension))
     }
 
@@ -193,36 +193,36 @@ impl Source {
     ///
     /// # Errors
     /// When anything is not as it should be, or a stop signal comes.
-    pub fn check(mut self, keys: &Keys) -> Result<Checked, RestoreError> {
+    pub fn check(mut self, decryption: &DecryptionContext) -> Result<Checked, RestoreError> {
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
-        let total = bytes_to_examine(&file);
+        let total = bytes_to_read(&file);
         let progress = Progress::start(format!("checking {}", self.label), total);
         let content = |error| RestoreError::Content(self.label.clone(), error);
         let unchanged =
             Snapshot::of(&self.file).map_err(|error| RestoreError::Open(self.label.clone(), error))?;
         let mut reader = NeedsReader::default();
-        let tool = Version::of_program("pg_restore", &keys.runner).ok();
+        let tool = Version::of_program("pg_restore", &decryption.runner).ok();
         let whole = self.manifest.as_ref().zip(tool.as_ref());
         let whole = whole.and_then(|(manifest, tool)| manifest.checksum_of_whole(&tool.text));
         let recorded = self.manifest.as_ref().and_then(|manifest| Needs::recorded(manifest.needs.as_ref()?));
         let sql = recorded.as_ref().map(|(bytes, _)| *bytes);
         let whole = whole.map(|sha256| Whole { sha256, sql });
-        let examination = examine_watched(file, keys, &progress, whole, &mut reader);
-        let examination = examination.map_err(content)?;
-        let (sha256, is_bare) = (examination.sha256.clone(), examination.is_bare());
-        let is_recognised = examination.is_recognised;
+        let read = read_fully_watched(file, decryption, &progress, whole, &mut reader);
+        let read = read.map_err(content)?;
+        let (sha256, is_bare) = (read.sha256.clone(), read.is_bare());
+        let is_recognised = read.is_recognised;
         self.settle_manifest(&sha256);
         let expected = self.manifest.as_ref().map(|manifest| manifest.sha256.as_str());
         let content = |error| RestoreError::Content(self.label.clone(), error);
-        let findings = examination.judge(expected).map_err(content)?;
-        if findings.content == Content::Directory && expected.is_none() {
+        let check_result = read.judge(expected).map_err(content)?;
+        if check_result.content == Content::Directory && expected.is_none() {
             log::warn!("{}: without a manifest, only pg_restore vouches for its files", self.label);
         }
         let (mut needs, packed) = reader.finish();
         if let (Some((_, recorded)), true) = (recorded, is_recognised) {
             needs = recorded;
         }
-        if findings.makes_database && needs.unknown.is_some() {
+        if check_result.makes_database && needs.unknown.is_some() {
             let refusal = Refusal("is not SQL as pg_dump writes it".into());
             return Err(RestoreError::Refused(self.label, refusal));
         }
@@ -231,9 +231,9 @@ impl Source {
         }
         let Self { label, file, manifest, .. } = self;
         let mut checked =
-            Checked { label, file, manifest, sha256, is_bare, findings, unchanged, needs, tool };
-        if !matches!(findings.content, Content::Database | Content::Cluster) {
-            let needs = needs::of_archive(&checked, packed, keys);
+            Checked { label, file, manifest, sha256, is_bare, check_result, unchanged, needs, tool };
+        if !matches!(check_result.content, Content::Database | Content::Cluster) {
+            let needs = needs::of_archive(&checked, packed, decryption);
             checked.needs = needs.map_err(ProgramError::Interrupted)?;
         }
         checked.check_parts()?;

@@ -6,7 +6,7 @@ use crate::formats::sql::{Kind, Refusal, Token, tokens};
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum StatementKind {
     /// Makes a role.
     CreateRole(String),
     /// Says something of a role, or makes it a member of another.
@@ -33,7 +33,7 @@ pub enum Order {
     Contents,
 }
 
-impl Order {
+impl StatementKind {
     /// What a statement does that begins with `head`.
     ///
     /// # Errors
@@ -55,47 +55,49 @@ impl Order {
     }
 }
 
-fn of_words(tokens: &[Token]) -> Option<Order> {
+fn of_words(tokens: &[Token]) -> Option<StatementKind> {
     let word = |at: usize| match tokens.get(at).map(|token| &token.kind) {
         Some(Kind::Word(word)) => word.as_str(),
         _ => "",
     };
     let name = |at: usize| tokens.get(at)?.name().map(String::from);
     match (word(0), word(1)) {
-        ("create", "role") => name(2).map(Order::CreateRole),
-        ("create", "tablespace") => name(2).map(Order::CreateTablespace),
-        ("create", "database") => name(2).map(|name| Order::CreateDatabase(name, tokens[2].at.clone())),
+        ("create", "role") => name(2).map(StatementKind::CreateRole),
+        ("create", "tablespace") => name(2).map(StatementKind::CreateTablespace),
+        ("create", "database") => {
+            name(2).map(|name| StatementKind::CreateDatabase(name, tokens[2].at.clone()))
+        }
         ("alter", "role") if word(3) == "in" => of_subject(tokens, 4),
         ("alter", _) => of_subject(tokens, 1),
         ("comment", "on") if word(2) == "database" => {
-            name(3).map(|name| Order::CommentOnDatabase(name, tokens[3].at.clone()))
+            name(3).map(|name| StatementKind::CommentOnDatabase(name, tokens[3].at.clone()))
         }
         ("comment", "on") => of_subject(tokens, 2),
         ("security", "label") | ("grant" | "revoke", _) => of_grant(tokens),
-        ("drop", "database" | "role" | "tablespace") => Some(Order::Destroy),
+        ("drop", "database" | "role" | "tablespace") => Some(StatementKind::Destroy),
         // So a template becomes a database that can be dropped.
-        ("update", "pg_catalog") if word(3) == "pg_database" => Some(Order::Destroy),
+        ("update", "pg_catalog") if word(3) == "pg_database" => Some(StatementKind::Destroy),
         _ => None,
     }
 }
 
 /// What a statement is about whose subject, such as `ROLE name`, begins at a token.
-fn of_subject(tokens: &[Token], at: usize) -> Option<Order> {
+fn of_subject(tokens: &[Token], at: usize) -> Option<StatementKind> {
     let (kind, subject) = (tokens.get(at)?, tokens.get(at + 1)?);
     let name = subject.name()?.to_owned();
     match () {
-        () if kind.is("role") => Some(Order::Role(name)),
-        () if kind.is("tablespace") => Some(Order::Tablespace(name)),
-        () if kind.is("database") => Some(Order::Database(name, subject.at.clone())),
+        () if kind.is("role") => Some(StatementKind::Role(name)),
+        () if kind.is("tablespace") => Some(StatementKind::Tablespace(name)),
+        () if kind.is("database") => Some(StatementKind::Database(name, subject.at.clone())),
         () => None,
     }
 }
 
 /// Whom or what something is granted or revoked, or a label put on.
-fn of_grant(tokens: &[Token]) -> Option<Order> {
+fn of_grant(tokens: &[Token]) -> Option<StatementKind> {
     let grantee = |tokens: &[Token]| {
         let at = tokens.iter().position(|token| token.is("to") || token.is("from"))?;
-        tokens.get(at + 1)?.name().map(|name| Order::Role(name.to_owned()))
+        tokens.get(at + 1)?.name().map(|name| StatementKind::Role(name.to_owned()))
     };
     match tokens.iter().position(|token| token.is("on")) {
         Some(on) if tokens.get(on + 1).is_some_and(|token| token.is("parameter")) => grantee(&tokens[on..]),
@@ -105,7 +107,7 @@ fn of_grant(tokens: &[Token]) -> Option<Order> {
 }
 
 /// What a command of psql does: of those that pg_dumpall writes, only \connect leads anywhere.
-fn command(line: &[u8]) -> Result<Order, Refusal> {
+fn command(line: &[u8]) -> Result<StatementKind, Refusal> {
     let strange = || Refusal(format!("has a command in it that pg_dumpall does not write: {}", shown(line)));
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let (command, rest) = line.split_at(end);
@@ -114,7 +116,7 @@ fn command(line: &[u8]) -> Result<Order, Refusal> {
         return Err(strange());
     }
     match command {
-        b"\\restrict" | b"\\unrestrict" | b"\\encoding" => Ok(Order::Command),
+        b"\\restrict" | b"\\unrestrict" | b"\\encoding" => Ok(StatementKind::Command),
         b"\\connect" => {
             let tokens = tokens(rest);
             let quoted = tokens.iter().find_map(|token| match &token.kind {
@@ -126,7 +128,7 @@ fn command(line: &[u8]) -> Result<Order, Refusal> {
                 (None, [token]) => token.name().map(String::from),
                 _ => None,
             };
-            name.map(Order::Connect).ok_or_else(strange)
+            name.map(StatementKind::Connect).ok_or_else(strange)
         }
         _ => Err(strange()),
     }
@@ -155,12 +157,12 @@ fn shown(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn order(statement: &str) -> Order {
-        Order::of(statement.as_bytes()).unwrap()
+    fn kind_of(statement: &str) -> StatementKind {
+        StatementKind::of(statement.as_bytes()).unwrap()
     }
 
     #[test]
-    fn orders_about_roles_and_tablespaces_are_told_by_whom_they_change() {
+    fn statements_about_roles_and_tablespaces_are_told_by_whom_they_change() {
         for (statement, role) in [
             (r#"ALTER ROLE "odd ""role" WITH LOGIN PASSWORD 'x';"#, "odd \"role"),
             ("ALTER ROLE reader SET work_mem TO '7MB';", "reader"),
@@ -169,17 +171,17 @@ mod tests {
             ("GRANT SET ON PARAMETER work_mem TO reader;", "reader"),
             ("SECURITY LABEL FOR x ON ROLE reader IS 'y';", "reader"),
         ] {
-            assert_eq!(order(statement), Order::Role(role.into()), "{statement}");
+            assert_eq!(kind_of(statement), StatementKind::Role(role.into()), "{statement}");
         }
-        assert_eq!(order("CREATE ROLE reader;"), Order::CreateRole("reader".into()));
+        assert_eq!(kind_of("CREATE ROLE reader;"), StatementKind::CreateRole("reader".into()));
         let create = "CREATE TABLESPACE fast OWNER reader LOCATION '/x';";
-        assert_eq!(order(create), Order::CreateTablespace("fast".into()));
+        assert_eq!(kind_of(create), StatementKind::CreateTablespace("fast".into()));
         for statement in [
             "GRANT CREATE ON TABLESPACE fast TO reader;",
             "ALTER TABLESPACE fast SET (random_page_cost=1);",
             "COMMENT ON TABLESPACE fast IS 'x';",
         ] {
-            assert_eq!(order(statement), Order::Tablespace("fast".into()), "{statement}");
+            assert_eq!(kind_of(statement), StatementKind::Tablespace("fast".into()), "{statement}");
         }
     }
 
@@ -193,11 +195,11 @@ mod tests {
             r#"GRANT CONNECT ON DATABASE "we'i rd" TO reader WITH GRANT OPTION;"#,
             r#"REVOKE ALL ON DATABASE "we'i rd" FROM PUBLIC;"#,
         ] {
-            let (Order::CreateDatabase(name, at)
-            | Order::Database(name, at)
-            | Order::CommentOnDatabase(name, at)) = order(statement)
+            let (StatementKind::CreateDatabase(name, at)
+            | StatementKind::Database(name, at)
+            | StatementKind::CommentOnDatabase(name, at)) = kind_of(statement)
             else {
-                panic!("{statement}: {:?}", order(statement))
+                panic!("{statement}: {:?}", kind_of(statement))
             };
             assert_eq!((name.as_str(), &statement[at]), ("we'i rd", r#""we'i rd""#));
         }
@@ -214,9 +216,12 @@ mod tests {
             "SELECT pg_catalog.setval('x', 1, true);",
             "UPDATE x SET pg_database = 1;",
         ] {
-            assert_eq!(order(statement), Order::Contents, "{statement}");
+            assert_eq!(kind_of(statement), StatementKind::Contents, "{statement}");
         }
-        assert_eq!(order("SELECT pg_catalog.set_config('search_path', '', false);"), Order::Setting);
+        assert_eq!(
+            kind_of("SELECT pg_catalog.set_config('search_path', '', false);"),
+            StatementKind::Setting
+        );
     }
 
     #[test]
@@ -227,7 +232,7 @@ mod tests {
             "DROP TABLESPACE fast;",
             "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = 'template1';",
         ] {
-            assert_eq!(order(statement), Order::Destroy, "{statement}");
+            assert_eq!(kind_of(statement), StatementKind::Destroy, "{statement}");
         }
     }
 
@@ -238,13 +243,13 @@ mod tests {
             ("\\connect \"App 1\"\n", "App 1"),
             ("\\connect -reuse-previous=on \"dbname='we\\'i \\\\ \"\"rd'\"\n", "we'i \\ \"rd"),
         ] {
-            assert_eq!(order(line), Order::Connect(name.into()), "{line}");
+            assert_eq!(kind_of(line), StatementKind::Connect(name.into()), "{line}");
         }
-        assert_eq!(order("\\restrict aB1\n"), Order::Command);
+        assert_eq!(kind_of("\\restrict aB1\n"), StatementKind::Command);
         for line in
             ["\\! id\n", "\\connect app \\! id\n", "\\connect app other\n", "\\i /etc/passwd\n", "\\o x\n"]
         {
-            assert!(Order::of(line.as_bytes()).is_err(), "{line}");
+            assert!(StatementKind::of(line.as_bytes()).is_err(), "{line}");
         }
     }
 }

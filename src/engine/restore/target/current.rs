@@ -1,6 +1,6 @@
 //! What there is of the target on the server, asked at once.
 
-use super::preflight::Standing;
+use super::preflight::RoleCapabilities;
 use super::replication::Replication;
 use super::{preflight, replication};
 use crate::engine::restore::error::RestoreError;
@@ -12,7 +12,7 @@ use crate::system::process::ProgramError;
 #[derive(Debug)]
 pub struct Target {
     /// What the role may do with it.
-    pub standing: Standing,
+    pub capabilities: RoleCapabilities,
     /// Its properties, if it is there; it is one that can be replaced.
     pub existing: Option<Properties>,
     /// Its replication.
@@ -25,18 +25,18 @@ impl Target {
     /// # Errors
     /// When it cannot be asked, or there is a database of that name that cannot be replaced.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, RestoreError> {
-        let standing = preflight::question();
-        let questions = [&standing, PROPERTIES, replication::QUESTION];
-        let (standing, properties, replication) =
+        let capabilities = preflight::question();
+        let questions = [&capabilities, PROPERTIES, replication::QUESTION];
+        let (capabilities, properties, replication) =
             match client.ask_all(questions, &[("database", target.as_str())]) {
-                Ok([standing, properties, replication]) => (
-                    parsed(standing)?,
+                Ok([capabilities, properties, replication]) => (
+                    parsed(capabilities)?,
                     Properties::of_answer(Ok(properties), client, target)?,
                     Replication::of_answer(replication, client, target)?,
                 ),
                 // Its properties may hold what is no text here.
                 Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => (
-                    Standing::of(client, target)?,
+                    RoleCapabilities::of(client, target)?,
                     Properties::of(client, target)?,
                     Replication::of(client, target)?,
                 ),
@@ -45,7 +45,7 @@ impl Target {
         match properties {
             Some(properties) if properties.is_template => Err(RestoreError::Template(target.clone())),
             Some(properties) if properties.is_invalid() => Err(RestoreError::Invalid(target.clone())),
-            existing => Ok(Self { standing, existing, replication }),
+            existing => Ok(Self { capabilities, existing, replication }),
         }
     }
 }

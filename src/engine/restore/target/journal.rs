@@ -369,7 +369,7 @@ pub fn is_unfinished(comment: &str) -> bool {
 
 /// Drops what killed restores left on this server. Notes in a directory that the lock does not cover may be of a restore
 /// that is at work there, and are left alone. What cannot be dropped is a warning, and is tried again next time.
-pub fn sweep(directory: &BackupDirectory, lock: &Lock, client: &Client) {
+pub fn cleanup_databases(directory: &BackupDirectory, lock: &Lock, client: &Client) {
     let (own, fallback) = directory.notes();
     let own = own.into_iter().filter(|_| lock.covers_directory());
     for path in own.chain(fallback) {

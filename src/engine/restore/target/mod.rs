@@ -13,9 +13,9 @@ mod scratch;
 mod swap;
 
 pub use current::Target;
-pub use journal::{Journal, MARK, is_anything_left, is_unfinished, sweep};
+pub use journal::{Journal, MARK, cleanup_databases, is_anything_left, is_unfinished};
 pub use making::Making;
-pub use preflight::Standing;
+pub use preflight::RoleCapabilities;
 pub use rename::Renaming;
 pub use replace::Replacement;
 pub use replication::Replication;

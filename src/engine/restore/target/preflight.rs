@@ -16,7 +16,7 @@ use crate::util::units;
 
 /// What the role that restores may do, and where the server keeps its databases.
 #[derive(Debug, Deserialize)]
-pub struct Standing {
+pub struct RoleCapabilities {
     role: String,
     is_superuser: bool,
     makes_databases: bool,
@@ -67,7 +67,7 @@ pub fn question() -> String {
     )
 }
 
-impl Standing {
+impl RoleCapabilities {
     /// Asks the server.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ pub struct Renaming<'a> {
     /// What the databases are called that are there before.
     pub databases: Vec<&'a DatabaseName>,
     /// The orders, in one transaction: whatever ends it, the server has done all or none.
-    pub orders: &'a [u8],
+    pub statements: &'a [u8],
 }
 
 impl Renaming<'_> {
@@ -73,12 +73,12 @@ impl Renaming<'_> {
             names.join(", ")
         );
         // A failure to end sessions shows in the renames' own error, which says who is connected.
-        let orders = format!("\\set ON_ERROR_STOP 0\n{end_sessions}\n\\set ON_ERROR_STOP 1\n");
-        let orders = [orders.as_bytes(), self.orders].concat();
+        let statements = format!("\\set ON_ERROR_STOP 0\n{end_sessions}\n\\set ON_ERROR_STOP 1\n");
+        let statements = [statements.as_bytes(), self.statements].concat();
         let (done, finished) = bounded::<()>(0);
         thread::scope(|scope| {
             let renaming = scope.spawn(move || {
-                let renamed = renamer.execute(orders, &[]).map(drop);
+                let renamed = renamer.execute(statements, &[]).map(drop);
                 drop(done);
                 renamed
             });

@@ -7,7 +7,7 @@ use super::making::Making;
 use super::replication::Noted;
 use super::scratch::Scratch;
 use super::swap::Swap;
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::load::{Loading, Scripts};
 use crate::engine::restore::options::Options;
@@ -22,7 +22,7 @@ pub struct Replacement<'a> {
     /// Talks to a database of the server that is not the target.
     pub client: &'a Client,
     /// What encrypted backups are opened with.
-    pub keys: &'a Keys,
+    pub decryption: &'a DecryptionContext,
     /// What else is asked for.
     pub options: &'a Options,
     /// The user's SQL.
@@ -141,8 +141,13 @@ impl Replacement<'_> {
     }
 
     fn making(&self, existing: Option<&Properties>) -> Result<Making, RestoreError> {
-        let making =
-            Making::choose(existing, self.backup, self.options.properties, self.keys, self.server.major)?;
+        let making = Making::choose(
+            existing,
+            self.backup,
+            self.options.properties,
+            self.decryption,
+            self.server.major,
+        )?;
         making.check_encoding(self.backup, self.target, self.client)?;
         Ok(making)
     }
@@ -150,14 +155,14 @@ impl Replacement<'_> {
     /// Loads the backup between the scripts before and after.
     fn fill(&self, into: Client, jobs: usize) -> Result<u64, Failure> {
         if let Some(before) = &self.scripts.before {
-            before.run(&into, &self.keys.runner)?;
+            before.run(&into, &self.decryption.runner)?;
         }
         let loading = Loading {
             into: into.clone(),
             server: &self.server,
             tool: &self.tool,
             jobs,
-            keys: self.keys,
+            decryption: self.decryption,
             workplace: self.backup.workplace(self.directory)?,
             search_path: self.options.search_path.as_ref(),
             keep_going: self.options.keep_going,
@@ -167,7 +172,7 @@ impl Replacement<'_> {
             .load(self.backup)
             .map_err(|error| Failure { is_of_jobs: is_parallel && error.is_of_load(), error })?;
         if let Some(after) = &self.scripts.after {
-            after.run(&into, &self.keys.runner)?;
+            after.run(&into, &self.decryption.runner)?;
         }
         Ok(errors)
     }

@@ -34,17 +34,17 @@ impl Swap<'_> {
     /// When the names could not be changed; both databases are as they were.
     pub fn exchange(&self, making: &Making) -> Result<(), RestoreError> {
         let (target, kept_as) = (identifier(self.target.as_str()), identifier(self.kept_as.as_str()));
-        let mut orders = self.begin();
+        let mut statements = self.begin();
         if self.replaces {
-            orders.push(format!("ALTER DATABASE {target} RENAME TO {kept_as};"));
-            orders.extend(self.mark_replaced());
+            statements.push(format!("ALTER DATABASE {target} RENAME TO {kept_as};"));
+            statements.extend(self.mark_replaced());
         }
-        orders.push(format!("ALTER DATABASE {} RENAME TO {target};", self.scratch_name()));
+        statements.push(format!("ALTER DATABASE {} RENAME TO {target};", self.scratch_name()));
         let comment = making.comment(self.target.as_str());
-        orders.push(self.comment_at_once(&comment));
+        statements.push(self.comment_at_once(&comment));
         // Somebody may have found the scratch database, too: an exporter that looks at all there are.
         let databases = vec![self.target, self.scratch.name()];
-        self.run(orders, databases, |client| self.has_name(client, self.target))?;
+        self.run(statements, databases, |client| self.has_name(client, self.target))?;
         self.comment_later(&comment);
         Ok(())
     }
@@ -56,13 +56,15 @@ impl Swap<'_> {
     /// As [`Self::exchange`].
     pub fn move_aside(&self) -> Result<(), RestoreError> {
         let target = identifier(self.target.as_str());
-        let mut orders = self.begin();
+        let mut statements = self.begin();
         if self.replaces {
             let aside = identifier(self.scratch.journal().replaced().as_str());
-            orders.push(format!("ALTER DATABASE {target} RENAME TO {aside};"));
+            statements.push(format!("ALTER DATABASE {target} RENAME TO {aside};"));
         }
-        orders.push(format!("ALTER DATABASE {} RENAME TO {target};", self.scratch_name()));
-        self.run(orders, vec![self.target, self.scratch.name()], |client| self.has_name(client, self.target))
+        statements.push(format!("ALTER DATABASE {} RENAME TO {target};", self.scratch_name()));
+        self.run(statements, vec![self.target, self.scratch.name()], |client| {
+            self.has_name(client, self.target)
+        })
     }
 
     /// Completes a database that was loaded under the target's name: in one transaction it gets what it is to be like,
@@ -76,18 +78,18 @@ impl Swap<'_> {
         if !after.trim_ascii().is_empty() {
             self.scratch.inside_target(self.target).execute(after, &[])?;
         }
-        let mut orders = self.begin();
-        orders.push(making.access(target, true));
+        let mut statements = self.begin();
+        statements.push(making.access(target, true));
         let aside = self.scratch.journal().replaced();
         if self.replaces && *self.kept_as != aside {
             let (aside, kept_as) = (identifier(aside.as_str()), identifier(self.kept_as.as_str()));
-            orders.push(format!("ALTER DATABASE {aside} RENAME TO {kept_as};"));
+            statements.push(format!("ALTER DATABASE {aside} RENAME TO {kept_as};"));
         } else if self.replaces {
-            orders.extend(self.mark_replaced());
+            statements.extend(self.mark_replaced());
         }
         let comment = making.comment(target);
-        orders.push(self.comment_at_once(&comment));
-        self.run(orders, vec![&aside], |client| self.is_complete(client))?;
+        statements.push(self.comment_at_once(&comment));
+        self.run(statements, vec![&aside], |client| self.is_complete(client))?;
         self.comment_later(&comment);
         Ok(())
     }
@@ -130,14 +132,14 @@ impl Swap<'_> {
 
     fn run(
         &self,
-        mut orders: Vec<String>,
+        mut statements: Vec<String>,
         databases: Vec<&DatabaseName>,
         is_done: impl Fn(&Client) -> Result<bool, DatabaseError>,
     ) -> Result<(), RestoreError> {
-        orders.push("COMMIT;".into());
-        let orders = orders.join("\n");
+        statements.push("COMMIT;".into());
+        let statements = statements.join("\n");
         let (client, journal) = (self.scratch.client(), self.scratch.journal());
-        let renaming = Renaming { client, journal, databases, orders: orders.as_bytes() };
+        let renaming = Renaming { client, journal, databases, statements: statements.as_bytes() };
         renaming.run(is_done).map_err(|error| match error {
             error @ DatabaseError::Program(ProgramError::Interrupted(_)) => error.into(),
             error => RestoreError::Swap(self.target.clone(), error),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::engine::restore::source::statement_kind::Order;
+use crate::engine::restore::source::statement_kind::StatementKind;
 use crate::formats::sql::Mentions;
 
 /// A statement about the database that a dump is of.
@@ -55,12 +55,16 @@ pub enum DatabaseStatementKind {
 
 impl DatabaseStatement {
     /// The statement that does this, if it is one about a database, run with the rights of `authorization`.
-    pub fn of(head: &[u8], order: &Order, authorization: Option<&String>) -> Option<Self> {
-        let (kind, name, name_at) = match order {
-            Order::CreateDatabase(name, at) => (DatabaseStatementKind::Create, name.clone(), at.clone()),
-            Order::CommentOnDatabase(name, at) => (DatabaseStatementKind::Comment, name.clone(), at.clone()),
-            Order::Database(name, at) => (kind(head, at.end), name.clone(), at.clone()),
-            Order::Destroy if head.starts_with(b"UPDATE ") => {
+    pub fn of(head: &[u8], statement_kind: &StatementKind, authorization: Option<&String>) -> Option<Self> {
+        let (kind, name, name_at) = match statement_kind {
+            StatementKind::CreateDatabase(name, at) => {
+                (DatabaseStatementKind::Create, name.clone(), at.clone())
+            }
+            StatementKind::CommentOnDatabase(name, at) => {
+                (DatabaseStatementKind::Comment, name.clone(), at.clone())
+            }
+            StatementKind::Database(name, at) => (kind(head, at.end), name.clone(), at.clone()),
+            StatementKind::Destroy if head.starts_with(b"UPDATE ") => {
                 let (name, at) = last_string(head)?;
                 (DatabaseStatementKind::Update, name, at)
             }
@@ -126,15 +130,15 @@ mod tests {
             ("REVOKE CONNECT ON DATABASE \"it's\" FROM PUBLIC;", Revoke),
             ("UPDATE pg_catalog.pg_database SET datistemplate = true WHERE datname = 'it''s';", Update),
         ] {
-            let order = Order::of(statement.as_bytes()).unwrap();
-            let found = DatabaseStatement::of(statement.as_bytes(), &order, None).expect(statement);
+            let statement_kind = StatementKind::of(statement.as_bytes()).unwrap();
+            let found = DatabaseStatement::of(statement.as_bytes(), &statement_kind, None).expect(statement);
             assert_eq!((found.kind, found.name.as_str()), (expected, "it's"), "{statement}");
             let name = if expected == Update { "'it''s'" } else { "\"it's\"" };
             assert_eq!(&statement[found.name_at], name, "{statement}");
         }
         for other in ["DROP DATABASE d;", "ALTER TABLE database OWNER TO bob;", "UPDATE t SET x = 'y';"] {
-            let order = Order::of(other.as_bytes()).unwrap();
-            assert_eq!(DatabaseStatement::of(other.as_bytes(), &order, None), None, "{other}");
+            let statement_kind = StatementKind::of(other.as_bytes()).unwrap();
+            assert_eq!(DatabaseStatement::of(other.as_bytes(), &statement_kind, None), None, "{other}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use super::statement_kind::Order;
+use super::statement_kind::StatementKind;
 use crate::formats::sql::{
     Edit, Editor, Extension, Mentions, Refusal, makes_public_schema, quoted_for_psql, removes,
 };
@@ -95,15 +95,15 @@ impl Editor for Needs {
 impl Needs {
     /// Takes what a statement asks for.
     fn note(&mut self, head: &[u8]) {
-        match Order::of(head) {
+        match StatementKind::of(head) {
             Err(refusal) => self.note_unknown(&refusal.to_string()),
-            Ok(Order::Connect(name)) => {
+            Ok(StatementKind::Connect(name)) => {
                 self.authorization = None;
                 self.note_database(name);
             }
-            Ok(Order::Command) => {}
-            Ok(Order::Setting) => self.note_setting(head),
-            Ok(order) => match DatabaseStatement::of(head, &order, self.authorization.as_ref()) {
+            Ok(StatementKind::Command) => {}
+            Ok(StatementKind::Setting) => self.note_setting(head),
+            Ok(kind) => match DatabaseStatement::of(head, &kind, self.authorization.as_ref()) {
                 Some(statement) => {
                     if statement.kind == DatabaseStatementKind::Create {
                         self.note_database(statement.name.clone());

@@ -8,7 +8,9 @@ use serde_json::Value;
 use tar::{Builder, Header};
 
 use super::Needs;
-use crate::engine::content::{CONTENTS_NAME, Content, Keys, TarWalk, Watcher, without_compression};
+use crate::engine::content::{
+    CONTENTS_NAME, Content, DecryptionContext, TarWalk, Watcher, without_compression,
+};
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::source::checked::Checked;
 use crate::engine::restore::source::convert::{Archive, Input, hand_on};
@@ -75,9 +77,13 @@ impl Watcher for NeedsReader {
 ///
 /// # Errors
 /// When a stop signal comes.
-pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Needs, Interrupted> {
-    let read = read_archive(backup, packed, keys);
-    keys.runner.check()?;
+pub fn of_archive(
+    backup: &Checked,
+    packed: Option<Vec<u8>>,
+    decryption: &DecryptionContext,
+) -> Result<Needs, Interrupted> {
+    let read = read_archive(backup, packed, decryption);
+    decryption.runner.check()?;
     let mut needs = read.unwrap_or_else(|error| {
         log::debug!("what {} asks for is not known: {error}", backup.label());
         Needs { unknown: Some(error.to_string()), ..Needs::default() }
@@ -86,18 +92,23 @@ pub fn of_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Res
     Ok(needs)
 }
 
-fn read_archive(backup: &Checked, packed: Option<Vec<u8>>, keys: &Keys) -> Result<Needs, RestoreError> {
+fn read_archive(
+    backup: &Checked,
+    packed: Option<Vec<u8>>,
+    decryption: &DecryptionContext,
+) -> Result<Needs, RestoreError> {
     let packed = packed.and_then(|contents| archive_of_contents(contents).ok());
     let is_directory = backup.content() == Content::Directory;
     let directory = is_directory.then(|| backup.directory()).transpose()?;
-    let listed = Listed::of(input(backup, directory.as_ref(), packed.clone(), keys)?, &keys.runner)?;
+    let listed =
+        Listed::of(input(backup, directory.as_ref(), packed.clone(), decryption)?, &decryption.runner)?;
     let definitions = listed.definitions().map_err(RestoreError::Convert)?;
     let mut needs = Needs::default();
     let create = |command: &mut Command| {
         command.arg("--create");
         definitions.add_to(command);
     };
-    hand_on(input(backup, directory.as_ref(), packed, keys)?, create, &keys.runner, |sql| {
+    hand_on(input(backup, directory.as_ref(), packed, decryption)?, create, &decryption.runner, |sql| {
         needs = Edited::new(sql, Needs::default()).survey().map_err(RestoreError::Read)?;
         Ok(())
     })?;
@@ -109,7 +120,7 @@ fn input<'a>(
     backup: &Checked,
     directory: Option<&'a OpenDir>,
     packed: Option<Vec<u8>>,
-    keys: &Keys,
+    decryption: &DecryptionContext,
 ) -> Result<Input<'a>, RestoreError> {
     if let Some(directory) = directory {
         return Ok(Input::Archive(Archive::Directory(directory)));
@@ -120,7 +131,7 @@ fn input<'a>(
             let too_large = || RestoreError::Read(io::Error::other("its table of contents is too large"));
             Input::Stream(Box::new(Cursor::new(packed.ok_or_else(too_large)?)))
         }
-        _ => Input::Stream(Box::new(backup.unpacked(keys)?)),
+        _ => Input::Stream(Box::new(backup.unpacked(decryption)?)),
     })
 }
 

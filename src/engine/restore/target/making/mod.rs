@@ -5,7 +5,7 @@ mod dump;
 
 use serde_json::{Value, json};
 
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::error::RestoreError;
 use crate::engine::restore::options::PropertyChoice;
 use crate::engine::restore::source::Checked;
@@ -72,13 +72,13 @@ impl Making {
         existing: Option<&Properties>,
         backup: &Checked,
         choice: PropertyChoice,
-        keys: &Keys,
+        decryption: &DecryptionContext,
         major: u32,
     ) -> Result<Self, RestoreError> {
         let basis = match (existing, choice) {
             (Some(properties), _) => Basis::Target(Box::new(properties.clone())),
             (None, PropertyChoice::None) => Basis::Defaults,
-            (None, choice) => Self::of_backup(backup, choice, keys)?,
+            (None, choice) => Self::of_backup(backup, choice, decryption)?,
         };
         Ok(Self { basis, major })
     }
@@ -88,12 +88,16 @@ impl Making {
         backup.properties().is_some() || Described::of(backup.needs()).is_some()
     }
 
-    fn of_backup(backup: &Checked, choice: PropertyChoice, keys: &Keys) -> Result<Basis, RestoreError> {
+    fn of_backup(
+        backup: &Checked,
+        choice: PropertyChoice,
+        decryption: &DecryptionContext,
+    ) -> Result<Basis, RestoreError> {
         if let Some(properties) = backup.properties() {
             check_text(backup, properties)?;
             return match choice {
                 PropertyChoice::Encoding => Ok(Basis::Encoding(Box::new(properties.clone()))),
-                _ => Ok(Basis::Backup(Box::new(opened(backup, properties, keys)?))),
+                _ => Ok(Basis::Backup(Box::new(opened(backup, properties, decryption)?))),
             };
         }
         if let Some(described) = Described::of(backup.needs()) {
@@ -356,12 +360,16 @@ fn check_text(backup: &Checked, properties: &Properties) -> Result<(), RestoreEr
 }
 
 /// Properties with their settings in clear.
-fn opened(backup: &Checked, properties: &Properties, keys: &Keys) -> Result<Properties, RestoreError> {
+fn opened(
+    backup: &Checked,
+    properties: &Properties,
+    decryption: &DecryptionContext,
+) -> Result<Properties, RestoreError> {
     let Settings::Sealed(sealed) = &properties.settings else { return Ok(properties.clone()) };
     let failed = |error: std::io::Error| RestoreError::Sealed(backup.label().to_owned(), error);
     let missing = || failed(std::io::Error::other("BACKUP_ENCRYPTION_KEY must be set"));
-    let passphrase = keys.passphrase.clone().ok_or_else(missing)?;
-    let text = Gpg::new(passphrase, keys.runner.clone()).decrypt_text(sealed).map_err(failed)?;
+    let passphrase = decryption.passphrase.clone().ok_or_else(missing)?;
+    let text = Gpg::new(passphrase, decryption.runner.clone()).decrypt_text(sealed).map_err(failed)?;
     let sealed: SealedSettings = serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
     Ok(Properties { settings: Settings::Clear(sealed.settings), ..properties.clone() })
 }

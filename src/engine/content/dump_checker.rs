@@ -2,7 +2,7 @@
 
 use super::error::ContentError;
 use super::kind::{CONTENTS_AT, Content, HEAD, foreign, recognise};
-use super::reading::Reading;
+use super::pg_restore_probe::PgRestoreProbe;
 use super::tar_walk::TarWalk;
 use super::watcher::Watcher;
 use crate::formats::sql::{self, PREAMBLE, Trailer};
@@ -10,7 +10,7 @@ use crate::system::process::Runner;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Findings {
+pub struct CheckResult {
     /// What it is.
     pub content: Content,
     /// Its bytes, without what is wrapped around it.
@@ -21,7 +21,7 @@ pub struct Findings {
 
 /// Takes a dump piece by piece and judges it at its end.
 #[derive(Debug)]
-pub struct Inspector {
+pub struct DumpChecker {
     runner: Runner,
     /// The first bytes, kept until the kind is told and, of SQL, as far as its preamble may go.
     head: Vec<u8>,
@@ -31,10 +31,10 @@ pub struct Inspector {
     unseen: Vec<u8>,
     trailer: Trailer,
     tar: TarWalk,
-    reading: Option<Reading>,
+    reading: Option<PgRestoreProbe>,
 }
 
-impl Inspector {
+impl DumpChecker {
     /// An inspector that has seen nothing yet.
     pub fn new(runner: Runner) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Inspector {
         let head = &self.head[..self.head.len().min(HEAD)];
         let content = recognise(head).ok_or_else(|| foreign(head))?;
         if matches!(content, Content::Custom | Content::Tar) {
-            self.reading = Some(Reading::start(&self.runner).map_err(ContentError::Program)?);
+            self.reading = Some(PgRestoreProbe::start(&self.runner).map_err(ContentError::Program)?);
         }
         self.content = Some(content);
         Ok(())
@@ -108,14 +108,14 @@ impl Inspector {
     ///
     /// # Errors
     /// When it is not a whole dump, or a stop signal came.
-    pub fn finish(mut self, watcher: &mut dyn Watcher) -> Result<Findings, ContentError> {
+    pub fn finish(mut self, watcher: &mut dyn Watcher) -> Result<CheckResult, ContentError> {
         let unseen = std::mem::take(&mut self.unseen);
-        let findings = self.judge()?;
-        watcher.watch(findings.content, &unseen);
-        Ok(findings)
+        let check_result = self.judge()?;
+        watcher.watch(check_result.content, &unseen);
+        Ok(check_result)
     }
 
-    fn judge(&mut self) -> Result<Findings, ContentError> {
+    fn judge(&mut self) -> Result<CheckResult, ContentError> {
         if self.bytes == 0 {
             return Err(ContentError::Empty);
         }
@@ -140,7 +140,7 @@ impl Inspector {
             None => {}
         }
         match is_complete {
-            true => Ok(Findings {
+            true => Ok(CheckResult {
                 content,
                 bytes: self.bytes,
                 makes_database: content == Content::Database && sql::makes_database(&self.head),
@@ -150,7 +150,7 @@ impl Inspector {
     }
 }
 
-impl Drop for Inspector {
+impl Drop for DumpChecker {
     fn drop(&mut self) {
         if let Some(reading) = self.reading.take() {
             reading.abandon();

@@ -13,14 +13,14 @@ use crate::system::process::{Child, Exit, Listener, ProgramError, Runner};
 
 /// A pg_restore that reads what is handed to it.
 #[derive(Debug)]
-pub struct Reading {
+pub struct PgRestoreProbe {
     child: Child,
     stdin: Option<ChildStdin>,
     said: Listener,
     runner: Runner,
 }
 
-impl Reading {
+impl PgRestoreProbe {
     /// Starts it.
     ///
     /// # Errors

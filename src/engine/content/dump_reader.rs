@@ -25,7 +25,7 @@ const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is needed to open a backup.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct DecryptionContext {
     /// The passphrase of encrypted ones.
     pub passphrase: Option<Secret>,
     /// Starts gpg.
@@ -33,28 +33,31 @@ pub struct Keys {
 }
 
 /// The dump in a file.
-pub struct Unpacked {
+pub struct DumpReader {
     file: SharedFile,
     reader: Box<dyn Read + Send>,
     /// What was around it, the outermost first.
     pub wrappings: Vec<Wrapping>,
 }
 
-impl Unpacked {
+impl DumpReader {
     /// The dump in a file, from its beginning. When something around it cannot be taken off, that is said, too;
     /// what is left then is of use for its checksum only.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn open(mut file: File, keys: &Keys) -> Result<(Self, Option<ContentError>), ContentError> {
+    pub fn open(
+        mut file: File,
+        decryption: &DecryptionContext,
+    ) -> Result<(Self, Option<ContentError>), ContentError> {
         file.rewind().map_err(ContentError::Read)?;
-        let file = SharedFile::new(file, keys.runner.clone());
+        let file = SharedFile::new(file, decryption.runner.clone());
         let mut unpacked = Self { reader: Box::new(file.clone()), file, wrappings: Vec::new() };
-        let failure = unpacked.take_off_all(keys).err();
+        let failure = unpacked.take_off_all(decryption).err();
         Ok((unpacked, failure))
     }
 
-    fn take_off_all(&mut self, keys: &Keys) -> Result<(), ContentError> {
+    fn take_off_all(&mut self, decryption: &DecryptionContext) -> Result<(), ContentError> {
         loop {
             let mut head = Vec::with_capacity(HEAD);
             let read = self.reader.by_ref().take(HEAD as u64).read_to_end(&mut head);
@@ -74,8 +77,8 @@ impl Unpacked {
                     return Ok(());
                 }
                 Some(Wrapping::Gpg) => {
-                    let passphrase = keys.passphrase.clone().ok_or(ContentError::NoKey)?;
-                    let gpg = Gpg::new(passphrase, keys.runner.clone());
+                    let passphrase = decryption.passphrase.clone().ok_or(ContentError::NoKey)?;
+                    let gpg = Gpg::new(passphrase, decryption.runner.clone());
                     Box::new(gpg.decrypt(whole).map_err(ContentError::Program)?)
                 }
                 Some(Wrapping::Packed(packing)) => {
@@ -117,7 +120,7 @@ impl Unpacked {
     }
 }
 
-impl Read for Unpacked {
+impl Read for DumpReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
     }

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::directory::{Listing, inspect_directory};
+use super::directory::{DirectoryDigest, inspect_directory};
+use super::dump_checker::{CheckResult, DumpChecker};
+use super::dump_reader::{DecryptionContext, DumpReader};
 use super::error::ContentError;
-use super::inspector::{Findings, Inspector};
 use super::kind::{Content, HEAD, Wrapping, recognise};
-use super::unpacked::{Keys, Unpacked};
 use super::watcher::{Nobody, Watcher};
 use crate::store::catalog::{Format, directory_size};
 use crate::system::progress::Progress;
@@ -19,17 +19,17 @@ const CHUNK: usize = 64 * 1024;
 
 /// What reading a backup from end to end has found.
 #[derive(Debug)]
-pub struct Examination {
+pub struct FullRead {
     /// Its checksum, as manifests have it.
     pub sha256: String,
     /// What is wrapped around the dump, the outermost first; nothing around a directory.
     pub wrappings: Vec<Wrapping>,
     /// Whether it was told by its checksum to be what it was, and nobody has seen it go by.
     pub is_recognised: bool,
-    findings: Result<Findings, ContentError>,
+    check_result: Result<CheckResult, ContentError>,
 }
 
-impl Examination {
+impl FullRead {
     /// Whether it is a file with nothing wrapped around the dump.
     pub fn is_bare(&self) -> bool {
         self.wrappings.is_empty() && self.format() != Some(Format::Directory)
@@ -37,18 +37,18 @@ impl Examination {
 
     /// How it is stored, if that could be told.
     pub fn format(&self) -> Option<Format> {
-        let findings = self.findings.as_ref().ok()?;
-        Some(findings.content.format(&self.wrappings))
+        let check_result = self.check_result.as_ref().ok()?;
+        Some(check_result.content.format(&self.wrappings))
     }
 
     /// What the backup holds.
     ///
     /// # Errors
     /// When its checksum is not the one `expected`, or it is damaged or foreign.
-    pub fn judge(self, expected: Option<&str>) -> Result<Findings, ContentError> {
+    pub fn judge(self, expected: Option<&str>) -> Result<CheckResult, ContentError> {
         match expected.is_some_and(|expected| expected != self.sha256) {
             true => Err(ContentError::Checksum),
-            false => self.findings,
+            false => self.check_result,
         }
     }
 }
@@ -66,39 +66,43 @@ pub struct Whole<'a> {
 ///
 /// # Errors
 /// When it cannot be read to its end, or a stop signal comes. What is wrong with what was read is in the answer.
-pub fn examine(opened: File, keys: &Keys, progress: &Progress) -> Result<Examination, ContentError> {
-    examine_watched(opened, keys, progress, None, &mut Nobody)
+pub fn read_fully(
+    opened: File,
+    decryption: &DecryptionContext,
+    progress: &Progress,
+) -> Result<FullRead, ContentError> {
+    read_fully_watched(opened, decryption, progress, None, &mut Nobody)
 }
 
 /// The same, while `watcher` sees all that goes by. It sees nothing of a directory. Where the checksum is that of a backup
 /// that was found `whole`, the same bytes are whole again: they are only read for that, unless they are encrypted.
 ///
 /// # Errors
-/// As for [`examine`].
-pub fn examine_watched(
+/// As for [`read_fully`].
+pub fn read_fully_watched(
     opened: File,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     progress: &Progress,
     whole: Option<Whole>,
     watcher: &mut dyn Watcher,
-) -> Result<Examination, ContentError> {
-    let examination = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
-        true => examine_directory(&opened, keys, progress, whole)?,
+) -> Result<FullRead, ContentError> {
+    let read = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
+        true => read_directory(&opened, decryption, progress, whole)?,
         false => {
             let recognised =
-                whole.map(|whole| recognise_whole(&opened, keys, progress, whole)).transpose()?;
+                whole.map(|whole| recognise_whole(&opened, decryption, progress, whole)).transpose()?;
             match recognised.flatten() {
-                Some(examination) => examination,
-                None => examine_file(opened, keys, progress, watcher)?,
+                Some(read) => read,
+                None => read_file(opened, decryption, progress, watcher)?,
             }
         }
     };
-    keys.runner.check()?;
-    Ok(examination)
+    decryption.runner.check()?;
+    Ok(read)
 }
 
-/// How many bytes [`examine`] counts of a backup, where that is known: the files of a directory are read twice.
-pub fn bytes_to_examine(opened: &File) -> Option<u64> {
+/// How many bytes [`read_fully`] counts of a backup, where that is known: the files of a directory are read twice.
+pub fn bytes_to_read(opened: &File) -> Option<u64> {
     let metadata = opened.metadata().ok()?;
     match metadata.is_dir() {
         true => Some(2 * directory_size(&directory(opened).ok()?)),
@@ -110,11 +114,11 @@ pub fn bytes_to_examine(opened: &File) -> Option<u64> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn peek(opened: File, keys: &Keys) -> Result<Option<Content>, ContentError> {
+pub fn peek(opened: File, decryption: &DecryptionContext) -> Result<Option<Content>, ContentError> {
     if opened.metadata().map_err(ContentError::Read)?.is_dir() {
         return Ok(Some(Content::Directory));
     }
-    let (dump, failure) = Unpacked::open(opened, keys)?;
+    let (dump, failure) = DumpReader::open(opened, decryption)?;
     let mut head = Vec::with_capacity(HEAD);
     let read = dump.take(HEAD as u64).read_to_end(&mut head);
     Ok(recognise(&head).filter(|_| failure.is_none() && read.is_ok()))
@@ -124,32 +128,32 @@ fn directory(opened: &File) -> io::Result<OpenDir> {
     OpenDir::of_file(opened, Path::new(""))
 }
 
-fn examine_directory(
+fn read_directory(
     opened: &File,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     progress: &Progress,
     whole: Option<Whole>,
-) -> Result<Examination, ContentError> {
+) -> Result<FullRead, ContentError> {
     let directory = directory(opened).map_err(ContentError::Read)?;
-    let listing = Listing::of(&directory, &keys.runner, progress)?;
+    let listing = DirectoryDigest::of(&directory, &decryption.runner, progress)?;
     let is_recognised = whole.is_some_and(|whole| whole.sha256 == listing.sha256);
-    let findings = match is_recognised {
-        true => Ok(Findings { content: Content::Directory, bytes: listing.size, makes_database: false }),
-        false => inspect_directory(&directory, listing.size, &keys.runner, progress),
+    let check_result = match is_recognised {
+        true => Ok(CheckResult { content: Content::Directory, bytes: listing.size, makes_database: false }),
+        false => inspect_directory(&directory, listing.size, &decryption.runner, progress),
     };
-    Ok(Examination { sha256: listing.sha256, wrappings: Vec::new(), is_recognised, findings })
+    Ok(FullRead { sha256: listing.sha256, wrappings: Vec::new(), is_recognised, check_result })
 }
 
 /// What is known of a file that has the checksum of one that was found `whole`.
 fn recognise_whole(
     opened: &File,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     progress: &Progress,
     whole: Whole,
-) -> Result<Option<Examination>, ContentError> {
+) -> Result<Option<FullRead>, ContentError> {
     let clone = || opened.try_clone().map_err(ContentError::Read);
-    let content = peek(clone()?, keys)?;
-    let (dump, failure) = Unpacked::open(clone()?, keys)?;
+    let content = peek(clone()?, decryption)?;
+    let (dump, failure) = DumpReader::open(clone()?, decryption)?;
     let wrappings = dump.wrappings.clone();
     let is_clear = failure.is_none() && !wrappings.contains(&Wrapping::Gpg);
     let (content, bytes) = match (content, whole.sql) {
@@ -159,34 +163,34 @@ fn recognise_whole(
     };
     let (sha256, length) = dump.finish_with(progress)?;
     let bytes = bytes.unwrap_or(length);
-    let findings = Ok(Findings { content, bytes, makes_database: false });
+    let check_result = Ok(CheckResult { content, bytes, makes_database: false });
     let is_recognised = sha256 == whole.sha256;
-    Ok(is_recognised.then_some(Examination { sha256, wrappings, is_recognised, findings }))
+    Ok(is_recognised.then_some(FullRead { sha256, wrappings, is_recognised, check_result }))
 }
 
-fn examine_file(
+fn read_file(
     opened: File,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     progress: &Progress,
     watcher: &mut dyn Watcher,
-) -> Result<Examination, ContentError> {
-    let (mut dump, failure) = Unpacked::open(opened, keys)?;
-    let findings = match failure {
+) -> Result<FullRead, ContentError> {
+    let (mut dump, failure) = DumpReader::open(opened, decryption)?;
+    let check_result = match failure {
         Some(error) => Err(error),
-        None => inspect(&mut dump, keys, progress, watcher),
+        None => inspect(&mut dump, decryption, progress, watcher),
     };
     let wrappings = dump.wrappings.clone();
     // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
-    Ok(Examination { sha256: dump.finish()?, wrappings, is_recognised: false, findings })
+    Ok(FullRead { sha256: dump.finish()?, wrappings, is_recognised: false, check_result })
 }
 
 fn inspect(
-    dump: &mut Unpacked,
-    keys: &Keys,
+    dump: &mut DumpReader,
+    decryption: &DecryptionContext,
     progress: &Progress,
     watcher: &mut dyn Watcher,
-) -> Result<Findings, ContentError> {
-    let mut inspector = Inspector::new(keys.runner.clone());
+) -> Result<CheckResult, ContentError> {
+    let mut inspector = DumpChecker::new(decryption.runner.clone());
     let (mut chunk, mut counted) = (vec![0; CHUNK], 0);
     loop {
         match dump.read(&mut chunk) {

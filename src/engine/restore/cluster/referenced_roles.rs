@@ -10,9 +10,9 @@ use crate::util::units;
 
 /// Collects the roles that a dump of a whole server names.
 #[derive(Debug, Default)]
-pub struct NamedRoles(BTreeSet<String>);
+pub struct ReferencedRoles(BTreeSet<String>);
 
-impl NamedRoles {
+impl ReferencedRoles {
     /// Takes those of a statement.
     pub fn note(&mut self, head: &[u8]) {
         self.0.extend(Mentions::of(head).roles);
