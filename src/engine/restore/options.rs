@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::engine::restore::error::RestoreError;
+use super::error::RestoreError;
 use crate::store::catalog::{DatabaseName, Scope};
 
 /// Options of a restore.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use super::error::RestoreError;
+use super::source::Source;
 use crate::engine::content::{Content, DecryptionContext};
-use crate::engine::restore::error::RestoreError;
-use crate::engine::restore::source::Source;
 use crate::store::catalog::{DatabaseName, Scope};
 use crate::util::units;
 

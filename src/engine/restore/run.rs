@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::cluster::{ClusterLoad, CreatedGlobals};
+use super::cluster::{ClusterDump, ClusterLoad, CreatedGlobals, Purpose};
 use super::error::RestoreError;
 use super::load::Scripts;
 use super::options::Options;
@@ -10,7 +10,7 @@ use super::plan::{Goal, Plan};
 use super::source::{Checked, Source, Tied};
 use super::target::{Journal, Making, Replacement, Replication, Requirements, RoleCapabilities, Target};
 use crate::engine::content::DecryptionContext;
-use crate::postgres::{Client, Version};
+use crate::postgres::Client;
 use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
 use crate::util::units;
 
@@ -83,7 +83,7 @@ impl Run<'_> {
         let backup = source.check(&self.decryption)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.check_result.bytes));
         match &self.goal {
-            Goal::Server(_) => self.cluster_load(&self.client.server_version()?, None)?.announce(&backup)?,
+            Goal::Server(_) => self.cluster_dump(&backup, &self.client).announce()?,
             Goal::Database(target) => {
                 self.check_requirements(&backup, target, self.existing.as_ref())?;
                 plan.tied_by = self.tied(&backup, target)?.map(|tied| tied.extension);
@@ -149,15 +149,15 @@ impl Run<'_> {
     /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.
     pub fn load_server(&self, backup: &Checked) -> Result<(), RestoreError> {
         let version = self.client.server_version()?;
-        let survey = self.cluster_load(&version, None)?.survey(backup)?;
+        let survey = self.cluster_dump(backup, &self.client).survey()?;
         let tied = survey.tied().map(|(database, _)| database).filter(|name| survey.databases.contains(name));
         let address = self.client.server().address();
         let journal = Journal::begin(self.directory, address, tied.as_ref())?;
         let mut created = CreatedGlobals::default();
         let signed = self.client.signed(journal.scratch().as_str());
-        let mut load = self.cluster_load(&version, Some(&journal))?;
-        load.client = &signed;
-        let loaded = load.load(backup, survey, &mut created);
+        let dump = self.cluster_dump(backup, &signed);
+        let load = ClusterLoad { dump, server: &version, purpose: Purpose::Restore(&journal) };
+        let loaded = load.load(survey, &mut created);
         // Databases first: a role that owns one cannot be dropped.
         if let Err(error) = journal.end(self.directory, &self.client) {
             log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
@@ -172,12 +172,8 @@ impl Run<'_> {
         loaded.map(drop)
     }
 
-    fn cluster_load<'a>(
-        &'a self,
-        server: &'a Version,
-        journal: Option<&'a Journal>,
-    ) -> Result<ClusterLoad<'a>, RestoreError> {
-        let is_superuser = self.capabilities.is_superuser();
-        Ok(ClusterLoad { client: &self.client, server, decryption: &self.decryption, journal, is_superuser })
+    fn cluster_dump<'c>(&'c self, backup: &'c Checked, client: &'c Client) -> ClusterDump<'c> {
+        let (decryption, is_superuser) = (&self.decryption, self.capabilities.is_superuser());
+        ClusterDump { backup, client, decryption, is_superuser }
     }
 }

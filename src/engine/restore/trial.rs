@@ -3,13 +3,13 @@
 
 use std::cell::Cell;
 
+use super::cluster::{ClusterDump, ClusterLoad, CreatedGlobals, Purpose, in_place_tablespace};
+use super::error::RestoreError;
+use super::load::Loading;
+use super::options::PropertyChoice;
+use super::source::{Checked, TIED};
+use super::target::Making;
 use crate::engine::content::{Content, DecryptionContext};
-use crate::engine::restore::cluster::{ClusterLoad, CreatedGlobals, in_place_tablespace};
-use crate::engine::restore::error::RestoreError;
-use crate::engine::restore::load::Loading;
-use crate::engine::restore::options::PropertyChoice;
-use crate::engine::restore::source::{Checked, TIED};
-use crate::engine::restore::target::Making;
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};
 use crate::store::catalog::DatabaseName;
@@ -63,19 +63,15 @@ impl Trial<'_> {
     }
 
     fn restore_server(&self, server: &Version) -> Result<Vec<DatabaseName>, RestoreError> {
-        let load = ClusterLoad {
-            client: self.client,
-            server,
-            decryption: self.decryption,
-            journal: None,
-            is_superuser: true,
-        };
-        let survey = load.survey(self.backup)?;
-        let place = survey.tied().and_then(|(database, _)| load.place_of(&survey, &database));
+        let (backup, client, decryption) = (self.backup, self.client, self.decryption);
+        let dump = ClusterDump { backup, client, decryption, is_superuser: true };
+        let survey = dump.survey()?;
+        let place = survey.tied().map(|(database, _)| Purpose::Trial.staging_name(&survey, &database));
         let extensions: Vec<String> =
             survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
         self.preload(&extensions, &place.unwrap_or_else(DatabaseName::maintenance))?;
-        let databases = load.load(self.backup, survey, &mut CreatedGlobals::default())?;
+        let load = ClusterLoad { dump, server, purpose: Purpose::Trial };
+        let databases = load.load(survey, &mut CreatedGlobals::default())?;
         self.client.execute(NOBODY_LOGS_IN, &[])?;
         Ok(databases)
     }

@@ -74,7 +74,7 @@ pub struct Survey {
     /// The databases of every server for which it holds something.
     pub builtin_databases: Vec<DatabaseName>,
     /// The roles that databases and what they hold belong to, or are granted to.
-    pub named: ReferencedRoles,
+    pub referenced_roles: ReferencedRoles,
     /// The extensions that it makes, each with its database.
     pub extensions: Vec<(DatabaseName, String)>,
     /// The statements that limit the sessions of databases.
@@ -94,7 +94,7 @@ impl Editor for Survey {
                 StatementKind::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
                 StatementKind::Database(..) | StatementKind::Contents => {
                     let database = database_name(database)?;
-                    self.named.note(head);
+                    self.referenced_roles.note(head);
                     if limits_sessions(&kind, head) {
                         self.limits.push((database.clone(), whole(head)?.to_vec()));
                     }
@@ -114,7 +114,7 @@ impl Editor for Survey {
                 _ => {}
             },
             Section::Builtin(name, true) if matches!(kind, StatementKind::Contents) => {
-                self.named.note(head);
+                self.referenced_roles.note(head);
                 let name = database_name(name)?;
                 self.note_extension(name.clone(), head);
                 if !self.builtin_databases.contains(&name) {
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(names(&survey.databases), ["app"]);
         assert_eq!(names(&survey.builtin_databases), ["postgres"]);
         assert_eq!(survey.comments[0].1.text, b" IS 'the app';");
-        assert_eq!(survey.named.names().collect::<Vec<_>>(), ["reader"]);
+        assert_eq!(survey.referenced_roles.names().collect::<Vec<_>>(), ["reader"]);
     }
 
     #[test]
