@@ -90,9 +90,10 @@ pub fn inspect_directory(
     let exit = progress.follow(&child, size, || child.wait());
     let said = said.finish();
     runner.check()?;
-    match exit.success() {
-        true => Ok(CheckResult { content: Content::Directory, bytes: size, makes_database: false }),
-        false => Err(judged(runner.failure(command.get_program(), exit, &said))),
+    if exit.success() {
+        Ok(CheckResult { content: Content::Directory, bytes: size, makes_database: false })
+    } else {
+        Err(judged(runner.failure(command.get_program(), exit, &said)))
     }
 }
 

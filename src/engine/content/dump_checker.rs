@@ -139,13 +139,14 @@ impl DumpChecker {
             Some(reading) => reading.abandon(),
             None => {}
         }
-        match is_complete {
-            true => Ok(CheckResult {
+        if is_complete {
+            Ok(CheckResult {
                 content,
                 bytes: self.bytes,
                 makes_database: content == Content::Database && sql::makes_database(&self.head),
-            }),
-            false => Err(ContentError::Truncated),
+            })
+        } else {
+            Err(ContentError::Truncated)
         }
     }
 }

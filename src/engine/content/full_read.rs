@@ -46,9 +46,10 @@ impl FullRead {
     /// # Errors
     /// When its checksum is not the one `expected`, or it is damaged or foreign.
     pub fn judge(self, expected: Option<&str>) -> Result<CheckResult, ContentError> {
-        match expected.is_some_and(|expected| expected != self.sha256) {
-            true => Err(ContentError::Checksum),
-            false => self.check_result,
+        if expected.is_some_and(|expected| expected != self.sha256) {
+            Err(ContentError::Checksum)
+        } else {
+            self.check_result
         }
     }
 }
@@ -86,15 +87,14 @@ pub fn read_fully_watched(
     whole: Option<Whole>,
     watcher: &mut dyn Watcher,
 ) -> Result<FullRead, ContentError> {
-    let read = match opened.metadata().map_err(ContentError::Read)?.is_dir() {
-        true => read_directory(&opened, decryption, progress, whole)?,
-        false => {
-            let recognised =
-                whole.map(|whole| recognise_whole(&opened, decryption, progress, whole)).transpose()?;
-            match recognised.flatten() {
-                Some(read) => read,
-                None => read_file(opened, decryption, progress, watcher)?,
-            }
+    let read = if opened.metadata().map_err(ContentError::Read)?.is_dir() {
+        read_directory(&opened, decryption, progress, whole)?
+    } else {
+        let recognised =
+            whole.map(|whole| recognise_whole(&opened, decryption, progress, whole)).transpose()?;
+        match recognised.flatten() {
+            Some(read) => read,
+            None => read_file(opened, decryption, progress, watcher)?,
         }
     };
     decryption.runner.check()?;
@@ -104,10 +104,7 @@ pub fn read_fully_watched(
 /// How many bytes [`read_fully`] counts of a backup, where that is known: the files of a directory are read twice.
 pub fn bytes_to_read(opened: &File) -> Option<u64> {
     let metadata = opened.metadata().ok()?;
-    match metadata.is_dir() {
-        true => Some(2 * directory_size(&directory(opened).ok()?)),
-        false => Some(metadata.len()),
-    }
+    if metadata.is_dir() { Some(2 * directory_size(&directory(opened).ok()?)) } else { Some(metadata.len()) }
 }
 
 /// What something holds, by its beginning: nothing when it is no dump, or its wrappings do not come off.
@@ -137,9 +134,10 @@ fn read_directory(
     let directory = directory(opened).map_err(ContentError::Read)?;
     let listing = DirectoryDigest::of(&directory, &decryption.runner, progress)?;
     let is_recognised = whole.is_some_and(|whole| whole.sha256 == listing.sha256);
-    let check_result = match is_recognised {
-        true => Ok(CheckResult { content: Content::Directory, bytes: listing.size, makes_database: false }),
-        false => inspect_directory(&directory, listing.size, &decryption.runner, progress),
+    let check_result = if is_recognised {
+        Ok(CheckResult { content: Content::Directory, bytes: listing.size, makes_database: false })
+    } else {
+        inspect_directory(&directory, listing.size, &decryption.runner, progress)
     };
     Ok(FullRead { sha256: listing.sha256, wrappings: Vec::new(), is_recognised, check_result })
 }

@@ -84,13 +84,18 @@ fn is_pg_dumps_tar(head: &[u8]) -> bool {
 /// What something is whose wrappings are off, by its first [`HEAD`] bytes.
 pub(super) fn recognise(head: &[u8]) -> Option<Content> {
     let is_tar = head.get(257..262) == Some(b"ustar");
-    match () {
-        () if head.starts_with(MAGIC) => Some(Content::Custom),
-        () if is_tar && is_pg_dumps_tar(head) => Some(Content::Tar),
-        () if is_tar => Some(Content::PackedDirectory),
-        () if has_line(head, b"-- PostgreSQL database cluster dump") => Some(Content::Cluster),
-        () if has_line(head, b"-- PostgreSQL database dump") => Some(Content::Database),
-        () => None,
+    if head.starts_with(MAGIC) {
+        Some(Content::Custom)
+    } else if is_tar && is_pg_dumps_tar(head) {
+        Some(Content::Tar)
+    } else if is_tar {
+        Some(Content::PackedDirectory)
+    } else if has_line(head, b"-- PostgreSQL database cluster dump") {
+        Some(Content::Cluster)
+    } else if has_line(head, b"-- PostgreSQL database dump") {
+        Some(Content::Database)
+    } else {
+        None
     }
 }
 

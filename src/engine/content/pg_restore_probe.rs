@@ -52,9 +52,10 @@ impl PgRestoreProbe {
         let exit = self.child.wait();
         let said = self.said.finish();
         self.runner.check()?;
-        match exit.success() {
-            true => Ok(()),
-            false => Err(judge(self.runner.failure("pg_restore".as_ref(), exit, &said), head, &self.runner)),
+        if exit.success() {
+            Ok(())
+        } else {
+            Err(judge(self.runner.failure("pg_restore".as_ref(), exit, &said), head, &self.runner))
         }
     }
 

@@ -92,16 +92,17 @@ pub fn prove(
         restart: &restart,
     };
     let here = client.server_version()?.major;
-    let databases = trial.restore().map_err(|error| match server.is_running() {
-        true => {
+    let databases = trial.restore().map_err(|error| {
+        if server.is_running() {
             let refused = server.last_error();
             // Where text sorts otherwise, ranges of partitions and checks hold other rows.
             let is_of_locale =
                 has_other_locale.get() && refused.as_ref().is_some_and(StatementError::is_of_check);
             let refused = refused.filter(|_| !is_of_locale);
             judge(error, refused.as_ref(), here, backup.server_major())
+        } else {
+            ProofError::Lost(error)
         }
-        false => ProofError::Lost(error),
     })?;
     let mut counts = Counts::default();
     for database in &databases {

@@ -124,9 +124,10 @@ impl PrivateServer {
         for program in ["initdb", "postgres"] {
             find(program).ok_or_else(|| ServerError::NoPrograms(program.into()))?;
         }
-        let owner = match Uid::effective().is_root() {
-            true => Some(User::from_name("postgres").ok().flatten().ok_or(ServerError::NoUser)?),
-            false => None,
+        let owner = if Uid::effective().is_root() {
+            Some(User::from_name("postgres").ok().flatten().ok_or(ServerError::NoUser)?)
+        } else {
+            None
         };
         let name = format!("proof.{}", std::process::id());
         let failed = |error| ServerError::Place(workplace.path().join(&name), error);

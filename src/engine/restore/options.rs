@@ -107,10 +107,7 @@ impl Options {
     /// # Errors
     /// When it would.
     pub(super) fn check_target(&self, target: &DatabaseName, is_there: bool) -> Result<(), RestoreError> {
-        match self.keep_going && is_there {
-            true => Err(RestoreError::KeepsGoingOver(target.clone())),
-            false => Ok(()),
-        }
+        if self.keep_going && is_there { Err(RestoreError::KeepsGoingOver(target.clone())) } else { Ok(()) }
     }
 
     /// The flags of `backupgram restore` that say the same.

@@ -57,16 +57,18 @@ impl Goal {
     ) -> Result<Self, RestoreError> {
         if source.peek(decryption)? == Some(Content::Cluster) {
             let scope = source.scope();
-            return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
-                true => Ok(Self::Server(scope)),
-                false => Err(RestoreError::NotOneDatabase(source.label.clone(), scope)),
+            return if target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
+                Ok(Self::Server(scope))
+            } else {
+                Err(RestoreError::NotOneDatabase(source.label.clone(), scope))
             };
         }
         let target = target.cloned().or_else(|| source.database());
         let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
-        match TEMPLATES.contains(&target.as_str()) {
-            true => Err(RestoreError::Protected(target)),
-            false => Ok(Self::Database(target)),
+        if TEMPLATES.contains(&target.as_str()) {
+            Err(RestoreError::Protected(target))
+        } else {
+            Ok(Self::Database(target))
         }
     }
 

@@ -42,8 +42,9 @@ fn check(
     let there: Vec<String> = client.ask("SELECT json_agg(rolname) FROM pg_roles", &[])?;
     let missing: Vec<&String> =
         named.iter().filter(|name| !there.contains(name) && !made.contains(name)).collect();
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(RestoreError::NoRoles(backup.label().to_owned(), units::list(missing))),
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(RestoreError::NoRoles(backup.label().to_owned(), units::list(missing)))
     }
 }

@@ -28,9 +28,10 @@ impl Section {
             StatementKind::Connect(name) => (name, true),
             _ => return,
         };
-        *self = match BUILTIN_DATABASES.contains(&name.as_str()) {
-            true => Self::Builtin(name.clone(), is_inside),
-            false => Self::Database(name.clone()),
+        *self = if BUILTIN_DATABASES.contains(&name.as_str()) {
+            Self::Builtin(name.clone(), is_inside)
+        } else {
+            Self::Database(name.clone())
         };
     }
 }
@@ -180,9 +181,10 @@ pub fn limits_sessions(kind: &StatementKind, head: &[u8]) -> bool {
 }
 
 fn whole(head: &[u8]) -> Result<&[u8], Refusal> {
-    match head.len() < HEAD {
-        true => Ok(head),
-        false => Err(Refusal("is not a dump as pg_dumpall writes it: a statement is too long".into())),
+    if head.len() < HEAD {
+        Ok(head)
+    } else {
+        Err(Refusal("is not a dump as pg_dumpall writes it: a statement is too long".into()))
     }
 }
 
@@ -192,9 +194,10 @@ fn database_name(name: &str) -> Result<DatabaseName, Refusal> {
 
 /// A name as it is written. One in another encoding would be made as another one.
 fn utf8(name: String) -> Result<String, Refusal> {
-    match name.contains(char::REPLACEMENT_CHARACTER) {
-        true => Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql"))),
-        false => Ok(name),
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql")))
+    } else {
+        Ok(name)
     }
 }
 

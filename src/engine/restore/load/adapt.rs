@@ -16,9 +16,10 @@ pub fn hand_on_adapted(
     sql: &mut dyn Read,
     take: impl FnOnce(&mut dyn Read) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
-    match needs.must_be_adapted() {
-        true => take(&mut Edited::new(sql, Adapting::new(needs.replaces_public_schema()))),
-        false => take(sql),
+    if needs.must_be_adapted() {
+        take(&mut Edited::new(sql, Adapting::new(needs.replaces_public_schema())))
+    } else {
+        take(sql)
     }
 }
 

@@ -186,12 +186,11 @@ impl Loading<'_> {
         backup: &Checked,
         input: impl FnOnce() -> Result<Input<'i>, RestoreError>,
     ) -> Result<Option<Selection>, RestoreError> {
-        match backup.needs().makes_public_schema {
-            true => {
-                let listed = Listed::of(input()?, &self.decryption.runner)?;
-                listed.without_public_schema().map(Some).map_err(RestoreError::Convert)
-            }
-            false => Ok(None),
+        if backup.needs().makes_public_schema {
+            let listed = Listed::of(input()?, &self.decryption.runner)?;
+            listed.without_public_schema().map(Some).map_err(RestoreError::Convert)
+        } else {
+            Ok(None)
         }
     }
 

@@ -108,10 +108,7 @@ impl Psql {
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
     pub fn start(client: &Client, manner: Manner, runner: &Runner) -> Result<Self, RestoreError> {
-        let key = match client.psql_version()?.knows_restrict() {
-            true => Some(random_key()?),
-            false => None,
-        };
+        let key = if client.psql_version()?.knows_restrict() { Some(random_key()?) } else { None };
         let mut command = client.command("psql");
         command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
         // With their SQLSTATE errors can be told apart.
@@ -130,12 +127,11 @@ impl Psql {
         let mut child = runner.spawn(&mut command)?;
         let (stdin, errors) = (child.stdin.take(), child.stderr.take());
         let own_lines = OwnLines::default();
-        let (marks, mark) = match manner.goes_on {
-            true => {
-                let (text, (told, failed)) = (random_key()?, unbounded());
-                (Some(Marks { text: text.clone(), failed }), Some(Mark { text, told }))
-            }
-            false => (None, None),
+        let (marks, mark) = if manner.goes_on {
+            let (text, (told, failed)) = (random_key()?, unbounded());
+            (Some(Marks { text: text.clone(), failed }), Some(Mark { text, told }))
+        } else {
+            (None, None)
         };
         let said = Listener::start_with_mark(errors, own_lines.places(manner.entries), manner.goes_on, mark);
         let answers = child.stdout.take().map(Answers::listen).transpose()?;

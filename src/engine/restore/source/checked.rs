@@ -114,9 +114,10 @@ impl Checked {
     /// # Errors
     /// When it cannot be opened once more.
     pub fn bare_file(&self) -> Result<Option<File>, RestoreError> {
-        match self.is_bare {
-            true => self.file.try_clone().map(Some).map_err(|error| self.open_error(error)),
-            false => Ok(None),
+        if self.is_bare {
+            self.file.try_clone().map(Some).map_err(|error| self.open_error(error))
+        } else {
+            Ok(None)
         }
     }
 
@@ -133,9 +134,10 @@ impl Checked {
     /// # Errors
     /// When it is not.
     pub fn check_as(&self, opened: impl AsFd) -> Result<(), RestoreError> {
-        match Snapshot::of(opened).is_ok_and(|now| now == self.unchanged) {
-            true => Ok(()),
-            false => Err(RestoreError::Changed(self.label.clone())),
+        if Snapshot::of(opened).is_ok_and(|now| now == self.unchanged) {
+            Ok(())
+        } else {
+            Err(RestoreError::Changed(self.label.clone()))
         }
     }
 
@@ -151,9 +153,10 @@ impl Checked {
         let failed = |error| RestoreError::Content(self.label.clone(), error);
         let mut dump = self.unpacked(decryption)?;
         take(&mut dump)?;
-        match dump.finish().map_err(failed)? == self.sha256 {
-            true => Ok(()),
-            false => Err(RestoreError::Changed(self.label.clone()).into()),
+        if dump.finish().map_err(failed)? == self.sha256 {
+            Ok(())
+        } else {
+            Err(RestoreError::Changed(self.label.clone()).into())
         }
     }
 

@@ -85,11 +85,14 @@ fn of_words(tokens: &[Token]) -> Option<StatementKind> {
 fn of_subject(tokens: &[Token], at: usize) -> Option<StatementKind> {
     let (kind, subject) = (tokens.get(at)?, tokens.get(at + 1)?);
     let name = subject.name()?.to_owned();
-    match () {
-        () if kind.is("role") => Some(StatementKind::Role(name)),
-        () if kind.is("tablespace") => Some(StatementKind::Tablespace(name)),
-        () if kind.is("database") => Some(StatementKind::Database(name, subject.at.clone())),
-        () => None,
+    if kind.is("role") {
+        Some(StatementKind::Role(name))
+    } else if kind.is("tablespace") {
+        Some(StatementKind::Tablespace(name))
+    } else if kind.is("database") {
+        Some(StatementKind::Database(name, subject.at.clone()))
+    } else {
+        None
     }
 }
 

@@ -243,12 +243,11 @@ impl Journal {
         }
         let mut failure = settled.err();
         for left in &left {
-            let dropped = is_ours(client, left).and_then(|is_ours| match is_ours {
-                true => {
+            let dropped = is_ours(client, left).and_then(|is_ours| {
+                if is_ours {
                     let is_scratch = left.name.as_str().starts_with("_backupgram_scratch_");
                     drop_database(client, left, is_scratch || noted.is_some())
-                }
-                false => {
+                } else {
                     log::warn!(
                         "database {} has a name of ours, but is not marked as ours: it stays",
                         left.name
@@ -317,9 +316,10 @@ impl Journal {
         let mut journal: Self = record_file::read_json(path)?.ok_or_else(missing)?;
         journal.place = path.parent().map(Path::to_path_buf);
         let hexadecimal = journal.tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        match hexadecimal && journal.tag.len() == 12 {
-            true => Ok(journal),
-            false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore")),
+        if hexadecimal && journal.tag.len() == 12 {
+            Ok(journal)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a note of a restore"))
         }
     }
 }

@@ -81,10 +81,7 @@ impl RoleCapabilities {
     /// # Errors
     /// When it does not.
     pub fn check_primary(&self, server: String) -> Result<(), RestoreError> {
-        match self.is_standby {
-            true => Err(RestoreError::Standby(server)),
-            false => Ok(()),
-        }
+        if self.is_standby { Err(RestoreError::Standby(server)) } else { Ok(()) }
     }
 
     /// Sees that the role may make a database and put it in the target's place.
@@ -114,9 +111,10 @@ impl RoleCapabilities {
     /// # Errors
     /// When there is one.
     pub fn check_prepared(&self, target: &DatabaseName) -> Result<(), RestoreError> {
-        match self.prepared.is_empty() {
-            true => Ok(()),
-            false => Err(RestoreError::Prepared(target.clone(), units::list(&self.prepared))),
+        if self.prepared.is_empty() {
+            Ok(())
+        } else {
+            Err(RestoreError::Prepared(target.clone(), units::list(&self.prepared)))
         }
     }
 
@@ -125,12 +123,11 @@ impl RoleCapabilities {
     /// # Errors
     /// When there is one that it may not.
     pub fn check_sessions(&self, target: &DatabaseName) -> Result<(), RestoreError> {
-        match self.sessions.is_empty() {
-            true => Ok(()),
-            false => {
-                let sessions = self.sessions.join("; ");
-                Err(RestoreError::Sessions(self.role.clone(), target.clone(), sessions))
-            }
+        if self.sessions.is_empty() {
+            Ok(())
+        } else {
+            let sessions = self.sessions.join("; ");
+            Err(RestoreError::Sessions(self.role.clone(), target.clone(), sessions))
         }
     }
 
@@ -150,10 +147,7 @@ impl RoleCapabilities {
         // What the databases lie in; it may be another disk than the rest.
         let Ok(status) = statvfs(&directory.join("base")) else { return Ok(()) };
         let free = status.blocks_available() * status.fragment_size();
-        match free < needed {
-            true => Err(RestoreError::NoSpace { free, needed }),
-            false => Ok(()),
-        }
+        if free < needed { Err(RestoreError::NoSpace { free, needed }) } else { Ok(()) }
     }
 
     /// The server's data directory, if it is on this machine: the server's own number stands in it (the first field

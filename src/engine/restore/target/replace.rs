@@ -179,10 +179,7 @@ impl Replacement<'_> {
 
     /// What the replaced database is called.
     fn kept_as(&self, scratch: &Scratch) -> DatabaseName {
-        match self.options.keep_previous {
-            true => previous_name(self.target),
-            false => scratch.journal().replaced(),
-        }
+        if self.options.keep_previous { previous_name(self.target) } else { scratch.journal().replaced() }
     }
 
     fn announce(&self, replaces: bool, kept_as: &DatabaseName) {

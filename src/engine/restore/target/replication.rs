@@ -128,17 +128,17 @@ impl Replication {
         let Found { role, subscriptions, slots, may_drop_slots, .. } = &self.found;
         let foreign = subscriptions.iter().filter(|subscription| !subscription.may_be_dropped);
         let foreign: Vec<_> = foreign.map(|subscription| &subscription.name).collect();
-        let missing = match () {
-            () if !foreign.is_empty() => {
-                let names = units::list(foreign);
-                format!("role {role} may not drop these subscriptions of database {}: {names}", self.target)
-            }
-            () if !slots.is_empty() && !may_drop_slots => format!(
+        let missing = if !foreign.is_empty() {
+            let names = units::list(foreign);
+            format!("role {role} may not drop these subscriptions of database {}: {names}", self.target)
+        } else if !slots.is_empty() && !may_drop_slots {
+            format!(
                 "role {role} may not drop replication slots, as a restore over database {} must: ALTER ROLE {role} \
                  REPLICATION",
                 self.target
-            ),
-            () => return Ok(()),
+            )
+        } else {
+            return Ok(());
         };
         Err(RestoreError::Missing(missing))
     }
@@ -214,16 +214,15 @@ impl Noted {
     pub fn settle(&self, client: &Client, replaced: &DatabaseName) -> Result<(), DatabaseError> {
         let now: Option<Now> = client.ask_regardless(NOW, &[("oid", &self.database.to_string())])?;
         let Some(Now { name, is_replaced }) = now else { return Ok(()) };
-        match name == self.kept_as && (name != *replaced || is_replaced) {
-            true => {
-                let replication = Replication::of_regardless(client, &name)?;
-                replication.drop_all();
-                match Replication::of_regardless(client, &name)?.described() {
-                    Some(left) => Err(DatabaseError::Answer(format!("database {name} has {left} still"))),
-                    None => Ok(()),
-                }
+        if name == self.kept_as && (name != *replaced || is_replaced) {
+            let replication = Replication::of_regardless(client, &name)?;
+            replication.drop_all();
+            match Replication::of_regardless(client, &name)?.described() {
+                Some(left) => Err(DatabaseError::Answer(format!("database {name} has {left} still"))),
+                None => Ok(()),
             }
-            false => self.resume(client),
+        } else {
+            self.resume(client)
         }
     }
 

@@ -242,17 +242,18 @@ impl Requirements<'_> {
         let roles: Vec<_> = answer.missing_roles.iter().filter(|name| needs.roles.contains(*name)).collect();
         let spaces = answer.missing_tablespaces.iter().filter(|name| needs.tablespaces.contains(*name));
         let spaces: Vec<_> = spaces.collect();
-        match () {
-            () if !roles.is_empty() => Err(RestoreError::NoRoles(label(), units::list(roles))),
-            () if !spaces.is_empty() => Err(RestoreError::NoTablespaces(label(), units::list(spaces))),
-            () if !answer.missing_extensions.is_empty() => {
-                Err(RestoreError::NoExtensions(label(), units::list(&answer.missing_extensions)))
-            }
-            () if !answer.missing_collations.is_empty() => {
-                Err(RestoreError::NoCollations(label(), units::list(&answer.missing_collations)))
-            }
-            () if !self.is_superuser => self.check_rights(answer),
-            () => Ok(()),
+        if !roles.is_empty() {
+            Err(RestoreError::NoRoles(label(), units::list(roles)))
+        } else if !spaces.is_empty() {
+            Err(RestoreError::NoTablespaces(label(), units::list(spaces)))
+        } else if !answer.missing_extensions.is_empty() {
+            Err(RestoreError::NoExtensions(label(), units::list(&answer.missing_extensions)))
+        } else if !answer.missing_collations.is_empty() {
+            Err(RestoreError::NoCollations(label(), units::list(&answer.missing_collations)))
+        } else if !self.is_superuser {
+            self.check_rights(answer)
+        } else {
+            Ok(())
         }
     }
 
@@ -265,40 +266,43 @@ impl Requirements<'_> {
         let grantors: Vec<_> = needs.grantors.iter().filter(|grantor| *grantor != role).collect();
         let spaces = answer.foreign_tablespaces.iter().filter(|name| needs.tablespaces.contains(*name));
         let spaces: Vec<_> = spaces.collect();
-        let missing = match () {
-            () if !untrusted_extensions.is_empty() => format!(
+        let missing = if !untrusted_extensions.is_empty() {
+            format!(
                 "only a superuser may create these extensions of {label}: {}",
                 units::list(untrusted_extensions)
-            ),
-            () if !needs.superusers.is_empty() => format!(
+            )
+        } else if !needs.superusers.is_empty() {
+            format!(
                 "only a superuser may make the event triggers or foreign-data wrappers of {label}, which belong to {}",
                 units::list(&needs.superusers)
-            ),
-            () if !needs.for_superusers.is_empty() => {
-                format!(
-                    "only a superuser may make these things of {label}: {}",
-                    units::list(&needs.for_superusers)
-                )
-            }
-            () if !grantors.is_empty() => {
-                format!(
-                    "only a superuser may restore the grants of {label} by these roles: {}",
-                    units::list(grantors)
-                )
-            }
-            () if !foreign.is_empty() => format!(
+            )
+        } else if !needs.for_superusers.is_empty() {
+            format!(
+                "only a superuser may make these things of {label}: {}",
+                units::list(&needs.for_superusers)
+            )
+        } else if !grantors.is_empty() {
+            format!(
+                "only a superuser may restore the grants of {label} by these roles: {}",
+                units::list(grantors)
+            )
+        } else if !foreign.is_empty() {
+            format!(
                 "{label} gives things to roles that role {role} is no member of: {}; make it one",
                 units::list(foreign)
-            ),
-            () if !answer.barred_owners.is_empty() => format!(
+            )
+        } else if !answer.barred_owners.is_empty() {
+            format!(
                 "only a superuser may give these roles things of {label} in schemas in which they may make nothing: {}",
                 units::list(&answer.barred_owners)
-            ),
-            () if !spaces.is_empty() => format!(
+            )
+        } else if !spaces.is_empty() {
+            format!(
                 "role {role} may make nothing in these tablespaces of {label}: {}; grant it CREATE on them",
                 units::list(spaces)
-            ),
-            () => return Ok(()),
+            )
+        } else {
+            return Ok(());
         };
         Err(RestoreError::Missing(missing))
     }

@@ -8,26 +8,24 @@ use crate::formats::sql::{HEAD, Kind, Token, tokens};
 /// What of a statement only a superuser may make, whoever it belongs to; none for most.
 pub fn kind_for_superusers(head: &[u8]) -> Option<&'static str> {
     let begins = |words: &str| head.starts_with(words.as_bytes());
-    match () {
-        () if begins("CREATE FUNCTION ") || begins("CREATE PROCEDURE ") => routine(head),
-        () if begins("CREATE TYPE ") => is_base_type(head).then_some("base types"),
-        () if begins("CREATE OPERATOR CLASS ") || begins("CREATE OPERATOR FAMILY ") => {
-            Some("operator classes")
-        }
-        () if begins("CREATE ACCESS METHOD ") => Some("access methods"),
-        () if begins("CREATE TEXT SEARCH PARSER ") || begins("CREATE TEXT SEARCH TEMPLATE ") => {
-            Some("text search parsers and templates")
-        }
-        () if begins("CREATE CAST ") => {
-            has_words(&tokens(head), &["without", "function"]).then_some("casts without a function")
-        }
-        () if begins("CREATE PUBLICATION ") => {
-            has_words(&tokens(head), &["for", "all", "tables"]).then_some("publications of all tables")
-        }
-        () if begins("ALTER PUBLICATION ") => {
-            has_words(&tokens(head), &["add", "tables", "in", "schema"]).then_some("publications of schemas")
-        }
-        () => None,
+    if begins("CREATE FUNCTION ") || begins("CREATE PROCEDURE ") {
+        routine(head)
+    } else if begins("CREATE TYPE ") {
+        is_base_type(head).then_some("base types")
+    } else if begins("CREATE OPERATOR CLASS ") || begins("CREATE OPERATOR FAMILY ") {
+        Some("operator classes")
+    } else if begins("CREATE ACCESS METHOD ") {
+        Some("access methods")
+    } else if begins("CREATE TEXT SEARCH PARSER ") || begins("CREATE TEXT SEARCH TEMPLATE ") {
+        Some("text search parsers and templates")
+    } else if begins("CREATE CAST ") {
+        has_words(&tokens(head), &["without", "function"]).then_some("casts without a function")
+    } else if begins("CREATE PUBLICATION ") {
+        has_words(&tokens(head), &["for", "all", "tables"]).then_some("publications of all tables")
+    } else if begins("ALTER PUBLICATION ") {
+        has_words(&tokens(head), &["add", "tables", "in", "schema"]).then_some("publications of schemas")
+    } else {
+        None
     }
 }
 
@@ -38,10 +36,12 @@ fn routine(head: &[u8]) -> Option<&'static str> {
     let body = options.iter().position(|token| token.is("as") || token.is("return") || token.is("begin"));
     let options = &options[..body.unwrap_or(options.len())];
     let language = options.get(1).and_then(Token::name).unwrap_or_default();
-    match () {
-        () if language == "c" || language == "internal" => Some("functions in C"),
-        () if options.iter().any(|token| token.is("leakproof")) => Some("leakproof functions"),
-        () => None,
+    if language == "c" || language == "internal" {
+        Some("functions in C")
+    } else if options.iter().any(|token| token.is("leakproof")) {
+        Some("leakproof functions")
+    } else {
+        None
     }
 }
 
@@ -78,13 +78,12 @@ impl Given {
         let at = tokens.windows(2).position(|window| window[0].is("owner") && window[1].is("to"))?;
         let owner = tokens.get(at + 2)?.name()?.to_owned();
         let is_schema = tokens[1].is("schema");
-        let name = match is_schema {
-            true => tokens.get(2)?,
-            false => {
-                let end = tokens[..at].iter().position(|token| token.is_sign(b'(')).unwrap_or(at);
-                let dot = tokens[..end].iter().position(|token| token.is_sign(b'.'))?;
-                tokens.get(dot.checked_sub(1)?)?
-            }
+        let name = if is_schema {
+            tokens.get(2)?
+        } else {
+            let end = tokens[..at].iter().position(|token| token.is_sign(b'(')).unwrap_or(at);
+            let dot = tokens[..end].iter().position(|token| token.is_sign(b'.'))?;
+            tokens.get(dot.checked_sub(1)?)?
         };
         Some(Self { schema: name.name()?.to_owned(), is_schema, owner })
     }

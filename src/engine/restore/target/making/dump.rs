@@ -90,10 +90,7 @@ impl Described {
     fn all(&self, database: &str, is_wanted: impl Fn(&DatabaseStatement) -> bool) -> Vec<u8> {
         let wanted = self.statements.iter().filter(|statement| is_wanted(statement));
         let texts: Vec<_> = wanted.map(|statement| renamed(statement, database)).collect();
-        match texts.is_empty() {
-            true => Vec::new(),
-            false => self.in_manner(&texts.join(&b'\n')),
-        }
+        if texts.is_empty() { Vec::new() } else { self.in_manner(&texts.join(&b'\n')) }
     }
 
     /// SQL of the dump, read as the dump means it.

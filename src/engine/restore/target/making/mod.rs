@@ -353,10 +353,7 @@ impl Making {
 /// Sees that no text of a manifest has a NUL in it, which no server has written, and in which SQL would end.
 fn check_text(backup: &Checked, properties: &Properties) -> Result<(), RestoreError> {
     let text = serde_json::to_string(properties).unwrap_or_default();
-    match text.contains("\\u0000") {
-        true => Err(RestoreError::Manifest(backup.label().to_owned())),
-        false => Ok(()),
-    }
+    if text.contains("\\u0000") { Err(RestoreError::Manifest(backup.label().to_owned())) } else { Ok(()) }
 }
 
 /// Properties with their settings in clear.
