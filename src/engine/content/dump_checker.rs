@@ -1,4 +1,4 @@
-//! Looks at a dump while it goes by: while it is written, verified or about to be restored.
+//! Checks the bytes of a dump as they stream by, during a backup, a verification or a restore.
 
 use super::error::ContentError;
 use super::kind::{CONTENTS_AT, Content, HEAD, foreign, recognise};
@@ -8,26 +8,26 @@ use super::watcher::Watcher;
 use crate::formats::sql::{self, PREAMBLE, Trailer};
 use crate::system::process::Runner;
 
-/// What was found.
+/// The result of checking a whole dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckResult {
-    /// What it is.
+    /// The kind of the dump.
     pub content: Content,
-    /// Its bytes, without what is wrapped around it.
+    /// The size of the dump in bytes, decrypted and decompressed.
     pub bytes: u64,
-    /// Whether it is SQL that makes a database of its own and connects to that.
+    /// Whether it is SQL with `CREATE DATABASE` and `\connect`, as by `pg_dump --create`.
     pub makes_database: bool,
 }
 
-/// Takes a dump piece by piece and judges it at its end.
+/// Checks a dump piece by piece.
 #[derive(Debug)]
 pub struct DumpChecker {
     runner: Runner,
-    /// The first bytes, kept until the kind is told and, of SQL, as far as its preamble may go.
+    /// The first bytes, kept until the kind is known and, of SQL, as far as its preamble can reach.
     head: Vec<u8>,
     bytes: u64,
     content: Option<Content>,
-    /// What has gone by before it was told what it is, for whoever watches.
+    /// Bytes that came before the kind was known, and that the watcher has not seen yet.
     unseen: Vec<u8>,
     trailer: Trailer,
     tar: TarWalk,
@@ -35,7 +35,7 @@ pub struct DumpChecker {
 }
 
 impl DumpChecker {
-    /// An inspector that has seen nothing yet.
+    /// A checker that has seen nothing yet.
     pub fn new(runner: Runner) -> Self {
         Self {
             runner,
@@ -49,10 +49,10 @@ impl DumpChecker {
         }
     }
 
-    /// Takes the next bytes, which `watcher` sees as soon as it is told what they are of.
+    /// Takes the next bytes. `watcher` gets them as soon as the kind of the dump is known.
     ///
     /// # Errors
-    /// When pg_restore is needed and cannot be started.
+    /// When the bytes are no dump, or pg_restore is needed and cannot be started.
     pub fn take(&mut self, bytes: &[u8], watcher: &mut dyn Watcher) -> Result<(), ContentError> {
         self.look_at(bytes)?;
         match self.content {
@@ -74,7 +74,7 @@ impl DumpChecker {
             self.follow(bytes);
         } else if self.head.len() >= HEAD {
             self.decide()?;
-            // Until now nothing has been followed; a piece may be longer than what was kept of it.
+            // Nothing was followed before the kind was known. The piece may be longer than what was kept of it.
             let head = std::mem::take(&mut self.head);
             self.follow(&head);
             self.follow(&bytes[room..]);
@@ -104,10 +104,10 @@ impl DumpChecker {
         }
     }
 
-    /// Judges what has gone by.
+    /// Returns the result for all bytes taken.
     ///
     /// # Errors
-    /// When it is not a whole dump, or a stop signal came.
+    /// When they are no whole dump, or a stop signal came.
     pub fn finish(mut self, watcher: &mut dyn Watcher) -> Result<CheckResult, ContentError> {
         let unseen = std::mem::take(&mut self.unseen);
         let check_result = self.judge()?;

@@ -1,5 +1,4 @@
-//! A backup's file with everything taken off that is wrapped around the dump, and on the side the checksum
-//! of the file.
+//! Reads the dump in a backup's file, decrypted and decompressed, and computes the checksum of the file on the way.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek};
@@ -16,33 +15,33 @@ use crate::system::process::{Interrupted, ProgramError, Runner};
 use crate::system::progress::Progress;
 use crate::util::units::hexadecimal;
 
-/// Bytes read at a time.
+/// Bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// Wrappings that may lie one in another. There is no use in more than two.
+/// Greatest number of nested wrappings. More than two make no sense.
 const DEPTH: usize = 4;
-/// What an editor may have put in front of SQL to say that it is UTF-8: no SQL, and psql passes over it, too.
+/// The UTF-8 byte order mark, which an editor may have put before the SQL. psql skips it as well.
 const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What is needed to open a backup.
+/// What opens encrypted backups.
 #[derive(Debug, Clone)]
 pub struct DecryptionContext {
-    /// The passphrase of encrypted ones.
+    /// The passphrase.
     pub passphrase: Option<Secret>,
-    /// Starts gpg.
+    /// Starts gpg, and knows of stop signals.
     pub runner: Runner,
 }
 
-/// The dump in a file.
+/// Reads the dump in a file.
 pub struct DumpReader {
     file: SharedFile,
     reader: Box<dyn Read + Send>,
-    /// What was around it, the outermost first.
+    /// What is wrapped around the dump, the outermost first.
     pub wrappings: Vec<Wrapping>,
 }
 
 impl DumpReader {
-    /// The dump in a file, from its beginning. When something around it cannot be taken off, that is said, too;
-    /// what is left then is of use for its checksum only.
+    /// Opens the dump in a file, from the beginning of the file. When a wrapping cannot be removed, that error is
+    /// returned as well; the reader is then of use for the checksum only.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -90,17 +89,18 @@ impl DumpReader {
         }
     }
 
-    /// Reads the rest of the file and answers its SHA-256 in hexadecimal.
+    /// Reads the rest of the file and returns its SHA-256 in hexadecimal.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn finish(self) -> Result<String, ContentError> {
-        // First what reads the file on a thread of its own.
+        // Ends the thread that may be reading the file for gpg.
         drop(self.reader);
         self.file.finish(|_| ()).map(|(sha256, _)| sha256)
     }
 
-    /// The same of a file of which nothing else is read; answers its length, too.
+    /// Reads the rest of the file, counts its bytes in `progress`, and returns its SHA-256 in hexadecimal and its
+    /// length in bytes.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -109,12 +109,12 @@ impl DumpReader {
         self.file.finish(|length| progress.add(length))
     }
 
-    /// How many bytes of the file have been read so far.
+    /// Bytes of the file read so far.
     pub fn bytes_of_file(&self) -> u64 {
         self.file.lock().bytes
     }
 
-    /// What a failure to read from here means.
+    /// The cause of a failed read.
     pub fn failure(&self, error: io::Error) -> ContentError {
         self.file.failure(error)
     }
@@ -126,11 +126,11 @@ impl Read for DumpReader {
     }
 }
 
-/// A file that is read once, by whoever's turn it is.
+/// A file that is read once from several places, as gpg reads it on a thread of its own.
 #[derive(Clone)]
 struct SharedFile {
     state: Arc<Mutex<State>>,
-    /// A stop signal must not wait for the end of a large file.
+    /// Checked at each read, so that a stop signal does not wait for the end of a large file.
     runner: Runner,
 }
 

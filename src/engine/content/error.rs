@@ -1,4 +1,4 @@
-//! What can be wrong with the content of a backup.
+//! Errors of the content of a backup.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use thiserror::Error;
 use crate::postgres::Version;
 use crate::system::process::{Interrupted, ProgramError};
 
-/// What is wrong with a backup's content; the message goes on where the backup's name stands.
+/// Why the content of a backup cannot be used. The message continues the backup's name.
 #[derive(Debug, Error)]
 pub enum ContentError {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// It has no bytes.
+    /// It is empty.
     #[error("is empty")]
     Empty,
     /// It cannot be decompressed.
@@ -28,7 +28,7 @@ pub enum ContentError {
     /// It is no dump at all.
     #[error("is not a dump by pg_dump")]
     Foreign,
-    /// It is a dump in UTF-16, which this name of iconv's says more of.
+    /// It is a dump in UTF-16; iconv's name of the encoding.
     #[error("is in UTF-16, as PowerShell's > writes it: convert it with iconv -f {0} -t UTF-8")]
     Utf16(&'static str),
     /// It is an archive that was written as text in UTF-16.
@@ -36,16 +36,16 @@ pub enum ContentError {
         "is an archive that PowerShell's > has written as UTF-16 text, and is lost: dump with pg_dump --file"
     )]
     GarbledArchive,
-    /// It has no end.
+    /// It is cut off.
     #[error("is cut off: the dump in it has no end")]
     Truncated,
-    /// It is another file than the one that its manifest speaks of.
+    /// Its checksum is not the one in its manifest.
     #[error("is damaged: its checksum is not the one in its manifest")]
     Checksum,
     /// pg_restore cannot read it.
     #[error("is damaged: {0}")]
     Archive(#[source] ProgramError),
-    /// It is by a newer pg_dump than the pg_restore that is here.
+    /// It is by a newer pg_dump than this machine's pg_restore.
     #[error(
         "is by pg_dump {dump}, and pg_restore {tool} is older: use an image for PostgreSQL {} or newer",
         .dump.major
@@ -68,7 +68,7 @@ impl From<Interrupted> for ContentError {
 }
 
 impl ContentError {
-    /// Whether the backup itself is at fault, and not what it was read with.
+    /// Whether the backup itself is damaged, as opposed to a missing key, program or permission.
     pub fn is_damage(&self) -> bool {
         !matches!(
             self,
@@ -76,7 +76,7 @@ impl ContentError {
         )
     }
 
-    /// The stop signal behind the error, if that is what ended the reading.
+    /// The stop signal, if that is the cause.
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
             Self::Program(ProgramError::Interrupted(interrupted)) => Some(*interrupted),

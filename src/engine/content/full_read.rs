@@ -14,37 +14,38 @@ use crate::store::catalog::{Format, directory_size};
 use crate::system::progress::Progress;
 use crate::util::open_dir::OpenDir;
 
-/// Bytes read at a time.
+/// Bytes per read.
 const CHUNK: usize = 64 * 1024;
 
-/// What reading a backup from end to end has found.
+/// The result of reading a backup from end to end.
 #[derive(Debug)]
 pub struct FullRead {
-    /// Its checksum, as manifests have it.
+    /// Its SHA-256, as in manifests.
     pub sha256: String,
     /// What is wrapped around the dump, the outermost first; nothing around a directory.
     pub wrappings: Vec<Wrapping>,
-    /// Whether it was told by its checksum to be what it was, and nobody has seen it go by.
+    /// Whether its checksum is that of a backup known to be whole, so that the dump was not checked again and the
+    /// watcher saw nothing.
     pub is_recognised: bool,
     check_result: Result<CheckResult, ContentError>,
 }
 
 impl FullRead {
-    /// Whether it is a file with nothing wrapped around the dump.
+    /// Whether it is a file that is neither encrypted nor compressed.
     pub fn is_bare(&self) -> bool {
         self.wrappings.is_empty() && self.format() != Some(Format::Directory)
     }
 
-    /// How it is stored, if that could be told.
+    /// Its format, if it is a whole dump.
     pub fn format(&self) -> Option<Format> {
         let check_result = self.check_result.as_ref().ok()?;
         Some(check_result.content.format(&self.wrappings))
     }
 
-    /// What the backup holds.
+    /// The result for the dump, if the checksum is the `expected` one.
     ///
     /// # Errors
-    /// When its checksum is not the one `expected`, or it is damaged or foreign.
+    /// When the checksum differs, or the dump is damaged or no dump by pg_dump.
     pub fn judge(self, expected: Option<&str>) -> Result<CheckResult, ContentError> {
         if expected.is_some_and(|expected| expected != self.sha256) {
             Err(ContentError::Checksum)
@@ -54,19 +55,19 @@ impl FullRead {
     }
 }
 
-/// A backup that was found whole.
+/// A backup that an earlier check found whole.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
-    /// Its checksum.
+    /// Its SHA-256.
     pub sha256: &'a str,
-    /// The bytes of the dump in it, if that is SQL of which nothing more need be known.
+    /// The size of the SQL in bytes, if it is SQL whose needs are recorded in the manifest.
     pub sql: Option<u64>,
 }
 
-/// Reads an opened backup.
+/// Reads an opened backup and checks the dump in it.
 ///
 /// # Errors
-/// When it cannot be read to its end, or a stop signal comes. What is wrong with what was read is in the answer.
+/// When it cannot be read to its end, or a stop signal comes. A damaged dump is no error here, but part of the result.
 pub fn read_fully(
     opened: File,
     decryption: &DecryptionContext,
@@ -75,8 +76,8 @@ pub fn read_fully(
     read_fully_watched(opened, decryption, progress, None, &mut Nobody)
 }
 
-/// The same, while `watcher` sees all that goes by. It sees nothing of a directory. Where the checksum is that of a backup
-/// that was found `whole`, the same bytes are whole again: they are only read for that, unless they are encrypted.
+/// The same, while `watcher` gets the bytes of the dump, unless that is a directory. A file with the checksum of a
+/// backup known to be `whole` is read for the checksum only, unless it is encrypted.
 ///
 /// # Errors
 /// As for [`read_fully`].
@@ -101,13 +102,13 @@ pub fn read_fully_watched(
     Ok(read)
 }
 
-/// How many bytes [`read_fully`] counts of a backup, where that is known: the files of a directory are read twice.
+/// The bytes that [`read_fully`] will count as progress, if known. The files of a directory are read twice.
 pub fn bytes_to_read(opened: &File) -> Option<u64> {
     let metadata = opened.metadata().ok()?;
     if metadata.is_dir() { Some(2 * directory_size(&directory(opened).ok()?)) } else { Some(metadata.len()) }
 }
 
-/// What something holds, by its beginning: nothing when it is no dump, or its wrappings do not come off.
+/// The kind of a dump, by its first bytes. `None` when it is no dump, or cannot be decrypted or decompressed.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -142,7 +143,7 @@ fn read_directory(
     Ok(FullRead { sha256: listing.sha256, wrappings: Vec::new(), is_recognised, check_result })
 }
 
-/// What is known of a file that has the checksum of one that was found `whole`.
+/// Reads a file for its checksum only. `None` when that is not the one of `whole`, or the file must be read in full.
 fn recognise_whole(
     opened: &File,
     decryption: &DecryptionContext,
@@ -178,7 +179,7 @@ fn read_file(
         None => inspect(&mut dump, decryption, progress, watcher),
     };
     let wrappings = dump.wrappings.clone();
-    // The rest of a file whose dump broke off counts for its checksum, which tells damage from anything else.
+    // The rest is read as well, for the checksum of the whole file.
     Ok(FullRead { sha256: dump.finish()?, wrappings, is_recognised: false, check_result })
 }
 

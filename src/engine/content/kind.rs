@@ -7,10 +7,10 @@ use super::header::{MAGIC, is_contents};
 use crate::formats::compress::Packing;
 use crate::store::catalog::Format;
 
-/// Bytes of a beginning by which its kind is told. A tar archive's first member begins after 512.
+/// Number of first bytes that determine the kind. The first member of a tar archive begins at 512.
 pub(super) const HEAD: usize = 1024;
 
-/// What a backup holds, once nothing is wrapped around it.
+/// The kind of a dump, decrypted and decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// SQL of one database, by pg_dump.
@@ -23,12 +23,12 @@ pub enum Content {
     Tar,
     /// A dump in directory format.
     Directory,
-    /// A tar archive with a dump in directory format in it.
+    /// A tar archive of a dump in directory format.
     PackedDirectory,
 }
 
 impl Content {
-    /// How a dump that is wrapped so is stored.
+    /// The format of a backup with such a dump in these wrappings.
     pub(super) fn format(self, wrappings: &[Wrapping]) -> Format {
         match self {
             Self::Database | Self::Cluster if wrappings.contains(&Wrapping::Packed(Packing::Gzip)) => {
@@ -67,13 +67,13 @@ impl Wrapping {
     }
 }
 
-/// What the table of contents is called in a tar archive and in a directory.
+/// File name of the table of contents in a tar archive and in a directory.
 pub(crate) const CONTENTS_NAME: &str = "toc.dat";
-/// Where in a tar archive by pg_dump that begins.
+/// Offset of the table of contents in a tar archive by pg_dump.
 pub(super) const CONTENTS_AT: usize = 512;
 
-/// Whether pg_dump began this tar archive. One that somebody has made of a directory has its table of contents
-/// at another place, or under a path.
+/// Whether pg_dump wrote this tar archive. In a tar archive that somebody made of a directory dump, the table of
+/// contents is elsewhere or under a path.
 fn is_pg_dumps_tar(head: &[u8]) -> bool {
     let (name, end) = head.split_at_checked(CONTENTS_NAME.len()).unwrap_or_default();
     name == CONTENTS_NAME.as_bytes()
@@ -81,7 +81,7 @@ fn is_pg_dumps_tar(head: &[u8]) -> bool {
         && head.get(CONTENTS_AT..).is_some_and(is_contents)
 }
 
-/// What something is whose wrappings are off, by its first [`HEAD`] bytes.
+/// The kind of a dump without wrappings, by its first [`HEAD`] bytes.
 pub(super) fn recognise(head: &[u8]) -> Option<Content> {
     let is_tar = head.get(257..262) == Some(b"ustar");
     if head.starts_with(MAGIC) {
@@ -99,13 +99,13 @@ pub(super) fn recognise(head: &[u8]) -> Option<Content> {
     }
 }
 
-/// Whether a line is this one. A terminal in between ends lines with CR and LF.
+/// Whether there is such a line. After a passage through a terminal, lines end with CR LF.
 fn has_line(head: &[u8], line: &[u8]) -> bool {
     memmem::find_iter(head, line)
         .any(|at| matches!(&head[at + line.len()..], [b'\n', ..] | [b'\r', b'\n', ..]))
 }
 
-/// What something is that is no dump as it is, by its first [`HEAD`] bytes.
+/// The error for bytes that are no dump, by the first [`HEAD`] of them.
 pub(super) fn foreign(head: &[u8]) -> ContentError {
     let encoding = match head {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",

@@ -1,4 +1,4 @@
-//! What is in a backup, told by its bytes and never by its name, and whether all of it is there.
+//! Determines what a backup holds, by its bytes and never by its name, and checks that it is whole.
 
 mod directory;
 mod dump_checker;

@@ -1,4 +1,5 @@
-//! pg_restore reading an archive to its end, as it would for a restore, and whose fault it is when it fails.
+//! Has pg_restore read an archive to its end, as for a restore, and tells a damaged archive from a missing feature of
+//! the machine.
 
 use std::io::Write;
 use std::process::{ChildStdin, Command, Stdio};
@@ -11,7 +12,7 @@ use crate::postgres::Version;
 use crate::settings::remove_secrets;
 use crate::system::process::{Child, Exit, Listener, ProgramError, Runner};
 
-/// A pg_restore that reads what is handed to it.
+/// A running pg_restore that reads from its standard input.
 #[derive(Debug)]
 pub struct PgRestoreProbe {
     child: Child,
@@ -21,7 +22,7 @@ pub struct PgRestoreProbe {
 }
 
 impl PgRestoreProbe {
-    /// Starts it.
+    /// Starts pg_restore.
     ///
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
@@ -33,20 +34,20 @@ impl PgRestoreProbe {
         Ok(Self { child, stdin, said, runner: runner.clone() })
     }
 
-    /// Hands it the next bytes.
+    /// Writes the next bytes to it.
     pub fn take(&mut self, bytes: &[u8]) {
         if let Some(stdin) = &mut self.stdin
             && stdin.write_all(bytes).is_err()
         {
-            // It has ended, and its exit status says why.
+            // pg_restore has ended; its exit status says why.
             self.stdin = None;
         }
     }
 
-    /// Waits for its end; `head` is what the archive's table of contents begins with.
+    /// Waits for its end. `head` has the first bytes of the archive's table of contents.
     ///
     /// # Errors
-    /// When it fails, or a stop signal came.
+    /// When pg_restore fails, or a stop signal came.
     pub fn finish(mut self, head: &[u8]) -> Result<(), ContentError> {
         drop(self.stdin.take());
         let exit = self.child.wait();
@@ -59,29 +60,29 @@ impl PgRestoreProbe {
         }
     }
 
-    /// Ends it.
+    /// Kills it.
     pub fn abandon(self) {
-        // Not by the end of its input, after which it may read on for ever.
+        // Killed, as pg_restore may read endlessly after an early end of its input.
         self.child.signaller().signal(Signal::SIGKILL);
         self.child.wait();
     }
 }
 
-/// pg_restore that reads the whole of an archive and writes the SQL to nowhere.
+/// The command that reads an archive to its end and discards the SQL.
 pub fn read_to_the_end() -> Command {
     let mut command = Command::new("pg_restore");
     command.arg("--file=/dev/null").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     remove_secrets(&mut command);
-    // What it says is looked at.
+    // Messages are compared in English.
     command.env("LC_ALL", "C");
     command
 }
 
-/// The status with which pg_restore ends when it fails. Another one is that of a shell or the dynamic linker in front.
+/// pg_restore's exit status on failure. Others are those of a shell or of the dynamic linker.
 const FAILED: i32 = 1;
-/// What pg_restore says of an archive of a later format than it knows.
+/// pg_restore's message for an archive of a newer format.
 const UNSUPPORTED: &str = "unsupported version (";
-/// What pg_restore says when it lacks something itself: how it was built, memory, or files that it may open.
+/// pg_restore's messages when the machine is the cause: build options, memory, open files.
 const LACKING: [&str; 6] = [
     "does not support compression",
     "compression not supported",
@@ -91,14 +92,14 @@ const LACKING: [&str; 6] = [
     "Too many open files",
 ];
 
-/// What a failure of pg_restore means for an archive whose table of contents begins with `head`. It is not enough to
-/// clear a damaged one: that is for its checksum to do.
+/// The cause of a failure of pg_restore. `head` has the first bytes of the archive's table of contents. A
+/// [`ContentError::Program`] does not mean that the archive is undamaged; the checksum tells that.
 pub fn judge(error: ProgramError, head: &[u8], runner: &Runner) -> ContentError {
     match &error {
         ProgramError::Failed(_, Exit::Code(FAILED), said) if said.contains(UNSUPPORTED) => {
             match (dump_version(head), Version::of_program("pg_restore", runner)) {
                 (Some(dump), Ok(tool)) if dump.major > tool.major => ContentError::Newer { dump, tool },
-                // A pg_dump that is no newer writes nothing that pg_restore does not know.
+                // A pg_dump that is not newer writes nothing that pg_restore does not know.
                 (Some(_), Ok(_)) => ContentError::Archive(error),
                 _ => ContentError::Program(error),
             }

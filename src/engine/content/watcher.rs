@@ -1,14 +1,14 @@
-//! Who sees the bytes of a dump while it is read for something else.
+//! Receivers of the bytes of a dump that is being read for another purpose.
 
 use super::kind::Content;
 
-/// Sees what goes by while a file is read, with everything taken off that is wrapped around the dump.
+/// Gets the bytes of a dump, decrypted and decompressed, while it is read.
 pub trait Watcher {
-    /// Takes the next bytes of a dump that holds this.
+    /// Takes the next bytes of a dump of this kind.
     fn watch(&mut self, content: Content, bytes: &[u8]);
 }
 
-/// One that is not interested.
+/// A watcher that ignores all bytes.
 #[derive(Debug)]
 pub struct Nobody;
 

@@ -13,31 +13,32 @@ use crate::system::process::{Interrupted, ProgramError};
 /// Why a backup is not proven.
 #[derive(Debug, Error)]
 pub enum ProofError {
-    /// There is no server to restore it into.
+    /// The temporary server could not be started.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// It cannot be restored here.
+    /// It cannot be restored on this machine; the backup may be in order.
     #[error("cannot be proven here: {0}")]
     Restore(#[source] RestoreError),
-    /// What is in it cannot be restored, here or elsewhere.
+    /// It cannot be restored anywhere.
     #[error("cannot be restored: {0}")]
     Broken(#[source] RestoreError),
-    /// It is of an older major version than the server, whose version comes first, and does not fit that.
+    /// It is of an older major version than the temporary server, whose version comes first, and cannot be loaded into
+    /// that.
     #[error("cannot be proven by PostgreSQL {0}: {1}")]
     OtherMajor(u32, #[source] RestoreError),
-    /// The server ended while it was restored; what failed then.
+    /// The temporary server ended during the restore.
     #[error("cannot be proven, as the server for it has ended: {0}")]
     Lost(#[source] RestoreError),
-    /// pg_amcheck has found something in the restored database.
+    /// pg_amcheck found corruption in the restored database.
     #[error("can be restored, but pg_amcheck finds fault with database {0}: {1}")]
     Damaged(DatabaseName, String),
-    /// pg_amcheck could not look at the restored database.
+    /// pg_amcheck could not check the restored database.
     #[error("can be restored, but cannot be looked at: {0}")]
     Unchecked(String),
-    /// What pg_amcheck finds cannot be written down.
+    /// The file for pg_amcheck's output cannot be used.
     #[error("cannot be proven: {0}")]
     Report(#[source] io::Error),
-    /// What was restored cannot be counted.
+    /// The restored rows and objects cannot be counted.
     #[error("cannot be counted: {0}")]
     Count(#[from] DatabaseError),
 }
@@ -49,12 +50,12 @@ impl From<ProgramError> for ProofError {
 }
 
 impl ProofError {
-    /// Whether the backup itself is at fault, and not what it was tried with.
+    /// Whether the backup itself is damaged, as opposed to a problem of the machine.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(..) | Self::Broken(_))
     }
 
-    /// The stop signal behind the error, if that is what ended the proof.
+    /// The stop signal, if that is the cause.
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
             Self::Restore(error) | Self::Broken(error) | Self::OtherMajor(_, error) | Self::Lost(error) => {

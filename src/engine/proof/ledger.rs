@@ -18,7 +18,7 @@ const FILE_NAME: &str = ".proofs.json";
 pub struct LastProof {
     /// `SLOT/NAME` of the backup that was restored.
     pub file: String,
-    /// When, and what came of it.
+    /// The time and the result.
     #[serde(flatten)]
     pub verification: Verification,
 }
@@ -26,7 +26,7 @@ pub struct LastProof {
 /// The last proof of each database.
 pub type Ledger = BTreeMap<DatabaseName, LastProof>;
 
-/// Reads it; empty before the first proof.
+/// Reads the last proofs. Empty before the first one.
 ///
 /// # Errors
 /// When it is there and cannot be read.
@@ -34,16 +34,16 @@ pub fn read(directory: &BackupDirectory) -> io::Result<Ledger> {
     Ok(record_file::read_json(&directory.root().join(FILE_NAME))?.unwrap_or_default())
 }
 
-/// The last proofs, but for those whose time lies in the future: when they were made nobody knows, so they prove nothing.
+/// The last proofs without those dated in the future: their real time is unknown, so they prove nothing.
 pub fn believed(mut ledger: Ledger, now: i64) -> Ledger {
     ledger.retain(|_, proof| !clock::is_future(proof.verification.at, now));
     ledger
 }
 
-/// Writes down the last proof of a database. Only the holder of the directory's lock may call this.
+/// Records the last proof of a database. The caller must hold the run lock.
 ///
 /// # Errors
-/// When it cannot be read or written; what was there stays.
+/// When the file cannot be read or written. The old one stays.
 pub fn note(directory: &BackupDirectory, database: DatabaseName, proof: LastProof) -> io::Result<()> {
     let mut ledger = read(directory)?;
     ledger.insert(database, proof);

@@ -1,4 +1,4 @@
-//! Proves a backup by restoring it: into a PostgreSQL server that is made for it and thrown away.
+//! Proves a backup by restoring it into a temporary PostgreSQL server.
 
 mod census;
 mod error;
@@ -25,10 +25,10 @@ pub use server::cleanup_temporary_directories;
 // The name that the command line still uses.
 pub use server::cleanup_temporary_directories as sweep;
 
-/// The programs that load.
+/// The programs that load a dump.
 const LOADERS: [&str; 2] = ["psql", "pg_restore"];
 
-/// What says nothing about the restore, but perhaps about the backup's content.
+/// The result of an error before or outside the load.
 fn of_content(error: RestoreError) -> ProofError {
     match &error {
         RestoreError::Content(_, content) if content.is_damage() => ProofError::Broken(error),
@@ -36,8 +36,9 @@ fn of_content(error: RestoreError) -> ProofError {
     }
 }
 
-/// What a failed restore into a server of the major version `here` says about a backup of the version `of`: `refused` is
-/// the last error of a statement there. What psql and pg_restore say of it may be the end of its context only.
+/// Tells whether a failed restore is the backup's fault. `here` is the major version of the temporary server, `of`
+/// that of the backup. `refused` is the last statement error in the server's log, as the output of psql and pg_restore
+/// may have only the end of its context.
 fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: Option<u32>) -> ProofError {
     let is_of_load = match &error {
         RestoreError::Program(ProgramError::Failed(program, ..))
@@ -51,17 +52,17 @@ fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: O
         _ if refused.is_of_data() => ProofError::Broken(error),
         Some(of) if refused.is_of_statement() && of == here => ProofError::Broken(error),
         Some(_) if refused.is_of_statement() => ProofError::OtherMajor(here, error),
-        // Nobody knows what it is of. The grammar is the same in every version for the most part.
+        // The backup's version is unknown. The grammar is mostly the same in every version.
         None if refused.is_of_grammar() => ProofError::Broken(error),
         _ => ProofError::Restore(error),
     }
 }
 
-/// Restores a backup with so many jobs into a server of its own, looks at what came out, and does away with it. Only
-/// the holder of the directory's lock may call this.
+/// Restores a backup into a temporary server with this number of jobs, and counts and checks the result. The caller
+/// must hold the run lock.
 ///
 /// # Errors
-/// When it is not whole, cannot be restored, there is no server, or a stop signal comes.
+/// When the backup is not whole or cannot be restored, the server cannot be started, or a stop signal comes.
 pub fn prove(
     directory: &BackupDirectory,
     slot: Slot,
@@ -72,7 +73,7 @@ pub fn prove(
     let begun = Instant::now();
     let source = Source::open_published(directory, slot, name, false).map_err(of_content)?;
     let backup = source.check(decryption).map_err(of_content)?;
-    // The least that it will take: only what surely has no room on the volume goes elsewhere, which may be memory.
+    // A lower bound: the server leaves the volume only if that surely has no room, as the other place may be memory.
     let size =
         backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.check_result.bytes);
     let workplace = Workplace::choose(directory, size)?;
@@ -95,7 +96,7 @@ pub fn prove(
     let databases = trial.restore().map_err(|error| {
         if server.is_running() {
             let refused = server.last_error();
-            // Where text sorts otherwise, ranges of partitions and checks hold other rows.
+            // With another sort order, other rows fit partitions and check constraints.
             let is_of_locale =
                 has_other_locale.get() && refused.as_ref().is_some_and(StatementError::is_of_check);
             let refused = refused.filter(|_| !is_of_locale);

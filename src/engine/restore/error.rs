@@ -218,7 +218,7 @@ impl RestoreError {
         }
     }
 
-    /// The stop signal behind the error, if that is what ended the restore.
+    /// The stop signal, if that is the cause.
     pub fn interrupted(&self) -> Option<Interrupted> {
         match self {
             Self::Content(_, error) => error.interrupted(),

@@ -22,11 +22,11 @@ pub struct Trial<'a> {
     pub backup: &'a Checked,
     /// Talks to the server's maintenance database, as its superuser.
     pub client: &'a Client,
-    /// What encrypted backups are opened with.
+    /// Opens encrypted backups.
     pub decryption: &'a DecryptionContext,
-    /// Where a directory is unpacked to.
+    /// The directory for temporary files, such as an unpacked directory dump.
     pub workplace: OpenDir,
-    /// How many jobs pg_restore may do at once.
+    /// The number of pg_restore's parallel jobs.
     pub jobs: usize,
     /// Becomes true when the database gets another locale than the backup's, as the server lacks that: what is sorted
     /// otherwise may break a constraint then.

@@ -36,11 +36,11 @@ pub struct Loading<'a> {
     pub server: &'a Version,
     /// pg_restore's version.
     pub tool: &'a Version,
-    /// How many jobs pg_restore may do at once.
+    /// The number of pg_restore's parallel jobs.
     pub jobs: usize,
-    /// What encrypted backups are opened with.
+    /// Opens encrypted backups.
     pub decryption: &'a DecryptionContext,
-    /// Where a directory is unpacked to.
+    /// The directory for temporary files, such as an unpacked directory dump.
     pub workplace: OpenDir,
     /// The search path of the load, in place of pg_dump's.
     pub search_path: Option<&'a SearchPath>,
@@ -173,7 +173,7 @@ impl Loading<'_> {
             None => Ok(()),
         });
         if fed.is_err() {
-            // Not by the end of its input, after which it may read on for ever.
+            // Killed, as pg_restore may read endlessly after an early end of its input.
             child.signaller().signal(Signal::SIGKILL);
         }
         let finished = self.judge(child.wait(), said);

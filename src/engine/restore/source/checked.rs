@@ -79,7 +79,7 @@ impl Checked {
     /// The dump from its beginning, with everything taken off that is wrapped around it.
     ///
     /// # Errors
-    /// When it cannot be opened once more.
+    /// When the file cannot be opened again.
     pub fn unpacked(&self, decryption: &DecryptionContext) -> Result<DumpReader, RestoreError> {
         let failed = |error| RestoreError::Content(self.label.clone(), error);
         let file = self.file.try_clone().map_err(|error| self.open_error(error))?;
@@ -104,7 +104,7 @@ impl Checked {
     /// It as a directory, for pg_restore.
     ///
     /// # Errors
-    /// When it cannot be opened once more.
+    /// When the file cannot be opened again.
     pub fn directory(&self) -> Result<OpenDir, RestoreError> {
         OpenDir::of_file(&self.file, Path::new(&self.label)).map_err(|error| self.open_error(error))
     }
@@ -112,7 +112,7 @@ impl Checked {
     /// The file itself, when it holds the dump with nothing around it: pg_restore may go to and fro in it.
     ///
     /// # Errors
-    /// When it cannot be opened once more.
+    /// When the file cannot be opened again.
     pub fn bare_file(&self) -> Result<Option<File>, RestoreError> {
         if self.is_bare {
             self.file.try_clone().map(Some).map_err(|error| self.open_error(error))

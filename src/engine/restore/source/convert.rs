@@ -170,7 +170,7 @@ pub fn hand_on_streamed(
                 read,
                 Err(RestoreError::Read(_) | RestoreError::Content(..) | RestoreError::Changed(_))
             ) {
-                // Not by the end of its input, after which it may read on for ever.
+                // Killed, as pg_restore may read endlessly after an early end of its input.
                 signaller.signal(Signal::SIGKILL);
             }
             read

@@ -20,7 +20,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// Asks the server.
+    /// Queries the server.
     ///
     /// # Errors
     /// When it cannot be asked, or there is a database of that name that cannot be replaced.

@@ -68,10 +68,10 @@ pub fn question() -> String {
 }
 
 impl RoleCapabilities {
-    /// Asks the server.
+    /// Queries the server.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// When the server cannot be asked.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
         client.ask(&question(), &[("database", target.as_str())])
     }

@@ -21,13 +21,13 @@ pub struct Replacement<'a> {
     pub directory: &'a BackupDirectory,
     /// Talks to a database of the server that is not the target.
     pub client: &'a Client,
-    /// What encrypted backups are opened with.
+    /// Opens encrypted backups.
     pub decryption: &'a DecryptionContext,
     /// What else is asked for.
     pub options: &'a Options,
     /// The user's SQL.
     pub scripts: &'a Scripts,
-    /// How many jobs pg_restore may do at once.
+    /// The number of pg_restore's parallel jobs.
     pub jobs: usize,
     /// The backup.
     pub backup: &'a Checked,

@@ -89,7 +89,7 @@ impl Replication {
     /// Asks the server; a database that is not there has none.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// When the server cannot be asked.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
         Self::of_answer(client.ask(QUESTION, &[("database", target.as_str())])?, client, target)
     }

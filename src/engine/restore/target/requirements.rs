@@ -23,7 +23,7 @@ pub struct Requirements<'a> {
     pub making: &'a Making,
     /// The database to replace or make.
     pub target: &'a DatabaseName,
-    /// Asks the server.
+    /// Queries the server.
     pub client: &'a Client,
     /// Whether the role is a superuser.
     pub is_superuser: bool,
