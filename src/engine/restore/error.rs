@@ -1,4 +1,4 @@
-//! What can go wrong with a restore.
+//! Errors of a restore.
 
 use std::io;
 
@@ -27,13 +27,13 @@ pub enum RestoreError {
     /// It is damaged, or cannot be read as a backup.
     #[error("{0} {1}")]
     Content(String, #[source] ContentError),
-    /// It is not SQL as PostgreSQL's programs write it.
+    /// It is no SQL as pg_dump or pg_dumpall write it.
     #[error("{0} {1}")]
     Refused(String, #[source] Refusal),
-    /// It is of a newer server than the one it would go into; the major versions.
+    /// It is of a newer major version, which comes first, than the server of the trial.
     #[error("{0} is of PostgreSQL {1}, which is newer than the {2} that it was to be tried on")]
     Newer(String, u32, u32),
-    /// Databases that it makes are there already.
+    /// Databases of the dump exist already.
     #[error("{0} is of a whole server, which has these databases already: {1}; drop or rename them first")]
     Exists(String, String),
     /// It is of a whole server, and a single database was named as its target.
@@ -47,25 +47,25 @@ pub enum RestoreError {
     /// The role may not do what a restore needs.
     #[error("{0}")]
     Missing(String),
-    /// The server lacks roles that it names.
+    /// Roles that it names do not exist.
     #[error("{0} names roles that the server does not have: {1}; make them first")]
     NoRoles(String, String),
-    /// The server lacks tablespaces that it names.
+    /// Tablespaces that it names do not exist.
     #[error("{0} names tablespaces that the server does not have: {1}; make them first")]
     NoTablespaces(String, String),
-    /// The server lacks extensions that it makes.
+    /// Extensions that it creates are not available.
     #[error("{0} needs extensions that the server does not have: {1}; install their packages there first")]
     NoExtensions(String, String),
-    /// The server lacks collations that it makes or uses.
+    /// Collations that it creates or uses are not available.
     #[error("{0} needs collations that the server does not have: {1}; install their locales there first")]
     NoCollations(String, String),
-    /// The database cannot be made like the one that was backed up; why.
+    /// The database cannot be created with the properties of the one that was backed up; the reason.
     #[error(
         "database {0} cannot be made like the one that was backed up: {1}; --properties encoding makes \
          it like that in encoding and locale only, --properties none by the server's defaults"
     )]
     Unlike(DatabaseName, String),
-    /// The properties in the manifest are none that a server has.
+    /// The properties in the manifest have text that no server has written.
     #[error(
         "the manifest of {0} has been changed: its properties have a NUL in them; --ignore-manifest goes on \
          without it"
@@ -89,10 +89,10 @@ pub enum RestoreError {
          them"
     )]
     Replication(DatabaseName, String),
-    /// It was to keep going, and the target is there.
+    /// `--keep-going` was given, and the target exists.
     #[error("--keep-going loads only into a database that is not there, and {0} is: name another one")]
     KeepsGoingOver(DatabaseName),
-    /// An option goes with one database only; its name.
+    /// This option is for backups of one database only.
     #[error("{option} goes with a backup of one database, and this is of {}", .1.described(), option = .0)]
     OneDatabaseOnly(&'static str, Scope),
     /// The user's SQL before or after the load failed.
@@ -101,16 +101,16 @@ pub enum RestoreError {
     /// The user's SQL before or after the load left a transaction open.
     #[error("the SQL of {0} leaves a transaction open: end it with COMMIT")]
     OpenTransaction(String),
-    /// It kept going, and so many statements have failed.
+    /// With `--keep-going`: the restore is done, and this number of statements failed.
     #[error("restored into {name} with {errors} error{}", if *.1 == 1 { "" } else { "s" }, name = .0, errors = .1)]
     WithErrors(DatabaseName, u64),
-    /// The load failed at a name that is not found.
+    /// A statement of the load refers to an unknown name.
     #[error(
         "{0}; --search-path names schemas to be searched during the load, --keep-going loads all else into \
          a new database"
     )]
     Unresolved(#[source] ProgramError),
-    /// The target has prepared transactions, with which nobody can rename it.
+    /// The target has prepared transactions, which prevent its renaming.
     #[error("database {0} cannot be replaced while it has prepared transactions: {1}")]
     Prepared(DatabaseName, String),
     /// The target has sessions that the role may not end; its name comes first.
@@ -124,21 +124,21 @@ pub enum RestoreError {
         units::bytes(*.needed)
     )]
     NoSpace {
-        /// What is free.
+        /// Free bytes.
         free: u64,
-        /// What the database took when it was backed up.
+        /// The size of the database at the time of the backup, in bytes.
         needed: u64,
     },
-    /// It is no dump at all.
+    /// It is no dump by pg_dump.
     #[error("{0} is not a dump by pg_dump")]
     Foreign(String),
-    /// The directory in it cannot be unpacked.
+    /// The directory dump in it cannot be unpacked.
     #[error("cannot unpack {0}: {1}")]
     Unpack(String, #[source] io::Error),
     /// The dump in it is of several databases, by these names.
     #[error("{0} is of several databases, {1}: divide it, or load it with psql")]
     Connects(String, String),
-    /// It has the rows of a database and not its tables.
+    /// It has rows and no table definitions.
     #[error(
         "{0} has rows and no tables, as with --data-only: load it into tables that are there with psql or \
          pg_restore"
@@ -156,16 +156,16 @@ pub enum RestoreError {
     /// No target was named, and the backup does not say which database it is of.
     #[error("{0} does not say which database it is of: name the target")]
     NoTarget(String),
-    /// The target is one that must not be replaced.
+    /// The target is a database that must not be replaced, such as `template1`.
     #[error("database {0} belongs to the server and is not replaced")]
     Protected(DatabaseName),
-    /// The target is somebody's template.
+    /// The target is a template database.
     #[error("database {0} is a template, which no restore replaces")]
     Template(DatabaseName),
     /// The target was left invalid by an interrupted DROP DATABASE.
     #[error("an interrupted DROP DATABASE has left database {0} invalid: drop it first")]
     Invalid(DatabaseName),
-    /// The server cannot be reached or refused an order.
+    /// The server cannot be reached, or refused a statement.
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// A program failed.
@@ -186,28 +186,28 @@ pub enum RestoreError {
     /// The loaded databases of a server could not take their names.
     #[error("cannot give the databases their names: {0}")]
     Names(#[source] DatabaseError),
-    /// What a dump of a server holds for a database that every server has could not be committed, when the others had
-    /// their names. All else stays.
+    /// The contents of a built-in database could not be committed after the other databases got their names.
+    /// Everything else stays.
     #[error("all of it is restored but what the dump holds for database {0}: {1}")]
     Late(DatabaseName, #[source] Box<RestoreError>),
-    /// The note about the scratch database cannot be kept.
+    /// The journal of the restore cannot be written.
     #[error("cannot keep the note about the scratch database: {0}")]
     Journal(#[source] io::Error),
-    /// There are no random numbers.
+    /// The system provides no random numbers.
     #[error("cannot choose a name for the scratch database: {0}")]
     Random(String),
-    /// The user said no.
+    /// The user declined.
     #[error("nothing was restored")]
     Declined,
 }
 
 impl RestoreError {
-    /// Whether a program has failed at what it loaded.
+    /// Whether psql or pg_restore failed at a statement or exited with an error.
     pub(super) fn is_of_load(&self) -> bool {
         matches!(self, Self::Unresolved(_) | Self::Program(ProgramError::Failed(..)))
     }
 
-    /// The same, with the name of the backup where it is the backup's fault.
+    /// Adds the backup's name where the SQL itself was refused.
     pub fn of_backup(self, label: &str) -> Self {
         match self {
             Self::Read(error) => match Refusal::behind(&error) {

@@ -1,5 +1,5 @@
-//! Restores a backup, all or nothing: it is checked from end to end, loaded into a scratch database, and
-//! only when that is complete does the scratch database take the target's name.
+//! Restores a backup, all or nothing: it is checked from end to end and loaded into a scratch database, which takes
+//! the target's name only when it is complete.
 
 mod cluster;
 mod error;

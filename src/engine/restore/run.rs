@@ -1,4 +1,4 @@
-//! A restore whose goal is known: planned, tried without changes, or carried out.
+//! A restore whose target is known: plans it, rehearses it for a dry run, or carries it out.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::postgres::Client;
 use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
 use crate::util::units;
 
-/// A restore on its way.
+/// A restore in progress.
 pub struct Run<'a> {
     pub directory: &'a BackupDirectory,
     pub client: Client,
@@ -26,19 +26,19 @@ pub struct Run<'a> {
     pub scripts: &'a Scripts,
     pub jobs: usize,
     pub capabilities: RoleCapabilities,
-    /// Of the target when the restore was planned, if there is one.
+    /// The target's properties at the time of planning, if it exists.
     pub existing: Option<Properties>,
-    /// The same; none where whole servers are restored.
+    /// The target's replication at that time. `None` for whole servers.
     pub replication: Option<Replication>,
-    /// When that was.
+    /// When the server was asked for these.
     pub asked: Instant,
 }
 
-/// For how long what the server has said of a target is taken to be so still, before the target's place is prepared.
+/// How long the server's answers about the target are taken to be current.
 const MOMENT: Duration = Duration::from_secs(2);
 
 impl Run<'_> {
-    /// Looks at the server, and sees that the role may do what is asked for and that there is room for it.
+    /// Checks the privileges of the role and the disk space, and tells what the restore will do.
     pub fn plan(&self, source: &Source) -> Result<Plan, RestoreError> {
         let capabilities = &self.capabilities;
         capabilities.check_primary(self.client.server().address())?;
@@ -46,7 +46,7 @@ impl Run<'_> {
         match &self.goal {
             Goal::Server(scope) => {
                 self.options.check_server(*scope)?;
-                // The rest depends on what the dump makes.
+                // Everything else depends on the contents of the dump.
                 capabilities.check_database(&self.goal.database())?;
             }
             Goal::Database(target) => {
@@ -60,7 +60,7 @@ impl Run<'_> {
                 }
                 match capabilities.check_sessions(target) {
                     Err(error) if self.dry_run => return Err(error),
-                    // Until all is loaded they may have gone.
+                    // The sessions may have ended by the end of the load.
                     Err(error) => log::warn!("it is tried all the same: {error}"),
                     Ok(()) => {}
                 }
@@ -78,7 +78,7 @@ impl Run<'_> {
         Ok(Plan { file: source.label.clone(), server, goal: self.goal.clone(), replaces, tied_by, drops })
     }
 
-    /// Checks the backup, and says what a restore would do.
+    /// Checks the backup and its requirements without changes, and logs what a restore would do.
     pub fn rehearse(&self, source: Source, mut plan: Plan) -> Result<(), RestoreError> {
         let backup = source.check(&self.decryption)?;
         log::info!("{}: whole, {}", backup.label(), units::bytes(backup.check_result.bytes));
@@ -94,7 +94,7 @@ impl Run<'_> {
     }
 
     pub fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
-        // Somebody may have thought about the question for long, or the backup may be large.
+        // The confirmation or the check of the backup may have taken long.
         let now = (self.asked.elapsed() >= MOMENT).then(|| Target::of(&self.client, target)).transpose()?;
         let existing = now.map_or_else(|| self.existing.clone(), |now| now.existing);
         let making = self.check_requirements(backup, target, existing.as_ref())?;
@@ -120,7 +120,8 @@ impl Run<'_> {
         .restore()
     }
 
-    /// Sees that the server has what the backup needs, and lets the role make it. Answers what the database is made like.
+    /// Checks that the server has what the backup needs, and that the role may create it. Returns the properties of
+    /// the new database.
     fn check_requirements(
         &self,
         backup: &Checked,
@@ -136,8 +137,8 @@ impl Run<'_> {
         Ok(making)
     }
 
-    /// The extension by which the backup must be loaded under the target's name, if it has one. Where it cannot be made
-    /// there, the load goes on without it if it is to.
+    /// The extension because of which the backup must be loaded under the target's name. `None` as well when it cannot
+    /// be created there and the load goes on after errors.
     fn tied(&self, backup: &Checked, target: &DatabaseName) -> Result<Option<Tied>, RestoreError> {
         let Some(tied) = Tied::of(backup.needs()) else { return Ok(None) };
         match tied.check(&self.client, target) {
@@ -146,7 +147,7 @@ impl Run<'_> {
         }
     }
 
-    /// Loads a dump of a whole server or of its roles, and takes away what it has made when it fails.
+    /// Loads a dump of a whole server or of its roles, and drops what it has created when it fails.
     pub fn load_server(&self, backup: &Checked) -> Result<(), RestoreError> {
         let version = self.client.server_version()?;
         let survey = self.cluster_dump(backup, &self.client).survey()?;
@@ -158,7 +159,7 @@ impl Run<'_> {
         let dump = self.cluster_dump(backup, &signed);
         let load = ClusterLoad { dump, server: &version, purpose: Purpose::Restore(&journal) };
         let loaded = load.load(survey, &mut created);
-        // Databases first: a role that owns one cannot be dropped.
+        // Databases first, as a role that owns one cannot be dropped.
         if let Err(error) = journal.end(self.directory, &self.client) {
             log::error!("cannot drop the databases of this restore: {error}; the next run tries again");
         }

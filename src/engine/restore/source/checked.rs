@@ -1,4 +1,4 @@
-//! A backup that has been read from end to end and found whole, as the load needs it.
+//! A backup that was read from end to end and found whole.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,17 +21,17 @@ pub struct Checked {
     pub(super) manifest: Option<Manifest>,
     pub(super) sha256: String,
     pub(super) is_bare: bool,
-    /// What was found.
+    /// The result of the check.
     pub check_result: CheckResult,
-    /// What it looked like before it was read.
+    /// Its metadata before it was read, to detect later writes.
     pub(super) unchanged: Snapshot,
     pub(super) needs: Needs,
-    /// The version of the pg_restore of this machine, where that says one.
+    /// The version of this machine's pg_restore, if known.
     pub(crate) tool: Option<Version>,
 }
 
 impl Checked {
-    /// Sees that it is not the rows of a database alone, and says where it is all but those.
+    /// Refuses a backup that has rows only, and warns about one without rows.
     pub(super) fn check_parts(&self) -> Result<(), RestoreError> {
         let Needs { has_definitions, has_tables, has_rows, .. } = self.needs;
         if has_rows && !has_definitions && self.needs.unknown.is_none() {
@@ -48,35 +48,34 @@ impl Checked {
         &self.label
     }
 
-    /// What its database was like, where that is known.
+    /// Encoding, locale and size of its database, if known.
     pub fn origin(&self) -> Option<&Origin> {
         self.manifest.as_ref()?.origin.as_ref()
     }
 
-    /// What its database was like besides its contents, where its manifest says that.
+    /// The properties of its database, if its manifest has them.
     pub fn properties(&self) -> Option<&Properties> {
         self.manifest.as_ref()?.properties.as_ref().map(|recorded| &recorded.properties)
     }
 
-    /// The encoding of the database that it is of, or else that of its text.
+    /// The encoding of its database, or else that of the SQL.
     pub fn encoding(&self) -> Option<&str> {
         let origin = self.origin().map(|origin| origin.encoding.as_str());
         origin.or(self.needs.encoding.as_deref())
     }
 
-    /// The major version of the server that it is of, where its manifest says that.
+    /// The major version of its server, if its manifest has that.
     pub fn server_major(&self) -> Option<u32> {
         let version = &self.manifest.as_ref()?.dump.as_ref()?.server_version;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// What it asks of the server that it is loaded into. Nothing is known here of a dump of a whole server, of which
-    /// the restore makes a survey of its own.
+    /// What it needs of the server. Empty for a dump of a whole server, which is surveyed separately.
     pub fn needs(&self) -> &Needs {
         &self.needs
     }
 
-    /// The dump from its beginning, with everything taken off that is wrapped around it.
+    /// Opens the dump from its beginning, decrypted and decompressed.
     ///
     /// # Errors
     /// When the file cannot be opened again.
@@ -92,7 +91,7 @@ impl Checked {
         self.check_result.content
     }
 
-    /// Where what must be unpacked of it is unpacked to.
+    /// A directory with room for what must be unpacked.
     ///
     /// # Errors
     /// When neither the backup directory nor its fallback can be written to.
@@ -101,7 +100,7 @@ impl Checked {
         Ok(directory.place_for(if is_packed { self.check_result.bytes } else { 0 })?)
     }
 
-    /// It as a directory, for pg_restore.
+    /// The directory dump, for pg_restore.
     ///
     /// # Errors
     /// When the file cannot be opened again.
@@ -109,7 +108,7 @@ impl Checked {
         OpenDir::of_file(&self.file, Path::new(&self.label)).map_err(|error| self.open_error(error))
     }
 
-    /// The file itself, when it holds the dump with nothing around it: pg_restore may go to and fro in it.
+    /// The file itself if it is neither encrypted nor compressed, so that pg_restore can seek in it.
     ///
     /// # Errors
     /// When the file cannot be opened again.
@@ -121,18 +120,18 @@ impl Checked {
         }
     }
 
-    /// Sees that it is as it was before it was checked: pg_restore reads it by itself.
+    /// Checks that the backup was not written to since its check.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it was.
     pub fn check_unchanged(&self) -> Result<(), RestoreError> {
         self.check_as(&self.file)
     }
 
-    /// Sees that what is opened is what was checked.
+    /// Checks that the opened file or directory is the one that was checked.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it was.
     pub fn check_as(&self, opened: impl AsFd) -> Result<(), RestoreError> {
         if Snapshot::of(opened).is_ok_and(|now| now == self.unchanged) {
             Ok(())
@@ -141,7 +140,7 @@ impl Checked {
         }
     }
 
-    /// Hands the dump to `take`, once more from the beginning, and sees that it is the same as before.
+    /// Passes the dump to `take` from the beginning, and checks that its checksum is still the same.
     ///
     /// # Errors
     /// When it cannot be read, has changed since it was checked, or `take` fails.

@@ -1,4 +1,4 @@
-//! pg_restore turning an archive into SQL.
+//! Has pg_restore convert an archive to SQL.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,16 +15,16 @@ use crate::system::process::{Child, Listener, ProgramError, Runner};
 use crate::system::progress::Progress;
 use crate::util::open_dir::OpenDir;
 
-/// What pg_restore reads.
+/// An archive that pg_restore can seek in.
 pub enum Archive<'a> {
-    /// A file in which it may go to and fro.
+    /// A file.
     File(File),
     /// A directory.
     Directory(&'a OpenDir),
 }
 
 impl Archive<'_> {
-    /// The same once more.
+    /// Duplicates the handle.
     ///
     /// # Errors
     /// When there are too many open files.
@@ -35,7 +35,7 @@ impl Archive<'_> {
         })
     }
 
-    /// Gives it to pg_restore.
+    /// Makes it the input of pg_restore.
     ///
     /// # Errors
     /// When there are too many open files.
@@ -44,13 +44,14 @@ impl Archive<'_> {
             Self::File(file) => command.stdin(file),
             Self::Directory(directory) => command.stdin(directory.to_file()?).arg("--format=directory"),
         };
-        // By that name each of its jobs opens a file anew, and whatever lies where a directory was, it is that one.
+        // By this path each job opens the file again, and the directory is the opened one, even if its path was
+        // replaced.
         command.arg("/dev/stdin");
         Ok(())
     }
 }
 
-/// A running pg_restore that talks to no server.
+/// A running pg_restore without a connection to a server.
 #[derive(Debug)]
 pub struct Converter {
     child: Child,
@@ -59,7 +60,7 @@ pub struct Converter {
 }
 
 impl Converter {
-    /// Converts an archive that lies in a file or directory.
+    /// Starts the conversion of an archive.
     ///
     /// # Errors
     /// When pg_restore cannot be started, or a stop signal has come.
@@ -75,7 +76,7 @@ impl Converter {
         Ok(Self { child, said, runner: runner.clone() })
     }
 
-    /// Hands the SQL to `take`.
+    /// Passes the SQL to `take`.
     ///
     /// # Errors
     /// When `take` fails, or pg_restore does.
@@ -87,12 +88,12 @@ impl Converter {
         self.finish(taken)
     }
 
-    /// Ends it, as nobody reads its output any more.
+    /// Kills it, as its output is no longer read.
     fn abandon(&self) {
         self.child.signaller().signal(Signal::SIGKILL);
     }
 
-    /// Waits for its end; `fed` is how it went with its output.
+    /// Waits for its end. `fed` is the result of reading its output.
     fn finish(self, fed: Result<(), RestoreError>) -> Result<(), RestoreError> {
         if !matches!(fed, Ok(()) | Err(RestoreError::Convert(_))) {
             self.abandon();
@@ -100,7 +101,7 @@ impl Converter {
         let exit = self.child.wait();
         let said = self.said.finish();
         match fed {
-            // pg_restore's own words say more than that it stopped reading.
+            // pg_restore's message says more than that it stopped reading.
             Err(RestoreError::Convert(_)) | Ok(()) if !exit.success() => {
                 Err(self.runner.failure("pg_restore".as_ref(), exit, &said).into())
             }
@@ -109,16 +110,16 @@ impl Converter {
     }
 }
 
-/// What pg_restore reads the table of contents of an archive from.
+/// The input of pg_restore.
 pub enum Input<'a> {
-    /// Where it may go to and fro.
+    /// An archive that it can seek in.
     Archive(Archive<'a>),
-    /// From the beginning on.
+    /// A stream, read from its beginning.
     Stream(Box<dyn Read + Send>),
 }
 
-/// Hands on what pg_restore writes with the options that `configure` gives it. Of a stream no more is read than it wants:
-/// where it needs no rows, that is the table of contents.
+/// Passes pg_restore's output to `take`. `configure` adds its options. Of a stream it reads no more than it needs:
+/// without rows, the table of contents.
 ///
 /// # Errors
 /// When `take` fails, or pg_restore does.
@@ -141,13 +142,13 @@ pub fn hand_on(
     let mut converter = Converter::run(command, runner)?;
     let Some(mut input) = converter.child.stdin.take() else { return converter.hand_on(take) };
     thread::scope(|scope| {
-        // However it ends, pg_restore says what came of it.
+        // Errors are left to pg_restore's exit status.
         scope.spawn(move || feed_archive(&mut stream, &mut input));
         converter.hand_on(take)
     })
 }
 
-/// Hands the SQL of an archive that can only be read once, from its beginning to its end, to `take`.
+/// Passes the SQL of an archive that is streamed from beginning to end to `take`.
 ///
 /// # Errors
 /// When `take` fails, pg_restore does, or the backup cannot be read.
@@ -181,13 +182,13 @@ pub fn hand_on_streamed(
         }
         let read = feeding.join();
         let read = read.unwrap_or_else(|_| Err(RestoreError::Read(io::ErrorKind::BrokenPipe.into())));
-        // A pg_restore that stopped reading because nobody reads from it is not what went wrong.
+        // When `take` fails, pg_restore stops reading as a consequence; the error of `take` is the cause.
         taken.and(read)
     });
     converter.finish(taken)
 }
 
-/// Hands an archive on.
+/// Copies an archive to pg_restore.
 ///
 /// # Errors
 /// When it cannot be read, or pg_restore stops reading.
@@ -198,7 +199,8 @@ pub fn feed_archive(archive: &mut dyn Read, input: &mut ChildStdin) -> Result<()
             Ok(0) => return Ok(()),
             Ok(length) => match input.write_all(&chunk[..length]) {
                 Ok(()) => {}
-                // It does not want the end, such as the SQL at that of a tar archive, or its exit status says why.
+                // It does not read the end, such as the SQL at that of a tar archive, or its exit status tells the
+                // error.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 Err(error) => return Err(RestoreError::Convert(error)),
             },

@@ -1,5 +1,4 @@
-//! The backup to restore: found, told by its content, and checked from end to end before the server hears
-//! of it.
+//! Finds and opens the backup to restore, and checks it from end to end before any statement is run on the server.
 
 use std::fs::File;
 use std::io::Read;
@@ -25,27 +24,27 @@ use crate::util::durable;
 use crate::util::open_dir::OpenDir;
 use crate::util::units;
 
-/// Bytes of a dump in which its extensions are made, as far as the question needs to know whether to go on.
+/// Bytes at the beginning of a dump that are searched for extensions before the confirmation.
 const BEGINNING: u64 = 256 * 1024;
 
 /// An opened backup.
 #[derive(Debug)]
 pub struct Source {
-    /// What the user called it.
+    /// Its name as the user gave it.
     pub label: String,
-    /// Its own file name, for finding its database.
+    /// Its file name, if that is a backup's name.
     name: Option<BackupName>,
-    /// The slot that it lies in, which says what the stamp in its name looks like.
+    /// Its slot, which determines the form of the time stamp in its name.
     slot: Option<Slot>,
     file: File,
     manifest: Option<Manifest>,
-    /// Whether the file looks as if it had been replaced since its manifest was written; its checksum will tell.
+    /// Whether the file seems to have been replaced since its manifest was written. The checksum decides.
     is_replaced: bool,
 }
 
 impl Source {
-    /// Opens `SLOT/NAME` of the backup directory, or else the file or directory at a path. With `ignore_manifest` it
-    /// is as if none lay beside it.
+    /// Opens `SLOT/NAME` of the backup directory, or else the file or directory at a path. With `ignore_manifest` its
+    /// manifest is not read.
     ///
     /// # Errors
     /// When it cannot be opened, is neither, or its manifest is of another database than its name.
@@ -96,9 +95,9 @@ impl Source {
 
     fn open_path(label: &str, ignore_manifest: bool) -> Result<Self, RestoreError> {
         let failed = |error| RestoreError::Open(label.to_owned(), error);
-        // A pointer's own name says nothing of its target's manifest.
+        // The manifest has the name of the file, not that of a link to it.
         let path = std::fs::canonicalize(label).map_err(failed)?;
-        // What is there now, which is no link; a FIFO would be waited for.
+        // Without following a link, which may have been put there meanwhile, and without waiting for a FIFO's writer.
         let flags = durable::CAREFULLY.bits();
         let file = File::options().read(true).custom_flags(flags).open(&path).map_err(failed)?;
         let kind = file.metadata().map_err(failed)?;
@@ -121,14 +120,14 @@ impl Source {
         Self { label, name, slot, file, manifest: None, is_replaced: false }.described_by(described)
     }
 
-    /// A file that was fetched to a path. Nothing is written down about it.
+    /// A file that was fetched to `path`. It has no manifest.
     pub fn fetched(file: File, path: &Path) -> Self {
         let name = path.file_name().and_then(|name| name.to_str());
         let (label, name) = (path.display().to_string(), name.and_then(|name| BackupName::parse(name).ok()));
         Self { label, name, slot: None, file, manifest: None, is_replaced: false }
     }
 
-    /// Takes over what lies beside it.
+    /// Adds the manifest.
     fn described_by(mut self, described: Option<Described>) -> Result<Self, RestoreError> {
         let Some(described) = described else { return Ok(self) };
         let named = self.name.as_ref().and_then(|name| described.contradiction(name, self.slot));
@@ -142,18 +141,18 @@ impl Source {
         Ok(self)
     }
 
-    /// The manifest, if the file looks as it did when that was written.
+    /// The manifest, unless the file seems to have been replaced since.
     fn manifest(&self) -> Option<&Manifest> {
         self.manifest.as_ref().filter(|_| !self.is_replaced)
     }
 
-    /// The database that the backup is of: the manifest says it, or a name of the form that this tool gives.
+    /// The backup's database, by its manifest or its file name.
     pub fn database(&self) -> Option<DatabaseName> {
         let named = || self.name.as_ref()?.readings(self.slot).next().map(|parts| parts.database);
         self.manifest().map(|manifest| manifest.database.clone()).or_else(named)
     }
 
-    /// What it holds, by its beginning; nothing when it is no dump, or cannot be opened.
+    /// The kind of the dump, by its first bytes. `None` when it is no dump, or cannot be decrypted or decompressed.
     ///
     /// # Errors
     /// When it cannot be read, or a stop signal comes.
@@ -164,19 +163,19 @@ impl Source {
         peeked.map_err(|error| RestoreError::Content(self.label.clone(), error))
     }
 
-    /// What a dump that is not of one database is of.
+    /// The scope of a dump by pg_dumpall.
     pub fn scope(&self) -> Scope {
         let by_manifest = self.manifest.as_ref().and_then(|manifest| Some(manifest.dump.as_ref()?.scope));
         by_manifest.filter(|scope| *scope != Scope::Database).unwrap_or(Scope::Cluster)
     }
 
-    /// The bytes that the database took on its server when it was backed up, where that is known.
+    /// The size of the database on its server at the time of the backup, in bytes, if known.
     pub fn size_on_server(&self) -> Option<u64> {
         self.manifest()?.origin.as_ref()?.size
     }
 
-    /// The extension of the dump that can be created only in a database of a certain name, as far as its beginning tells:
-    /// pg_dump makes extensions first.
+    /// The extension that ties the dump to a database's name, if it is created at the beginning of the dump, where
+    /// pg_dump has extensions.
     ///
     /// # Errors
     /// When it cannot be read, or a stop signal comes.
@@ -189,10 +188,10 @@ impl Source {
         Ok(read.ok().and_then(|_| Tied::named_in(&beginning)).map(|tied| tied.extension))
     }
 
-    /// Reads all of it: its checksum against the manifest's, what is wrapped around it, and the dump.
+    /// Reads all of it, checks its checksum and the dump, and reads its needs.
     ///
     /// # Errors
-    /// When anything is not as it should be, or a stop signal comes.
+    /// When it is damaged or cannot be restored, or a stop signal comes.
     pub fn check(mut self, decryption: &DecryptionContext) -> Result<Checked, RestoreError> {
         let file = self.file.try_clone().map_err(|error| RestoreError::Open(self.label.clone(), error))?;
         let total = bytes_to_read(&file);
@@ -240,7 +239,7 @@ impl Source {
         Ok(checked)
     }
 
-    /// Once the checksum is known: keeps the manifest of what only looked replaced, and forgets that of another file.
+    /// Decides by the checksum whether the manifest is that of this file, and drops it if not.
     fn settle_manifest(&mut self, sha256: &str) {
         let is_its = self.manifest.as_ref().is_some_and(|manifest| manifest.sha256 == sha256);
         if self.is_replaced && !is_its {

@@ -1,4 +1,4 @@
-//! What is in an archive by pg_restore's list of it, and which entries of that it is to take where those are not all.
+//! Lists the entries of an archive by pg_restore, and selects some of them.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,15 +12,15 @@ use super::convert::Input;
 use crate::engine::restore::error::RestoreError;
 use crate::system::process::Runner;
 
-/// An archive's list: of each entry a line `ID; CLASS OID KIND SCHEMA NAME OWNER`, and lines of comment.
+/// The list of an archive: a line `ID; CLASS OID KIND SCHEMA NAME OWNER` for each entry, and comment lines.
 #[derive(Debug)]
 pub struct Listed(Vec<u8>);
 
 impl Listed {
-    /// Has pg_restore list an archive, with what it says about the database itself.
+    /// Has pg_restore list an archive, including the entries about the database itself.
     ///
     /// # Errors
-    /// When it cannot.
+    /// When pg_restore fails.
     pub fn of(archive: Input, runner: &Runner) -> Result<Self, RestoreError> {
         let mut listed = Vec::new();
         let list = |command: &mut Command| {
@@ -32,12 +32,12 @@ impl Listed {
         Ok(Self(listed))
     }
 
-    /// Whether there are rows of tables in it.
+    /// Whether it has rows of tables.
     pub fn has_rows(&self) -> bool {
         self.lines().any(is_table_data)
     }
 
-    /// All entries but the rows of tables and large objects.
+    /// Selects all entries but rows of tables and large objects.
     ///
     /// # Errors
     /// When there is no memory for the list.
@@ -45,8 +45,8 @@ impl Listed {
         Selection::of(self.lines().filter(|line| !is_rows(line)))
     }
 
-    /// All entries but those about the database itself and the one that makes the schema `public`, which every new database
-    /// has.
+    /// Selects all entries but those about the database itself and the creation of the schema `public`, which every
+    /// new database has.
     ///
     /// # Errors
     /// When there is no memory for the list.
@@ -59,10 +59,10 @@ impl Listed {
     }
 }
 
-/// Entries for pg_restore to take. They are there as long as the value.
+/// Entries for pg_restore to restore, valid as long as this value.
 #[derive(Debug)]
 pub struct Selection {
-    /// Lies in memory, and is left open in the programs that are started.
+    /// A file in memory, inherited by the programs that are started.
     list: File,
 }
 
@@ -73,7 +73,7 @@ impl Selection {
         Ok(Self { list })
     }
 
-    /// Gives them to pg_restore.
+    /// Passes the selection to pg_restore.
     pub fn add_to(&self, command: &mut Command) {
         command.arg(format!("--use-list=/dev/fd/{}", self.list.as_raw_fd()));
     }
@@ -83,12 +83,12 @@ fn is_rows(line: &[u8]) -> bool {
     is_table_data(line) || begins(line, &[b"BLOBS"])
 }
 
-/// Rows are no object of the catalog, whatever a table is called.
+/// Rows have the catalog number 0, which tells them from a table that is called like that.
 fn is_table_data(line: &[u8]) -> bool {
     line.split(|byte| *byte == b' ').nth(1) == Some(b"0") && begins(line, &[b"TABLE", b"DATA"])
 }
 
-/// Whether these words stand where a line says what the entry is.
+/// Whether the kind and name of a line's entry begin with these words.
 fn begins(line: &[u8], expected: &[&[u8]]) -> bool {
     let mut words = line.split(|byte| *byte == b' ').skip(3);
     expected.iter().all(|word| words.next() == Some(word))

@@ -1,4 +1,4 @@
-//! What a statement of pg_dumpall does, as far as a restore must know.
+//! Classifies the statements of pg_dump and pg_dumpall.
 
 use std::ops::Range;
 
@@ -7,34 +7,34 @@ use crate::formats::sql::{Kind, Refusal, Token, tokens};
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatementKind {
-    /// Makes a role.
+    /// Creates a role.
     CreateRole(String),
-    /// Says something of a role, or makes it a member of another.
+    /// Alters a role, comments on it, or grants it something.
     Role(String),
-    /// Makes a tablespace.
+    /// Creates a tablespace.
     CreateTablespace(String),
-    /// Says something of a tablespace.
+    /// Alters a tablespace, or grants on it.
     Tablespace(String),
-    /// Makes a database. Its name stands there.
+    /// Creates a database; the range of its name in the statement.
     CreateDatabase(String, Range<usize>),
-    /// Says something of a database. Its name stands there.
+    /// Alters a database, or grants on it; the range of its name.
     Database(String, Range<usize>),
-    /// Says what a database is for. Its name stands there.
+    /// Comments on a database; the range of its name.
     CommentOnDatabase(String, Range<usize>),
-    /// Does away with a role, a tablespace or a database.
+    /// Drops a role, a tablespace or a database.
     Destroy,
-    /// Goes to a database.
+    /// `\connect` to a database.
     Connect(String),
-    /// Changes what psql itself does.
+    /// Another command of psql.
     Command,
-    /// Changes the session.
+    /// Changes a setting of the session.
     Setting,
-    /// Anything else: what a database holds.
+    /// Anything else: the contents of a database.
     Contents,
 }
 
 impl StatementKind {
-    /// What a statement does that begins with `head`.
+    /// Classifies the statement that begins with `head`.
     ///
     /// # Errors
     /// When it is a command of psql that pg_dumpall does not write.
@@ -75,13 +75,13 @@ fn of_words(tokens: &[Token]) -> Option<StatementKind> {
         ("comment", "on") => of_subject(tokens, 2),
         ("security", "label") | ("grant" | "revoke", _) => of_grant(tokens),
         ("drop", "database" | "role" | "tablespace") => Some(StatementKind::Destroy),
-        // So a template becomes a database that can be dropped.
+        // Written by pg_dumpall to drop a template database.
         ("update", "pg_catalog") if word(3) == "pg_database" => Some(StatementKind::Destroy),
         _ => None,
     }
 }
 
-/// What a statement is about whose subject, such as `ROLE name`, begins at a token.
+/// The kind of a statement whose subject, such as `ROLE name`, begins at token `at`.
 fn of_subject(tokens: &[Token], at: usize) -> Option<StatementKind> {
     let (kind, subject) = (tokens.get(at)?, tokens.get(at + 1)?);
     let name = subject.name()?.to_owned();
@@ -96,7 +96,7 @@ fn of_subject(tokens: &[Token], at: usize) -> Option<StatementKind> {
     }
 }
 
-/// Whom or what something is granted or revoked, or a label put on.
+/// The kind of GRANT, REVOKE or SECURITY LABEL.
 fn of_grant(tokens: &[Token]) -> Option<StatementKind> {
     let grantee = |tokens: &[Token]| {
         let at = tokens.iter().position(|token| token.is("to") || token.is("from"))?;
@@ -109,12 +109,12 @@ fn of_grant(tokens: &[Token]) -> Option<StatementKind> {
     }
 }
 
-/// What a command of psql does: of those that pg_dumpall writes, only \connect leads anywhere.
+/// The kind of a command of psql, if pg_dumpall writes such commands.
 fn command(line: &[u8]) -> Result<StatementKind, Refusal> {
     let strange = || Refusal(format!("has a command in it that pg_dumpall does not write: {}", shown(line)));
     let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let (command, rest) = line.split_at(end);
-    // A further command may follow in the same line.
+    // Another command may follow in the same line.
     if rest.contains(&b'\\') && !rest.contains(&b'"') {
         return Err(strange());
     }

@@ -1,4 +1,4 @@
-//! Extensions that can be created only in a database of a certain name, so that a scratch database can never have them.
+//! Extensions that can be created in one database of a certain name only, and thus not in a scratch database.
 
 use memchr::memmem;
 
@@ -7,19 +7,19 @@ use crate::engine::restore::error::RestoreError;
 use crate::postgres::{Client, DatabaseError};
 use crate::store::catalog::DatabaseName;
 
-/// An extension, and the setting of the server that names its one database. The setting is there only when the
-/// extension's library is preloaded.
+/// An extension, and the setting that names its database. The setting exists only if the extension's library is
+/// preloaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Tied {
     /// The extension.
     pub extension: &'static str,
     /// The setting.
     pub setting: &'static str,
-    /// The setting, `name=value`, by which the extension does nothing by itself.
+    /// A setting, `name=value`, that keeps the extension from running jobs.
     pub silence: Option<&'static str>,
 }
 
-/// All that are known. pg_cron's `_PG_init` and its SQL script see to it.
+/// All that are known. pg_cron checks it in `_PG_init` and in its SQL script.
 pub const TIED: [Tied; 1] = [Tied {
     extension: "pg_cron",
     setting: "cron.database_name",
@@ -27,7 +27,7 @@ pub const TIED: [Tied; 1] = [Tied {
 }];
 
 impl Tied {
-    /// The one that a dump makes, if it makes any.
+    /// The one that a dump creates, if any.
     pub fn of(needs: &Needs) -> Option<Self> {
         needs.extensions.iter().find_map(|extension| Self::named(&extension.name))
     }
@@ -37,7 +37,7 @@ impl Tied {
         TIED.into_iter().find(|tied| tied.extension == extension)
     }
 
-    /// The one that a dump seems to make that begins like this: SQL, or an archive's table of contents.
+    /// The one whose creation is found in the beginning of a dump, which is SQL or an archive's table of contents.
     pub fn named_in(beginning: &[u8]) -> Option<Self> {
         TIED.into_iter().find(|tied| {
             let create = format!("CREATE EXTENSION IF NOT EXISTS {} ", tied.extension);
@@ -45,7 +45,7 @@ impl Tied {
         })
     }
 
-    /// The name of the extension's database on a server; none where its library is not preloaded.
+    /// The name of the extension's database on a server. `None` if its library is not preloaded.
     ///
     /// # Errors
     /// When the server cannot be asked.
@@ -53,7 +53,7 @@ impl Tied {
         client.ask("SELECT to_json(current_setting(:'setting', true));", &[("setting", self.setting)])
     }
 
-    /// Sees that the extension can be created in the target.
+    /// Checks that the extension can be created in the target.
     ///
     /// # Errors
     /// When it cannot, or the server cannot be asked.

@@ -1,26 +1,26 @@
-//! The statements of a dump about the database itself.
+//! Statements of a dump about the database itself, as opposed to its contents.
 
 use std::ops::Range;
 
 use crate::engine::restore::source::statement_kind::StatementKind;
 use crate::formats::sql::Mentions;
 
-/// A statement about the database that a dump is of.
+/// A statement about the database of the dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseStatement {
     /// What it does.
     pub kind: DatabaseStatementKind,
-    /// All of it, with its semicolon, in the encoding of the dump.
+    /// The text with its semicolon, in the encoding of the dump.
     pub text: Vec<u8>,
     /// The database's name.
     pub name: String,
-    /// Where that stands in the text, with quotes if it has them. Of an UPDATE, where the string is that it is in.
+    /// The range of the name in the text, with its quotes. In an UPDATE, the range of the string with the name.
     pub name_at: Range<usize>,
     /// The roles that it names.
     pub roles: Vec<String>,
     /// The tablespace that it names.
     pub tablespace: Option<String>,
-    /// With whose rights it is to be run, where that is not the role that restores: the grantor.
+    /// The role to run it as, if it is another one: the grantor.
     pub authorization: Option<String>,
 }
 
@@ -54,7 +54,8 @@ pub enum DatabaseStatementKind {
 }
 
 impl DatabaseStatement {
-    /// The statement that does this, if it is one about a database, run with the rights of `authorization`.
+    /// Parses a statement of this kind. `None` if it is not about a database. `authorization` is the session's role,
+    /// if another one is set.
     pub fn of(head: &[u8], statement_kind: &StatementKind, authorization: Option<&String>) -> Option<Self> {
         let (kind, name, name_at) = match statement_kind {
             StatementKind::CreateDatabase(name, at) => {
@@ -76,7 +77,7 @@ impl DatabaseStatement {
     }
 }
 
-/// What a statement does that has the name of its database up to `end`.
+/// The kind of a statement in which the database's name ends at `end`.
 fn kind(head: &[u8], end: usize) -> DatabaseStatementKind {
     let words = |text: &[u8]| {
         let words = String::from_utf8_lossy(&text[..text.len().min(80)]).to_ascii_lowercase();
@@ -97,11 +98,11 @@ fn kind(head: &[u8], end: usize) -> DatabaseStatementKind {
     }
 }
 
-/// The value of the last string in a statement, and where that stands with its quotes.
+/// The value of the last string in a statement, and its range with quotes.
 fn last_string(head: &[u8]) -> Option<(String, Range<usize>)> {
     let end = head.iter().rposition(|byte| *byte == b'\'')?;
     let mut begin = head[..end].iter().rposition(|byte| *byte == b'\'')?;
-    // A doubled quote is of the string.
+    // A doubled quote belongs to the string.
     while begin > 0 && head[begin - 1] == b'\'' {
         begin = head[..begin - 1].iter().rposition(|byte| *byte == b'\'')?;
     }

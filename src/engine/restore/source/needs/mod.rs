@@ -1,6 +1,6 @@
-//! What a dump of one database asks of the server that it is loaded into, read from its SQL while that goes by.
+//! Reads from the SQL of a dump of one database what it needs of the server.
 //!
-//! It is no judge of the dump: what it cannot read is noted and left to psql or pg_restore.
+//! SQL that cannot be parsed is no error: it is noted as unknown, and left to psql or pg_restore.
 
 mod database;
 mod read;
@@ -23,65 +23,64 @@ pub use read::of_archive;
 pub use rights::Given;
 use rights::{collation_options, collations_of_server, kind_for_superusers};
 
-/// What a dump asks of its server.
+/// What a dump needs of its server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
-    /// The roles that its contents belong to, are granted to, or that are named by them otherwise. Those of the
-    /// statements about the database itself are with these.
+    /// The roles that its contents name, such as owners and grantees. Statements about the database itself are not
+    /// included.
     pub roles: BTreeSet<String>,
-    /// Those of them to whom it gives something, as only a member of them may.
+    /// The roles that become owners. Only their members may do that.
     pub owners: BTreeSet<String>,
-    /// Those of them that must be superusers: owners of event triggers, foreign-data wrappers and, up to PostgreSQL 15,
+    /// The roles that must be superusers: owners of event triggers, foreign-data wrappers and, up to PostgreSQL 15,
     /// subscriptions.
     pub superusers: BTreeSet<String>,
-    /// What is given to whom.
+    /// The changes of owners.
     pub given: BTreeSet<Given>,
-    /// The roles that have granted something in it: only a superuser may do so for another.
+    /// The grantors. Only a superuser may grant in another role's name.
     pub grantors: BTreeSet<String>,
-    /// The kinds of things in it that only superusers may make.
+    /// The kinds of objects that only superusers may create.
     pub for_superusers: BTreeSet<String>,
-    /// The options of the collations that it makes.
+    /// The options of the collations that it creates.
     pub made_collations: BTreeSet<String>,
-    /// The collations of the server's own that it uses.
+    /// The collations of `pg_catalog` that it uses.
     pub used_collations: BTreeSet<String>,
-    /// The tablespaces in which its contents lie.
+    /// The tablespaces that its contents use.
     pub tablespaces: BTreeSet<String>,
-    /// The extensions that it makes, in their order.
+    /// The extensions that it creates, in their order.
     pub extensions: Vec<Extension>,
-    /// Whether it makes the schema `public`, which every new database has, as with `--schema=public`.
+    /// Whether it creates the schema `public`, as with `--schema=public`. Every new database has it already.
     pub makes_public_schema: bool,
-    /// Whether it begins with statements that remove, as with `--clean`.
+    /// Whether it begins with DROP statements, as with `--clean`.
     pub drops_first: bool,
-    /// The statements about the database itself, in their order, that `--create` puts into it: none of them is about
-    /// what the database holds.
+    /// The statements about the database itself that `--create` adds, in their order.
     #[serde(skip)]
     pub database: Vec<DatabaseStatement>,
-    /// The databases that it makes or connects to, each once.
+    /// The databases that it creates or connects to, without duplicates.
     #[serde(skip)]
     pub connects_to: Vec<String>,
-    /// Whether it makes anything.
+    /// Whether it creates anything.
     pub has_definitions: bool,
-    /// Whether it makes tables that can have rows.
+    /// Whether it creates tables that can have rows.
     pub has_tables: bool,
-    /// Whether it has rows of tables, be it none of each.
+    /// Whether it has COPY or INSERT statements, even if without rows.
     pub has_rows: bool,
-    /// The encoding of its text, where it says so.
+    /// The encoding of its text, if it sets one.
     pub encoding: Option<String>,
-    /// Whether backslashes escape in its strings: `standard_conforming_strings` is off.
+    /// Whether backslashes are escapes in its strings, as with `standard_conforming_strings` off.
     pub escapes: bool,
-    /// Why not all of this is known, if it is not.
+    /// Why the needs are not known completely, if so.
     #[serde(skip)]
     pub unknown: Option<String>,
-    /// Whether it has functions that psql takes only with quotes around some of their names.
+    /// Whether it has functions with names that psql takes only with quotes.
     pub quotes_names: bool,
-    /// The major version of the pg_dump that has written the SQL, where it says so.
+    /// The major version of the pg_dump that wrote the SQL, if it says so.
     dumped_by: Option<u32>,
-    /// Whether it is an archive, of which pg_restore leaves out what is about the database itself.
+    /// Whether it is an archive. pg_restore omits statements about the database itself.
     #[serde(skip)]
     is_archive: bool,
-    /// Whether anything else than settings and removing statements has gone by.
+    /// Whether anything but settings and DROP statements has been read.
     is_begun: bool,
-    /// Whose rights the statements have that come next, where it is not the role that restores.
+    /// The session's role for the next statements, if another one is set.
     authorization: Option<String>,
 }
 
@@ -93,7 +92,7 @@ impl Editor for Needs {
 }
 
 impl Needs {
-    /// Takes what a statement asks for.
+    /// Takes the needs of a statement.
     fn note(&mut self, head: &[u8]) {
         match StatementKind::of(head) {
             Err(refusal) => self.note_unknown(&refusal.to_string()),
@@ -115,19 +114,19 @@ impl Needs {
         }
     }
 
-    /// Whether psql cannot be given the SQL as it is.
+    /// Whether the SQL must be edited for psql.
     pub(crate) fn must_be_adapted(&self) -> bool {
         let is_about_more = self.drops_first || !self.database.is_empty() || !self.connects_to.is_empty();
         self.makes_public_schema || self.quotes_names || !self.is_archive && is_about_more
     }
 
-    /// Whether the schema `public` is removed and made anew where the SQL does so. Since PostgreSQL 15 pg_dump writes only
-    /// in what its grants differ from those of a new database, which would be lost.
+    /// Whether the schema `public` is dropped and created where the SQL does so. Since PostgreSQL 15, pg_dump writes
+    /// only how its grants differ from those of a new database, which a new schema would lack.
     pub(crate) fn replaces_public_schema(&self) -> bool {
         self.dumped_by.is_none_or(|major| major < 15)
     }
 
-    /// Takes the beginning of the SQL, in whose comments it says who has written it.
+    /// Takes the beginning of the SQL, which has the version of pg_dump in a comment.
     fn note_beginning(&mut self, head: &[u8]) {
         const BY: &[u8] = b"\n-- Dumped by pg_dump version ";
         let version = memmem::find(head, BY).map(|at| &head[at + BY.len()..]);
@@ -138,7 +137,7 @@ impl Needs {
 
     fn note_contents(&mut self, head: &[u8]) {
         if !self.is_begun && removes(head) {
-            // Those of the database itself say nothing of what is in it.
+            // DROP DATABASE says nothing about the contents.
             self.drops_first |= !is_about_database(head);
             return;
         }
@@ -147,7 +146,7 @@ impl Needs {
         self.roles.extend(grantor.clone());
         self.grantors.extend(grantor);
         let word = &head[..head.iter().take_while(|byte| byte.is_ascii_alphabetic()).count()];
-        // Most statements of a dump, if it is by --inserts: no more is to be looked for in them.
+        // With --inserts these are most statements. They have no further needs.
         if ROWS.iter().any(|rows| word.eq_ignore_ascii_case(rows)) {
             self.has_rows = true;
             return;
@@ -169,7 +168,7 @@ impl Needs {
 
     fn note_mentions(&mut self, mentions: Mentions) {
         let Mentions { roles, owners, superuser, tablespace, extension } = mentions;
-        // A name in another encoding than UTF-8 cannot be compared with the server's.
+        // A name that is not UTF-8 cannot be compared with the server's names.
         let (known, unknown): (Vec<_>, Vec<_>) = roles.into_iter().partition(|name| is_readable(name));
         self.roles.extend(known);
         self.owners.extend(owners.into_iter().filter(|name| is_readable(name)));
@@ -181,7 +180,7 @@ impl Needs {
         }
     }
 
-    /// Takes a setting, which may say how the next statements are meant.
+    /// Takes a setting, which may affect the next statements.
     fn note_setting(&mut self, head: &[u8]) {
         const ENCODING: &[u8] = b"SET client_encoding = '";
         if head.starts_with(b"SET standard_conforming_strings = ") {
@@ -210,10 +209,10 @@ impl Needs {
     }
 }
 
-/// What statements begin with that bring rows.
+/// First words of statements that add rows.
 const ROWS: [&[u8]; 2] = [b"COPY", b"INSERT"];
 
-/// Whether a statement makes a table that has rows itself, and not in its partitions.
+/// Whether a statement creates a table that has rows itself, and not in its partitions.
 fn makes_table(head: &[u8]) -> bool {
     let is_table =
         [&b"CREATE TABLE "[..], b"CREATE UNLOGGED TABLE "].iter().any(|words| head.starts_with(words));

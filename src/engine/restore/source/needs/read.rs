@@ -1,5 +1,5 @@
-//! Where the SQL of a backup comes from that its needs are read from: a plain dump while it is checked, an archive's
-//! table of contents by pg_restore.
+//! Provides the SQL from which needs are read: a plain dump during its check, an archive's table of contents by
+//! pg_restore.
 
 use std::io::{self, Cursor};
 use std::process::Command;
@@ -19,11 +19,11 @@ use crate::formats::sql::{Edited, Surveyed};
 use crate::system::process::Interrupted;
 use crate::util::open_dir::OpenDir;
 
-/// Watches a backup while it is checked from end to end.
+/// Reads the needs of a backup during its check.
 pub struct NeedsReader {
     sql: Surveyed<Needs>,
     has_begun: bool,
-    /// Why no more of the SQL is read.
+    /// Why reading of the SQL ended early.
     failure: Option<String>,
     /// For the table of contents of a directory in a tar archive.
     tar: TarWalk,
@@ -41,13 +41,13 @@ impl Default for NeedsReader {
 }
 
 impl NeedsReader {
-    /// What a manifest says of SQL of so many bytes that has gone by; nothing where it has been something else.
+    /// The needs for the manifest, if the dump is SQL, which has this number of bytes.
     pub fn record(self, bytes: u64) -> Option<Value> {
         let is_sql = self.has_begun;
         is_sql.then(|| self.finish().0.record(bytes)).flatten()
     }
 
-    /// What was read, and the table of contents of a directory in a tar archive.
+    /// The needs, and the table of contents of a directory in a tar archive.
     pub fn finish(self) -> (Needs, Option<Vec<u8>>) {
         let mut needs = self.sql.into_editor();
         if let Some(why) = self.failure {
@@ -72,8 +72,8 @@ impl Watcher for NeedsReader {
     }
 }
 
-/// Has pg_restore say what an archive asks for; of a directory in a tar archive `packed` is the table of contents. No
-/// rows are read. What goes wrong is in the answer, and for the load to judge.
+/// Reads the needs of an archive by pg_restore, without its rows. `packed` is the table of contents of a directory in
+/// a tar archive. An error of pg_restore is noted in the needs, and left to the load.
 ///
 /// # Errors
 /// When a stop signal comes.
@@ -135,9 +135,8 @@ fn input<'a>(
     })
 }
 
-/// A tar archive as pg_dump makes it, with nothing in it but the table of contents of a directory: the two have the same
-/// form (`InitArchiveFmt_Directory` writes the one as the other), but that pg_restore takes no tar archive that says it
-/// is compressed.
+/// Makes a tar archive as by pg_dump that has only the table of contents of a directory. Both formats have the same
+/// one (`InitArchiveFmt_Directory`), but pg_restore takes no tar archive that claims to be compressed.
 fn archive_of_contents(contents: Vec<u8>) -> io::Result<Vec<u8>> {
     let contents = without_compression(contents);
     let mut header = Header::new_ustar();

@@ -1,33 +1,33 @@
-//! What a manifest says of the SQL of a backup, so that a restore of the same bytes need not read all of it for that.
+//! Needs in a manifest, so that a restore of the same bytes need not parse the SQL.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Needs;
 
-/// Changes with [`Needs`]: what an older version has not looked for must not count as missing.
+/// Version of the format. Must change with [`Needs`], as an older version has not looked for new needs.
 const FORM: u32 = 1;
-/// Bytes of text that a manifest has room for.
+/// Maximum size in the manifest, in bytes.
 const LIMIT: usize = 64 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Recorded<N> {
     form: u32,
-    /// Bytes of the SQL.
+    /// The size of the SQL in bytes.
     bytes: u64,
     needs: N,
 }
 
 impl Needs {
-    /// It as a manifest has it, of SQL of so many bytes. Nothing where not all is known, where the SQL is about more than
-    /// what is in a database, or where it is too long.
+    /// Encodes the needs of SQL of `bytes` bytes. `None` if they are not known completely, concern more than a
+    /// database's contents, or are too long.
     pub fn record(&self, bytes: u64) -> Option<Value> {
         let is_simple = self.unknown.is_none() && self.database.is_empty() && self.connects_to.is_empty();
         let recorded = is_simple.then_some(Recorded { form: FORM, bytes, needs: self })?;
         serde_json::to_value(recorded).ok().filter(|value| value.to_string().len() <= LIMIT)
     }
 
-    /// The bytes of the SQL and what it asks for, as a manifest has it.
+    /// Decodes the size of the SQL in bytes, and its needs.
     pub fn recorded(value: &Value) -> Option<(u64, Self)> {
         let Recorded { form, bytes, needs } = Recorded::<Self>::deserialize(value).ok()?;
         (form == FORM).then_some((bytes, needs))

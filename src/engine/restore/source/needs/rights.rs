@@ -1,11 +1,11 @@
-//! Statements of a dump that the server takes from superusers only, and the locales that it must have.
+//! Finds statements that only superusers may run, changes of owners, and collations.
 
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::formats::sql::{HEAD, Kind, Token, tokens};
 
-/// What of a statement only a superuser may make, whoever it belongs to; none for most.
+/// The kind of object that a statement creates, if only a superuser may create it.
 pub fn kind_for_superusers(head: &[u8]) -> Option<&'static str> {
     let begins = |words: &str| head.starts_with(words.as_bytes());
     if begins("CREATE FUNCTION ") || begins("CREATE PROCEDURE ") {
@@ -29,7 +29,7 @@ pub fn kind_for_superusers(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The options of a function stand in front of its body.
+/// The options of a function precede its body.
 fn routine(head: &[u8]) -> Option<&'static str> {
     let tokens = tokens(&head[..head.len().min(HEAD)]);
     let options = tokens.iter().position(|token| token.is("language")).map_or(&[][..], |at| &tokens[at..]);
@@ -57,19 +57,19 @@ fn has_words(tokens: &[Token], words: &[&str]) -> bool {
     tokens.windows(words.len()).any(|window| window.iter().zip(words).all(|(token, word)| token.is(word)))
 }
 
-/// A statement that gives something to a role.
+/// A statement that makes a role the owner of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Given {
-    /// The schema that it is in, or the schema that it is.
+    /// The schema of the object, or the schema that is the object.
     pub schema: String,
-    /// Whether it is a schema.
+    /// Whether the object is a schema.
     pub is_schema: bool,
-    /// The role.
+    /// The new owner.
     pub owner: String,
 }
 
 impl Given {
-    /// What `ALTER ... OWNER TO` gives; nothing of what is in no schema.
+    /// Parses `ALTER ... OWNER TO`. `None` for objects outside schemas.
     pub fn of(head: &[u8]) -> Option<Self> {
         if !head.starts_with(b"ALTER ") {
             return None;
@@ -89,7 +89,7 @@ impl Given {
     }
 }
 
-/// What stands in the parentheses of a CREATE COLLATION.
+/// The options in a CREATE COLLATION.
 pub fn collation_options(head: &[u8]) -> Option<String> {
     if !head.starts_with(b"CREATE COLLATION ") {
         return None;
@@ -101,7 +101,7 @@ pub fn collation_options(head: &[u8]) -> Option<String> {
     String::from_utf8(options.to_vec()).ok().filter(|options| !options.contains('\n'))
 }
 
-/// The collations of the server's own that a relation, domain or type names.
+/// The collations of `pg_catalog` that a relation, domain or type uses.
 pub fn collations_of_server(head: &[u8]) -> Vec<String> {
     let is_definition = head.starts_with(b"CREATE ") && !head.starts_with(b"CREATE FUNCTION ");
     if !is_definition || memmem::find(head, b"COLLATE pg_catalog.").is_none() {
