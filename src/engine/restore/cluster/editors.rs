@@ -1,5 +1,5 @@
-//! The two ways in which a dump of a whole server is loaded: the databases that it makes, under other names, and what
-//! it holds for those that every server has.
+//! Editors for a dump of a whole server: one for the databases that it creates, under other names, and one for the
+//! contents of a built-in database.
 
 use super::survey::{Section, limits_sessions};
 use crate::engine::restore::source::StatementKind;
@@ -7,21 +7,20 @@ use crate::formats::sql::{Edit, Editor, Refusal};
 use crate::postgres::quote::{identifier, literal};
 use crate::store::catalog::DatabaseName;
 
-/// Leaves the databases that a dump makes, under the names that `staged` has for them.
+/// Keeps the databases that a dump creates, under their staging names.
 pub struct RenameDatabases<'a> {
     section: Section,
-    /// The name in the dump, and the one to make.
+    /// Pairs of the name in the dump and the staging name.
     staged: &'a [(DatabaseName, DatabaseName)],
-    /// What to say of each as long as it is not whole.
+    /// The comment of a database until it is complete.
     mark: &'a str,
     keeps_timeout: bool,
-    /// Makes a command of ours one that psql obeys.
+    /// Wraps a command of psql so that it is run although commands are disabled.
     unrestricted: &'a dyn Fn(&str) -> String,
 }
 
 impl<'a> RenameDatabases<'a> {
-    /// An editor at the beginning of a dump. Whether the server knows `transaction_timeout`, and how psql is told to
-    /// obey a command, is for the caller to say.
+    /// An editor at the beginning of a dump. `keeps_timeout`: whether the server knows `transaction_timeout`.
     pub fn new(
         staged: &'a [(DatabaseName, DatabaseName)],
         mark: &'a str,
@@ -41,7 +40,7 @@ impl Editor for RenameDatabases<'_> {
         let kind = StatementKind::of(head)?;
         self.section.follow(&kind);
         if kind == StatementKind::Setting {
-            // Those before a database say how the names in its orders are encoded.
+            // Settings before a database tell the encoding of its name.
             return Ok(if self.keeps_timeout || !sets_timeout(head) { Edit::Keep } else { Edit::Drop });
         }
         let Section::Database(section) = &self.section else { return Ok(Edit::Drop) };
@@ -56,7 +55,7 @@ impl Editor for RenameDatabases<'_> {
                     let quoted = identifier(staged.as_str());
                     let mut comment = format!("\nCOMMENT ON DATABASE {quoted} IS {mark};");
                     if staged.as_str() == name {
-                        // It has its name already, and is not for everybody yet.
+                        // It has its final name already, so others are kept out until it is complete.
                         comment += &format!("\nALTER DATABASE {quoted} CONNECTION LIMIT 0;");
                     }
                     text.extend_from_slice(comment.as_bytes());
@@ -83,7 +82,7 @@ impl Editor for RenameDatabases<'_> {
     }
 }
 
-/// A command of psql that goes to a database. Its words are parted by spaces, and quoted as names are.
+/// The command of psql that connects to a database. Arguments are quoted like identifiers.
 fn connect(database: &DatabaseName) -> String {
     format!("\\connect -reuse-previous=on {}\n", identifier(&format!("dbname={}", quoted(database.as_str()))))
 }
@@ -96,7 +95,7 @@ fn sets_timeout(head: &[u8]) -> bool {
     head.starts_with(b"SET transaction_timeout ")
 }
 
-/// Leaves what a dump holds for one of the databases that every server has.
+/// Keeps the contents of one built-in database.
 pub struct KeepBuiltinDatabase<'a> {
     section: Section,
     database: &'a DatabaseName,

@@ -16,7 +16,7 @@ use crate::store::catalog::DatabaseName;
 use crate::system::process::ProgramError;
 use crate::util::units;
 
-/// A dump of a server on its way into one.
+/// The load of a dump of a whole server.
 pub struct ClusterLoad<'a> {
     /// The dump. Its client carries the name of the restore, by which its sessions can be ended.
     pub dump: ClusterDump<'a>,

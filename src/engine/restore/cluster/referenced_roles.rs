@@ -1,4 +1,4 @@
-//! The roles that a backup names, which must be there before it is loaded.
+//! The roles that a dump refers to, which must exist before the load.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use crate::formats::sql::Mentions;
 use crate::postgres::Client;
 use crate::util::units;
 
-/// Collects the roles that a dump of a whole server names.
+/// Collects the roles that a dump of a whole server refers to.
 #[derive(Debug, Default)]
 pub struct ReferencedRoles(BTreeSet<String>);
 
 impl ReferencedRoles {
-    /// Takes those of a statement.
+    /// Adds those of a statement.
     pub fn note(&mut self, head: &[u8]) {
         self.0.extend(Mentions::of(head).roles);
     }
@@ -24,10 +24,10 @@ impl ReferencedRoles {
         self.0.iter()
     }
 
-    /// Sees that the server has all of them but those that the dump makes itself.
+    /// Checks that all of them exist, but for those that the dump creates.
     ///
     /// # Errors
-    /// When it has not, or cannot be asked.
+    /// When one does not, or the server cannot be asked.
     pub fn check(&self, backup: &Checked, made: &[String], client: &Client) -> Result<(), RestoreError> {
         check(backup, &self.0, made, client)
     }

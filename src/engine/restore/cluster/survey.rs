@@ -1,27 +1,27 @@
-//! What a dump of a whole server would make, read from it before anything is made.
+//! Reads what a dump of a whole server would create.
 
 use super::referenced_roles::ReferencedRoles;
 use crate::engine::restore::source::{StatementKind, Tied};
 use crate::formats::sql::{Edit, Editor, HEAD, Mentions, Refusal};
 use crate::store::catalog::DatabaseName;
 
-/// Databases that every server comes with: what a dump holds for them goes into those that are there.
+/// Databases that every server has. Their contents are loaded into the existing ones.
 pub const BUILTIN_DATABASES: [&str; 3] = ["postgres", "template1", "template0"];
 
-/// Where in a dump a statement stands.
+/// The section of a dump that a statement belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Section {
     /// Before the first database.
     #[default]
     Globals,
-    /// About a database that every server has, or in it once the dump has gone there.
+    /// About a built-in database, or, if true, contents of it after a `\connect`.
     Builtin(String, bool),
-    /// About a database or in it.
+    /// About another database, or contents of it.
     Database(String),
 }
 
 impl Section {
-    /// The section in which an order stands that comes next.
+    /// Enters the section that a statement begins.
     pub fn follow(&mut self, kind: &StatementKind) {
         let (name, is_inside) = match kind {
             StatementKind::CreateDatabase(name, _) => (name, false),
@@ -36,7 +36,7 @@ impl Section {
     }
 }
 
-/// What a statement before the first database is about.
+/// The subject of a statement before the first database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The session.
@@ -47,38 +47,38 @@ pub enum Subject {
     Tablespace(String),
 }
 
-/// What a dump says of what a database is for.
+/// The comment of a database in a dump.
 #[derive(Debug)]
 pub struct Comment {
-    /// The statement that says how the text is encoded.
+    /// The statement that sets the encoding of the text.
     pub encoding: Vec<u8>,
-    /// The end of a statement, behind the database's name.
+    /// The end of the COMMENT statement, after the database's name.
     pub text: Vec<u8>,
 }
 
-/// What a dump holds.
+/// What a dump has.
 #[derive(Debug, Default)]
 pub struct Survey {
     section: Section,
-    /// The roles that it makes.
+    /// The roles that it creates.
     pub roles: Vec<String>,
-    /// The tablespaces that it makes.
+    /// The tablespaces that it creates.
     pub tablespaces: Vec<String>,
-    /// The statements that make them, in their order.
+    /// The statements about roles and tablespaces, in their order.
     pub globals: Vec<(Subject, Vec<u8>)>,
-    /// The databases that it makes.
+    /// The databases that it creates.
     pub databases: Vec<DatabaseName>,
-    /// What it says of what they are for.
+    /// Their comments.
     pub comments: Vec<(DatabaseName, Comment)>,
-    /// The last statement that has said how text is encoded.
+    /// The last statement that sets the encoding.
     encoding: Vec<u8>,
-    /// The databases of every server for which it holds something.
+    /// The built-in databases with contents.
     pub builtin_databases: Vec<DatabaseName>,
-    /// The roles that databases and what they hold belong to, or are granted to.
+    /// The roles that databases and their contents refer to.
     pub referenced_roles: ReferencedRoles,
-    /// The extensions that it makes, each with its database.
+    /// The extensions that it creates, each with its database.
     pub extensions: Vec<(DatabaseName, String)>,
-    /// The statements that limit the sessions of databases.
+    /// The connection limits of databases.
     pub limits: Vec<(DatabaseName, Vec<u8>)>,
 }
 
@@ -129,7 +129,7 @@ impl Editor for Survey {
 }
 
 impl Survey {
-    /// The database with an extension that can be created only in a database of a certain name, and the extension.
+    /// The database with an extension that ties it to its name, and the extension.
     pub fn tied(&self) -> Option<(DatabaseName, Tied)> {
         self.extensions
             .iter()
@@ -140,12 +140,12 @@ impl Survey {
         self.extensions.extend(Mentions::of(head).extension.map(|extension| (database, extension.name)));
     }
 
-    /// The statements before the first database that are about `wanted` subjects.
+    /// The statements before the first database about `wanted` subjects.
     pub fn statements(&self, wanted: impl Fn(&Subject) -> bool) -> impl Iterator<Item = &[u8]> {
         self.globals.iter().filter(move |(subject, _)| wanted(subject)).map(|(_, text)| text.as_slice())
     }
 
-    /// The same, a line each.
+    /// The same as text, with a line break after each.
     pub fn lines(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
         self.statements(wanted).flat_map(|text| [text, b"\n"]).flatten().copied().collect()
     }
@@ -163,7 +163,7 @@ impl Survey {
             StatementKind::Role(name) => Subject::Role(name),
             StatementKind::Tablespace(name) => Subject::Tablespace(name),
             StatementKind::Setting => Subject::Session,
-            // What is there stays there.
+            // Nothing that exists is dropped.
             StatementKind::Destroy | StatementKind::Command => return Ok(()),
             _ => {
                 let what = String::from_utf8_lossy(head).chars().take(60).collect::<String>();
@@ -175,7 +175,7 @@ impl Survey {
     }
 }
 
-/// Whether a statement says how many sessions a database takes.
+/// Whether a statement sets the connection limit of a database.
 pub fn limits_sessions(kind: &StatementKind, head: &[u8]) -> bool {
     matches!(kind, StatementKind::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
 }
@@ -192,7 +192,7 @@ fn database_name(name: &str) -> Result<DatabaseName, Refusal> {
     DatabaseName::parse(&utf8(name.to_owned())?).map_err(|error| Refusal(error.to_string()))
 }
 
-/// A name as it is written. One in another encoding would be made as another one.
+/// Refuses a name that is not UTF-8, as another name would be created.
 fn utf8(name: String) -> Result<String, Refusal> {
     if name.contains(char::REPLACEMENT_CHARACTER) {
         Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql")))

@@ -1,4 +1,4 @@
-//! Fits a dump of one database to the one that it is loaded into: empty, with a schema `public`, and of another name.
+//! Edits the SQL of a dump for loading into an empty database of another name, which has a schema `public`.
 
 use std::io::Read;
 
@@ -8,9 +8,8 @@ use crate::formats::sql::{
     Edit, Edited, Editor, HEAD, Refusal, drops_public_schema, makes_public_schema, quoted_for_psql, removes,
 };
 
-/// Hands on what psql takes of the SQL of a dump: what `--create` has put into it about the database itself is left out,
-/// and what `--clean` has put in front of it, as there is nothing to remove. Nothing is touched where there is no such
-/// thing.
+/// Passes the SQL of a dump to `take`, without the statements about the database itself that `--create` adds, and
+/// without the leading DROP statements of `--clean`. SQL without such statements is passed on unchanged.
 pub fn hand_on_adapted(
     needs: &Needs,
     sql: &mut dyn Read,
@@ -26,15 +25,15 @@ pub fn hand_on_adapted(
 /// The editor.
 #[derive(Debug, Default)]
 struct Adapting {
-    /// Whether anything else than settings and removing statements has gone by.
+    /// Whether anything but settings and DROP statements has been read.
     is_begun: bool,
-    /// Whether the dump itself has removed the schema `public`.
+    /// Whether the dump has dropped the schema `public`.
     has_dropped_public: bool,
-    /// Whether it may.
+    /// Whether the dump may drop the schema `public`.
     may_drop_public: bool,
-    /// A change of the session's rights that is held back until it is known what it is for.
+    /// A SET SESSION AUTHORIZATION that is held back until the next statement is known.
     held: Option<Vec<u8>>,
-    /// Whether the session has the rights of another role.
+    /// Whether the session's role is another one.
     has_other_rights: bool,
 }
 
@@ -49,7 +48,7 @@ impl Editor for Adapting {
             return Ok(without(head));
         }
         if matches!(kind, StatementKind::Connect(_)) {
-            // A new session has the rights of its role.
+            // A new session begins with its own role.
             self.held = None;
             let reset = b"RESET SESSION AUTHORIZATION;\n".to_vec();
             return Ok(if std::mem::take(&mut self.has_other_rights) {
@@ -94,7 +93,7 @@ impl Adapting {
             return !stays;
         }
         self.is_begun = true;
-        // Every new database has it, with the grants that pg_dump takes for granted.
+        // Every new database has the schema, with the grants that pg_dump assumes.
         makes_public_schema(head) && !self.has_dropped_public
     }
 }
@@ -105,11 +104,11 @@ fn is_known_command(line: &[u8]) -> bool {
         .any(|command| line.starts_with(command))
 }
 
-/// Nothing in place of a statement, on as many lines: psql's errors tell the number of theirs.
+/// Removes a statement but keeps its line breaks, as psql's errors have line numbers.
 fn without(head: &[u8]) -> Edit {
     match head.len() < HEAD {
         true => Edit::Replace(head.iter().copied().filter(|byte| *byte == b'\n').collect()),
-        // What follows of it goes, too.
+        // It is longer than `head`; the rest is removed as well.
         false => Edit::Drop,
     }
 }

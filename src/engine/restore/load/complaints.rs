@@ -1,4 +1,4 @@
-//! What psql and pg_restore say of statements that fail, taken apart: the error, its hint, and where it stands.
+//! Parses the messages of psql and pg_restore about failed statements.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use crossbeam_channel::Sender;
 
 use super::places::{Place, Places};
 
-/// Characters of a detail, which may quote rows.
+/// Maximum number of characters of a detail, which may quote rows.
 const LONGEST: usize = 300;
 
 /// A statement that failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Complaint {
-    /// A line of the SQL, or an entry of the archive; empty when neither is known.
+    /// The line of the SQL or the entry of the archive. Empty if unknown.
     pub place: String,
-    /// The SQLSTATE, where psql says it.
+    /// The SQLSTATE, if psql has printed it.
     pub state: Option<String>,
-    /// The error as the server words it.
+    /// The server's error message.
     pub error: String,
-    /// Its detail, hint and context.
+    /// Detail, hint and context of the error.
     pub details: Vec<String>,
 }
 
 impl Complaint {
-    /// Whether something was not found by its name, as with pg_dump's empty search path: SQLSTATE 42P01, 42883, 42703 or
-    /// 42704, or the same in English from pg_restore, which does not say the state.
+    /// Whether a name could not be resolved, as with pg_dump's empty search path: SQLSTATE 42P01, 42883, 42703 or
+    /// 42704, or the English message of these, as pg_restore prints no SQLSTATE.
     pub fn is_unresolved(&self) -> bool {
         match self.state.as_deref() {
             Some(state) => matches!(state, "42P01" | "42883" | "42703" | "42704"),
-            // What a function has raised by itself may be called anything.
+            // An error raised by a function may have any text.
             None if self.details.iter().any(|detail| detail.contains(" at RAISE")) => false,
             None => names_something_unknown(&self.error),
         }
     }
 
-    /// Whether the connection was lost, with which all that follows fails: SQLSTATEs of the classes 08 and 57P, or what
-    /// libpq says in English.
+    /// Whether the connection was lost, so that all following statements fail: SQLSTATE class 08 or 57P0, or libpq's
+    /// English message.
     pub fn is_of_connection(&self) -> bool {
         const WORDS: [&str; 4] = [
             "no connection to the server",
@@ -64,7 +64,7 @@ impl fmt::Display for Complaint {
     }
 }
 
-/// Whether an error in English is one of those SQLSTATEs: what else does not exist has others.
+/// Whether an English message is that of one of those SQLSTATEs. Other objects that do not exist have other SQLSTATEs.
 fn names_something_unknown(error: &str) -> bool {
     const OTHERS: [&str; 5] =
         ["schema \"", "database \"", "prepared statement \"", "savepoint \"", "cursor \""];
@@ -73,9 +73,9 @@ fn names_something_unknown(error: &str) -> bool {
     message.contains("does not exist") && !is_other || message.contains("has no default operator class")
 }
 
-/// The names of psql's fields that are worth a word.
+/// The fields of a message that are kept.
 const DETAILS: [&str; 3] = ["DETAIL:", "HINT:", "CONTEXT:"];
-/// The others.
+/// The fields of a message that are dropped.
 const REST: [&str; 8] = [
     "LINE ",
     "LOCATION:",
@@ -87,30 +87,30 @@ const REST: [&str; 8] = [
     "QUERY:",
 ];
 
-/// The severities of what is no error.
+/// Severities below error.
 const NOTICES: [&str; 5] = ["WARNING", "NOTICE", "INFO", "LOG", "DEBUG"];
 
-/// Takes lines and makes complaints of them.
+/// Parses lines of standard error.
 pub struct Parser {
     places: Places,
-    /// The entry that pg_restore has named.
+    /// The archive entry that pg_restore has named last.
     entry: String,
     current: Option<Complaint>,
-    /// Whether further lines without a name belong to the last detail, to nothing, or to the error.
+    /// What continuation lines belong to.
     rest: Rest,
-    /// Whether a statement of our own has failed since the last mark.
+    /// Whether a statement that was added to the dump has failed since the last mark.
     own_has_failed: bool,
     mark: Option<Mark>,
-    /// The errors after which pg_restore has gone on to its end.
+    /// The number of errors that pg_restore reports at its end, if it got there.
     pub ignored: Option<u64>,
 }
 
-/// What stands in the error of a statement that is there for that alone: all that failed before it has been heard by then.
+/// A text in the error of a statement that is sent only to fail: when it is read, all earlier errors have been read.
 #[derive(Debug)]
 pub struct Mark {
-    /// No dump knows it.
+    /// The random text.
     pub text: String,
-    /// Is told whether a statement of our own has failed since the last time.
+    /// Gets whether an added statement has failed since the last mark.
     pub told: Sender<bool>,
 }
 
@@ -119,12 +119,12 @@ enum Rest {
     OfError,
     OfDetail,
     Noise,
-    /// Of what does not count.
+    /// Of a message that is ignored.
     Nothing,
 }
 
 impl Parser {
-    /// Knows where lines of SQL stand in the backup, and what mark it may meet.
+    /// A parser. `places` maps lines of psql's input to places in the dump; `mark` is recognised in errors.
     pub fn new(places: Places, mark: Option<Mark>) -> Self {
         Self {
             places,
@@ -137,7 +137,7 @@ impl Parser {
         }
     }
 
-    /// Takes a line, and answers the complaint that has ended before it.
+    /// Takes a line. Returns the complaint that ended before it.
     pub fn take(&mut self, line: &str) -> Option<Complaint> {
         if let Some(rest) = line.strip_prefix("psql:<stdin>:") {
             let (number, rest) = rest.split_once(": ").unwrap_or(("", rest));
@@ -172,12 +172,12 @@ impl Parser {
         None
     }
 
-    /// The complaint that ends with all else.
+    /// The last complaint, at the end of the messages.
     pub fn end(&mut self) -> Option<Complaint> {
         self.current.take()
     }
 
-    /// A line of pg_restore's own.
+    /// Takes a line by pg_restore itself.
     fn take_of_restore(&mut self, rest: &str) -> Option<Complaint> {
         if let Some(entry) = rest.strip_prefix("from TOC entry ") {
             let (number, what) = entry.split_once("; ").unwrap_or((entry, ""));
@@ -195,18 +195,18 @@ impl Parser {
             } else if let Some(warning) = rest.strip_prefix("warning: ") {
                 log::info!("pg_restore: {warning}");
             }
-            // All else is what it does.
+            // Everything else is progress.
             self.rest = Rest::Nothing;
             return self.current.take();
         };
         let error = error.strip_prefix("could not execute query: ").unwrap_or(error);
         self.rest = Rest::OfError;
-        // It names an entry once only, whatever fails in it.
+        // pg_restore names an entry once, even for several errors.
         let place = self.entry.clone();
         self.current.replace(Complaint { place, error: squeezed(error), ..Complaint::default() })
     }
 
-    /// Begins a complaint, or logs what is none.
+    /// Begins a complaint, or logs a notice.
     fn begin(&mut self, place: Place, text: &str) -> Option<Complaint> {
         let before = self.current.take();
         if let Some(mark) = self.mark.as_ref().filter(|mark| text.contains(&mark.text)) {
@@ -221,8 +221,8 @@ impl Parser {
             Some((state, message)) => (Some(state.to_owned()), format!("{severity}: {message}")),
             None => (None, text.to_owned()),
         };
-        // Classes 00 and 01 are those of notices and warnings, which may have others as well. Where the server speaks
-        // another language, they tell alone.
+        // SQLSTATE classes 00 and 01 are notices and warnings, though these can have other classes. If the server's
+        // messages are not in English, only the class tells.
         let is_notice = |state: &String| {
             state.starts_with("00") || state.starts_with("01") || NOTICES.contains(&severity.trim_start())
         };
@@ -231,7 +231,7 @@ impl Parser {
             self.rest = Rest::Noise;
             return before;
         }
-        // The end of rows that nobody takes is a command that psql does not know.
+        // After a COPY that failed, psql takes the end of its rows for an unknown command.
         if place.is_own && state.is_none() {
             self.rest = Rest::Nothing;
             return before;
@@ -248,7 +248,7 @@ fn is_state(text: &str) -> bool {
     text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
 }
 
-/// A text as part of one line, cut where it is too long.
+/// The text on one line, cut to the maximum length.
 fn squeezed(text: &str) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(LONGEST) {

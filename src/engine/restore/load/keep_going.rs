@@ -1,7 +1,7 @@
-//! Feeds SQL to a psql that goes on after statements that fail.
+//! Feeds SQL to a psql that goes on after failed statements.
 //!
 //! When a COPY fails before its first row, psql takes the rows for SQL. So each COPY is tried without rows first, and
-//! they are left out when it fails. What psql's variables say of an error is not true of every COPY.
+//! its rows are omitted if that fails. psql's error variables cannot be used: they are not set by every failing COPY.
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
@@ -12,7 +12,7 @@ use crate::engine::restore::error::RestoreError;
 use crate::formats::sql::{Edit, Edited, Editor, Refusal, tokens};
 use crate::postgres::Version;
 
-/// Feeds a psql that can be asked and goes on a whole dump, as `editor` leaves it.
+/// Feeds a whole dump, edited by `editor`, to a psql that goes on after errors.
 ///
 /// # Errors
 /// When the SQL cannot be read, or psql stops reading.
@@ -43,11 +43,11 @@ pub fn feed(
     }
 }
 
-/// psql, and how far it has been fed.
+/// psql, and the position in its input.
 struct Feeder<'a> {
     psql: &'a mut Psql,
     own_lines: OwnLines,
-    /// The lines that it has been fed.
+    /// The number of lines sent.
     line: u64,
     failure: Option<RestoreError>,
 }
@@ -58,8 +58,8 @@ impl Feeder<'_> {
         self.psql.send(bytes)
     }
 
-    /// Whether a COPY, its head up to the semicolon, takes rows: tried without any. Where it does not, psql takes the end
-    /// of the rows for a command of its own, and that it does not know it is not worth a word.
+    /// Tries a COPY, given up to its semicolon, without rows. Returns whether it succeeded. If not, psql takes the end
+    /// of the rows for an unknown command, whose error is suppressed.
     fn try_copy(&mut self, copy: &[u8]) -> Result<bool, RestoreError> {
         for line in 0..=memchr::memchr_iter(b'\n', copy).count() as u64 {
             self.own_lines.note(self.line + 1 + line);
@@ -73,7 +73,7 @@ impl Feeder<'_> {
     }
 }
 
-/// Leaves the rows out of a COPY that fails, and else does what another editor says.
+/// Omits the rows of a COPY that fails, and otherwise edits as `inner` does.
 struct Asking<'f, 'a, E> {
     feeder: &'f RefCell<Feeder<'a>>,
     inner: E,
@@ -101,7 +101,7 @@ impl<E: Editor> Editor for Asking<'_, '_, E> {
     }
 }
 
-/// A COPY that takes rows, up to its semicolon.
+/// A COPY FROM stdin, up to its semicolon.
 fn copy_of(head: &[u8]) -> Option<&[u8]> {
     if !head.starts_with(b"COPY ") {
         return None;

@@ -1,5 +1,5 @@
-//! The files of a directory dump as hard links in a directory of our own: pg_restore opens them by their names, and where
-//! the dump lies somebody else may put links to other files in their place.
+//! Hard links to the files of a directory dump in a private directory. pg_restore opens files by name, and others may
+//! be able to replace files in the original directory.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::engine::restore::source::Checked;
 use crate::util::durable;
 use crate::util::open_dir::OpenDir;
 
-/// Such a directory; dropped, it is gone, and the dump is as it was.
+/// The directory with the links. It is removed when dropped; the dump stays.
 #[derive(Debug)]
 pub struct LinkedDirectory {
     place: OpenDir,
@@ -19,11 +19,11 @@ pub struct LinkedDirectory {
 }
 
 impl LinkedDirectory {
-    /// Links the files of a directory dump beneath `workplace`. `None` where that is on another file system, or it has no
-    /// hard links, or not for us.
+    /// Links the files of a directory dump beneath `workplace`. `None` if that is another file system, or hard links
+    /// are not supported or not permitted.
     ///
     /// # Errors
-    /// When they are not the files that were checked, or somebody interferes.
+    /// When the linked files are not those that were checked, or another error occurs.
     pub fn of(backup: &Checked, workplace: &OpenDir) -> Result<Option<Self>, RestoreError> {
         match Self::link(&backup.directory()?, workplace) {
             Ok(linked) => linked.check(backup).map(|()| Some(linked)),
@@ -42,21 +42,21 @@ impl LinkedDirectory {
         dump.names()?.iter().try_for_each(|name| dump.link(name, &linked.directory, name)).map(|()| linked)
     }
 
-    /// Sees that it holds what was checked, and that nobody has written to it since.
+    /// Checks that the files are those that were checked, without later writes.
     ///
     /// # Errors
-    /// When it does not.
+    /// When they are not.
     pub fn check(&self, backup: &Checked) -> Result<(), RestoreError> {
         backup.check_as(&self.directory)
     }
 
-    /// It, opened.
+    /// The directory.
     pub fn directory(&self) -> &OpenDir {
         &self.directory
     }
 }
 
-/// Whether that is for the file systems, their owners or want of room, and not for what somebody does meanwhile.
+/// Whether the cause is the file system, its permissions or its space, as opposed to interference by others.
 fn cannot_be_linked(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     durable::is_unwritable(error) || matches!(errno, Some(Errno::EXDEV | Errno::EOPNOTSUPP | Errno::ENOSYS))

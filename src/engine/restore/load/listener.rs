@@ -1,4 +1,4 @@
-//! Listens to psql or pg_restore while they load.
+//! Reads standard error of psql and pg_restore during the load.
 
 use std::io::Read;
 use std::thread::JoinHandle;
@@ -8,16 +8,16 @@ use super::places::Places;
 use crate::engine::restore::error::RestoreError;
 use crate::system::process::{ProgramError, Tail, for_each_line};
 
-/// What came of listening.
+/// The failed statements that a program has reported.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// The first statement that failed.
     pub first: Option<Complaint>,
-    /// How many failed.
+    /// The number of failed statements.
     pub count: u64,
-    /// The end of the connection, if it was lost.
+    /// The loss of the connection, if any.
     lost: Option<Complaint>,
-    /// Whether pg_restore has gone on to its end after errors.
+    /// Whether pg_restore went on to its end after errors.
     pub is_whole: bool,
 }
 
@@ -30,12 +30,12 @@ impl Heard {
         self.first.get_or_insert(complaint);
     }
 
-    /// Whether pg_restore has gone on to its end, and only statements have failed, not the connection.
+    /// Whether pg_restore went on to its end, and the connection was not lost.
     pub fn is_of_statements(&self) -> bool {
         self.lost.is_none() && self.is_whole
     }
 
-    /// What the failure of the program that was listened to means for the load.
+    /// The error of a load whose program has failed.
     pub fn load_error(&self, error: ProgramError) -> RestoreError {
         match error {
             ProgramError::Failed(..) if self.first.as_ref().is_some_and(Complaint::is_unresolved) => {
@@ -45,7 +45,7 @@ impl Heard {
         }
     }
 
-    /// What a program has failed at, as the end of what it has said: the first failure, or the end of the connection.
+    /// The cause of the program's failure: the loss of the connection, or the first failed statement.
     pub fn tail(&self) -> Tail {
         let mut tail = Tail::new(1);
         let cause = self.lost.as_ref().or(self.first.as_ref());
@@ -54,17 +54,17 @@ impl Heard {
     }
 }
 
-/// Listens to psql or pg_restore on a thread of its own. Notices are logged as they come.
+/// Reads messages on a thread of its own. Notices are logged as they come.
 #[derive(Debug)]
 pub struct Listener(Option<JoinHandle<Heard>>);
 
 impl Listener {
-    /// Listens to `errors`. With `lists` each failure is logged as well.
+    /// Starts reading `errors`. With `lists`, failures are logged as well.
     pub fn start(errors: Option<impl Read + Send + 'static>, places: Places, lists: bool) -> Self {
         Self::start_with_mark(errors, places, lists, None)
     }
 
-    /// The same, for a psql that is asked by a mark.
+    /// The same, for a psql that is sent marks.
     pub fn start_with_mark(
         errors: Option<impl Read + Send + 'static>,
         places: Places,
@@ -91,7 +91,7 @@ impl Listener {
         Self(errors.map(listen))
     }
 
-    /// Waits for the end of what they say.
+    /// Waits for the end of the messages.
     pub fn finish(self) -> Heard {
         self.0.and_then(|thread| thread.join().ok()).unwrap_or_default()
     }

@@ -1,7 +1,7 @@
-//! Loads a checked backup into a database that is empty.
+//! Loads a checked backup into an empty database.
 //!
-//! SQL goes through psql, an archive through pg_restore: with several jobs at once where it can go to and fro in the
-//! archive, else with one that reads the archive while it streams by, so that it need not lie anywhere decrypted.
+//! SQL is loaded by psql, an archive by pg_restore: with several jobs if it can seek in the archive, else with one
+//! that reads a stream, so that nothing decrypted is written to a disk.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -28,9 +28,9 @@ use crate::system::process::{Child, Exit, ProgramError};
 use crate::system::progress::Progress;
 use crate::util::open_dir::OpenDir;
 
-/// How a backup is loaded.
+/// Settings of a load.
 pub struct Loading<'a> {
-    /// Talks to the database that it is loaded into.
+    /// A client of the database to load into.
     pub into: Client,
     /// The server's version.
     pub server: &'a Version,
@@ -42,17 +42,17 @@ pub struct Loading<'a> {
     pub decryption: &'a DecryptionContext,
     /// The directory for temporary files, such as an unpacked directory dump.
     pub workplace: OpenDir,
-    /// The search path of the load, in place of pg_dump's.
+    /// The search path during the load, in place of pg_dump's empty one.
     pub search_path: Option<&'a SearchPath>,
-    /// Whether it goes on after statements that fail, and lists them.
+    /// Whether to go on after failed statements, and log them.
     pub keep_going: bool,
 }
 
-/// Takes SQL that is to be loaded.
+/// A function that takes SQL to load.
 type Take<'t> = &'t mut dyn FnMut(&mut dyn Read) -> Result<(), RestoreError>;
 
 impl Loading<'_> {
-    /// Loads the backup, and answers how many statements have failed, which none may unless it keeps going.
+    /// Loads the backup. Returns the number of failed statements, which is 0 unless `keep_going` is set.
     ///
     /// # Errors
     /// When psql or pg_restore fails, the backup cannot be read again, or a stop signal comes.
@@ -66,7 +66,7 @@ impl Loading<'_> {
         Ok(if self.keep_going { heard.count } else { 0 })
     }
 
-    /// Whether it loads a backup with several jobs.
+    /// Whether the backup is loaded with several jobs.
     pub fn is_parallel(&self, backup: &Checked) -> Result<bool, RestoreError> {
         let goes_to_and_fro = match backup.content() {
             Content::Directory | Content::PackedDirectory => true,
@@ -76,7 +76,7 @@ impl Loading<'_> {
         Ok(self.jobs > 1 && goes_to_and_fro && !self.is_converted())
     }
 
-    /// Whether archives go by as SQL: it has something in it that must be changed on its way.
+    /// Whether archives are converted to SQL for psql, because statements must be edited.
     fn is_converted(&self) -> bool {
         let is_too_new = self.tool.knows_transaction_timeout() && !self.server.knows_transaction_timeout();
         is_too_new || self.search_path.is_some() || !self.into.server().takes_options
@@ -107,9 +107,8 @@ impl Loading<'_> {
         linked.check(backup).map(|()| heard)
     }
 
-    /// psql runs statement by statement and stops at the first error: nobody sees the scratch database, so one
-    /// transaction around it all would add no safety, while its locks on every object of a large schema can
-    /// exceed the server's `max_locks_per_transaction`.
+    /// psql stops at the first error. There is no transaction around the whole load: the scratch database is not in
+    /// use by others, and locks on every object of a large schema can exceed the server's `max_locks_per_transaction`.
     fn load_sql(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let mut psql = self.psql(None)?;
         let progress = self.progress(backup);
@@ -122,7 +121,7 @@ impl Loading<'_> {
         Psql::start(&self.into, manner, &self.decryption.runner)
     }
 
-    /// Hands SQL to psql.
+    /// Feeds SQL to psql.
     fn feed(&self, backup: &Checked, psql: &mut Psql, sql: &mut dyn Read) -> Result<(), RestoreError> {
         let editor = LoadEditor { search_path: self.search_path };
         hand_on_adapted(backup.needs(), sql, |sql| match (self.keep_going, self.search_path) {
@@ -135,7 +134,7 @@ impl Loading<'_> {
     fn load_archive(&self, backup: &Checked, archive: Archive) -> Result<Heard, RestoreError> {
         let runner = &self.decryption.runner;
         if self.is_converted() {
-            // Nobody knows how long the SQL of a compressed archive will be.
+            // The size of the SQL of a compressed archive is unknown.
             let progress = Progress::start(format!("loading {}", backup.label()), None);
             let converter = Converter::start(archive, runner)?;
             let hand_on = |take: Take| converter.hand_on(|sql| take(&mut progress.reader(sql)));
@@ -154,7 +153,7 @@ impl Loading<'_> {
         self.judge(exit, said)
     }
 
-    /// Has one pg_restore load an archive while it streams by.
+    /// Loads an archive that is streamed to pg_restore.
     fn load_stream(&self, backup: &Checked) -> Result<Heard, RestoreError> {
         let progress = self.progress(backup);
         if self.is_converted() {
@@ -180,7 +179,7 @@ impl Loading<'_> {
         fed.and(finished)
     }
 
-    /// What pg_restore is to load of an archive, where that is not all of it.
+    /// The entries to load. `None` for all.
     fn selection<'i>(
         &self,
         backup: &Checked,
@@ -194,10 +193,10 @@ impl Loading<'_> {
         }
     }
 
-    /// pg_restore, told what it loads into.
+    /// The command of pg_restore with the connection to the database.
     fn pg_restore(&self) -> Command {
         let mut command = self.into.command("pg_restore");
-        // Without --verbose it does not say which entry has failed.
+        // Without --verbose, pg_restore does not name the failed entry.
         command.args(["--no-password", "--verbose"]);
         self.into.server().set_up(&mut command, &LOADS);
         command.env("LC_ALL", "C");
@@ -214,12 +213,12 @@ impl Loading<'_> {
         Ok((child, said))
     }
 
-    /// What the end of a pg_restore means.
+    /// Judges the end of pg_restore.
     fn judge(&self, exit: Exit, said: Listener) -> Result<Heard, RestoreError> {
         let said = said.finish();
         match exit {
             exit if exit.success() => Ok(said),
-            // So it ends when statements have failed, and was to go on.
+            // Exit status when it went on after failed statements.
             Exit::Code(1) if self.keep_going && said.is_of_statements() => Ok(said),
             exit => {
                 let error = self.decryption.runner.failure("pg_restore".as_ref(), exit, &said.tail());
@@ -228,7 +227,7 @@ impl Loading<'_> {
         }
     }
 
-    /// Has psql load the SQL of an archive; `hand_on` hands that on.
+    /// Loads the SQL of an archive by psql. `hand_on` provides the SQL.
     fn load_converted(
         &self,
         backup: &Checked,
@@ -247,10 +246,10 @@ impl Loading<'_> {
     }
 }
 
-/// What pg_dump's SQL says in front of all else of the search path.
+/// The statement by which pg_dump empties the search path.
 const EMPTY_SEARCH_PATH: &[u8] = b"SELECT pg_catalog.set_config('search_path', '', false);";
 
-/// Changes what is loaded as the request says.
+/// Replaces the search path of the dump.
 struct LoadEditor<'a> {
     search_path: Option<&'a SearchPath>,
 }

@@ -1,47 +1,47 @@
-//! Where in a dump a statement stands that psql is fed.
+//! Maps lines of psql's input to places in the dump.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Says what stands in a line of the SQL that psql is fed.
+/// Maps a line number of psql's input to its place in the dump.
 pub type Places = Arc<dyn Fn(u64) -> Place + Send + Sync>;
 
-/// What stands in a line.
+/// A place in the dump.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// A line of the dump, or an entry of the archive.
+    /// The line of the dump, or the entry of the archive.
     pub name: String,
-    /// Whether the line is none of the dump, but of our own.
+    /// Whether the line was added and is not part of the dump.
     pub is_own: bool,
 }
 
-/// Bytes of the name of an entry.
+/// Maximum length of an entry's line, in bytes.
 const LONGEST: usize = 300;
 
-/// The lines of our own among those that psql is fed, by their numbers there.
+/// The numbers of lines in psql's input that are not part of the dump.
 #[derive(Debug, Clone, Default)]
 pub struct OwnLines(Arc<Mutex<Vec<u64>>>);
 
 impl OwnLines {
-    /// Notes one. They come in their order.
+    /// Adds a line. Lines must be added in ascending order.
     pub fn note(&self, line: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// How many there are.
+    /// The number of lines.
     pub fn count(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
-    /// The number that a line of psql's input has in the dump, and whether it is one of our own: that stands for the one
-    /// behind it.
+    /// The number in the dump of a line of psql's input, and whether the line was added. An added line has the number
+    /// of the next line of the dump.
     fn in_dump(&self, line: u64) -> (u64, bool) {
         let own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = own.partition_point(|own| *own < line);
         (line - (before as u64).min(line), own.get(before) == Some(&line))
     }
 
-    /// Says what stands in a line: an entry of `entries`, if there are any, or the line in the dump.
+    /// The mapping of lines to entries, if there are any, or else to lines of the dump.
     pub fn places(&self, entries: Option<Entries>) -> Places {
         let own = self.clone();
         Arc::new(move |line| {
@@ -53,17 +53,17 @@ impl OwnLines {
     }
 }
 
-/// The entries of an archive whose SQL goes by: the line in which each begins, and its name.
+/// The entries of an archive that is converted to SQL: the line at which each begins, and its name.
 #[derive(Debug, Clone, Default)]
 pub struct Entries(Arc<Mutex<Vec<(u64, String)>>>);
 
 impl Entries {
-    /// Notes that an entry begins in a line.
+    /// Adds an entry that begins at a line.
     pub fn note(&self, line: u64, name: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((line, name));
     }
 
-    /// The entry that a line belongs to; none before the first.
+    /// The entry that a line belongs to. `None` before the first.
     fn name(&self, line: u64) -> Option<String> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let after = entries.partition_point(|(begin, _)| *begin <= line);
@@ -71,20 +71,20 @@ impl Entries {
     }
 }
 
-/// What pg_restore writes in front of each entry.
+/// The beginning of pg_restore's comment before each entry.
 const NAME: &[u8] = b"-- Name: ";
 
-/// The SQL of an archive, of which the entries are noted while it goes by.
+/// A reader of an archive's SQL that collects the entries.
 pub struct NamingEntries<R> {
     sql: R,
     entries: Entries,
     line: u64,
-    /// The beginning of the line that is going by.
+    /// The beginning of the current line.
     head: Vec<u8>,
 }
 
 impl<R: Read> NamingEntries<R> {
-    /// At the beginning of the SQL.
+    /// A reader at the beginning of the SQL.
     pub fn new(sql: R, entries: Entries) -> Self {
         Self { sql, entries, line: 1, head: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! psql taking SQL into a database.
+//! Runs psql and feeds it SQL.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{ChildStdin, Stdio};
@@ -16,19 +16,18 @@ use crate::postgres::{Client, Setting, Version, WRITES};
 use crate::system::process::{Child, Interrupted, ProgramError, Runner, for_each_line};
 use crate::util::units::hexadecimal;
 
-/// Bytes of the SQL in which pg_dump's settings of the session stand.
+/// Bytes at the beginning of the SQL that have pg_dump's session settings.
 const PREAMBLE: usize = 8 * 1024;
-/// A setting that pg_dump writes since version 17, whatever the server, and that older servers do not know.
+/// A setting that pg_dump writes since version 17, for any server, and that older servers do not know.
 const TRANSACTION_TIMEOUT: &[u8] = b"\nSET transaction_timeout = 0;";
-/// What else than [`WRITES`] holds for a session that loads. The renames at the end are flushed, and with them all that
-/// was written before.
+/// Commits need not be flushed during the load: the renaming at its end is flushed, and with it everything before.
 const IN_NO_HURRY: Setting = ("synchronous_commit", "off");
 
-/// The settings of a session that loads.
+/// The settings of a loading session.
 pub(super) const LOADS: [Setting; 5] = [WRITES[0], WRITES[1], WRITES[2], WRITES[3], IN_NO_HURRY];
 
-/// Marks a session behind a pooler, and fails in one that is not marked. One that has not begun with the dump lacks its
-/// settings, such as where tables go and who owns them, and nobody would notice.
+/// Marks a session behind a pooler, and fails in an unmarked one. A session without the beginning of the dump lacks
+/// its settings, such as tablespace and owner, which would go unnoticed.
 const MARK_SESSION: &str = "SET backupgram.session = on; ";
 const CHECK_SESSION: &str = "
 DO $$ BEGIN
@@ -38,7 +37,7 @@ DO $$ BEGIN
 END $$;
 ";
 
-/// What a dump of a recent pg_dump begins with.
+/// The command at the beginning of dumps by recent versions of pg_dump.
 const RESTRICT: &[u8] = b"\\restrict ";
 
 /// A running psql.
@@ -48,11 +47,11 @@ pub struct Psql {
     stdin: Option<ChildStdin>,
     said: Listener,
     runner: Runner,
-    /// By what it can be told to obey commands of its own again; none where it cannot be kept from it.
+    /// The key of `\restrict` and `\unrestrict`. `None` if this psql does not have these commands.
     key: Option<String>,
-    /// What comes before the first that it is fed.
+    /// SQL to send before everything else.
     set_up: String,
-    /// Whether another session may answer from one statement to the next.
+    /// Whether a pooler may change the session between statements.
     is_pooled: bool,
     answers: Option<Answers>,
     marks: Option<Marks>,
@@ -60,12 +59,12 @@ pub struct Psql {
     ignores_stop: bool,
 }
 
-/// What a psql prints that was asked.
+/// Answers on psql's standard output.
 #[derive(Debug)]
 struct Answers {
-    /// What a line begins with that is an answer. No dump knows it.
+    /// Random prefix of lines that are answers.
     mark: String,
-    /// Ends with psql's output.
+    /// The answers. Disconnected at the end of the output.
     lines: Receiver<String>,
 }
 
@@ -84,26 +83,26 @@ impl Answers {
     }
 }
 
-/// How a psql that goes on is asked what has failed: of what it says on standard error, where errors come in their order.
+/// Detects on standard error whether added statements have failed, for a psql that goes on after errors.
 #[derive(Debug)]
 struct Marks {
     text: String,
     failed: Receiver<bool>,
 }
 
-/// How a psql is to be started.
+/// Options of a psql.
 #[derive(Debug, Default)]
 pub struct Manner {
-    /// Whether it goes on after statements that fail, and lists them; else the first ends it.
+    /// Whether it goes on after failed statements and logs them. Otherwise the first failure ends it.
     pub goes_on: bool,
-    /// Whether it can be asked.
+    /// Whether it can be asked for the values of queries.
     pub answers: bool,
-    /// The entries of the archive whose SQL it is fed.
+    /// The entries of the archive, if its SQL is from one.
     pub entries: Option<Entries>,
 }
 
 impl Psql {
-    /// Starts it, connected to the client's database.
+    /// Starts psql, connected to the client's database.
     ///
     /// # Errors
     /// When it cannot be started, or a stop signal has come.
@@ -111,7 +110,7 @@ impl Psql {
         let key = if client.psql_version()?.knows_restrict() { Some(random_key()?) } else { None };
         let mut command = client.command("psql");
         command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password"]);
-        // With their SQLSTATE errors can be told apart.
+        // Errors are told apart by their SQLSTATE.
         command.args(["--set", "VERBOSITY=verbose", "--file", "-"]);
         if !manner.goes_on {
             command.args(["--set", "ON_ERROR_STOP=1"]);
@@ -150,7 +149,7 @@ impl Psql {
         })
     }
 
-    /// Feeds it a whole dump. Only [`Self::finish`] tells it that this was all.
+    /// Sends a whole dump. [`Self::finish`] ends the input.
     ///
     /// # Errors
     /// When the SQL cannot be read, or psql stops reading.
@@ -161,7 +160,7 @@ impl Psql {
         self.send(if self.is_pooled { CHECK_SESSION } else { "" })
     }
 
-    /// Takes the beginning off a dump, and answers what is to be fed in its place.
+    /// Reads the beginning of a dump, and returns the SQL to send instead.
     ///
     /// # Errors
     /// When the SQL cannot be read, or psql stops reading.
@@ -178,12 +177,12 @@ impl Psql {
         Ok(preamble)
     }
 
-    /// The lines that are none of the dump.
+    /// The lines of the input that are not part of the dump.
     pub fn own_lines(&self) -> OwnLines {
         self.own_lines.clone()
     }
 
-    /// Keeps it from obeying commands of its own in what comes next, whoever wrote that.
+    /// Disables psql's own commands for the following input.
     ///
     /// # Errors
     /// When psql stops reading.
@@ -192,7 +191,7 @@ impl Psql {
         self.send(command)
     }
 
-    /// Makes of a command of ours, in a dump of which nothing else is obeyed, the lines that are.
+    /// Wraps a command of psql so that it is run although commands are disabled.
     pub fn unrestricted(&self) -> impl Fn(&str) -> String + use<> {
         let key = self.key.clone();
         move |command| match &key {
@@ -201,7 +200,7 @@ impl Psql {
         }
     }
 
-    /// Feeds it something of our own.
+    /// Sends SQL.
     ///
     /// # Errors
     /// When psql stops reading.
@@ -212,7 +211,7 @@ impl Psql {
         written.map_err(RestoreError::Feed)
     }
 
-    /// Feeds it SQL of which nothing need be changed for this server.
+    /// Sends all SQL of a reader, unchanged.
     ///
     /// # Errors
     /// When the SQL cannot be read, or psql stops reading.
@@ -228,7 +227,7 @@ impl Psql {
         }
     }
 
-    /// Waits until it has carried out all that it was fed, and answers the value of a query.
+    /// Waits until all input is processed, and returns the value of a query.
     ///
     /// # Errors
     /// When it has ended; [`Self::finish`] says why.
@@ -240,8 +239,8 @@ impl Psql {
         answer.ok_or_else(ended)
     }
 
-    /// Waits until a psql that goes on has carried out all that it was fed, and answers whether any of the lines of our own
-    /// has failed since the last time. One more line is one.
+    /// Waits until all input is processed, and returns whether any added line has failed since the last call. Adds one
+    /// more line itself. Only for a psql that goes on after errors.
     ///
     /// # Errors
     /// When it has ended; [`Self::finish`] says why.
@@ -252,7 +251,7 @@ impl Psql {
         self.marks.as_ref().and_then(|marks| marks.failed.recv().ok()).ok_or_else(ended)
     }
 
-    /// Has it run on when a stop signal comes.
+    /// Exempts this psql from stop signals.
     ///
     /// # Errors
     /// When one has come.
@@ -262,20 +261,20 @@ impl Psql {
         Ok(())
     }
 
-    /// Ends it, and takes back what it has not committed.
+    /// Terminates it, so that its transaction is rolled back.
     pub fn abandon(mut self) {
         self.child.signaller().signal(Signal::SIGTERM);
         drop(self.stdin.take());
         self.child.wait();
     }
 
-    /// Waits for its end; `fed` is how it went with its input. Answers what it has said of statements that fail.
+    /// Ends the input, waits for psql's end, and returns the failed statements. `fed` is the result of feeding it.
     ///
     /// # Errors
     /// What `fed` says, or psql's failure.
     pub fn finish(mut self, fed: Result<(), RestoreError>) -> Result<Heard, RestoreError> {
         if fed.is_err() {
-            // An end of its input would look like the end of the dump.
+            // The end of the input would look like the end of the dump.
             self.child.signaller().signal(Signal::SIGTERM);
         }
         drop(self.stdin.take());
@@ -285,7 +284,7 @@ impl Psql {
             self.runner.check().map_err(ProgramError::Interrupted)?;
         }
         match fed {
-            // psql's own words say more than that it stopped reading.
+            // psql's message says more than that it stopped reading.
             Err(RestoreError::Feed(_)) | Ok(()) if !exit.success() => {
                 Err(said.load_error(self.runner.failure("psql".as_ref(), exit, &said.tail())))
             }
@@ -300,7 +299,7 @@ fn random_key() -> Result<String, RestoreError> {
     Ok(hexadecimal(&random))
 }
 
-/// Turns a line into spaces, so that the numbers of the others stay right in psql's messages.
+/// Overwrites a line with spaces, which keeps the line numbers in psql's messages.
 fn blank(text: &mut [u8], line: &[u8]) {
     if let Some(at) = memmem::find(text, line) {
         text[at + 1..at + line.len()].fill(b' ');

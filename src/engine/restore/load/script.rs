@@ -1,4 +1,4 @@
-//! SQL of the user's own, run in the new database before and after the load.
+//! Runs the user's SQL in the new database, before and after the load.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -15,11 +15,11 @@ use crate::engine::restore::options::Options;
 use crate::postgres::Client;
 use crate::system::process::{Exit, ProgramError, Runner, for_each_line};
 
-/// Fails where the SQL before it has left a transaction open, of which the server would take back all.
+/// Fails in an open transaction, which would otherwise be rolled back at the end without an error.
 const END: &str = "DISCARD ALL";
 
-/// The files of SQL of a restore, opened when it begins: what is run is what was in them then, also where the load is
-/// tried twice and where they are pipes.
+/// The user's SQL files, opened at the beginning of the restore, so that later changes have no effect and pipes can be
+/// run twice.
 #[derive(Debug)]
 pub struct Scripts {
     /// Run before the load.
@@ -53,7 +53,7 @@ impl Script {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Runs it by psql. Its first error ends it. What it prints is logged.
+    /// Runs the file by psql, which stops at the first error. The output is logged.
     ///
     /// # Errors
     /// When it cannot be read or fails, leaves a transaction open, or a stop signal comes.
@@ -88,8 +88,7 @@ impl Script {
         }
     }
 
-    /// What the failure of psql means, of which this was heard. Of a statement that fails psql says where that stands; only
-    /// the one behind the last has no place.
+    /// The cause of psql's failure. Errors of statements have a place, but for the one of [`END`].
     fn failure(&self, error: ProgramError, heard: &Heard) -> RestoreError {
         let path = self.path.display().to_string();
         match error {
@@ -102,7 +101,7 @@ impl Script {
     }
 }
 
-/// The same file, or what a pipe holds: that can be read once only.
+/// The file itself, or a copy in memory of a pipe, which can be read only once.
 fn rereadable(mut file: File) -> io::Result<File> {
     match file.metadata()? {
         kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),

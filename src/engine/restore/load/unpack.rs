@@ -1,5 +1,4 @@
-//! A dump in directory format that comes in a tar archive, unpacked for pg_restore, which must go to and fro
-//! in it.
+//! Unpacks a directory dump from a tar archive, as pg_restore must seek in it.
 
 use std::io;
 
@@ -11,7 +10,7 @@ use crate::engine::restore::source::Checked;
 use crate::system::progress::Progress;
 use crate::util::open_dir::OpenDir;
 
-/// An unpacked directory that only we can read; dropped, it is gone.
+/// An unpacked directory with mode 0700. It is removed when dropped.
 #[derive(Debug)]
 pub struct UnpackedDirectory {
     place: OpenDir,
@@ -35,7 +34,7 @@ impl UnpackedDirectory {
         let directory = made.map_err(|error| RestoreError::Unpack(label(), error))?;
         let unpacked = Self { place: workplace.clone(), name, directory };
         let size = backup.check_result.bytes;
-        // First all of it is unpacked, and then read.
+        // All bytes are written once and read once.
         let progress = Progress::start(format!("unpacking {}", label()), Some(2 * size));
         backup.load(decryption, |dump| {
             unpack(Archive::new(progress.reader(dump)), &unpacked.directory)
@@ -46,7 +45,7 @@ impl UnpackedDirectory {
         Ok(unpacked)
     }
 
-    /// What it was unpacked to.
+    /// The directory.
     pub fn directory(&self) -> &OpenDir {
         &self.directory
     }
@@ -54,7 +53,7 @@ impl UnpackedDirectory {
 
 impl Drop for UnpackedDirectory {
     fn drop(&mut self) {
-        // What is unpacked goes wherever somebody has moved it to.
+        // By descriptor, so that the files are removed even if the directory was moved.
         let removed = self.directory.clear().and_then(|()| self.place.remove_all(&self.name));
         if let Err(error) = removed {
             log::warn!("{} stays until the next run: {error}", self.directory.path().display());
@@ -62,8 +61,8 @@ impl Drop for UnpackedDirectory {
     }
 }
 
-/// Unpacks the files; a directory dump has none in further directories, so only the ends of their names count
-/// and nothing can lead out of `directory`.
+/// Unpacks the files. Only the last component of their paths is used: a directory dump has no subdirectories, and
+/// nothing can be written outside `directory`.
 fn unpack<R: io::Read>(mut archive: Archive<R>, directory: &OpenDir) -> io::Result<()> {
     for member in archive.entries()? {
         let mut member = member?;
@@ -78,6 +77,6 @@ fn unpack<R: io::Read>(mut archive: Archive<R>, directory: &OpenDir) -> io::Resu
         let name = path.file_name().ok_or(io::ErrorKind::InvalidData)?;
         io::copy(&mut member, &mut directory.create_file(name, 0o600)?)?;
     }
-    // What comes after the end is of the archive all the same.
+    // Reads the rest of the archive, which its checksum includes.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
 }

@@ -1,4 +1,4 @@
-//! What there is of the target on the server, asked at once.
+//! The state of the target on the server, by one query.
 
 use super::preflight::RoleCapabilities;
 use super::replication::Replication;
@@ -8,14 +8,14 @@ use crate::postgres::{Client, DatabaseError, PROPERTIES, parsed};
 use crate::store::catalog::{DatabaseName, Properties};
 use crate::system::process::ProgramError;
 
-/// A target as it is now.
+/// The current state of a target.
 #[derive(Debug)]
 pub struct Target {
-    /// What the role may do with it.
+    /// What the role may do with the target.
     pub capabilities: RoleCapabilities,
-    /// Its properties, if it is there; it is one that can be replaced.
+    /// Its properties, if it exists.
     pub existing: Option<Properties>,
-    /// Its replication.
+    /// Its subscriptions and replication slots.
     pub replication: Replication,
 }
 
@@ -23,7 +23,7 @@ impl Target {
     /// Queries the server.
     ///
     /// # Errors
-    /// When it cannot be asked, or there is a database of that name that cannot be replaced.
+    /// When the server cannot be asked, or the target exists and cannot be replaced.
     pub fn of(client: &Client, target: &DatabaseName) -> Result<Self, RestoreError> {
         let capabilities = preflight::question();
         let questions = [&capabilities, PROPERTIES, replication::QUESTION];
@@ -34,7 +34,7 @@ impl Target {
                     Properties::of_answer(Ok(properties), client, target)?,
                     Replication::of_answer(replication, client, target)?,
                 ),
-                // Its properties may hold what is no text here.
+                // The properties may have text that is invalid in this encoding.
                 Err(DatabaseError::Program(ProgramError::Failed(..)) | DatabaseError::Answer(_)) => (
                     RoleCapabilities::of(client, target)?,
                     Properties::of(client, target)?,

@@ -1,5 +1,5 @@
-//! What a restore has on the server that belongs to nobody else, written down in the backup directory, or in the one
-//! that stands in for it, so that a later run finds it when this one is killed.
+//! The journal of a restore: which databases and subscriptions it has changed on the server. It is a file in the
+//! backup directory or its fallback, so that a later run can clean up after a killed one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,31 +17,31 @@ use crate::system::lock::Lock;
 use crate::util::durable;
 use crate::util::units::hexadecimal;
 
-/// The databases of one restore.
+/// The journal of one restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// The server that they are on.
+    /// The address of the server.
     server: String,
-    /// 12 hexadecimal digits that no other restore has.
+    /// 12 random hexadecimal digits.
     tag: String,
-    /// The database that is loaded under its own name, while the one that had it is called as a replaced one.
+    /// The target, if the backup is loaded under its name, and the old database is moved aside meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<DatabaseName>,
-    /// What there is of replication in the database that is being replaced.
+    /// The replication of the database to replace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replication: Option<Noted>,
-    /// The directory that it is written down in, where that is not the backup directory.
+    /// The directory of the journal, if it is not the backup directory.
     #[serde(skip)]
     place: Option<PathBuf>,
 }
 
-/// What a comment of ours on a database begins with.
+/// Prefix of the comments that mark databases of restores.
 pub const MARK: &str = "backupgram ";
-/// How long the server may take to end what a killed psql was doing.
+/// Time limit for the server to end the sessions of a killed psql.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
 
-/// Drops the largest tables, one by one. A statement of the load may still be running for a while after its
-/// psql has ended, and must not be waited for.
+/// Drops the largest tables, one by one, with a lock timeout: a statement of the load may run on after its psql has
+/// ended.
 const DROP_LARGEST_TABLES: &str = r"
     SET client_min_messages = error;
     SET lock_timeout = '2s';
@@ -53,7 +53,7 @@ const DROP_LARGEST_TABLES: &str = r"
     \gexec
 ";
 
-/// The databases of one restore. The pattern is as strict as the names are.
+/// Lists the databases of one restore.
 const LEFT: &str = "
     SELECT coalesce(json_agg(json_build_object('name', datname, 'is_template', datistemplate,
                                                'comment', shobj_description(oid, 'pg_database'))), '[]')
@@ -69,14 +69,14 @@ const DROP_SUBSCRIPTIONS: &str = r"
     \gexec
 ";
 
-/// Counts what a database holds that is not of every database.
+/// Counts the relations that a new database does not have.
 const COUNT_CONTENTS: &str = "
     SELECT count(*) FROM pg_class
     WHERE relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
                                'pg_toast'::regnamespace);
 ";
 
-/// A database that carries the name of one of ours.
+/// A database with the name of one of a restore.
 #[derive(Debug, Deserialize)]
 struct Left {
     name: DatabaseName,
@@ -84,20 +84,20 @@ struct Left {
     comment: Option<String>,
 }
 
-/// Ends the sessions that carry a name, or begin with it, and counts them as `:ended`.
+/// Ends the sessions whose application name begins with `:'name'`, and counts them in `:ended`.
 const END_SESSIONS: &str = r"
     SELECT count(pg_terminate_backend(pid)) AS ended FROM pg_stat_activity
     WHERE starts_with(application_name, :'name') AND pid <> pg_backend_pid()
     \gset
 ";
 
-/// What there is of a restore that loads under the target's name.
+/// The state of a restore that loads under the target's name.
 #[derive(Debug, Deserialize)]
 struct Aside {
-    /// Whether there is a database of the target's name, and its comment.
+    /// Whether a database has the target's name, and its comment.
     present: bool,
     comment: Option<String>,
-    /// Whether there is one that was moved aside, and whether it has been replaced for good.
+    /// Whether there is a database that was moved aside, and whether it has been replaced for good.
     moved: bool,
     is_done: bool,
 }
@@ -117,12 +117,12 @@ const END_SESSIONS_OF: &str = "
     WHERE datname = :'database' AND pid <> pg_backend_pid();
 ";
 
-/// Times that a database that was moved aside is tried to be given its name again. Each waits up to five seconds for
-/// those who are connected (`CountOtherDBBackends` in PostgreSQL).
+/// Attempts to rename a database that was moved aside back. Each waits up to five seconds for its sessions
+/// (`CountOtherDBBackends` in PostgreSQL).
 const RENAMES: u32 = 4;
 
 impl Journal {
-    /// Writes down that a restore begins; with a `target` one that loads under that name.
+    /// Writes the journal of a new restore. With a `target`, the backup is loaded under that name.
     ///
     /// # Errors
     /// When it cannot be written, or there are no random numbers.
@@ -148,7 +148,7 @@ impl Journal {
             .map_err(RestoreError::Journal)
     }
 
-    /// Writes down what there is of replication in the database that is about to be replaced.
+    /// Adds the replication of the database to replace.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -156,22 +156,22 @@ impl Journal {
         Self { replication: Some(noted.clone()), ..self.clone() }.write(directory)
     }
 
-    /// What is loaded into.
+    /// The name of the scratch database.
     pub fn scratch(&self) -> DatabaseName {
         self.name("scratch")
     }
 
-    /// What the database at a place in a dump of several is loaded into.
+    /// The staging name of the database at position `at` of a dump of several.
     pub fn staged(&self, at: usize) -> DatabaseName {
         DatabaseName::ours("scratch", &format!("{}_{at}", self.tag))
     }
 
-    /// What a replaced database is called until it is dropped.
+    /// The name of the replaced database until it is dropped.
     pub fn replaced(&self) -> DatabaseName {
         self.name("replaced")
     }
 
-    /// What the comment on a database says that is being loaded.
+    /// The comment on a database during the load.
     pub fn mark(&self, target: &DatabaseName) -> String {
         format!(
             "{MARK}loads a backup of {target} into this, {}; it will be renamed or dropped",
@@ -179,13 +179,12 @@ impl Journal {
         )
     }
 
-    /// Whether a comment is one of [`Self::mark`].
+    /// Whether a comment is that of [`Self::mark`].
     pub fn is_mark(&self, comment: &str) -> bool {
         comment.starts_with(MARK) && comment.contains(self.scratch().as_str())
     }
 
-    /// The name comes from the tag alone: whatever else somebody writes into the file, nothing but databases
-    /// of restores can be dropped by it.
+    /// Derived from the tag alone, so that a manipulated file cannot cause other databases to be dropped.
     fn name(&self, role: &str) -> DatabaseName {
         DatabaseName::ours(role, &self.tag)
     }
@@ -198,13 +197,13 @@ impl Journal {
         self.place.as_deref().unwrap_or(directory.root()).join(self.file_name())
     }
 
-    /// What a session that renames its databases is called. All others carry the scratch database's name.
+    /// The application name of the session that renames databases. Other sessions have the scratch database's name.
     pub fn renamer(&self) -> String {
         format!("{} renames", self.scratch())
     }
 
-    /// Waits until the server has ended whatever a killed psql was doing that renames databases: it finishes the
-    /// order that it is at before it notices that nobody listens.
+    /// Ends the renaming session of a killed psql, and waits for its end. The server finishes the current statement
+    /// before it notices that the client has gone.
     ///
     /// # Errors
     /// When the server cannot be asked.
@@ -212,7 +211,8 @@ impl Journal {
         self.settle(client, &self.renamer()).map(drop)
     }
 
-    /// Ends the sessions whose names begin so, and waits until they are gone. Answers the databases that are there then.
+    /// Ends the sessions whose application names begin with `name`, and waits for their end. Returns the databases of
+    /// this restore that exist then.
     fn settle(&self, client: &Client, name: &str) -> Result<Vec<Left>, DatabaseError> {
         let sql = format!("{END_SESSIONS}SELECT json_build_array(({LEFT}), :ended);");
         let deadline = Instant::now() + SETTLE_TIME;
@@ -226,13 +226,13 @@ impl Journal {
         }
     }
 
-    /// Drops the databases of this restore that are still there, and forgets it.
+    /// Drops the remaining databases of this restore, renames the target back if necessary, and removes the journal.
     ///
     /// # Errors
-    /// When one cannot be dropped; it is not forgotten then.
+    /// When one cannot be dropped. The journal stays then.
     pub fn end(&self, directory: &BackupDirectory, client: &Client) -> Result<(), DatabaseError> {
         let mut left = self.settle(client, self.scratch().as_str())?;
-        // The one in memory is as it was when the restore began.
+        // Read from the file, as this value has the state at the beginning of the restore.
         let noted = Self::read(&self.path(directory)).ok().and_then(|journal| journal.replication);
         if let Some(target) = &self.target {
             self.put_back(target, client)?;
@@ -264,15 +264,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes the note: nothing of the restore is left. One that stays does no harm.
+    /// Removes the journal when nothing is left to clean up. If that fails, it does no harm.
     pub fn forget(&self, directory: &BackupDirectory) {
         let path = self.path(directory);
         let removed = durable::remove_if_there(&path).and_then(|_| durable::sync_parent(&path));
         removed.unwrap_or_else(|error| log::warn!("cannot remove {}: {error}", path.display()));
     }
 
-    /// Gives a database that was moved aside its name again, unless the new one is whole: as long as that is being
-    /// loaded, it has our comment, which goes in the transaction that completes it.
+    /// Renames a database that was moved aside back, unless the new one is complete: during the load that has a
+    /// staging comment, which is removed in the transaction that completes it.
     fn put_back(&self, target: &DatabaseName, client: &Client) -> Result<(), DatabaseError> {
         let Aside { present, comment, moved, is_done } = client
             .ask_regardless(ASIDE, &[("target", target.as_str()), ("replaced", self.replaced().as_str())])?;
@@ -297,7 +297,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Renames the database that was moved aside, ending the sessions that somebody may have in it.
+    /// Renames the database that was moved aside, after ending its sessions.
     fn rename_back(&self, target: &DatabaseName, client: &Client) -> Result<(), DatabaseError> {
         let (from, to) = (identifier(self.replaced().as_str()), identifier(target.as_str()));
         let mut attempts = 1..=RENAMES;
@@ -324,8 +324,8 @@ impl Journal {
     }
 }
 
-/// Whether a database that has one of our names is ours: its comment says so, or a restore was killed before it could
-/// write one, and then there is nothing in it.
+/// Whether a database with such a name belongs to a restore: it has a staging comment, or it is empty, as a restore
+/// may be killed before it can write the comment.
 fn is_ours(client: &Client, left: &Left) -> Result<bool, DatabaseError> {
     match &left.comment {
         Some(comment) => Ok(comment.starts_with(MARK)),
@@ -333,42 +333,42 @@ fn is_ours(client: &Client, left: &Left) -> Result<bool, DatabaseError> {
     }
 }
 
-/// DROP DATABASE begins with a checkpoint, which cannot be written on a disk that the load has filled, and nobody can
-/// connect to what it leaves. The files of a dropped table go without one. Subscriptions go with it only where they have
-/// never been connected to anything, or are to be dropped.
+/// Drops a database. As DROP DATABASE begins with a checkpoint, which fails on a full disk and leaves the database
+/// invalid, the largest tables are dropped first, which needs none. Subscriptions are dropped with it if
+/// `with_subscriptions`; otherwise only those that were never connected.
 fn drop_database(client: &Client, left: &Left, with_subscriptions: bool) -> Result<(), DatabaseError> {
     if let Err(error) = client.of_database(&left.name).clean_up(DROP_LARGEST_TABLES, &[]) {
         log::debug!("{} was not emptied: {error}", left.name);
     }
     if with_subscriptions && let Err(error) = client.of_database(&left.name).clean_up(DROP_SUBSCRIPTIONS, &[])
     {
-        // Where nobody can connect to it, as through a pooler that does not know it, there are none, or DROP DATABASE says
-        // so.
+        // If nobody can connect to it, as through a pooler that does not know it, there are none, or DROP DATABASE
+        // tells.
         log::debug!("the subscriptions of {} were not dropped: {error}", left.name);
     }
     let name = identifier(left.name.as_str());
     let ordinary =
         if left.is_template { format!("ALTER DATABASE {name} IS_TEMPLATE false;\n") } else { String::new() };
-    // The notice that it has gone meanwhile is not worth a line.
+    // Suppresses the notice that it does not exist any more.
     let quietly = "SET client_min_messages = warning;\n";
     client
         .clean_up(&format!("{quietly}{ordinary}DROP DATABASE IF EXISTS {name} WITH (FORCE);\n"), &[])
         .map(drop)
 }
 
-/// Whether a restore has databases on a server that belong to nobody else: one that is at work, or was killed.
+/// Whether there are journals of restores that are running or were killed.
 pub fn is_anything_left(directory: &BackupDirectory) -> bool {
     let (own, fallback) = directory.notes();
     !own.is_empty() || !fallback.is_empty()
 }
 
-/// Whether a database, by its comment, is one that a restore has not completed.
+/// Whether a database is incomplete, by its comment.
 pub fn is_unfinished(comment: &str) -> bool {
     comment.starts_with(MARK) && comment.contains("_backupgram_scratch_")
 }
 
-/// Drops what killed restores left on this server. Notes in a directory that the lock does not cover may be of a restore
-/// that is at work there, and are left alone. What cannot be dropped is a warning, and is tried again next time.
+/// Drops the databases that killed restores left on this server. Journals in a directory that the lock does not cover
+/// may be of a running restore, and are skipped. Failures are logged, and tried again by the next run.
 pub fn cleanup_databases(directory: &BackupDirectory, lock: &Lock, client: &Client) {
     let (own, fallback) = directory.notes();
     let own = own.into_iter().filter(|_| lock.covers_directory());

@@ -1,5 +1,4 @@
-//! What can be known of a restore before anything is loaded: whether the role may do it, and whether the server has
-//! room for it.
+//! Checks before the load: the privileges of the role, and the disk space of the server.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,7 +13,7 @@ use crate::postgres::{Client, DatabaseError};
 use crate::store::catalog::{DatabaseName, Properties};
 use crate::util::units;
 
-/// What the role that restores may do, and where the server keeps its databases.
+/// What the restoring role may do, and where the server's files are.
 #[derive(Debug, Deserialize)]
 pub struct RoleCapabilities {
     role: String,
@@ -22,13 +21,13 @@ pub struct RoleCapabilities {
     makes_databases: bool,
     /// Whether the server is a standby.
     is_standby: bool,
-    /// Of the target, if there is one.
+    /// The owner of the target, if it exists.
     owner: Option<Owner>,
     /// The prepared transactions in the target.
     prepared: Vec<String>,
     /// The sessions in the target that the role may not end.
     sessions: Vec<String>,
-    /// Unknown to roles that may not see it.
+    /// `None` if the role may not see it.
     data_directory: Option<PathBuf>,
     system_identifier: Option<String>,
 }
@@ -36,14 +35,14 @@ pub struct RoleCapabilities {
 #[derive(Debug, Deserialize)]
 struct Owner {
     name: String,
-    /// Whether the role has the owner's rights, which renaming and dropping need.
+    /// Whether the role has the owner's privileges, which renaming and dropping require.
     is_had: bool,
-    /// Whether the role may give things to the owner.
+    /// Whether the role may make that one an owner.
     may_be_given: bool,
 }
 
-/// The question for it, of the target `:'database'`. The privilege `SET` of roles is known since PostgreSQL 16; before,
-/// membership was enough.
+/// The query for it, about the target `:'database'`. The SET privilege on roles exists since PostgreSQL 16; before,
+/// membership sufficed.
 pub fn question() -> String {
     format!(
         "SELECT json_build_object(
@@ -76,15 +75,15 @@ impl RoleCapabilities {
         client.ask(&question(), &[("database", target.as_str())])
     }
 
-    /// Sees that the server takes changes.
+    /// Checks that the server is no standby.
     ///
     /// # Errors
-    /// When it does not.
+    /// When it is one.
     pub fn check_primary(&self, server: String) -> Result<(), RestoreError> {
         if self.is_standby { Err(RestoreError::Standby(server)) } else { Ok(()) }
     }
 
-    /// Sees that the role may make a database and put it in the target's place.
+    /// Checks that the role may create a database and replace the target.
     ///
     /// # Errors
     /// When it may not; the error says what is missing.
@@ -106,10 +105,10 @@ impl RoleCapabilities {
         Err(RestoreError::Missing(missing))
     }
 
-    /// Sees that no prepared transaction is in the target: it counts as a session there, and none that can be ended.
+    /// Checks that the target has no prepared transactions. They count as sessions, and cannot be ended.
     ///
     /// # Errors
-    /// When there is one.
+    /// When it has.
     pub fn check_prepared(&self, target: &DatabaseName) -> Result<(), RestoreError> {
         if self.prepared.is_empty() {
             Ok(())
@@ -118,10 +117,10 @@ impl RoleCapabilities {
         }
     }
 
-    /// Sees that the role may end every session that is in the target now.
+    /// Checks that the role may end every current session of the target.
     ///
     /// # Errors
-    /// When there is one that it may not.
+    /// When there is a session that it may not end.
     pub fn check_sessions(&self, target: &DatabaseName) -> Result<(), RestoreError> {
         if self.sessions.is_empty() {
             Ok(())
@@ -131,27 +130,27 @@ impl RoleCapabilities {
         }
     }
 
-    /// Whether the role is a superuser, as who makes the roles of a dump must be: pg_dumpall says of each whether it is
-    /// one itself.
+    /// Whether the role is a superuser. Creating the roles of a dump requires one, as pg_dumpall writes the SUPERUSER
+    /// attribute of each.
     pub fn is_superuser(&self) -> bool {
         self.is_superuser
     }
 
-    /// Sees that a server on this machine has room for a database of so many bytes.
+    /// Checks the disk space for a database of `needed` bytes, if the server is on this machine.
     ///
     /// # Errors
-    /// When it has not.
+    /// When there is too little.
     pub fn check_space(&self, needed: u64, existing: Option<&Properties>) -> Result<(), RestoreError> {
         let elsewhere = existing.is_some_and(|properties| !properties.is_in_default_tablespace());
         let Some(directory) = self.local_directory().filter(|_| !elsewhere) else { return Ok(()) };
-        // What the databases lie in; it may be another disk than the rest.
+        // The directory of the databases, which may be on another disk than the rest.
         let Ok(status) = statvfs(&directory.join("base")) else { return Ok(()) };
         let free = status.blocks_available() * status.fragment_size();
         if free < needed { Err(RestoreError::NoSpace { free, needed }) } else { Ok(()) }
     }
 
-    /// The server's data directory, if it is on this machine: the server's own number stands in it (the first field
-    /// of `ControlFileData` in PostgreSQL's pg_control.h).
+    /// The server's data directory, if it is on this machine: its pg_control has the server's system identifier (the
+    /// first field of `ControlFileData` in PostgreSQL's pg_control.h).
     fn local_directory(&self) -> Option<&Path> {
         let (directory, identifier) = (self.data_directory.as_deref()?, self.system_identifier.as_deref()?);
         let mut number = [0; 8];

@@ -1,4 +1,4 @@
-//! Databases that get other names, whoever is connected to them.
+//! Renames databases that have sessions.
 
 use std::thread;
 use std::time::Duration;
@@ -11,45 +11,45 @@ use crate::postgres::{Client, DatabaseError};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::ProgramError;
 
-/// Times that the renames are tried.
+/// Number of attempts.
 const ATTEMPTS: u32 = 4;
-/// How often the sessions of the databases are ended while the renames wait for them.
+/// Interval at which sessions are ended while the renames wait.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Whether the role `me` may end the sessions of the role `r`: its own and those of roles whose rights it has; with
-/// `pg_signal_backend` all but superusers'; as a superuser all (`pg_signal_backend` in PostgreSQL's signalfuncs.c).
-/// Who tries to end another one ends none.
+/// SQL: whether the role `me` may end sessions of the role `r`. A role may end its own and those of roles whose
+/// privileges it has; with `pg_signal_backend` all but superusers'; a superuser all (`pg_signal_backend` in
+/// PostgreSQL's signalfuncs.c). A query that tries to end others fails as a whole.
 pub const MAY_END: &str = "(me.rolsuper OR NOT r.rolsuper AND (pg_has_role(me.oid, r.oid, 'USAGE')
                                 OR pg_has_role(me.oid, 'pg_signal_backend', 'USAGE')))";
 
-/// Renames that are made together or not at all.
+/// Renames that are made in one transaction.
 pub struct Renaming<'a> {
-    /// Talks to another database than these.
+    /// A client of another database than these.
     pub client: &'a Client,
-    /// The note of the restore.
+    /// The journal of the restore.
     pub journal: &'a Journal,
-    /// What the databases are called that are there before.
+    /// The databases to rename, by their old names.
     pub databases: Vec<&'a DatabaseName>,
-    /// The orders, in one transaction: whatever ends it, the server has done all or none.
+    /// The statements, with BEGIN and COMMIT.
     pub statements: &'a [u8],
 }
 
 impl Renaming<'_> {
-    /// Carries the orders out. `is_done` says whether the server has, even after a stop signal.
+    /// Runs the statements. `is_done` asks the server whether they have been committed, even after a stop signal.
     ///
-    /// A rename takes an exclusive lock on the database first, which no new session passes, and then waits five
-    /// seconds for those that are there to leave (`RenameDatabase` and `CountOtherDBBackends` in PostgreSQL).
-    /// Ending them first, and again and again while it waits, shuts out even a client that reconnects in a loop, and
-    /// leaves no flag on a database that a crash could strand.
+    /// A rename first takes an exclusive lock on the database, which blocks new sessions, and then waits five seconds
+    /// for existing ones to end (`RenameDatabase` and `CountOtherDBBackends` in PostgreSQL). Ending them before and
+    /// repeatedly during that wait shuts out even a client that reconnects in a loop, and sets no flag that would
+    /// remain after a crash.
     ///
     /// # Errors
-    /// When the names could not be changed, or a stop signal comes before they are; all databases are as they were.
+    /// When the databases cannot be renamed, or a stop signal comes before. They have their old names then.
     pub fn run(&self, is_done: impl Fn(&Client) -> Result<bool, DatabaseError>) -> Result<(), DatabaseError> {
         let mut attempts = 1..=ATTEMPTS;
         loop {
             attempts.next();
             let Err(error) = self.attempt() else { return Ok(()) };
-            // The answer may have been lost on the way after the server had carried the orders out.
+            // The statements may have been committed although the answer was lost.
             let client = self.client.signed("backupgram");
             self.journal.settle_renames(&client)?;
             if is_done(&client)? {
@@ -62,7 +62,7 @@ impl Renaming<'_> {
         }
     }
 
-    /// Carries the orders out while the sessions of the databases are being ended.
+    /// Runs the statements while ending the sessions of the databases.
     fn attempt(&self) -> Result<(), DatabaseError> {
         let renamer = self.client.signed(&self.journal.renamer());
         let names: Vec<String> = self.databases.iter().map(|name| literal(name.as_str())).collect();
@@ -72,7 +72,7 @@ impl Renaming<'_> {
              WHERE a.datname IN ({}) AND me.rolname = current_user AND {MAY_END};",
             names.join(", ")
         );
-        // A failure to end sessions shows in the renames' own error, which says who is connected.
+        // An error here is ignored: if sessions remain, the rename fails and tells so.
         let statements = format!("\\set ON_ERROR_STOP 0\n{end_sessions}\n\\set ON_ERROR_STOP 1\n");
         let statements = [statements.as_bytes(), self.statements].concat();
         let (done, finished) = bounded::<()>(0);

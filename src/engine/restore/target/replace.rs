@@ -1,4 +1,4 @@
-//! Restores one database: into a new one that takes its place when all of it is in.
+//! Restores one database: loads the backup into a new one, which replaces the target when it is complete.
 
 use jiff::Zoned;
 
@@ -19,34 +19,34 @@ use crate::store::catalog::{BackupDirectory, DatabaseName, Properties};
 pub struct Replacement<'a> {
     /// The backup directory.
     pub directory: &'a BackupDirectory,
-    /// Talks to a database of the server that is not the target.
+    /// A client of a database that is not the target.
     pub client: &'a Client,
     /// Opens encrypted backups.
     pub decryption: &'a DecryptionContext,
-    /// What else is asked for.
+    /// The options of the restore.
     pub options: &'a Options,
-    /// The user's SQL.
+    /// The user's SQL files.
     pub scripts: &'a Scripts,
     /// The number of pg_restore's parallel jobs.
     pub jobs: usize,
     /// The backup.
     pub backup: &'a Checked,
-    /// The database to replace or make.
+    /// The database to replace or create.
     pub target: &'a DatabaseName,
-    /// What it is made like.
+    /// The properties of the new database.
     pub making: Making,
-    /// The extension by which it must be loaded under the target's name, if it has one.
+    /// The extension because of which it must be loaded under the target's name, if any.
     pub tied: Option<Tied>,
     /// The server's version.
     pub server: Version,
-    /// pg_restore's.
+    /// pg_restore's version.
     pub tool: Version,
 }
 
 /// Why an attempt failed.
 struct Failure {
     error: RestoreError,
-    /// Whether it was the load, with several jobs, of which one may do better.
+    /// Whether a load with several jobs failed, which may succeed with one.
     is_of_jobs: bool,
 }
 
@@ -60,7 +60,7 @@ impl Replacement<'_> {
     /// Restores the database.
     ///
     /// # Errors
-    /// When anything fails; the target is then as it was. Also when statements have failed, and it was to keep going.
+    /// When anything fails; the target is unchanged then. Also when statements failed with `--keep-going`.
     pub fn restore(&self) -> Result<(), RestoreError> {
         let attempt = |jobs| match self.tied {
             Some(_) => self.attempt_in_place(jobs),
@@ -79,7 +79,7 @@ impl Replacement<'_> {
         }
     }
 
-    /// Loads into a scratch database, which then takes the target's name. Answers how many statements have failed.
+    /// Loads into a scratch database, and gives it the target's name. Returns the number of failed statements.
     fn attempt(&self, jobs: usize) -> Result<u64, Failure> {
         let client = self.client;
         let before = &self.making;
@@ -87,7 +87,7 @@ impl Replacement<'_> {
         before.prepare(&scratch.inside(), self.target)?;
         log::info!("loading into scratch database {}", scratch.name());
         let errors = self.fill(scratch.inside(), jobs)?;
-        // Asked again: loading may take hours, in which somebody may have changed a setting.
+        // Asked again, as settings may have been changed during a long load.
         let Target { existing, replication, .. } = self.target_now()?;
         let making = if before.is_of_target() { self.making(existing.as_ref())? } else { before.clone() };
         let name = scratch.name().as_str();
@@ -108,7 +108,7 @@ impl Replacement<'_> {
         Ok(errors)
     }
 
-    /// Loads under the target's name, while that is called otherwise.
+    /// Loads under the target's name, while the target is moved aside.
     fn attempt_in_place(&self, jobs: usize) -> Result<u64, Failure> {
         let client = self.client;
         let (Target { existing, replication, .. }, making) = (self.target_now()?, &self.making);
@@ -132,7 +132,7 @@ impl Replacement<'_> {
         Ok(errors)
     }
 
-    /// The target now; it must be one that may be replaced, and have no replication, or one that may be dropped.
+    /// The current state of the target. Checks again that it may be replaced with its replication.
     fn target_now(&self) -> Result<Target, RestoreError> {
         let now = Target::of(self.client, self.target)?;
         self.options.check_target(self.target, now.existing.is_some())?;
@@ -152,7 +152,7 @@ impl Replacement<'_> {
         Ok(making)
     }
 
-    /// Loads the backup between the scripts before and after.
+    /// Loads the backup, and runs the user's SQL before and after that.
     fn fill(&self, into: Client, jobs: usize) -> Result<u64, Failure> {
         if let Some(before) = &self.scripts.before {
             before.run(&into, &self.decryption.runner)?;
@@ -177,7 +177,7 @@ impl Replacement<'_> {
         Ok(errors)
     }
 
-    /// What the replaced database is called.
+    /// The name of the replaced database.
     fn kept_as(&self, scratch: &Scratch) -> DatabaseName {
         if self.options.keep_previous { previous_name(self.target) } else { scratch.journal().replaced() }
     }
@@ -194,7 +194,7 @@ impl Replacement<'_> {
     }
 }
 
-/// `TARGET_before_YYYYMMDDHHMMSS`, the target cut where a database's name would be too long.
+/// `TARGET_before_YYYYMMDDHHMMSS`, shortened to the 63 bytes of a database's name.
 fn previous_name(target: &DatabaseName) -> DatabaseName {
     let stamp = Zoned::now().strftime("_before_%Y%m%d%H%M%S").to_string();
     let mut end = target.as_str().len().min(63 - stamp.len());

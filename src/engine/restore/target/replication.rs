@@ -1,5 +1,5 @@
-//! Logical replication from and into a database that is about to be replaced: subscriptions and slots belong to it, and
-//! would live on, or go with it, without anybody's knowing.
+//! Subscriptions and replication slots of a database that is replaced. They are bound to the database, and would live
+//! on or be dropped with it unnoticed.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub struct Replication {
 
 #[derive(Debug, Deserialize)]
 struct Found {
-    /// The database; none when it is not there.
+    /// The OID of the database. `None` if it does not exist.
     oid: Option<u32>,
     role: String,
     subscriptions: Vec<Subscription>,
@@ -36,14 +36,14 @@ struct Found {
 struct Subscription {
     oid: u32,
     name: String,
-    /// The slot at the publisher.
+    /// The name of its slot at the publisher.
     slot: Option<String>,
     is_enabled: bool,
-    /// Whether the role may change and drop it.
+    /// Whether the role may alter and drop it.
     may_be_dropped: bool,
 }
 
-/// The question for those of `:'database'`.
+/// The query for those of `:'database'`.
 pub const QUESTION: &str = "
     SELECT json_build_object(
         'oid', (SELECT oid::bigint FROM pg_database WHERE datname = :'database'),
@@ -57,7 +57,7 @@ pub const QUESTION: &str = "
         'may_drop_slots', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user));
 ";
 
-/// A database by its number: whatever it is called by now, and whether a restore has replaced it.
+/// The current name of a database, by its OID, and whether a restore has replaced it.
 const NOW: &str = "
     SELECT json_build_object('name', datname, 'is_replaced',
         coalesce(starts_with(shobj_description(oid, 'pg_database'), 'backupgram has replaced'), false))
@@ -70,23 +70,23 @@ struct Now {
     is_replaced: bool,
 }
 
-/// The replication of a database that is being replaced, written down before anything is changed. It goes by numbers, as
-/// names change meanwhile.
+/// The replication of a database that is replaced, for the journal. Written before anything is changed. It has OIDs,
+/// as names change meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted {
-    /// The database.
+    /// The OID of the database.
     database: u32,
-    /// What it is called when it has been replaced, and kept.
+    /// Its name after it was replaced.
     kept_as: DatabaseName,
-    /// Its subscriptions that are stopped for the time being.
+    /// The OIDs of its subscriptions that are disabled meanwhile.
     stopped: Vec<u32>,
 }
 
-/// How long a slot that is in use may take to come free when its sender is ended.
+/// Time limit for a slot to become inactive after its sender was terminated.
 const SLOT_LIMIT: Duration = Duration::from_secs(10);
 
 impl Replication {
-    /// Asks the server; a database that is not there has none.
+    /// Queries the server. A database that does not exist has none.
     ///
     /// # Errors
     /// When the server cannot be asked.
@@ -94,15 +94,15 @@ impl Replication {
         Self::of_answer(client.ask(QUESTION, &[("database", target.as_str())])?, client, target)
     }
 
-    /// The same when the server has answered [`QUESTION`].
+    /// Parses the answer to [`QUESTION`].
     ///
     /// # Errors
-    /// When it has answered something else.
+    /// When the answer has another form.
     pub fn of_answer(answer: Value, client: &Client, target: &DatabaseName) -> Result<Self, DatabaseError> {
         Ok(Self { client: client.clone(), target: target.clone(), found: parsed(answer)? })
     }
 
-    /// What there is of it, for people; nothing when there is none.
+    /// A description for messages. `None` if there is none.
     pub fn described(&self) -> Option<String> {
         let Found { subscriptions, slots, .. } = &self.found;
         let mut parts = Vec::new();
@@ -116,10 +116,10 @@ impl Replication {
         (!parts.is_empty()).then(|| parts.join(" and "))
     }
 
-    /// Sees that there is none, or that it `may_be_dropped`, by the role as well.
+    /// Checks that there is none, or that it `may_be_dropped` and the role may drop it.
     ///
     /// # Errors
-    /// When there is, and may not; the error names all of it.
+    /// When it may not be dropped. The error names all of it.
     pub fn check(&self, may_be_dropped: bool) -> Result<(), RestoreError> {
         let Some(described) = self.described() else { return Ok(()) };
         if !may_be_dropped {
@@ -143,11 +143,12 @@ impl Replication {
         Err(RestoreError::Missing(missing))
     }
 
-    /// Stops the subscriptions while `work` replaces the database, and drops them and the slots when it has. When it has
-    /// not, they go on. `note` writes it down, so that one or the other also happens when we are killed.
+    /// Disables the subscriptions while `work` replaces the database. Afterwards it drops them and the slots, or
+    /// enables them again if `work` has failed. `note` writes the journal, so that a later run does that if this one
+    /// is killed.
     ///
     /// # Errors
-    /// When they cannot be stopped, or `work` fails.
+    /// When they cannot be disabled, or `work` fails.
     pub fn during<T, E: From<RestoreError>>(
         &self,
         note: impl FnOnce(&Noted) -> Result<(), RestoreError>,
@@ -163,7 +164,7 @@ impl Replication {
         let worked = stopped.map_err(E::from).and_then(|()| work());
         match &worked {
             Ok(_) => self.drop_all(),
-            // What fails here is tried again with the rest of what the journal has.
+            // If this fails, it is tried again when the journal is processed.
             Err(_) => drop(noted.resume(&self.client)),
         }
         worked
@@ -206,11 +207,11 @@ impl Replication {
 }
 
 impl Noted {
-    /// Does what is left to do when a restore has ended, or was killed: of a database that was replaced subscriptions and
-    /// slots are dropped, and of one that was not the subscriptions go on.
+    /// Finishes the work after a restore has ended or was killed: drops subscriptions and slots of a database that was
+    /// replaced, and enables the subscriptions of one that was not.
     ///
     /// # Errors
-    /// When the server cannot be asked, or one cannot be changed.
+    /// When the server cannot be asked, or one cannot be altered.
     pub fn settle(&self, client: &Client, replaced: &DatabaseName) -> Result<(), DatabaseError> {
         let now: Option<Now> = client.ask_regardless(NOW, &[("oid", &self.database.to_string())])?;
         let Some(Now { name, is_replaced }) = now else { return Ok(()) };
@@ -243,7 +244,7 @@ impl Replication {
     }
 }
 
-/// Enables a subscription that was stopped, if it is there still.
+/// Enables a disabled subscription, if it still exists.
 fn resume(client: &Client, oid: u32) -> Result<(), DatabaseError> {
     let sql = "SELECT to_json(subname) FROM pg_subscription WHERE oid = :'oid'::oid AND NOT subenabled;";
     let name: Option<String> = client.ask_regardless(sql, &[("oid", &oid.to_string())])?;
@@ -256,12 +257,12 @@ fn resume(client: &Client, oid: u32) -> Result<(), DatabaseError> {
     enabled
 }
 
-/// Changes a subscription, in whatever its database is called.
+/// Alters a subscription, whatever the current name of its database is.
 fn alter(client: &Client, oid: u32, name: &str, change: &str) -> Result<(), DatabaseError> {
     in_database_of(client, oid, &format!("ALTER SUBSCRIPTION {} {change};", identifier(name)))
 }
 
-/// Gives orders in the database of a subscription; none when it is gone.
+/// Runs statements in the database of a subscription, if that exists.
 fn in_database_of(client: &Client, oid: u32, sql: &str) -> Result<(), DatabaseError> {
     let database = "SELECT to_json(datname) FROM pg_database d JOIN pg_subscription s ON s.subdbid = d.oid
                     WHERE s.oid = :'oid'::oid;";
@@ -270,7 +271,7 @@ fn in_database_of(client: &Client, oid: u32, sql: &str) -> Result<(), DatabaseEr
     client.of_database(&database).clean_up(sql, &[]).map(drop)
 }
 
-/// Drops a slot; whoever it sends to is cut off.
+/// Drops a slot, and terminates its sender.
 fn drop_slot(client: &Client, slot: &str) -> Result<(), DatabaseError> {
     let end = "SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots
                WHERE slot_name = :'slot' AND active_pid IS NOT NULL;

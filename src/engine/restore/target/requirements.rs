@@ -1,5 +1,4 @@
-//! What a restore of one database requires of the server, compared with what the server has and lets the role do, before
-//! anything is loaded.
+//! Compares what a restore of one database requires with what the server has and the role may do, before the load.
 
 use std::collections::BTreeMap;
 
@@ -15,23 +14,23 @@ use crate::store::catalog::{DatabaseName, Properties, Provider};
 use crate::system::process::ProgramError;
 use crate::util::units;
 
-/// A restore that is to be checked.
+/// A restore to check.
 pub struct Requirements<'a> {
     /// The backup.
     pub backup: &'a Checked,
-    /// What the new database will be like.
+    /// The properties of the new database.
     pub making: &'a Making,
-    /// The database to replace or make.
+    /// The database to replace or create.
     pub target: &'a DatabaseName,
-    /// Queries the server.
+    /// A client of the server.
     pub client: &'a Client,
     /// Whether the role is a superuser.
     pub is_superuser: bool,
-    /// Whether the load goes on after what fails, so that what its statements lack is only told.
+    /// Whether the load goes on after errors. Missing requirements of the contents are only logged then.
     pub keep_going: bool,
 }
 
-/// What the server answers about the names it was asked for.
+/// The server's answer.
 #[derive(Debug, Deserialize)]
 struct Answer {
     role: String,
@@ -41,24 +40,25 @@ struct Answer {
     missing_collations: Vec<String>,
     /// Extensions that only a superuser may create.
     untrusted_extensions: Vec<String>,
-    /// Roles to which the role may give nothing, as it is no member.
+    /// Roles that the role is no member of, so that it cannot make them owners.
     foreign_roles: Vec<String>,
-    /// Roles to which something is given in a schema in which they may make nothing, with the schema.
+    /// New owners of objects without the CREATE privilege on the schema, with the schema.
     barred_owners: Vec<String>,
-    /// The owner of the new database, if the role has not his rights.
+    /// The owner of the new database, if the role does not have that one's privileges.
     foreign_owner: Vec<String>,
-    /// Tablespaces in which the role may make nothing.
+    /// Tablespaces on which the role lacks the CREATE privilege.
     foreign_tablespaces: Vec<String>,
     /// Roles whose settings the role may not change.
     foreign_settings: Vec<String>,
     /// Settings that only a superuser may set.
     protected_settings: Vec<String>,
-    /// Whether the database that was asked has the locale, so that the server has it.
+    /// Whether the current database has the locale, so that the server surely supports it.
     has_locale: bool,
 }
 
-/// Since PostgreSQL 15 parameters have privileges. Since 16 the membership in a role does not always allow SET ROLE, and
-/// who changes the settings of another role must be its admin; of a superuser only a superuser may ever.
+/// Parameters have privileges since PostgreSQL 15. Since 16, membership in a role does not always allow SET ROLE, and
+/// changing another role's settings requires the ADMIN option on it. Settings of superusers can be changed only by
+/// superusers.
 const QUERY: &str = "
     WITH asked AS (SELECT :'names'::jsonb AS names),
     me AS (SELECT *, current_setting('server_version_num')::int >= 160000 AS is_new
@@ -106,12 +106,12 @@ const QUERY: &str = "
             WHERE context IS DISTINCT FROM 'user' AND NOT :parameter_privilege));
 ";
 
-/// Whether the role may set a parameter.
+/// SQL: whether the role may set a parameter.
 const PARAMETER_PRIVILEGE: &str =
     "((context IS NULL OR context = 'superuser') AND has_parameter_privilege(name, 'SET'))";
 
 impl Requirements<'_> {
-    /// Sees that the server has what the dump and the new database need, and that the role may make it.
+    /// Checks that the server has what the dump and the new database need, and that the role may create it.
     ///
     /// # Errors
     /// When something is missing, which the error names, or the server cannot be asked.
@@ -134,7 +134,7 @@ impl Requirements<'_> {
         self.check_settings()
     }
 
-    /// Has the server take the settings of the new database, in a transaction that is taken back.
+    /// Tries the settings of the new database in a transaction that is rolled back.
     fn check_settings(&self) -> Result<(), RestoreError> {
         let settings = self.making.settings_of_current_role();
         if self.making.is_of_target() || settings.is_empty() {
@@ -150,7 +150,7 @@ impl Requirements<'_> {
         }
     }
 
-    /// What the contents lack is no reason to refuse a load that goes on after errors.
+    /// Missing requirements of the contents do not prevent a load that goes on after errors.
     fn of_contents(&self, checked: Result<(), RestoreError>) -> Result<(), RestoreError> {
         match checked {
             Err(error) if self.keep_going && !matches!(error, RestoreError::Database(_)) => {
@@ -196,14 +196,14 @@ impl Requirements<'_> {
         let has_privileges = major >= 15;
         let query =
             QUERY.replace(":parameter_privilege", if has_privileges { PARAMETER_PRIVILEGE } else { "false" });
-        // In the query, as a list of names may be longer than an argument.
+        // In the query itself, as a list of names may exceed the length of an argument.
         let query = query.replace(":'names'", &literal(&names.to_string()));
         client.ask(&query, &[])
     }
 
-    /// Whom to ask about names of roles, and whether that knows those that are not ASCII. Names are in the encoding of the
-    /// database in which they were made, so the target is asked itself. Where there is none, they are left to the load,
-    /// unless the encodings agree.
+    /// The client for questions about roles, and whether it can be asked about names that are not ASCII. Names are
+    /// stored in the encoding of the database in which the role was created, so the target itself is asked. If it does
+    /// not exist, such names are left to the load, unless the encodings agree.
     fn asked(&self) -> Result<(Client, bool), DatabaseError> {
         let encoding = |client: &Client| client.ask::<String>("SELECT to_json(getdatabaseencoding())", &[]);
         let inside = self.client.of_database(self.target);
@@ -215,8 +215,8 @@ impl Requirements<'_> {
         Ok((self.client.clone(), knows_all))
     }
 
-    /// What is given to whom in which schema, and who owns that when it is given: what is granted on it comes later. Of
-    /// schemas that the dump does not make nothing is known, but of `public`: since PostgreSQL 15 it is the `owner`'s.
+    /// The changes of owners, with their schema and its owner at that time, before any grants on it. Schemas that the
+    /// dump does not create are unknown, except `public`, whose owner is `owner` since PostgreSQL 15.
     fn given(&self, owner: &str, major: u32) -> Vec<serde_json::Value> {
         let given = &self.backup.needs().given;
         let schemas: BTreeMap<_, _> = given
@@ -235,7 +235,7 @@ impl Requirements<'_> {
             .collect()
     }
 
-    /// What the statements of the dump need.
+    /// Checks the requirements of the contents.
     fn check_contents(&self, answer: &Answer) -> Result<(), RestoreError> {
         let needs = self.backup.needs();
         let label = || self.backup.label().to_owned();
@@ -257,7 +257,7 @@ impl Requirements<'_> {
         }
     }
 
-    /// Whether the role, which is no superuser, may run the statements of the dump.
+    /// Checks that a role without superuser rights may run the statements of the dump.
     fn check_rights(&self, answer: &Answer) -> Result<(), RestoreError> {
         let (label, needs) = (self.backup.label(), self.backup.needs());
         let Answer { role, untrusted_extensions, .. } = answer;
@@ -307,7 +307,7 @@ impl Requirements<'_> {
         Err(RestoreError::Missing(missing))
     }
 
-    /// What the properties of the new database need.
+    /// Checks the requirements of the new database's properties.
     fn check_making(&self, answer: &Answer) -> Result<(), RestoreError> {
         let needs = self.making.needs();
         let of_making = |named: &'_ [String], wanted: &[&str]| {
@@ -340,14 +340,14 @@ impl Requirements<'_> {
         }
     }
 
-    /// Has the server make the collations of the dump, in a transaction that is taken back.
+    /// Tries to create the collations of the dump in a transaction that is rolled back.
     fn check_collations(&self) -> Result<(), RestoreError> {
         let options = &self.backup.needs().made_collations;
         let said = self.try_collations(options.iter().map(String::as_str))?;
         said.map_or(Ok(()), |said| Err(RestoreError::NoCollations(self.backup.label().to_owned(), said)))
     }
 
-    /// Has the server make a collation of the locale, in a transaction that is taken back: it knows best what it has.
+    /// Tries to create a collation with the locale in a transaction that is rolled back.
     fn check_locale(&self, properties: &Properties) -> Result<(), RestoreError> {
         let locale = &properties.locale;
         let options = match (locale.provider, &locale.name) {
@@ -363,7 +363,7 @@ impl Requirements<'_> {
         lacking.map_or(Ok(()), |why| Err(self.making.refusal(self.target, why)))
     }
 
-    /// What the server says of a locale that it does not have among these options of collations.
+    /// Tries to create collations with these options. Returns the server's error if it lacks a locale.
     fn try_collations<'o>(
         &self,
         options: impl Iterator<Item = &'o str>,
@@ -378,7 +378,7 @@ impl Requirements<'_> {
             Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) if names_locale(&said) => {
                 Ok(Some(said))
             }
-            // Of another failure, such as an encoding that is not this database's, the load tells.
+            // Other errors, such as an encoding that is not this database's, are left to the load.
             Err(DatabaseError::Program(ProgramError::Failed(_, _, said))) => {
                 log::debug!("whether the server has the locales is not known: {said}");
                 Ok(None)
@@ -388,8 +388,8 @@ impl Requirements<'_> {
     }
 }
 
-/// Whether the server says that it does not have a locale, or a provider (`report_newlocale_failure` and
-/// `CREATE COLLATION` in PostgreSQL).
+/// Whether an error tells that the server lacks a locale or a provider (`report_newlocale_failure` and `CREATE
+/// COLLATION` in PostgreSQL).
 fn names_locale(said: &str) -> bool {
     ["could not create locale", "could not open collator", "ICU is not supported", "invalid locale name"]
         .iter()

@@ -8,21 +8,21 @@ use crate::postgres::{Client, DatabaseError};
 use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::system::process::ProgramError;
 
-/// A scratch database. Dropped, it drops itself on the server, together with what it has replaced.
+/// A scratch database. When this value is dropped, the database is dropped on the server, together with the one that
+/// it has replaced.
 pub struct Scratch<'a> {
     directory: &'a BackupDirectory,
     client: Client,
     journal: Journal,
     name: DatabaseName,
-    /// Tells the database from others, whatever it is called.
+    /// Identifies the database after a rename.
     oid: u32,
-    /// Whether there is nothing to drop: it has a name of its own, and has replaced nothing.
+    /// Whether nothing is to be dropped: it has its final name, and has replaced nothing.
     is_settled: bool,
 }
 
 impl<'a> Scratch<'a> {
-    /// Creates an empty database that will become the target. Everything that is done for it is done in sessions that
-    /// carry its name.
+    /// Creates an empty database that will become the target. Its sessions have its name as application name.
     ///
     /// # Errors
     /// When the journal cannot be written or the database cannot be created.
@@ -36,8 +36,8 @@ impl<'a> Scratch<'a> {
         Self::create_under(journal, directory, client, target, making, making.clauses())
     }
 
-    /// Creates an empty database that nobody but superusers may connect to, as we must be. It takes the target's name
-    /// before it is loaded.
+    /// Creates an empty database for a load under the target's name. Only superusers can connect to it, and the
+    /// restoring role must be one.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -77,7 +77,7 @@ impl<'a> Scratch<'a> {
         Ok(scratch)
     }
 
-    /// Leaves it on the server, where it is no scratch database any more, and has replaced none.
+    /// Keeps the database on the server, after it got its final name and has replaced none.
     pub fn settle(mut self) {
         self.is_settled = true;
         self.journal.forget(self.directory);
@@ -93,22 +93,22 @@ impl<'a> Scratch<'a> {
         self.oid
     }
 
-    /// A client whose sessions carry its name.
+    /// A client whose sessions have its name as application name.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// A client of it, whose sessions carry its name, too.
+    /// The same, connected to the scratch database.
     pub fn inside(&self) -> Client {
         self.client.of_database(&self.name)
     }
 
-    /// A client of the database that it is loaded into, under the target's name.
+    /// The same, connected to it under the target's name.
     pub fn inside_target(&self, target: &DatabaseName) -> Client {
         self.client.of_database(target)
     }
 
-    /// The note that it was made by.
+    /// The journal of the restore.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
@@ -119,10 +119,10 @@ impl Drop for Scratch<'_> {
         if self.is_settled {
             return;
         }
-        // Sessions that carry the name are ended first; the one that drops it must not be among them.
+        // Sessions with its name are ended first. The one that drops it must have another name.
         let client = self.client.signed("backupgram");
         if let Err(error) = self.journal.end(self.directory, &client) {
-            // The journal stays: the next run on this directory tries again.
+            // The journal stays, and the next run tries again.
             log::error!("cannot drop {} or {}: {error}", self.name, self.journal.replaced());
         }
     }

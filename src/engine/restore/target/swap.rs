@@ -1,4 +1,4 @@
-//! The moment in which the loaded database takes the target's name.
+//! Gives the loaded database the target's name.
 
 use super::journal::MARK;
 use super::making::Making;
@@ -10,28 +10,28 @@ use crate::postgres::{Client, DatabaseError};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::ProgramError;
 
-/// Takes away the server's limit on transactions, of versions that have one: renames wait for sessions to end.
+/// Disables the transaction timeout of servers that have one, as renames wait for sessions to end.
 const NO_LIMIT: &str = "SELECT set_config('transaction_timeout', '0', true)
     WHERE current_setting('server_version_num')::int >= 170000;";
 
-/// What takes the target's place, and what becomes of the target.
+/// The databases of a swap.
 pub struct Swap<'a> {
     /// The new database.
     pub scratch: &'a Scratch<'a>,
-    /// The name that it takes.
+    /// The name that it gets.
     pub target: &'a DatabaseName,
-    /// Whether there is a database of that name.
+    /// Whether a database with that name exists.
     pub replaces: bool,
-    /// What that one is called then.
+    /// The new name of that one.
     pub kept_as: &'a DatabaseName,
 }
 
 impl Swap<'_> {
-    /// Renames the target, if there is one, and the scratch database to the target's name, in one transaction: whatever
-    /// ends it, the server has done both or neither. The new one gets its comment.
+    /// Renames the target, if it exists, and the scratch database to the target's name, in one transaction. The new
+    /// one gets its comment.
     ///
     /// # Errors
-    /// When the names could not be changed; both databases are as they were.
+    /// When they cannot be renamed. Both have their old names then.
     pub fn exchange(&self, making: &Making) -> Result<(), RestoreError> {
         let (target, kept_as) = (identifier(self.target.as_str()), identifier(self.kept_as.as_str()));
         let mut statements = self.begin();
@@ -42,15 +42,15 @@ impl Swap<'_> {
         statements.push(format!("ALTER DATABASE {} RENAME TO {target};", self.scratch_name()));
         let comment = making.comment(self.target.as_str());
         statements.push(self.comment_at_once(&comment));
-        // Somebody may have found the scratch database, too: an exporter that looks at all there are.
+        // The scratch database may have sessions as well, such as of an exporter that connects to all databases.
         let databases = vec![self.target, self.scratch.name()];
         self.run(statements, databases, |client| self.has_name(client, self.target))?;
         self.comment_later(&comment);
         Ok(())
     }
 
-    /// Moves the target aside, if there is one, and gives the empty scratch database its name. That keeps the comment
-    /// by which it is known to be unfinished.
+    /// Moves the target aside, if it exists, and gives the empty scratch database its name. That one keeps its staging
+    /// comment.
     ///
     /// # Errors
     /// As [`Self::exchange`].
@@ -67,11 +67,11 @@ impl Swap<'_> {
         })
     }
 
-    /// Completes a database that was loaded under the target's name: in one transaction it gets what it is to be like,
-    /// and what was moved aside is marked as replaced, or gets the name that it keeps.
+    /// Completes a database that was loaded under the target's name: in one transaction it gets its properties and
+    /// comment, and the database that was moved aside is marked as replaced, or gets its final name.
     ///
     /// # Errors
-    /// When that fails; the database is unfinished still.
+    /// When that fails. The database is still incomplete then.
     pub fn complete(&self, making: &Making) -> Result<(), RestoreError> {
         let target = self.target.as_str();
         let after = making.after_load(target);
@@ -98,8 +98,8 @@ impl Swap<'_> {
         vec!["BEGIN;".to_owned(), NO_LIMIT.to_owned(), "SET LOCAL lock_timeout = '10s';".to_owned()]
     }
 
-    /// The order that gives the comment together with the name. Of one that is not ASCII nobody but the database itself
-    /// knows the encoding: it gets none for a moment.
+    /// The statement that sets the comment in the transaction of the renames. A comment that is not ASCII must be set
+    /// in the database itself, whose encoding it has; until then it is removed.
     fn comment_at_once(&self, comment: &[u8]) -> String {
         match std::str::from_utf8(comment) {
             Ok(text) if text.is_ascii() => text.to_owned(),
@@ -121,7 +121,7 @@ impl Swap<'_> {
         identifier(self.scratch.name().as_str())
     }
 
-    /// What is said of a replaced database until it is dropped.
+    /// The statement that marks the replaced database until it is dropped.
     fn mark_replaced(&self) -> Option<String> {
         (*self.kept_as == self.scratch.journal().replaced()).then(|| {
             let mark =
@@ -146,14 +146,14 @@ impl Swap<'_> {
         })
     }
 
-    /// Whether the scratch database has a name now, asked even after a stop signal.
+    /// Whether the scratch database has this name. Asked even after a stop signal.
     fn has_name(&self, client: &Client, name: &DatabaseName) -> Result<bool, DatabaseError> {
         let sql = "SELECT oid::bigint FROM pg_database WHERE datname = :'database';";
         let output = client.clean_up(sql, &[("database", name.as_str())])?;
         Ok(output.stdout.trim_ascii() == self.scratch.oid().to_string().as_bytes())
     }
 
-    /// Whether the database that was loaded under the target's name is no more unfinished.
+    /// Whether the database that was loaded under the target's name is complete.
     fn is_complete(&self, client: &Client) -> Result<bool, DatabaseError> {
         let sql = "SELECT to_json(shobj_description(oid, 'pg_database')) FROM pg_database
                    WHERE datname = :'database';";

@@ -1,4 +1,4 @@
-//! What a dump itself says of its database: an archive always does, and SQL that was made with `--create`.
+//! Properties of a database as its dump has them. An archive always has them, SQL only with `--create`.
 
 use crate::engine::restore::source::{DatabaseStatement, DatabaseStatementKind, Needs};
 use crate::formats::sql::{Kind, Token, tokens};
@@ -6,19 +6,19 @@ use crate::postgres::changes_rights;
 use crate::postgres::quote::{self, identifier};
 use crate::store::catalog::{Locale, Properties, Provider};
 
-/// The statements about a database that a dump holds.
+/// The statements of a dump about its database.
 #[derive(Debug, Clone)]
 pub struct Described {
-    /// What CREATE DATABASE and the owner say; the rest is in the statements.
+    /// The properties in CREATE DATABASE, and the connection limit.
     pub properties: Properties,
-    /// All but CREATE DATABASE.
+    /// The other statements.
     pub statements: Vec<DatabaseStatement>,
-    /// The settings of a session that understands them.
+    /// The session settings that the statements require.
     manner: String,
 }
 
 impl Described {
-    /// What the dump says; `None` when it says nothing, or not as pg_dump does.
+    /// Collects them. `None` if the dump has none, or not of the form that pg_dump gives them.
     pub fn of(needs: &Needs) -> Option<Self> {
         let create =
             needs.database.iter().find(|statement| statement.kind == DatabaseStatementKind::Create)?;
@@ -39,7 +39,7 @@ impl Described {
         Some(Self { properties: Properties { connection_limit, ..properties }, statements, manner })
     }
 
-    /// The settings that a database of another name is loaded under.
+    /// The settings under which a database of another name is loaded.
     pub fn settings_before(&self, database: &str) -> Vec<u8> {
         let sets = [DatabaseStatementKind::Set, DatabaseStatementKind::RoleSet];
         self.all(database, |statement| {
@@ -57,7 +57,7 @@ impl Described {
         self.in_manner(&chosen.map(of_role).collect::<Vec<_>>().join(&b'\n'))
     }
 
-    /// The settings for everybody, each by itself.
+    /// The settings for all roles, each as a statement of its own.
     pub fn each_setting(&self, database: &str) -> Vec<Vec<u8>> {
         let of_all = |statement: &&DatabaseStatement| {
             statement.kind == DatabaseStatementKind::Set
@@ -67,7 +67,7 @@ impl Described {
         each.map(|statement| self.in_manner(&renamed(statement, database))).collect()
     }
 
-    /// What a database of another name gets after the load, but for the comment and the limit of its sessions.
+    /// The statements for a database of another name after the load, but for comment and connection limit.
     pub fn after_load(&self, database: &str) -> Vec<u8> {
         self.all(database, |statement| match statement.kind {
             DatabaseStatementKind::Comment | DatabaseStatementKind::ConnectionLimit => false,
@@ -78,12 +78,12 @@ impl Described {
         })
     }
 
-    /// The statement that gives a database of another name its comment.
+    /// The statement that sets the comment of a database of another name.
     pub fn comment(&self, database: &str) -> Option<Vec<u8>> {
         let comment =
             self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Comment)?;
         let sql = renamed(comment, database);
-        // In ASCII and without backslashes it is the same in every manner.
+        // In ASCII and without backslashes, session settings do not matter.
         Some(if sql.is_ascii() && !sql.contains(&b'\\') { sql } else { self.in_manner(&sql) })
     }
 
@@ -93,7 +93,7 @@ impl Described {
         if texts.is_empty() { Vec::new() } else { self.in_manner(&texts.join(&b'\n')) }
     }
 
-    /// SQL of the dump, read as the dump means it.
+    /// Wraps SQL of the dump in the session settings that it requires.
     fn in_manner(&self, sql: &[u8]) -> Vec<u8> {
         let back = b"\nSET client_encoding = 'UTF8'; RESET standard_conforming_strings;\n";
         [self.manner.as_bytes(), b"\n", sql, back].concat()
@@ -107,13 +107,13 @@ impl Described {
             .map(String::as_str)
     }
 
-    /// The role that the database is given to.
+    /// The owner of the database.
     pub fn owner(&self) -> Option<&str> {
         let given = self.statements.iter().rfind(|statement| statement.kind == DatabaseStatementKind::Owner);
         given.and_then(|statement| statement.roles.first()).map(String::as_str)
     }
 
-    /// The settings that the statements make.
+    /// The names of the settings that the statements set.
     pub fn settings(&self) -> impl Iterator<Item = String> {
         let sets = self.statements.iter().filter(|statement| {
             matches!(statement.kind, DatabaseStatementKind::Set | DatabaseStatementKind::RoleSet)
@@ -121,14 +121,14 @@ impl Described {
         sets.filter_map(variable)
     }
 
-    /// The roles that get settings of their own.
+    /// The roles with settings of their own.
     pub fn set_roles(&self) -> impl Iterator<Item = &str> {
         let sets =
             self.statements.iter().filter(|statement| statement.kind == DatabaseStatementKind::RoleSet);
         sets.flat_map(|statement| &statement.roles).map(String::as_str)
     }
 
-    /// The roles with whose rights statements are run, or to whom the database is given.
+    /// The roles that run statements or become the owner.
     pub fn owners(&self) -> impl Iterator<Item = &str> {
         self.statements.iter().flat_map(|statement| {
             let given = statement.roles.iter().filter(|_| statement.kind == DatabaseStatementKind::Owner);
@@ -137,12 +137,12 @@ impl Described {
     }
 }
 
-/// Whether a setting names libraries that each session loads.
+/// Whether a setting names libraries to preload.
 pub(super) fn loads(variable: &str) -> bool {
     variable.to_ascii_lowercase().ends_with("_preload_libraries")
 }
 
-/// A statement about another database, run with the rights that it needs.
+/// The statement for a database of another name, run by the required role.
 fn renamed(statement: &DatabaseStatement, database: &str) -> Vec<u8> {
     let (text, at) = (&statement.text, &statement.name_at);
     let sql = [&text[..at.start], identifier(database).as_bytes(), &text[at.end..]].concat();
@@ -152,7 +152,7 @@ fn renamed(statement: &DatabaseStatement, database: &str) -> Vec<u8> {
     }
 }
 
-/// The variable that a statement sets.
+/// The name of the setting that a statement sets.
 fn variable(statement: &DatabaseStatement) -> Option<String> {
     let tokens = tokens(statement.text.get(statement.name_at.end..)?);
     tokens.get(1)?.name().map(String::from)
@@ -164,7 +164,7 @@ fn limit_in(statement: &DatabaseStatement) -> Option<i64> {
     text.trim_end_matches(';').rsplit([' ', '=']).next()?.parse().ok()
 }
 
-/// What CREATE DATABASE says: options as `NAME = value`.
+/// Parses the options of CREATE DATABASE, `NAME = value`.
 fn created(create: &DatabaseStatement) -> Option<Properties> {
     let text = create.text.get(create.name_at.end..)?;
     let tokens = tokens(text);
@@ -191,7 +191,7 @@ fn created(create: &DatabaseStatement) -> Option<Properties> {
     Some(Properties { tablespace, ..Properties::of_encoding(option("encoding")?, locale) })
 }
 
-/// A name or string that stands there.
+/// The value of a name or string at the beginning of the tokens.
 fn value(text: &[u8], tokens: &[Token]) -> Option<String> {
     match tokens {
         [escape, string, ..]
@@ -218,7 +218,7 @@ fn literal(text: &[u8], escapes: bool) -> Option<String> {
                 at += 2;
             }
             (b'\'', _) => return String::from_utf8(value).ok(),
-            // pg_dump escapes nothing else (`appendStringLiteral`).
+            // pg_dump uses no other escapes (`appendStringLiteral`).
             (b'\\', Some(next)) if escapes => {
                 value.push(*next);
                 at += 2;

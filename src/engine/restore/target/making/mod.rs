@@ -1,5 +1,5 @@
-//! What the database that a backup is loaded into is made like: the target, the database that was backed up, or nothing
-//! in particular.
+//! Properties of the new database: those of the target, those of the database that was backed up, or the server's
+//! defaults.
 
 mod dump;
 
@@ -16,7 +16,7 @@ use crate::system::gpg::Gpg;
 use crate::system::process::ProgramError;
 use dump::{Described, loads};
 
-/// What a database is made like.
+/// The properties of a new database.
 #[derive(Debug, Clone)]
 pub struct Making {
     basis: Basis,
@@ -26,45 +26,45 @@ pub struct Making {
 
 #[derive(Debug, Clone)]
 enum Basis {
-    /// The target, which is there and keeps what it has.
+    /// Those of the existing target.
     Target(Box<Properties>),
-    /// The database that was backed up.
+    /// Those of the database that was backed up, by the manifest.
     Backup(Box<Properties>),
-    /// The same, as the dump says it.
+    /// The same, by the statements of the dump.
     Dump(Box<Described>),
-    /// The encoding and the locale of that.
+    /// Encoding and locale only of the database that was backed up.
     Encoding(Box<Properties>),
     /// The server's defaults.
     Defaults,
 }
 
-/// The encoding of a database that is made by the server's defaults.
+/// Query for the encoding of a new database by the server's defaults.
 const DEFAULT_ENCODING: &str =
     "SELECT to_json(pg_encoding_to_char(encoding)) FROM pg_database WHERE datname = 'template0';";
 
-/// What a new database asks of its server.
+/// What a new database needs of its server.
 #[derive(Debug, Default)]
 pub struct MakingNeeds<'a> {
-    /// Roles that must be there.
+    /// Roles that must exist.
     pub roles: Vec<&'a str>,
-    /// Those of them that the role must be a member of.
+    /// Those that the restoring role must be a member of.
     pub owners: Vec<&'a str>,
-    /// The one of them that the database is given to, where it is not the role itself.
+    /// The new owner of the database, if it is another role.
     pub owner: Option<&'a str>,
-    /// The tablespace that must be there.
+    /// The tablespace, which must exist.
     pub tablespace: Option<&'a str>,
-    /// Settings that the role must be allowed to set.
+    /// Settings that the restoring role must be allowed to set.
     pub settings: Vec<String>,
-    /// Roles that get settings of their own.
+    /// Roles with settings of their own.
     pub set_roles: Vec<&'a str>,
 }
 
-/// What nobody has written down about a backup that has only the encoding of its database.
+/// What is unknown about a backup whose manifest has only encoding and locale.
 const UNKNOWN: &str =
     "its owner, locale provider, tablespace, connection limit, grants, settings, comment and labels";
 
 impl Making {
-    /// Chooses by whether there is a target, and by what is known of the backup.
+    /// Chooses the properties: the target's if it exists, else what is known of the backup.
     ///
     /// # Errors
     /// When the settings in the manifest cannot be decrypted.
@@ -83,7 +83,7 @@ impl Making {
         Ok(Self { basis, major })
     }
 
-    /// Whether all properties of the database are known that was backed up.
+    /// Whether all properties of the database that was backed up are known.
     pub fn is_known(backup: &Checked) -> bool {
         backup.properties().is_some() || Described::of(backup.needs()).is_some()
     }
@@ -124,12 +124,12 @@ impl Making {
         Ok(Basis::Encoding(Box::new(Properties { size: origin.size, ..properties })))
     }
 
-    /// Whether it is made like a database that is there.
+    /// Whether the properties are those of an existing target.
     pub fn is_of_target(&self) -> bool {
         matches!(self.basis, Basis::Target(_))
     }
 
-    /// All properties that it will have; none where they are not known, or not wanted.
+    /// All properties, if they are known and wanted.
     fn properties(&self) -> Option<&Properties> {
         match &self.basis {
             Basis::Target(properties) | Basis::Backup(properties) => Some(properties),
@@ -137,7 +137,7 @@ impl Making {
         }
     }
 
-    /// The properties whose encoding and locale it will have.
+    /// The properties with its encoding and locale. `None` for the server's defaults.
     pub fn encoding(&self) -> Option<&Properties> {
         match &self.basis {
             Basis::Target(properties) | Basis::Backup(properties) | Basis::Encoding(properties) => {
@@ -148,7 +148,7 @@ impl Making {
         }
     }
 
-    /// Its locale as `pg_database` has it, where it is libc's.
+    /// Its locale as in `pg_database`, if libc provides it.
     pub fn libc_locale(&self) -> Option<Value> {
         let locale = &self.encoding()?.locale;
         let mut row = json!({"datcollate": locale.collate, "datctype": locale.ctype});
@@ -158,7 +158,7 @@ impl Making {
         (locale.provider == Provider::Libc).then_some(row)
     }
 
-    /// What it asks of the server: roles, those of them that the role must be a member of, a tablespace, settings.
+    /// What the new database needs of the server.
     pub fn needs(&self) -> MakingNeeds<'_> {
         let mut needs = MakingNeeds::default();
         if let Basis::Dump(described) = &self.basis {
@@ -182,11 +182,11 @@ impl Making {
         needs
     }
 
-    /// Sees that a backup in SQL_ASCII, which may hold any bytes, does not become text of another encoding. Any other
-    /// pair is the server's conversion to judge.
+    /// Checks that a backup in SQL_ASCII, which may have any bytes, is not loaded into another encoding. Other pairs
+    /// are left to the server's conversion.
     ///
     /// # Errors
-    /// When it would.
+    /// When it would be.
     pub fn check_encoding(
         &self,
         backup: &Checked,
@@ -206,12 +206,12 @@ impl Making {
         }
     }
 
-    /// Gives an empty database, which the client talks to, the settings that it is loaded under: what functions of its
-    /// contents answer, and so what is computed of them, may depend on them. Before, it is given all that it is to be like
-    /// when it has taken the place of `target`, and that is taken back: what cannot be given fails before the load.
+    /// Sets the settings of the empty database under which it is loaded, as results of its functions may depend on
+    /// them. Before that, all properties are set in a transaction that is rolled back, so that what cannot be set
+    /// fails before the load.
     ///
     /// # Errors
-    /// When it cannot be given.
+    /// When a property cannot be set.
     pub fn prepare(&self, client: &Client, target: &DatabaseName) -> Result<(), RestoreError> {
         let name = client.database().as_str();
         let settings = self.before_load(name);
@@ -227,7 +227,7 @@ impl Making {
         })
     }
 
-    /// Why the target cannot be made so, with the way out if there is one.
+    /// The error when the target cannot be created with these properties.
     pub fn refusal(&self, target: &DatabaseName, why: String) -> RestoreError {
         match self.is_of_target() {
             true => RestoreError::Missing(format!(
@@ -241,7 +241,7 @@ impl Making {
         }
     }
 
-    /// The rest of `CREATE DATABASE name TEMPLATE template0`.
+    /// The options of `CREATE DATABASE name TEMPLATE template0`.
     pub fn clauses(&self) -> String {
         match &self.basis {
             Basis::Target(properties) | Basis::Backup(properties) => properties.create_clauses(self.major),
@@ -254,12 +254,12 @@ impl Making {
         }
     }
 
-    /// The same without an owner and a tablespace.
+    /// The same without owner and tablespace.
     pub fn encoding_clauses(&self) -> Option<String> {
         self.encoding().map(|properties| properties.encoding_clauses(self.major))
     }
 
-    /// The statements that an empty database gets.
+    /// The statements for the empty database.
     fn before_load(&self, database: &str) -> Vec<u8> {
         match (self.properties(), &self.basis) {
             (Some(properties), _) => properties.setting_statements(database, false).into_bytes(),
@@ -268,7 +268,7 @@ impl Making {
         }
     }
 
-    /// The settings as those of the current role: whether the server takes them.
+    /// The settings as those of the current role, to try whether the server accepts them.
     pub fn settings_of_current_role(&self) -> Vec<u8> {
         let of_role = |setting: &Setting| {
             let (name, value) = (identifier(setting.parts().0), setting_value(setting));
@@ -283,7 +283,7 @@ impl Making {
         }
     }
 
-    /// The settings of the database for everybody, each by a statement of its own.
+    /// The settings of the database for all roles, each as a statement of its own.
     pub fn settings(&self, database: &str) -> Vec<Vec<u8>> {
         match (self.properties(), &self.basis) {
             (Some(Properties { settings: Settings::Clear(settings), .. }), _) => {
@@ -297,7 +297,7 @@ impl Making {
         }
     }
 
-    /// The statements that a loaded database gets.
+    /// The statements for the loaded database.
     pub fn after_load(&self, database: &str) -> Vec<u8> {
         match (self.properties(), &self.basis) {
             (Some(properties), _) => {
@@ -310,8 +310,7 @@ impl Making {
         }
     }
 
-    /// The statements that change the settings of a loaded database that is made like the target, which had others when
-    /// the load began.
+    /// The statements for settings of the target that were changed during the load.
     pub fn changed_settings(&self, before: &Self, database: &str) -> Vec<u8> {
         match (&self.basis, &before.basis) {
             (Basis::Target(now), Basis::Target(before)) if now.settings != before.settings => {
@@ -323,8 +322,8 @@ impl Making {
         }
     }
 
-    /// The statements that say who gets into a complete database, where that is not what a new one has. One that `is_shut`
-    /// was made so that nobody gets in.
+    /// The statements that set who may connect to the complete database, if that differs from a new one. `is_shut`: it
+    /// was created with a connection limit of 0.
     pub fn access(&self, database: &str, is_shut: bool) -> String {
         match self.properties() {
             Some(properties) => properties.access_statements(database, is_shut),
@@ -339,7 +338,7 @@ impl Making {
         }
     }
 
-    /// The statement that gives a database its comment.
+    /// The statement that sets the database's comment.
     pub fn comment(&self, database: &str) -> Vec<u8> {
         let none = || format!("COMMENT ON DATABASE {} IS NULL;", identifier(database)).into_bytes();
         match (self.properties(), &self.basis) {
@@ -350,13 +349,13 @@ impl Making {
     }
 }
 
-/// Sees that no text of a manifest has a NUL in it, which no server has written, and in which SQL would end.
+/// Checks that no text in a manifest has a NUL, which no server writes, and at which SQL would end.
 fn check_text(backup: &Checked, properties: &Properties) -> Result<(), RestoreError> {
     let text = serde_json::to_string(properties).unwrap_or_default();
     if text.contains("\\u0000") { Err(RestoreError::Manifest(backup.label().to_owned())) } else { Ok(()) }
 }
 
-/// Properties with their settings in clear.
+/// The properties with decrypted settings.
 fn opened(
     backup: &Checked,
     properties: &Properties,
