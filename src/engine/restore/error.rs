@@ -102,7 +102,7 @@ pub enum RestoreError {
     #[error("the SQL of {0} leaves a transaction open: end it with COMMIT")]
     OpenTransaction(String),
     /// With `--keep-going`: the restore is done, and this number of statements failed.
-    #[error("restored into {name} with {errors} error{}", if *.1 == 1 { "" } else { "s" }, name = .0, errors = .1)]
+    #[error("{}", with_errors(.0, *.1))]
     WithErrors(DatabaseName, u64),
     /// A statement of the load refers to an unknown name.
     #[error(
@@ -199,6 +199,14 @@ pub enum RestoreError {
     /// The user declined.
     #[error("nothing was restored")]
     Declined,
+}
+
+fn with_errors(name: &DatabaseName, errors: u64) -> String {
+    if errors == 1 {
+        format!("restored into {name} with 1 error")
+    } else {
+        format!("restored into {name} with {errors} errors")
+    }
 }
 
 impl RestoreError {
