@@ -16,15 +16,25 @@ use crate::util::units;
 
 /// A restore in progress.
 pub struct Run<'a> {
+    /// The backup directory.
     pub directory: &'a BackupDirectory,
+    /// A client of a database that is not the target.
     pub client: Client,
+    /// Opens encrypted backups.
     pub decryption: DecryptionContext,
+    /// What is restored.
     pub goal: Goal,
+    /// The options of the restore.
     pub options: &'a Options,
+    /// Whether to go on even if the disk seems to have too little space.
     pub ignore_space: bool,
+    /// Whether nothing is changed.
     pub dry_run: bool,
+    /// The user's SQL files.
     pub scripts: &'a Scripts,
+    /// The number of pg_restore's parallel jobs.
     pub jobs: usize,
+    /// What the role may do, at the time of planning.
     pub capabilities: RoleCapabilities,
     /// The target's properties at the time of planning, if it exists.
     pub existing: Option<Properties>,
@@ -93,6 +103,10 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Loads the backup into a new database, which replaces the target.
+    ///
+    /// # Errors
+    /// When anything fails; the target is unchanged then.
     pub fn replace(&self, backup: &Checked, target: &DatabaseName) -> Result<(), RestoreError> {
         // The confirmation or the check of the backup may have taken long.
         let now = (self.asked.elapsed() >= MOMENT).then(|| Target::of(&self.client, target)).transpose()?;
