@@ -127,7 +127,11 @@ impl Literal {
         }
         let follows = |words: &[&str]| words.iter().any(|word| self.before.contains(word));
         match self.file.as_str() {
-            _ if follows(&["log::error!(", "log::warn!(", "Failure::new("]) || follows(&DOING) => true,
+            _ if follows(&["#[error(", "log::error!(", "log::warn!(", "Failure::new("])
+                || follows(&DOING) =>
+            {
+                true
+            }
             // What no ordinary client sends.
             "http/gate/head.rs" | "http/gate/connection.rs" | "http/message.rs" => false,
             file if file.starts_with("http/") => follows(&["ApiError::", "Error::custom("]),
@@ -138,13 +142,19 @@ impl Literal {
             "settings/remarks.rs" => true,
             "settings/rule.rs" => follows(&["Err(", "format!(", "||"]),
             "catalog/name.rs" => follows(&["NameError("]),
-            "restore/requirements.rs" => follows(&["refused(format!(", "unlike(format!(", ",format!("]),
-            "restore/making/mod.rs" => follows(&["Missing("]),
-            "restore/tied.rs" => follows(&["format!("]),
-            "restore/preflight.rs" => self.message.starts_with("role "),
-            "restore/journal.rs" => follows(&["letproblem="]),
-            "restore/replication.rs" => follows(&["format!("]) && self.message.starts_with("role "),
-            "restore/cluster/mod.rs" => follows(&["letmissing="]),
+            "engine/restore/error.rs" => follows(&["format!("]),
+            "engine/restore/target/requirements.rs" => {
+                let sql = ["provider = ", "CREATE "];
+                follows(&["format!("]) && !sql.iter().any(|begin| self.message.starts_with(begin))
+            }
+            "engine/restore/target/making/mod.rs" => follows(&["Missing("]),
+            "engine/restore/source/tied.rs" => follows(&["format!("]),
+            "engine/restore/target/preflight.rs" => self.message.starts_with("role "),
+            "engine/restore/target/cleanup.rs" => follows(&["letproblem="]),
+            "engine/restore/target/replication.rs" => {
+                follows(&["format!("]) && self.message.starts_with("role ")
+            }
+            "engine/restore/cluster/dump.rs" => follows(&["letmissing="]),
             "cli/health.rs" => {
                 follows(&["Err(", "format!("])
                     && !["header", "Authorization"].iter().any(|word| self.message.starts_with(word))

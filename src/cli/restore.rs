@@ -7,15 +7,16 @@ use lexopt::{Arg, Parser, ValueExt};
 use super::picker;
 use super::question::Questions;
 use super::{Failure, Outcome, environment, runner};
-use crate::delivery::telegram::{Chat, TelegramSettings};
+use crate::delivery::telegram::{self, Chat, FetchError, TelegramSettings};
 use crate::engine::restore::{
-    Options, Place, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath,
+    Options, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath, Source,
 };
 use crate::postgres::Server;
 use crate::settings::{Reader, Storage};
 use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::system::lock::LockError;
 use crate::system::process::Interrupted;
+use crate::util::open_dir::OpenDir;
 
 pub(super) const HELP: &str = "\
 backupgram restore                                   choose one, at a terminal
@@ -104,7 +105,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     };
     let questions = Questions::new(runner.clone());
     let (backup, target) = match (call.message, call.file) {
-        (Some(message), _) => (Place::Telegram(message, call.chat), call.target),
+        (Some(id), _) => (Place::Telegram { id, chat: call.chat, settings: telegram }, call.target),
         (None, Some(file)) => (Place::File(file), call.target),
         (None, None) => {
             let (file, target) = picker::choose(&BackupDirectory::new(&storage.directory), &questions)?;
@@ -112,15 +113,69 @@ pub(super) fn run(arguments: Parser) -> Outcome {
         }
     };
     let (options, ignore_space, dry_run) = (call.options, call.ignore_space, call.dry_run);
-    let request = Request { backup, target, options, ignore_space, dry_run };
-    let restore =
-        Restore { storage: &storage, server: &server, runner: &runner, telegram: telegram.as_ref() };
+    let request = Request { target, options, ignore_space, dry_run };
+    let restore = Restore::new(&storage, &server, &runner, &request).map_err(failure)?;
     let confirm = |plan: &Plan| if is_asked { confirm(plan, &questions) } else { Ok(true) };
-    restore.run(&request, confirm).map_err(|error| match error {
+    match backup {
+        Place::File(file) => {
+            restore.open(&file).and_then(|source| restore.run(source, None, confirm)).map_err(failure)
+        }
+        Place::Telegram { id, chat, settings } => {
+            let lock = restore.lock().map_err(failure)?;
+            let place = restore.directory().place_for(0).map_err(RestoreError::from).map_err(failure)?;
+            let fetched = FetchDirectory::make(place).map_err(fetch_failure)?;
+            let backup = telegram::fetch(settings.as_ref(), chat.as_ref(), id, &fetched.directory, &runner);
+            let (file, name) = backup.map_err(fetch_failure)?;
+            let source = Source::fetched(file, &fetched.directory.path().join(name));
+            restore.run(source, Some(&lock), confirm).map_err(failure)
+        }
+    }
+}
+
+/// Where a backup is.
+enum Place {
+    /// `SLOT/NAME`, or a path.
+    File(String),
+    /// A message on Telegram, and its chat; without one, any chat of the settings.
+    Telegram { id: i64, chat: Option<Chat>, settings: Option<TelegramSettings> },
+}
+
+fn failure(error: RestoreError) -> Failure {
+    match error {
         RestoreError::Locked(error @ LockError::Held(_)) => Failure::busy(error),
         error @ RestoreError::WithErrors(..) => Failure::with_status(WITH_ERRORS, error),
         error => error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted),
-    })
+    }
+}
+
+fn fetch_failure(error: FetchError) -> Failure {
+    error.interrupted().map_or_else(|| Failure::new(&error), Failure::interrupted)
+}
+
+/// A directory for a backup that is fetched, in the place for temporary files. It is removed when dropped. Only the holder
+/// of the run lock may have one.
+struct FetchDirectory {
+    place: OpenDir,
+    directory: OpenDir,
+}
+
+impl FetchDirectory {
+    const NAME: &str = "telegram";
+
+    fn make(place: OpenDir) -> Result<Self, FetchError> {
+        place.remove_all(Self::NAME).map_err(FetchError::Write)?;
+        let directory = place.make_private(Self::NAME, 0o700).map_err(FetchError::Write)?;
+        Ok(Self { place, directory })
+    }
+}
+
+impl Drop for FetchDirectory {
+    fn drop(&mut self) {
+        let removed = self.directory.clear().and_then(|()| self.place.remove_all(Self::NAME));
+        if let Err(error) = removed {
+            log::warn!("cannot remove {} now; the next run does: {error}", self.directory.path().display());
+        }
+    }
 }
 
 fn parse(mut arguments: Parser) -> Result<Call, Failure> {

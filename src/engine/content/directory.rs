@@ -1,4 +1,4 @@
-//! A dump in directory format: what is in it, and whether all of it is there.
+//! Reads and checks dumps in directory format.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -8,27 +8,29 @@ use std::process::Stdio;
 use nix::sys::stat::SFlag;
 use sha2::{Digest, Sha256};
 
-use super::reading::{judge, read_to_the_end};
-use super::{CONTENTS_NAME, Content, ContentError, Findings, HEAD};
+use super::dump_checker::CheckResult;
+use super::error::ContentError;
+use super::kind::{CONTENTS_NAME, Content, HEAD};
+use super::pg_restore_probe::{judge, read_to_the_end};
 use crate::system::process::{Listener, Runner};
 use crate::system::progress::Progress;
 use crate::util::open_dir::{OpenDir, kind};
 use crate::util::units::hexadecimal;
 
-/// The files of a dump in directory format.
+/// Checksum and size of a dump in directory format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct DirectoryDigest {
     /// The SHA-256 of what `LC_ALL=C sha256sum *` prints in the directory, in hexadecimal.
     pub sha256: String,
-    /// The sum of their bytes.
+    /// The size of all files, in bytes.
     pub size: u64,
 }
 
-impl Listing {
-    /// Reads every file of a directory.
+impl DirectoryDigest {
+    /// Reads every file of the directory.
     ///
     /// # Errors
-    /// When one cannot be read, something else than a file is among them, or a stop signal comes.
+    /// When a file cannot be read, an entry is no regular file, or a stop signal comes.
     pub fn of(directory: &OpenDir, runner: &Runner, progress: &Progress) -> Result<Self, ContentError> {
         let mut names = directory.names().map_err(ContentError::Read)?;
         names.sort();
@@ -69,16 +71,16 @@ fn digest(
     }
 }
 
-/// Has pg_restore read all of a directory, whose files have this `size`.
+/// Has pg_restore read the whole directory. `size` is that of its files, in bytes.
 ///
 /// # Errors
-/// When it cannot, or a stop signal comes.
+/// When pg_restore fails, or a stop signal comes.
 pub fn inspect_directory(
     directory: &OpenDir,
     size: u64,
     runner: &Runner,
     progress: &Progress,
-) -> Result<Findings, ContentError> {
+) -> Result<CheckResult, ContentError> {
     let mut command = read_to_the_end();
     let opened = directory.to_file().map_err(ContentError::Read)?;
     command.args(["--format=directory", "/dev/stdin"]).stdin(opened).stderr(Stdio::piped());
@@ -88,13 +90,14 @@ pub fn inspect_directory(
     let exit = progress.follow(&child, size, || child.wait());
     let said = said.finish();
     runner.check()?;
-    match exit.success() {
-        true => Ok(Findings { content: Content::Directory, bytes: size, makes_database: false }),
-        false => Err(judged(runner.failure(command.get_program(), exit, &said))),
+    if exit.success() {
+        Ok(CheckResult { content: Content::Directory, bytes: size, makes_database: false })
+    } else {
+        Err(judged(runner.failure(command.get_program(), exit, &said)))
     }
 }
 
-/// What the table of contents begins with.
+/// The first bytes of the table of contents.
 fn head(directory: &OpenDir) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(HEAD);
     directory.open_file(CONTENTS_NAME)?.take(HEAD as u64).read_to_end(&mut head)?;

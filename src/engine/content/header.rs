@@ -3,15 +3,15 @@
 
 use crate::postgres::Version;
 
-/// What it begins with.
+/// The first bytes of the header.
 pub const MAGIC: &[u8] = b"PGDMP";
-/// Where the number of bytes of an integer stands.
+/// Offset of the size of an integer, in bytes.
 const INTEGER_AT: usize = 8;
-/// Where the number of the archive's format stands.
+/// Offset of the number of the archive's format.
 const FORMAT_AT: usize = 10;
-/// The number in the table of contents of a tar archive, and in that of a directory, too: pg_dump writes it so.
+/// The number of the tar format, which pg_dump also writes into the table of contents of a directory.
 const TAR_FORMAT: u8 = 3;
-/// The integers of the time at which it was made, from the seconds to whether it was summer.
+/// The number of integers of the creation time, from the seconds to the daylight saving flag.
 const TIME: usize = 7;
 
 /// Whether this is the beginning of the table of contents of a tar archive or a directory.
@@ -19,12 +19,12 @@ pub fn is_contents(head: &[u8]) -> bool {
     head.starts_with(MAGIC) && head.get(FORMAT_AT) == Some(&TAR_FORMAT)
 }
 
-/// The first minor version of the header in which the compression is a byte.
+/// The first minor version of the header whose compression field is a byte.
 const COMPRESSION_IS_BYTE: u8 = 15;
-/// Where the minor version of the header stands.
+/// Offset of the header's minor version.
 const MINOR_AT: usize = 6;
 
-/// The same table of contents, but that it says nothing is compressed.
+/// The table of contents with its compression field set to none.
 #[must_use]
 pub fn without_compression(mut contents: Vec<u8>) -> Vec<u8> {
     let integer = usize::from(contents.get(INTEGER_AT).copied().unwrap_or_default());
@@ -36,11 +36,11 @@ pub fn without_compression(mut contents: Vec<u8>) -> Vec<u8> {
     contents
 }
 
-/// The version of the pg_dump by which an archive that begins so is.
+/// The version of the pg_dump that wrote an archive with this header.
 pub fn dump_version(head: &[u8]) -> Option<Version> {
     let integer = usize::from(*head.get(INTEGER_AT)?);
-    // The compression is a byte since PostgreSQL 16, and was an integer before. The header's own version may be what is
-    // wrong with it, so it is not asked.
+    // The compression field is a byte since PostgreSQL 16, and was an integer before. Both are tried, as the header's
+    // own version may be one that is not known.
     [1, 1 + integer].into_iter().find_map(|compression| {
         let mut fields = Fields { rest: head.get(FORMAT_AT + 1 + compression..)?, integer };
         (0..TIME).try_for_each(|_| fields.integer().map(drop))?;
@@ -49,7 +49,7 @@ pub fn dump_version(head: &[u8]) -> Option<Version> {
     })
 }
 
-/// What is still to be read.
+/// The rest of the header.
 struct Fields<'a> {
     rest: &'a [u8],
     integer: usize,
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
-    /// A length; none where it is negative, as that of what is not there is.
+    /// A length. `None` inside when it is negative, as for a missing string.
     fn integer(&mut self) -> Option<Option<usize>> {
         let sign = self.take(1)?[0];
         let bytes = self.take(self.integer)?.iter().rev();

@@ -1,4 +1,4 @@
-//! What a backup looks like from outside, to tell whether somebody has written to it.
+//! Metadata of a backup's files, to detect later writes.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,18 +9,18 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use crate::util::open_dir::{OpenDir, kind};
 
-/// A file, or the files of a directory, without their contents.
+/// Metadata of a file, or of the files of a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot(Vec<(OsString, Appearance)>);
 
-/// Inode, length and time of the last change of its bytes. A name more or less is no change of a file.
+/// Device, inode, size and modification time. The change time is left out, as a new hard link would alter it.
 type Appearance = (u64, u64, i64, i64, i64);
 
 impl Snapshot {
-    /// What is opened.
+    /// Takes the metadata of an opened file or directory.
     ///
     /// # Errors
-    /// When it cannot be looked at.
+    /// When the metadata cannot be read.
     pub fn of(opened: impl AsFd) -> io::Result<Self> {
         let status = fstat(&opened)?;
         if kind(&status) != SFlag::S_IFDIR {

@@ -1,27 +1,27 @@
-//! Follows a tar archive while it goes by, to tell whether it ends where it should. pg_restore does not: it
-//! reads on for ever where a tar archive breaks off (seen with versions 15 to 18).
+//! Follows a tar archive as it streams by, to check that it is complete. pg_restore does not check that: it reads
+//! endlessly where a tar archive is cut off (seen with versions 15 to 18).
 
 use tar::Header;
 
 use super::header::is_contents;
 
 const BLOCK: usize = 512;
-/// Bytes of a member's beginning that are looked at.
+/// Number of first bytes of a member that are looked at.
 const PEEK: usize = 16;
 
-/// No table of contents is kept that is larger, which would take millions of objects.
+/// Largest table of contents that is kept, in bytes. A larger one would need millions of objects.
 const LARGEST: usize = 256 * 1024 * 1024;
 
-/// How far a tar archive has gone by.
+/// The state of a tar archive at the current position.
 #[derive(Debug, Default)]
 pub struct TarWalk {
     /// The header that is being collected.
     header: Vec<u8>,
-    /// Bytes of the member, with what fills its last block, that are still to come.
+    /// Bytes of the current member that are still to come, with its padding.
     to_come: u64,
-    /// The first bytes of a member that is called as a directory dump's table of contents.
+    /// The first bytes of a member with the file name of a table of contents.
     contents: Option<Vec<u8>>,
-    /// Whether all of that is kept.
+    /// Whether the whole table of contents is kept.
     keeps_contents: bool,
     kept: Option<Vec<u8>>,
     empty_blocks: u32,
@@ -71,7 +71,7 @@ impl TarWalk {
         let is_sound = header.cksum().is_ok_and(|stated| stated == sum + 8 * u32::from(b' '));
         let blocks = header.entry_size().ok().and_then(|size| size.checked_next_multiple_of(BLOCK as u64));
         match blocks {
-            // After the end there is nothing.
+            // No member may follow the end of the archive.
             Some(bytes) if is_sound && self.empty_blocks == 0 => {
                 self.to_come = bytes;
                 let path = header.path().unwrap_or_default();
@@ -98,12 +98,12 @@ impl TarWalk {
         }
     }
 
-    /// Whether all of an archive has gone by.
+    /// Whether the archive is complete.
     pub fn is_complete(&self) -> bool {
         !self.is_broken && self.empty_blocks >= 2 && self.header.is_empty()
     }
 
-    /// Whether there was the table of contents of a dump in directory format.
+    /// Whether it has the table of contents of a dump in directory format.
     pub fn holds_directory(&self) -> bool {
         self.holds_directory
     }

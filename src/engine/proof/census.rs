@@ -1,4 +1,4 @@
-//! What a restored database holds, counted, and whether its files are in order.
+//! Counts what a restored database holds, and checks its files by pg_amcheck.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde::Deserialize;
 
-use super::ProofError;
+use super::error::ProofError;
 use super::server::{PrivateServer, find};
 use crate::postgres::{Client, DatabaseError, WRITES};
 use crate::store::catalog::{Counts, DatabaseName};
@@ -19,12 +19,12 @@ struct Row {
     large_objects: u64,
 }
 
-/// Not of PostgreSQL itself.
+/// Excludes PostgreSQL's own relations.
 const OWN: &str = "relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace,
                                         'pg_toast'::regnamespace)";
 
-/// Has names come and go as the server has them. In a database in SQL_ASCII they need not be UTF-8, and in others not
-/// every one can be converted.
+/// Sets the client's encoding to the database's, so that names need no conversion: in SQL_ASCII they may be no UTF-8,
+/// and in other encodings some cannot be converted.
 const AS_THEY_ARE: &str = r"
     SELECT pg_catalog.getdatabaseencoding() AS encoding \gset
     SET client_encoding = :'encoding';
@@ -53,10 +53,10 @@ pub fn count(client: &Client) -> Result<Counts, DatabaseError> {
     Ok(Counts { tables, rows, indexes, large_objects })
 }
 
-/// Has pg_amcheck look at every table and index of databases, where there is one.
+/// Runs pg_amcheck on every table and index of the databases, if it is installed.
 ///
 /// # Errors
-/// When it finds something, or cannot be run.
+/// When it finds corruption, or cannot be run.
 pub fn check_files(
     server: &PrivateServer,
     databases: &[DatabaseName],
@@ -71,13 +71,13 @@ pub fn check_files(
     }
     for database in databases {
         let client = server.client(database);
-        // One may forbid what makes the extension.
+        // An event trigger could prevent the creation of the extension.
         client.execute(format!("{AS_THEY_ARE} {SILENCE_TRIGGERS}"), &[])?;
         let said = server.make_file("amcheck").map_err(ProofError::Report)?;
         let output = said.try_clone().and_then(|file| Ok((file.try_clone()?, file)));
         let (output, errors) = output.map_err(ProofError::Report)?;
         let mut command = client.server().bare_command("pg_amcheck", database);
-        // The database by the environment, as a pattern would have to be escaped.
+        // The database is passed in the environment: as an argument it would be a pattern.
         command.args(["--install-missing", "--no-password"]);
         client.server().set_up(&mut command, &WRITES);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
@@ -93,17 +93,17 @@ pub fn check_files(
     Ok(())
 }
 
-/// With this status pg_amcheck says that it has found something wrong.
+/// pg_amcheck's exit status when it has found corruption.
 const FOUND: i32 = 2;
 const SILENCE_TRIGGERS: &str = r"
     SELECT format('ALTER EVENT TRIGGER %I DISABLE', evtname) FROM pg_event_trigger
     \gexec
 ";
 
-/// Bytes that are read of what it says.
+/// Bytes of pg_amcheck's output that are read.
 const LONGEST: u64 = 64 << 10;
 
-/// The first lines that pg_amcheck has written.
+/// The first lines of pg_amcheck's output.
 fn beginning(mut said: &File) -> io::Result<String> {
     let mut text = Vec::new();
     said.rewind()?;

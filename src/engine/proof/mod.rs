@@ -1,115 +1,32 @@
-//! Proves a backup by restoring it: into a PostgreSQL server that is made for it and thrown away.
+//! Proves a backup by restoring it into a temporary PostgreSQL server.
 
 mod census;
+mod error;
 mod server;
 mod statement_error;
 mod workplace;
 
 use std::cell::Cell;
-use std::fmt;
-use std::io;
 use std::time::Instant;
 
-use crate::engine::content::Keys;
+use crate::engine::content::DecryptionContext;
 use crate::engine::restore::{RestoreError, Source, Trial};
-use crate::postgres::DatabaseError;
 use crate::store::catalog::{BackupDirectory, BackupName, Counts, DatabaseName, Proof, Slot};
-use crate::system::process::{Interrupted, ProgramError};
+use crate::system::process::ProgramError;
 use crate::util::units;
-use server::{PrivateServer, ServerError};
+use server::PrivateServer;
 use statement_error::StatementError;
 use workplace::Workplace;
 
-pub use server::sweep;
+pub use error::ProofError;
+pub use server::cleanup_temporary_directories;
+// The name that the command line still uses.
+pub use server::cleanup_temporary_directories as sweep;
 
-/// Why a backup is not proven.
-#[derive(Debug)]
-pub enum ProofError {
-    /// There is no server to restore it into.
-    Server(ServerError),
-    /// It cannot be restored here.
-    Restore(RestoreError),
-    /// What is in it cannot be restored, here or elsewhere.
-    Broken(RestoreError),
-    /// It is of an older major version than the server, whose version comes first, and does not fit that.
-    OtherMajor(u32, RestoreError),
-    /// The server ended while it was restored; what failed then.
-    Lost(RestoreError),
-    /// pg_amcheck has found something in the restored database.
-    Damaged(DatabaseName, String),
-    /// pg_amcheck could not look at the restored database.
-    Unchecked(String),
-    /// What pg_amcheck finds cannot be written down.
-    Report(io::Error),
-    /// What was restored cannot be counted.
-    Count(DatabaseError),
-}
-
-impl fmt::Display for ProofError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Server(error) => error.fmt(f),
-            Self::Broken(error) => write!(f, "cannot be restored: {error}"),
-            Self::OtherMajor(major, error) => write!(f, "cannot be proven by PostgreSQL {major}: {error}"),
-            Self::Restore(error) => write!(f, "cannot be proven here: {error}"),
-            Self::Lost(error) => write!(f, "cannot be proven, as the server of the proof ended: {error}"),
-            Self::Damaged(database, found) => {
-                write!(f, "can be restored, but pg_amcheck reports errors in database {database}: {found}")
-            }
-            Self::Unchecked(error) => write!(f, "can be restored, but pg_amcheck cannot check it: {error}"),
-            Self::Report(error) => write!(f, "cannot be proven: {error}"),
-            Self::Count(error) => {
-                write!(f, "cannot be proven, as its contents cannot be counted: {error}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ProofError {}
-
-impl From<ServerError> for ProofError {
-    fn from(error: ServerError) -> Self {
-        Self::Server(error)
-    }
-}
-
-impl From<DatabaseError> for ProofError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Count(error)
-    }
-}
-
-impl From<ProgramError> for ProofError {
-    fn from(error: ProgramError) -> Self {
-        Self::Count(error.into())
-    }
-}
-
-impl ProofError {
-    /// Whether the backup itself is at fault, and not what it was tried with.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged(..) | Self::Broken(_))
-    }
-
-    /// The stop signal behind the error, if that is what ended the proof.
-    pub fn interrupted(&self) -> Option<Interrupted> {
-        match self {
-            Self::Restore(error) | Self::Broken(error) | Self::OtherMajor(_, error) | Self::Lost(error) => {
-                error.interrupted()
-            }
-            Self::Server(ServerError::Program(ProgramError::Interrupted(interrupted)))
-            | Self::Count(DatabaseError::Program(ProgramError::Interrupted(interrupted))) => {
-                Some(*interrupted)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The programs that load.
+/// The programs that load a dump.
 const LOADERS: [&str; 2] = ["psql", "pg_restore"];
 
-/// What says nothing about the restore, but perhaps about the backup's content.
+/// The result of an error before or outside the load.
 fn of_content(error: RestoreError) -> ProofError {
     match &error {
         RestoreError::Content(_, content) if content.is_damage() => ProofError::Broken(error),
@@ -117,8 +34,9 @@ fn of_content(error: RestoreError) -> ProofError {
     }
 }
 
-/// What a failed restore into a server of the major version `here` says about a backup of the version `of`: `refused` is
-/// the last error of a statement there. What psql and pg_restore say of it may be the end of its context only.
+/// Tells whether a failed restore is the backup's fault. `here` is the major version of the temporary server, `of`
+/// that of the backup. `refused` is the last statement error in the server's log, as the output of psql and pg_restore
+/// may have only the end of its context.
 fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: Option<u32>) -> ProofError {
     let is_of_load = match &error {
         RestoreError::Program(ProgramError::Failed(program, ..))
@@ -132,31 +50,32 @@ fn judge(error: RestoreError, refused: Option<&StatementError>, here: u32, of: O
         _ if refused.is_of_data() => ProofError::Broken(error),
         Some(of) if refused.is_of_statement() && of == here => ProofError::Broken(error),
         Some(_) if refused.is_of_statement() => ProofError::OtherMajor(here, error),
-        // Nobody knows what it is of. The grammar is the same in every version for the most part.
+        // The backup's version is unknown. The grammar is mostly the same in every version.
         None if refused.is_of_grammar() => ProofError::Broken(error),
         _ => ProofError::Restore(error),
     }
 }
 
-/// Restores a backup with so many jobs into a server of its own, looks at what came out, and does away with it. Only
-/// the holder of the directory's lock may call this.
+/// Restores a backup into a temporary server with this number of jobs, and counts and checks the result. The caller
+/// must hold the run lock.
 ///
 /// # Errors
-/// When it is not whole, cannot be restored, there is no server, or a stop signal comes.
+/// When the backup is not whole or cannot be restored, the server cannot be started, or a stop signal comes.
 pub fn prove(
     directory: &BackupDirectory,
     slot: Slot,
     name: &BackupName,
-    keys: &Keys,
+    decryption: &DecryptionContext,
     jobs: usize,
 ) -> Result<Proof, ProofError> {
     let begun = Instant::now();
     let source = Source::open_published(directory, slot, name, false).map_err(of_content)?;
-    let backup = source.check(keys).map_err(of_content)?;
-    // The least that it will take: only what surely has no room on the volume goes elsewhere, which may be memory.
-    let size = backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.findings.bytes);
+    let backup = source.check(decryption).map_err(of_content)?;
+    // A lower bound: the server leaves the volume only if that surely has no room, as the other place may be memory.
+    let size =
+        backup.origin().and_then(|origin| origin.size).unwrap_or(u64::MAX).min(backup.check_result.bytes);
     let workplace = Workplace::choose(directory, size)?;
-    let server = PrivateServer::start(workplace.directory(), &keys.runner)?;
+    let server = PrivateServer::start(workplace.directory(), &decryption.runner)?;
     let client = server.client(&DatabaseName::maintenance());
     let restart = |settings: &[String]| {
         server.restart(settings).map_err(|error| RestoreError::Missing(error.to_string()))
@@ -165,29 +84,30 @@ pub fn prove(
     let trial = Trial {
         backup: &backup,
         client: &client,
-        keys,
+        decryption,
         workplace: workplace.directory().clone(),
         jobs,
         has_other_locale: &has_other_locale,
         restart: &restart,
     };
     let here = client.server_version()?.major;
-    let databases = trial.restore().map_err(|error| match server.is_running() {
-        true => {
+    let databases = trial.restore().map_err(|error| {
+        if server.is_running() {
             let refused = server.last_error();
-            // Where text sorts otherwise, ranges of partitions and checks hold other rows.
+            // With another sort order, other rows fit partitions and check constraints.
             let is_of_locale =
                 has_other_locale.get() && refused.as_ref().is_some_and(StatementError::is_of_check);
             let refused = refused.filter(|_| !is_of_locale);
             judge(error, refused.as_ref(), here, backup.server_major())
+        } else {
+            ProofError::Lost(error)
         }
-        false => ProofError::Lost(error),
     })?;
     let mut counts = Counts::default();
     for database in &databases {
         counts += census::count(&server.client(database))?;
     }
-    census::check_files(&server, &databases, &keys.runner)?;
+    census::check_files(&server, &databases, &decryption.runner)?;
     let proof = Proof { duration_seconds: begun.elapsed().as_secs_f64(), counts };
     log::info!(
         "{slot}/{name}: restored in {:.1} s, {} on the disk: {} tables, {} rows, {} indexes, {} large objects",

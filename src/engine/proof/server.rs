@@ -1,8 +1,7 @@
-//! A PostgreSQL server of our own, for a while: nobody else reaches it, and it goes with everything that it holds.
+//! A temporary PostgreSQL server that only this process can reach. It is removed with all its files.
 
 use std::cell::RefCell;
 use std::env;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::os::fd::AsFd;
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::SFlag;
 use nix::unistd::{Uid, User, fchown};
+use thiserror::Error;
 
 use super::statement_error::{LOG_LINE_PREFIX, StatementError};
 use crate::postgres::{Client, Login, Server};
@@ -23,58 +23,30 @@ use crate::system::process::{Child, Interrupted, ProgramError, Runner};
 use crate::util::leftovers::{self, Held};
 use crate::util::open_dir::{OpenDir, kind};
 
-/// Why there is no server of our own.
-#[derive(Debug)]
+/// Why the temporary server cannot be used.
+#[derive(Debug, Error)]
 pub enum ServerError {
     /// PostgreSQL's programs for servers are not on this machine.
+    #[error("a restore proof needs the PostgreSQL server programs, but {0} is not in PATH")]
     NoPrograms(String),
-    /// We are root, as whom PostgreSQL does not run, and there is nobody else to be.
+    /// The process is root, as whom PostgreSQL does not run, and there is no user postgres.
+    #[error("a restore proof as root needs a user postgres, which does not exist here")]
     NoUser,
-    /// The user that it would run as cannot get to its directory because of this one.
+    /// The server's user cannot enter this directory, which is above that of the server.
+    #[error("user postgres, who runs the restore proof, cannot enter {0}: run chmod a+x {0}")]
     Unreachable(PathBuf),
-    /// The directory for it cannot be opened.
+    /// The directory for temporary files cannot be opened.
+    #[error(transparent)]
     Directory(DirectoryError),
-    /// Its directories cannot be made.
-    Place(PathBuf, io::Error),
+    /// A file or directory of the server cannot be created.
+    #[error("cannot make {0}: {1}")]
+    Place(PathBuf, #[source] io::Error),
     /// A program failed, or a stop signal came.
-    Program(ProgramError),
-    /// It did not come up; the end of its log.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// It did not start; the end of its log.
+    #[error("the server of the proof did not start: {0}")]
     Ended(String),
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoPrograms(program) => {
-                write!(
-                    f,
-                    "a restore proof needs the PostgreSQL server programs, but {program} is not in PATH"
-                )
-            }
-            Self::NoUser => {
-                f.write_str("a restore proof as root needs a user postgres, which does not exist here")
-            }
-            Self::Unreachable(path) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "user postgres, who runs the restore proof, cannot enter {path}: run chmod a+x {path}"
-                )
-            }
-            Self::Place(path, error) => write!(f, "cannot make {}: {error}", path.display()),
-            Self::Directory(error) => error.fmt(f),
-            Self::Program(error) => error.fmt(f),
-            Self::Ended(log) => write!(f, "the server of the proof did not start: {log}"),
-        }
-    }
-}
-
-impl std::error::Error for ServerError {}
-
-impl From<ProgramError> for ServerError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
 }
 
 impl From<Interrupted> for ServerError {
@@ -83,14 +55,14 @@ impl From<Interrupted> for ServerError {
     }
 }
 
-/// The role that everything is done as there.
+/// The server's superuser, who runs all statements.
 const SUPERUSER: &str = "postgres";
-/// How long it may take to come up.
+/// Time limit for the start.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// Lines of its log that an error carries.
+/// Number of log lines in an error.
 const LOG_LINES: usize = 5;
 
-/// Small, in nobody's way, and in no hurry to be safe: it is thrown away.
+/// Small, without network, and without durability, as the server is temporary.
 const SETTINGS: [&str; 16] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -107,35 +79,34 @@ const SETTINGS: [&str; 16] = [
     "max_parallel_workers=0",
     "jit=off",
     LOG_LINE_PREFIX,
-    // No data in its log.
+    // Statements, which may have data in them, are not logged.
     "log_min_error_statement=panic",
 ];
 
-/// What the temporary directories of our servers begin with: those of their sockets, and those of servers for which the
-/// backup volume has no room.
+/// Prefix of the temporary directories of proofs: for sockets, and for servers when the backup volume has no room.
 pub(super) const TEMPORARY_PREFIX: &str = "backupgram-proof-";
 
 /// Removes the temporary directories of proofs that were killed. What cannot be removed stays.
-pub fn sweep() {
+pub fn cleanup_temporary_directories() {
     leftovers::sweep(&env::temp_dir(), TEMPORARY_PREFIX, |_| true);
 }
 
-/// Begins in the server's directory. Opened, it is the same whatever somebody puts in the place of one above it.
+/// Enters the server's directory by an open descriptor, so that replacing a directory above it has no effect.
 const ENTER: &str = "exec 9<. && cd / && ";
-/// That directory, for programs that are started so.
+/// The path of that directory in programs started by [`ENTER`].
 const DATA: &str = "/proc/self/fd/9";
-/// Runs a server until its standard input ends, as it does however we end.
+/// Runs a server until standard input ends, which happens however this process ends.
 const GUARD: &str = r#"trap : TERM INT HUP QUIT; "$@" & read -r _; kill -s QUIT $!; wait $!"#;
 
-/// The server; dropped, it is stopped, and nothing of it is left.
+/// The server. It is stopped and removed when dropped.
 #[derive(Debug)]
 pub struct PrivateServer {
     guard: RefCell<Option<(Child, Option<ChildStdin>)>>,
     workplace: OpenDir,
     name: String,
-    /// Ours: what a dump has the server do must not be able to put anything there.
+    /// Owned by this process's user. Code in a dump, which runs as the server's user, must not be able to write there.
     place: OpenDir,
-    /// The server's.
+    /// The data directory, owned by the server's user.
     data: OpenDir,
     log: File,
     socket: Held,
@@ -144,7 +115,7 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// Makes a server beneath `workplace`, and waits until it answers.
+    /// Creates a server beneath `workplace`, and waits until it accepts connections.
     ///
     /// # Errors
     /// When it cannot be made, or a stop signal comes.
@@ -152,13 +123,14 @@ impl PrivateServer {
         for program in ["initdb", "postgres"] {
             find(program).ok_or_else(|| ServerError::NoPrograms(program.into()))?;
         }
-        let owner = match Uid::effective().is_root() {
-            true => Some(User::from_name("postgres").ok().flatten().ok_or(ServerError::NoUser)?),
-            false => None,
+        let owner = if Uid::effective().is_root() {
+            Some(User::from_name("postgres").ok().flatten().ok_or(ServerError::NoUser)?)
+        } else {
+            None
         };
         let name = format!("proof.{}", std::process::id());
         let failed = |error| ServerError::Place(workplace.path().join(&name), error);
-        sweep();
+        cleanup_temporary_directories();
         let temporary = env::temp_dir();
         let socket = Held::make(&temporary, TEMPORARY_PREFIX, 0o700);
         let socket = socket.map_err(|error| ServerError::Place(temporary, error))?;
@@ -177,7 +149,7 @@ impl PrivateServer {
         Ok(server)
     }
 
-    /// A client of one of its databases.
+    /// A client of a database of the server.
     pub fn client(&self, database: &DatabaseName) -> Client {
         let server = Server {
             host: self.socket.path().display().to_string(),
@@ -191,7 +163,7 @@ impl PrivateServer {
         Client::new(server, database.clone(), self.runner.clone())
     }
 
-    /// An empty file that goes with the server, in place of the last of that name.
+    /// Creates an empty file beside the data directory, replacing an earlier one of that name.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -200,12 +172,12 @@ impl PrivateServer {
         self.place.create_file(name, 0o600)
     }
 
-    /// Whether it still runs. One that does not explains much.
+    /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         self.guard.borrow().as_ref().is_some_and(|(guard, _)| guard.signaller().is_running())
     }
 
-    /// The last error that a statement has ended with there, if there was one.
+    /// The last statement error in its log, if any.
     pub fn last_error(&self) -> Option<StatementError> {
         let last = self.place.open_file("log").and_then(StatementError::last_in);
         last.unwrap_or_else(|error| {
@@ -214,18 +186,18 @@ impl PrivateServer {
         })
     }
 
-    /// The bytes that it takes on the disk.
+    /// The size of its files on the disk, in bytes.
     pub fn size(&self) -> u64 {
         size_of(&self.place).unwrap_or_default()
     }
 
-    /// Gives its directories to the user that it runs as.
+    /// Makes the server's user the owner of the data directory and the socket directory.
     fn give_away(&self) -> Result<(), ServerError> {
         let Some(owner) = &self.owner else { return Ok(()) };
         let directories =
             [(self.data.as_fd(), self.data.path()), (self.socket.as_file().as_fd(), self.socket.path())];
         for (opened, path) in directories {
-            // What was opened, and not what lies there by now.
+            // By descriptor, as the paths may have been replaced.
             fchown(opened, Some(owner.uid), Some(owner.gid))
                 .map_err(|error| ServerError::Place(path.to_path_buf(), error.into()))?;
         }
@@ -250,8 +222,8 @@ impl PrivateServer {
         }
     }
 
-    /// Lines of shell that run words as the server's user, with nothing in their environment that is ours. Its directory is
-    /// [`DATA`] there.
+    /// A shell command that runs as the server's user with an almost empty environment. The data directory is [`DATA`]
+    /// there.
     fn command(&self, lines: &str) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{ENTER}{lines}")).arg("sh");
@@ -271,10 +243,10 @@ impl PrivateServer {
         Ok(())
     }
 
-    /// Starts it anew, with further settings, each `name=value`.
+    /// Restarts it with further settings, each `name=value`.
     ///
     /// # Errors
-    /// When it does not come up, or a stop signal comes.
+    /// When it does not start, or a stop signal comes.
     pub fn restart(&self, settings: &[String]) -> Result<(), ServerError> {
         self.stop();
         self.run(settings)
@@ -312,7 +284,7 @@ impl PrivateServer {
         Ok(())
     }
 
-    /// The log, for another start of the server.
+    /// The log, emptied for another start.
     fn fresh_log(&self) -> io::Result<File> {
         self.log.set_len(0)?;
         let mut log = self.log.try_clone()?;
@@ -324,15 +296,15 @@ impl PrivateServer {
 impl Drop for PrivateServer {
     fn drop(&mut self) {
         self.stop();
-        // Its files go wherever somebody has moved them to.
+        // By descriptor, so that the files are removed even if the directory was moved.
         let removed = self.place.clear().and_then(|()| self.workplace.remove_all(&self.name));
         if let Err(error) = removed {
-            log::warn!("cannot remove {} now; the next run does: {error}", self.place.path().display());
+            log::warn!("{} stays until the next run: {error}", self.place.path().display());
         }
     }
 }
 
-/// Where a program lies.
+/// The path of a program.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file())
@@ -345,7 +317,7 @@ fn tail(log: File) -> io::Result<String> {
     Ok(lines[lines.len().saturating_sub(LOG_LINES)..].join(" | "))
 }
 
-/// Bytes of its log that its last lines are looked for in.
+/// Bytes at the end of the log that are read for its last lines.
 const LONGEST_TAIL: u64 = 64 << 10;
 
 fn size_of(directory: &OpenDir) -> io::Result<u64> {

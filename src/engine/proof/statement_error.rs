@@ -1,27 +1,27 @@
-//! The errors of statements that the server of a proof writes into its log, and what they mean for the backup.
+//! Statement errors in the log of the temporary server, and what they mean for the backup.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::system::process::for_each_line;
 
-/// What begins each line of the log; `%e` is the SQLSTATE. The lines of a message but its first begin with a tab.
+/// Prefix of each log entry; `%e` is the SQLSTATE. Continuation lines of a message begin with a tab instead.
 pub const LOG_LINE_PREFIX: &str = "log_line_prefix=state=%e ";
-/// Bytes at the end of the log in which the error is looked for.
+/// Bytes at the end of the log that are searched.
 const END: u64 = 1024 * 1024;
 
-/// An error that a statement has ended with.
+/// An error of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementError {
     /// Its SQLSTATE, five characters (PostgreSQL's documentation, appendix A).
     pub state: String,
-    /// Its message, the first line of it.
+    /// The first line of its message.
     pub message: String,
 }
 
 impl StatementError {
-    /// The last one in a log, whose messages are in English. What was cancelled or ended by somebody (class 57) is a
-    /// consequence of another one, if it is an error at all.
+    /// The last one in a log in English. Cancellations and terminations (class 57) are skipped, as they follow from
+    /// another error.
     ///
     /// # Errors
     /// When the log cannot be read.
@@ -40,13 +40,13 @@ impl StatementError {
         counts.then(|| Self { state: state.to_owned(), message: message.to_owned() })
     }
 
-    /// Whether a row breaks a check, or fits into no partition.
+    /// Whether a row violates a check constraint, or fits into no partition.
     pub fn is_of_check(&self) -> bool {
         self.state == "23514"
     }
 
-    /// Whether the SQL itself is at fault, or what it names is not in it: so ends every load into a server of that major
-    /// version, and perhaps none into another one, which may have other words, functions and columns of its own.
+    /// Whether the SQL is wrong, or names something that it does not create. Such a load fails in every server of that
+    /// major version, but perhaps not in another one, which may have other keywords, functions and columns.
     pub fn is_of_statement(&self) -> bool {
         match self.state.as_str() {
             // Undefined table, function, column, object.
@@ -60,19 +60,20 @@ impl StatementError {
         self.state == "42601"
     }
 
-    /// Whether the data are at fault: a wrong value, a broken constraint, or what the backup's own functions raise.
+    /// Whether the data are wrong: an invalid value, a violated constraint, or an error raised by a function of the
+    /// backup.
     pub fn is_of_data(&self) -> bool {
-        // 22023 is a parameter's value that this server does not know.
+        // 22023 is a parameter value that this server does not know.
         self.state != "22023" && matches!(self.state.get(..2), Some("22" | "23" | "P0"))
     }
 
-    /// Whether something is missing that does not come with a dump, but with a machine or a server.
+    /// Whether something is missing that comes with the machine or the server, not with the dump.
     fn is_of_machine(&self) -> bool {
         MISSING_HERE.iter().any(|beginning| self.message.starts_with(beginning))
     }
 }
 
-/// How messages with the states of an undefined object or function begin that are about something of the machine.
+/// Beginnings of messages for an undefined object or function that concern the machine.
 const MISSING_HERE: [&str; 10] = [
     "unrecognized configuration parameter",
     "extension \"",

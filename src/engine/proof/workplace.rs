@@ -1,5 +1,5 @@
-//! Where the server of a proof lies: on the backup volume, or, where that is read-only, has too little room or keeps no
-//! owners and modes, in a temporary directory of its own.
+//! Chooses the place for the temporary server: the backup volume, or a temporary directory when the volume is
+//! read-only, too full, or keeps no owners and modes.
 
 use std::env;
 use std::io;
@@ -14,10 +14,10 @@ use crate::util::leftovers::Held;
 use crate::util::open_dir::OpenDir;
 use crate::util::units;
 
-/// What a server takes without a database, in bytes.
+/// Size of a server without databases, in bytes.
 const SERVER_SIZE: u64 = 64 << 20;
 
-/// A directory for a proof; a temporary one goes with the value.
+/// A directory for a proof. A temporary one is removed when dropped.
 #[derive(Debug)]
 pub struct Workplace {
     directory: OpenDir,
@@ -25,10 +25,10 @@ pub struct Workplace {
 }
 
 impl Workplace {
-    /// The place for a server with a database of `size` bytes.
+    /// Chooses the place for a server with a database of `size` bytes.
     ///
     /// # Errors
-    /// When the volume will not do, and there is no temporary directory.
+    /// When neither the volume nor a temporary directory can be used.
     pub fn choose(directory: &BackupDirectory, size: u64) -> Result<Self, ServerError> {
         let temporary = env::temp_dir();
         let needed = size.saturating_add(SERVER_SIZE);
@@ -40,7 +40,7 @@ impl Workplace {
                 return Ok(Self { directory, _temporary: None });
             }
         }
-        // As root the server is another user's, who must come to his own directory in it.
+        // When started by root, the server runs as another user, who must be able to enter it.
         let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
         let made = Held::make(&temporary, TEMPORARY_PREFIX, mode);
         let failed = |error| ServerError::Place(temporary.clone(), error);
@@ -49,32 +49,32 @@ impl Workplace {
         let cause = match directory.takes_files() {
             true if has_room => ": the volume does not support file owners and modes".into(),
             true => format!(": {} are free, {} are needed", units::bytes(free), units::bytes(needed)),
-            // That has been said.
+            // The reason has been logged.
             false => String::new(),
         };
         log::info!("the server of the proof is in {}{cause}", made.path().display());
         Ok(Self { directory: opened, _temporary: Some(made) })
     }
 
-    /// It, opened.
+    /// The directory.
     pub fn directory(&self) -> &OpenDir {
         &self.directory
     }
 }
 
-/// Whether a directory there can be for its owner alone, as a server demands, and, as root, be somebody else's: FAT and
-/// exFAT have neither.
+/// Whether directories there can have mode 0700, as a server demands, and, as root, another owner. FAT and exFAT
+/// support neither.
 fn keeps_permissions(place: &OpenDir) -> bool {
     let name = format!(".permissions.{}.tmp", std::process::id());
     let tried = try_permissions(place, &name);
-    // What stays goes with the next sweep.
+    // If this fails, the next run removes it.
     let _ = place.remove_dir(&name);
     tried.unwrap_or(false)
 }
 
 fn try_permissions(place: &OpenDir, name: &str) -> io::Result<bool> {
     place.make_dir(name, 0o700)?;
-    // By a descriptor: others may write to the volume, and put a link in its place.
+    // By descriptor: others may write to the volume and put a link in its place.
     let made = place.dir(name)?;
     let is_shut = fstat(&made)?.st_mode & 0o077 == 0;
     if Uid::effective().is_root() {

@@ -1,34 +1,34 @@
-//! What a restore is asked for besides its file and its target: by flags of the command, or fields of a request.
+//! Options of a restore, as flags of the command or fields of a request.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::RestoreError;
+use super::error::RestoreError;
 use crate::store::catalog::{DatabaseName, Scope};
 
 /// Options of a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Whether the replaced database stays under another name.
+    /// Whether the replaced database is kept under another name.
     pub keep_previous: bool,
     /// Whether subscriptions and replication slots of the replaced database may be dropped.
     pub drop_replication: bool,
-    /// Whether it goes on after statements that fail; only into a database that is not there.
+    /// Whether to go on after failed statements. Only for a target that does not exist.
     pub keep_going: bool,
-    /// Whether the backup's manifest does not count.
+    /// Whether to ignore the backup's manifest.
     pub ignore_manifest: bool,
-    /// What a database that is not there is made like.
+    /// The properties of a target that does not exist yet.
     pub properties: PropertyChoice,
-    /// The search path while the backup is loaded, in place of pg_dump's empty one.
+    /// The search path during the load, in place of pg_dump's empty one.
     pub search_path: Option<SearchPath>,
-    /// A file of SQL that is run in the new database before the load.
+    /// A file of SQL to run in the new database before the load.
     pub before: Option<PathBuf>,
-    /// A file of SQL that is run in the new database after the load.
+    /// A file of SQL to run in the new database after the load.
     pub after: Option<PathBuf>,
 }
 
-/// Which properties of the backup's database a database gets that is not there.
+/// Which properties of the backed up database a new target gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PropertyChoice {
     /// All.
@@ -36,7 +36,7 @@ pub enum PropertyChoice {
     All,
     /// The encoding and the locale.
     Encoding,
-    /// None: it is made by the server's defaults.
+    /// None: the server's defaults.
     None,
 }
 
@@ -44,7 +44,7 @@ impl PropertyChoice {
     const WORDS: [(&'static str, Self); 3] =
         [("all", Self::All), ("encoding", Self::Encoding), ("none", Self::None)];
 
-    /// The choice of this word.
+    /// The choice that `word` stands for.
     pub fn of_word(word: &str) -> Option<Self> {
         Self::WORDS.into_iter().find(|(known, _)| *known == word).map(|(_, choice)| choice)
     }
@@ -64,7 +64,7 @@ impl PropertyChoice {
 pub struct SearchPath(String);
 
 impl SearchPath {
-    /// Checks a list; the server checks the names in it.
+    /// Checks that it is a list. The names are checked by the server.
     pub fn parse(text: &str) -> Option<Self> {
         let is_list = !text.trim().is_empty() && !text.chars().any(char::is_control);
         is_list.then(|| Self(text.trim().to_owned()))
@@ -83,10 +83,10 @@ impl fmt::Display for SearchPath {
 }
 
 impl Options {
-    /// Sees that nothing is asked for that a dump of a whole server, or of its roles, does not go with.
+    /// Checks that no option is set that is for backups of one database only.
     ///
     /// # Errors
-    /// When there is; the error names it.
+    /// When one is; the error names it.
     pub(super) fn check_server(&self, scope: Scope) -> Result<(), RestoreError> {
         let asked = [
             (self.keep_going, "--keep-going"),
@@ -102,18 +102,15 @@ impl Options {
         }
     }
 
-    /// Sees that nothing is loaded with errors over a database that is there.
+    /// Checks that `--keep-going` is not combined with an existing target.
     ///
     /// # Errors
-    /// When it would.
+    /// When it is.
     pub(super) fn check_target(&self, target: &DatabaseName, is_there: bool) -> Result<(), RestoreError> {
-        match self.keep_going && is_there {
-            true => Err(RestoreError::KeepsGoingOver(target.clone())),
-            false => Ok(()),
-        }
+        if self.keep_going && is_there { Err(RestoreError::KeepsGoingOver(target.clone())) } else { Ok(()) }
     }
 
-    /// The flags of `backupgram restore` that say the same.
+    /// The options as flags of `backupgram restore`.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Vec::new();
         for (is_set, flag) in [

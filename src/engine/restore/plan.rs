@@ -1,21 +1,21 @@
-//! What a restore is about to do: told before it is done, and asked for.
+//! What a restore will do, for the confirmation and the log.
 
 use std::fmt;
 
-use super::RestoreError;
+use super::error::RestoreError;
 use super::source::Source;
-use crate::engine::content::{Content, Keys};
+use crate::engine::content::{Content, DecryptionContext};
 use crate::store::catalog::{DatabaseName, Scope};
 use crate::util::units;
 
-/// What is about to happen, for the question whether it may.
+/// What a restore will do.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The backup.
     pub file: String,
     /// The server's address.
     pub server: String,
-    /// What the backup goes into.
+    /// The database or server to restore into.
     pub goal: Goal,
     /// The size in bytes of the database that will be replaced, if there is one.
     pub replaces: Option<u64>,
@@ -25,20 +25,20 @@ pub struct Plan {
     pub drops: Option<String>,
 }
 
-/// What a backup goes into.
+/// What is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Goal {
-    /// One database, which is replaced or made.
+    /// One database, which is replaced or created.
     Database(DatabaseName),
-    /// The server as a whole, or its roles.
+    /// A whole server, or its roles.
     Server(Scope),
 }
 
-/// What databases are made from.
+/// Template databases, which are never replaced.
 const TEMPLATES: [&str; 2] = ["template0", "template1"];
 
 impl Goal {
-    /// The database that it is about; of a server the name that stands for all.
+    /// The target. For a server, the name that stands for all its databases.
     pub(super) fn database(&self) -> DatabaseName {
         match self {
             Self::Database(target) => target.clone(),
@@ -46,31 +46,33 @@ impl Goal {
         }
     }
 
-    /// What a backup goes into: told by its content, and for one database by its target.
+    /// Determines it from the dump's content and, for one database, from the named target.
     ///
     /// # Errors
-    /// When that is nothing that can be restored into, or the backup cannot be read.
+    /// When the backup does not fit the target, no target is known, or the backup cannot be read.
     pub(super) fn of(
         source: &Source,
-        keys: &Keys,
+        decryption: &DecryptionContext,
         target: Option<&DatabaseName>,
     ) -> Result<Self, RestoreError> {
-        if source.peek(keys)? == Some(Content::Cluster) {
+        if source.peek(decryption)? == Some(Content::Cluster) {
             let scope = source.scope();
-            return match target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
-                true => Ok(Self::Server(scope)),
-                false => Err(RestoreError::NotOneDatabase(source.label.clone(), scope)),
+            return if target.is_none_or(|target| *target == DatabaseName::of_scope(scope)) {
+                Ok(Self::Server(scope))
+            } else {
+                Err(RestoreError::NotOneDatabase(source.label.clone(), scope))
             };
         }
         let target = target.cloned().or_else(|| source.database());
         let target = target.ok_or_else(|| RestoreError::NoTarget(source.label.clone()))?;
-        match TEMPLATES.contains(&target.as_str()) {
-            true => Err(RestoreError::Protected(target)),
-            false => Ok(Self::Database(target)),
+        if TEMPLATES.contains(&target.as_str()) {
+            Err(RestoreError::Protected(target))
+        } else {
+            Ok(Self::Database(target))
         }
     }
 
-    /// What it is called.
+    /// The name to type for a confirmation.
     pub fn name(&self) -> &str {
         match self {
             Self::Database(name) => name.as_str(),

@@ -1,54 +1,53 @@
-//! A restore into a server that has nothing else and will be thrown away. It loads by the same code in the same order as
-//! any other, so that the one ends as the other does.
+//! Restores a backup into a temporary server. The backup is loaded by the same code as in a real restore, so that both
+//! have the same result.
 
 use std::cell::Cell;
 
-use super::RestoreError;
-use super::checked::Checked;
-use super::cluster::{ClusterLoad, Made, in_place_tablespace};
+use super::cluster::{ClusterDump, ClusterLoad, CreatedGlobals, Purpose, in_place_tablespace};
+use super::error::RestoreError;
 use super::load::Loading;
-use super::making::Making;
 use super::options::PropertyChoice;
-use super::tied::TIED;
-use crate::engine::content::{Content, Keys};
+use super::source::{Checked, TIED};
+use super::target::Making;
+use crate::engine::content::{Content, DecryptionContext};
 use crate::postgres::quote::{identifier, literal};
 use crate::postgres::{Client, DatabaseError, Version};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::ProgramError;
 use crate::util::open_dir::OpenDir;
 
-/// A backup and the server that it is tried on.
+/// A backup, and the temporary server.
 pub struct Trial<'a> {
     /// The backup.
     pub backup: &'a Checked,
-    /// Talks to the server's maintenance database, as its superuser.
+    /// A client of the server's maintenance database, as superuser.
     pub client: &'a Client,
-    /// What encrypted backups are opened with.
-    pub keys: &'a Keys,
-    /// Where a directory is unpacked to.
+    /// Opens encrypted backups.
+    pub decryption: &'a DecryptionContext,
+    /// The directory for temporary files, such as an unpacked directory dump.
     pub workplace: OpenDir,
-    /// How many jobs pg_restore may do at once.
+    /// The number of pg_restore's parallel jobs.
     pub jobs: usize,
-    /// Becomes true when the database gets another locale than the backup's, as the server lacks that: what is sorted
-    /// otherwise may break a constraint then.
+    /// Set to true when the server lacks the backup's locale and the database gets another one. A different sort order
+    /// may violate constraints.
     pub has_other_locale: &'a Cell<bool>,
-    /// Starts the server anew with these settings, each `name=value`.
+    /// Restarts the server with these settings, each `name=value`.
     pub restart: &'a dyn Fn(&[String]) -> Result<(), RestoreError>,
 }
 
-/// Nobody logs in there but us.
+/// Keeps the roles of the dump from logging in.
 const NOBODY_LOGS_IN: &str = "
     SELECT format('ALTER ROLE %I NOLOGIN', rolname) FROM pg_roles
     WHERE rolcanlogin AND rolname <> current_user
     \\gexec
 ";
 
-/// Extensions that can be created only when a library of theirs is preloaded, which has the same name.
+/// Extensions that can only be created when their library, which has the same name, is preloaded.
 const PRELOADED: [&str; 7] =
     ["pg_cron", "timescaledb", "citus", "pgaudit", "pglogical", "set_user", "pg_squeeze"];
 
 impl Trial<'_> {
-    /// Restores the backup, with the roles and tablespaces that it names, and answers its databases.
+    /// Restores the backup, with the roles and tablespaces that it names, and returns the restored databases.
     ///
     /// # Errors
     /// When it cannot be restored, it is of a newer server, or a stop signal comes.
@@ -64,14 +63,15 @@ impl Trial<'_> {
     }
 
     fn restore_server(&self, server: &Version) -> Result<Vec<DatabaseName>, RestoreError> {
-        let load =
-            ClusterLoad { client: self.client, server, keys: self.keys, journal: None, is_superuser: true };
-        let survey = load.survey(self.backup)?;
-        let place = survey.tied().and_then(|(database, _)| load.place_of(&survey, &database));
+        let (backup, client, decryption) = (self.backup, self.client, self.decryption);
+        let dump = ClusterDump { backup, client, decryption, is_superuser: true };
+        let survey = dump.survey()?;
+        let place = survey.tied().map(|(database, _)| Purpose::Trial.staging_name(&survey, &database));
         let extensions: Vec<String> =
             survey.extensions.iter().map(|(_, extension)| extension.clone()).collect();
         self.preload(&extensions, &place.unwrap_or_else(DatabaseName::maintenance))?;
-        let databases = load.load(self.backup, survey, &mut Made::default())?;
+        let load = ClusterLoad { dump, server, purpose: Purpose::Trial };
+        let databases = load.load(survey, &mut CreatedGlobals::default())?;
         self.client.execute(NOBODY_LOGS_IN, &[])?;
         Ok(databases)
     }
@@ -82,7 +82,7 @@ impl Trial<'_> {
         let extensions: Vec<String> =
             needs.extensions.iter().map(|extension| extension.name.clone()).collect();
         self.preload(&extensions, &name)?;
-        self.provide()?;
+        self.create_missing_roles()?;
         let tool = self.client.program_version("pg_restore")?;
         let attempt = |jobs| -> Result<_, RestoreError> {
             self.create(&name, server)?;
@@ -91,7 +91,7 @@ impl Trial<'_> {
                 server,
                 tool: &tool,
                 jobs,
-                keys: self.keys,
+                decryption: self.decryption,
                 workplace: self.workplace.clone(),
                 search_path: None,
                 keep_going: false,
@@ -112,11 +112,11 @@ impl Trial<'_> {
         Ok(name)
     }
 
-    /// Makes the roles and tablespaces that the dump names.
-    fn provide(&self) -> Result<(), RestoreError> {
+    /// Creates the roles and tablespaces that the dump names.
+    fn create_missing_roles(&self) -> Result<(), RestoreError> {
         let needs = self.backup.needs();
         let mut sql = String::new();
-        // Every server has those that begin so, and nobody can make one.
+        // Names that begin with pg_ are reserved: such roles exist or cannot be created.
         for name in needs.roles.iter().filter(|name| !name.starts_with("pg_") && *name != self.client.user())
         {
             let superuser = if needs.superusers.contains(name) { " SUPERUSER" } else { "" };
@@ -129,12 +129,12 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Makes the database like the one that was backed up in encoding and locale. Not every machine has every locale: in
-    /// C, text of any encoding is taken.
+    /// Creates the database with the encoding and locale of the one that was backed up. If the machine lacks that
+    /// locale, it gets C, which takes text of any encoding.
     fn create(&self, name: &DatabaseName, server: &Version) -> Result<(), RestoreError> {
         let choice =
             if Making::is_known(self.backup) { PropertyChoice::All } else { PropertyChoice::Encoding };
-        let making = Making::choose(None, self.backup, choice, self.keys, server.major)?;
+        let making = Making::choose(None, self.backup, choice, self.decryption, server.major)?;
         let encoding = self.backup.encoding().unwrap_or("UTF8");
         let anywhere = |locale: &str| {
             let locale = literal(locale);
@@ -155,7 +155,7 @@ impl Trial<'_> {
             }
             created => drop(created?),
         }
-        // Roles and libraries may not be here, and no setting is the backup's fault.
+        // A setting may need a role or a library that is missing here. That is not the backup's fault.
         for setting in making.settings(name.as_str()) {
             if self.client.of_database(name).execute(setting, &[]).is_err() {
                 log::info!("the proof leaves out a setting of the database that its server rejects");
@@ -164,7 +164,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// Starts the server anew, if there are extensions among these that need that, and their libraries are here.
+    /// Restarts the server with the libraries of those extensions that need preloading and are installed.
     fn preload(&self, extensions: &[String], database: &DatabaseName) -> Result<(), RestoreError> {
         let wanted: Vec<&String> =
             extensions.iter().filter(|name| PRELOADED.contains(&name.as_str())).collect();
@@ -181,7 +181,7 @@ impl Trial<'_> {
         let mut settings = vec![format!("shared_preload_libraries={}", wanted.join(","))];
         for tied in TIED.iter().filter(|tied| wanted.contains(&tied.extension)) {
             settings.push(format!("{}={database}", tied.setting));
-            // Nothing in a backup is run but what its restore runs.
+            // Scheduled jobs in the backup must not run.
             settings.extend(tied.silence.map(String::from));
         }
         (self.restart)(&settings)

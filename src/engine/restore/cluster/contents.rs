@@ -1,57 +1,64 @@
-//! What a dump holds for a database that every server has: in it for everybody to see with the last step of the restore,
-//! and not before.
+//! Loads the contents of a built-in database in a transaction that is committed as the last step of the restore.
 
-use super::ClusterLoad;
-use super::editors::Own;
-use crate::engine::restore::RestoreError;
-use crate::engine::restore::checked::Checked;
-use crate::engine::restore::psql::{Manner, Psql};
+use super::editors::KeepBuiltinDatabase;
+use super::feed::feed;
+use crate::engine::content::DecryptionContext;
+use crate::engine::restore::error::RestoreError;
+use crate::engine::restore::load::{Manner, Psql};
+use crate::engine::restore::source::Checked;
+use crate::postgres::{Client, Version};
 use crate::store::catalog::DatabaseName;
 use crate::system::process::{Interrupted, ProgramError};
 
-/// How many locks the transaction has that let nobody connect to its database, as the making of an event trigger on
-/// login takes (`SetDatabaseHasLoginEventTriggers` in PostgreSQL 17).
+/// Counts locks of the transaction that keep others from connecting to the database, as the creation of a login event
+/// trigger takes (`SetDatabaseHasLoginEventTriggers` in PostgreSQL 17).
 const SHUTS_OUT: &str = "
     SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
     WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'object' AND mode = 'AccessExclusiveLock'
       AND classid = 'pg_catalog.pg_database'::pg_catalog.regclass";
 
-/// Flushed, unlike what is loaded into databases that nobody sees before their names are.
+/// Flushed, as no rename that is flushed follows.
 const COMMIT: &str = "SET LOCAL synchronous_commit = local;\nCOMMIT;\n";
 
-/// What has been loaded into one such database. Dropped, it is taken back.
+/// The loaded contents of one database. If dropped without a commit, they are rolled back.
 pub struct Contents {
     database: DatabaseName,
     state: State,
 }
 
 enum State {
-    /// The psql in whose transaction all of it is.
+    /// In the open transaction of this psql.
     Held(Box<Psql>),
-    /// It could not be held back.
+    /// Committed early, as the transaction would have kept others from connecting.
     Committed,
     Done,
 }
 
 impl Contents {
-    /// Loads what a dump holds for `database`.
+    /// Loads the contents that the dump has for `database`.
     ///
     /// # Errors
-    /// When it cannot be loaded, or a stop signal comes. Nothing of it is there then.
-    pub fn load(load: &ClusterLoad, backup: &Checked, database: &DatabaseName) -> Result<Self, RestoreError> {
+    /// When they cannot be loaded, or a stop signal comes. They are rolled back then.
+    pub fn load(
+        backup: &Checked,
+        decryption: &DecryptionContext,
+        client: &Client,
+        server: &Version,
+        database: &DatabaseName,
+    ) -> Result<Self, RestoreError> {
         log::info!("loading what the dump holds for database {database}");
-        let client = load.client.of_database(database);
+        let client = client.of_database(database);
         let mut psql =
-            Psql::start(&client, Manner { answers: true, ..Manner::default() }, &load.keys.runner)?;
-        let editor = Own::new(database, load.server.knows_transaction_timeout());
-        let fed = psql.order("BEGIN;\n").and_then(|()| psql.restrict());
-        let fed = fed.and_then(|()| load.feed(backup, &mut psql, editor));
-        let fed = fed.and_then(|()| psql.order("SET CONSTRAINTS ALL IMMEDIATE;\n"));
+            Psql::start(&client, Manner { answers: true, ..Manner::default() }, &decryption.runner)?;
+        let editor = KeepBuiltinDatabase::new(database, server.knows_transaction_timeout());
+        let fed = psql.send("BEGIN;\n").and_then(|()| psql.restrict());
+        let fed = fed.and_then(|()| feed(backup, decryption, &mut psql, editor));
+        let fed = fed.and_then(|()| psql.send("SET CONSTRAINTS ALL IMMEDIATE;\n"));
         let state = match fed.and_then(|()| psql.ask(SHUTS_OUT)) {
             Ok(locks) if locks == "0" => State::Held(Box::new(psql)),
             Ok(_) => {
-                let fed = psql.outlast_signals().map_err(|signal| ProgramError::Interrupted(signal).into());
-                let fed = fed.and_then(|()| psql.order(COMMIT));
+                let fed = psql.ignore_stop().map_err(|signal| ProgramError::Interrupted(signal).into());
+                let fed = fed.and_then(|()| psql.send(COMMIT));
                 psql.finish(fed)?;
                 State::Committed
             }
@@ -63,30 +70,30 @@ impl Contents {
         Ok(Self { database: database.clone(), state })
     }
 
-    /// Keeps it from being taken back by a stop signal: the restore is past the point where it could be.
+    /// Exempts the transaction from stop signals, once the rest of the restore can no longer be undone.
     ///
     /// # Errors
     /// When one has come.
-    pub fn outlast_signals(&mut self) -> Result<(), Interrupted> {
+    pub fn ignore_stop(&mut self) -> Result<(), Interrupted> {
         match &mut self.state {
-            State::Held(psql) => psql.outlast_signals(),
+            State::Held(psql) => psql.ignore_stop(),
             State::Committed | State::Done => Ok(()),
         }
     }
 
-    /// What it is in.
+    /// The database.
     pub fn database(&self) -> &DatabaseName {
         &self.database
     }
 
-    /// Has everybody see it.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// When the server does not say that it has committed it.
+    /// When the server does not confirm the commit.
     pub fn commit(mut self) -> Result<(), RestoreError> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Held(mut psql) => {
-                let fed = psql.order(COMMIT);
+                let fed = psql.send(COMMIT);
                 psql.finish(fed).map(drop)
             }
             State::Committed | State::Done => Ok(()),

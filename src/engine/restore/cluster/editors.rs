@@ -1,27 +1,26 @@
-//! The two ways in which a dump of a whole server is loaded: the databases that it makes, under other names, and what
-//! it holds for those that every server has.
+//! Editors for a dump of a whole server: one for the databases that it creates, under other names, and one for the
+//! contents of a built-in database.
 
-use super::order::Order;
 use super::survey::{Section, limits_sessions};
+use crate::engine::restore::source::StatementKind;
 use crate::formats::sql::{Edit, Editor, Refusal};
 use crate::postgres::quote::{identifier, literal};
 use crate::store::catalog::DatabaseName;
 
-/// Leaves the databases that a dump makes, under the names that `staged` has for them.
-pub struct Databases<'a> {
+/// Keeps the databases that a dump creates, under their staging names.
+pub struct RenameDatabases<'a> {
     section: Section,
-    /// The name in the dump, and the one to make.
+    /// Pairs of the name in the dump and the staging name.
     staged: &'a [(DatabaseName, DatabaseName)],
-    /// What to say of each as long as it is not whole.
+    /// The comment of a database until it is complete.
     mark: &'a str,
     keeps_timeout: bool,
-    /// Makes a command of ours one that psql obeys.
+    /// Wraps a command of psql so that it is run although commands are disabled.
     unrestricted: &'a dyn Fn(&str) -> String,
 }
 
-impl<'a> Databases<'a> {
-    /// An editor at the beginning of a dump. Whether the server knows `transaction_timeout`, and how psql is told to
-    /// obey a command, is for the caller to say.
+impl<'a> RenameDatabases<'a> {
+    /// An editor at the beginning of a dump. `keeps_timeout`: whether the server knows `transaction_timeout`.
     pub fn new(
         staged: &'a [(DatabaseName, DatabaseName)],
         mark: &'a str,
@@ -36,12 +35,12 @@ impl<'a> Databases<'a> {
     }
 }
 
-impl Editor for Databases<'_> {
+impl Editor for RenameDatabases<'_> {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = Order::of(head)?;
-        self.section.follow(&order);
-        if order == Order::Setting {
-            // Those before a database say how the names in its orders are encoded.
+        let kind = StatementKind::of(head)?;
+        self.section.follow(&kind);
+        if kind == StatementKind::Setting {
+            // Settings before a database tell the encoding of its name.
             return Ok(if self.keeps_timeout || !sets_timeout(head) { Edit::Keep } else { Edit::Drop });
         }
         let Section::Database(section) = &self.section else { return Ok(Edit::Drop) };
@@ -49,14 +48,14 @@ impl Editor for Databases<'_> {
             let staged = self.staged(name).filter(|_| name == section)?;
             Some([&head[..at.start], identifier(staged.as_str()).as_bytes(), &head[at.end..]].concat())
         };
-        Ok(match order {
-            Order::CreateDatabase(name, at) => match (renamed(&name, at), self.staged(&name)) {
+        Ok(match kind {
+            StatementKind::CreateDatabase(name, at) => match (renamed(&name, at), self.staged(&name)) {
                 (Some(mut text), Some(staged)) => {
                     let mark = literal(self.mark);
                     let quoted = identifier(staged.as_str());
                     let mut comment = format!("\nCOMMENT ON DATABASE {quoted} IS {mark};");
                     if staged.as_str() == name {
-                        // It has its name already, and is not for everybody yet.
+                        // It has its final name already, so others are kept out until it is complete.
                         comment += &format!("\nALTER DATABASE {quoted} CONNECTION LIMIT 0;");
                     }
                     text.extend_from_slice(comment.as_bytes());
@@ -64,24 +63,26 @@ impl Editor for Databases<'_> {
                 }
                 _ => Edit::Drop,
             },
-            Order::Connect(name) => match self.staged(&name) {
+            StatementKind::Connect(name) => match self.staged(&name) {
                 Some(staged) => Edit::Replace((self.unrestricted)(&connect(staged)).into_bytes()),
                 None => Edit::Drop,
             },
-            Order::Database(ref name, _)
-                if limits_sessions(&order, head)
+            StatementKind::Database(ref name, _)
+                if limits_sessions(&kind, head)
                     && self.staged(name).is_some_and(|staged| staged.as_str() == name) =>
             {
                 Edit::Drop
             }
-            Order::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
-            Order::CommentOnDatabase(..) | Order::Destroy | Order::Command => Edit::Drop,
+            StatementKind::Database(name, at) => renamed(&name, at).map_or(Edit::Keep, Edit::Replace),
+            StatementKind::CommentOnDatabase(..) | StatementKind::Destroy | StatementKind::Command => {
+                Edit::Drop
+            }
             _ => Edit::Keep,
         })
     }
 }
 
-/// A command of psql that goes to a database. Its words are parted by spaces, and quoted as names are.
+/// The command of psql that connects to a database. Arguments are quoted like identifiers.
 fn connect(database: &DatabaseName) -> String {
     format!("\\connect -reuse-previous=on {}\n", identifier(&format!("dbname={}", quoted(database.as_str()))))
 }
@@ -94,29 +95,28 @@ fn sets_timeout(head: &[u8]) -> bool {
     head.starts_with(b"SET transaction_timeout ")
 }
 
-/// Leaves what a dump holds for one of the databases that every server has.
-pub struct Own<'a> {
+/// Keeps the contents of one built-in database.
+pub struct KeepBuiltinDatabase<'a> {
     section: Section,
     database: &'a DatabaseName,
     keeps_timeout: bool,
 }
 
-impl<'a> Own<'a> {
+impl<'a> KeepBuiltinDatabase<'a> {
     /// An editor at the beginning of a dump.
     pub fn new(database: &'a DatabaseName, keeps_timeout: bool) -> Self {
         Self { section: Section::default(), database, keeps_timeout }
     }
 }
 
-impl Editor for Own<'_> {
+impl Editor for KeepBuiltinDatabase<'_> {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = Order::of(head)?;
-        self.section.follow(&order);
-        let is_ours =
-            matches!(&self.section, Section::OfEveryServer(name, true) if name == self.database.as_str());
-        Ok(match order {
-            Order::Setting if is_ours && (self.keeps_timeout || !sets_timeout(head)) => Edit::Keep,
-            Order::Contents if is_ours => Edit::Keep,
+        let kind = StatementKind::of(head)?;
+        self.section.follow(&kind);
+        let is_ours = matches!(&self.section, Section::Builtin(name, true) if name == self.database.as_str());
+        Ok(match kind {
+            StatementKind::Setting if is_ours && (self.keeps_timeout || !sets_timeout(head)) => Edit::Keep,
+            StatementKind::Contents if is_ours => Edit::Keep,
             _ => Edit::Drop,
         })
     }
@@ -126,7 +126,7 @@ impl Editor for Own<'_> {
 mod tests {
     use std::io::Read;
 
-    use super::super::survey::tests::DUMP;
+    use super::super::test_dump::DUMP;
     use super::*;
     use crate::formats::sql::Edited;
 
@@ -144,7 +144,7 @@ mod tests {
         let name = |name: &str| DatabaseName::parse(name).unwrap();
         let staged = [(name("app"), name("it's"))];
         assert_eq!(
-            edited(Databases::new(&staged, "not whole", false, &str::to_owned)),
+            edited(RenameDatabases::new(&staged, "not whole", false, &str::to_owned)),
             [
                 "CREATE DATABASE \"it's\" WITH TEMPLATE = template0;",
                 "COMMENT ON DATABASE \"it's\" IS 'not whole';",
@@ -165,6 +165,9 @@ mod tests {
     #[test]
     fn what_is_for_a_database_of_every_server_is_left_alone() {
         let postgres = DatabaseName::maintenance();
-        assert_eq!(edited(Own::new(&postgres, false)), ["CREATE TABLE public.u (x integer);"]);
+        assert_eq!(
+            edited(KeepBuiltinDatabase::new(&postgres, false)),
+            ["CREATE TABLE public.u (x integer);"]
+        );
     }
 }

@@ -1,19 +1,19 @@
-//! Who has made whom a member of a role: since PostgreSQL 16 only somebody who may pass the role on.
+//! Grantors of role memberships. Since PostgreSQL 16 a grantor must have the ADMIN option on the role.
 
 use std::collections::HashSet;
 
 use crate::formats::sql::{Token, tokens};
 
-/// Follows the grants of roles in a dump.
+/// Tracks the role grants of a dump.
 #[derive(Debug, Default)]
 pub struct Memberships {
-    /// The role, and who may pass it on by what has been kept so far.
+    /// Pairs of a role and a member with the ADMIN option, by the grants so far.
     passed_on: HashSet<(String, String)>,
 }
 
 impl Memberships {
-    /// A statement without `GRANTED BY` where the one named there may not be the grantor on this server: the superuser
-    /// that its own server was made with, who is called otherwise here, or somebody who was there before.
+    /// Removes `GRANTED BY` if that role may lack the ADMIN option on this server, such as the bootstrap superuser of
+    /// the old server, who may have another name here, or a role that existed before.
     pub fn settle(&mut self, statement: &[u8]) -> Vec<u8> {
         let tokens = tokens(statement);
         let Some((role, member)) = membership(&tokens) else { return statement.to_vec() };

@@ -1,42 +1,42 @@
-//! What a dump of a whole server would make, read from it before anything is made.
+//! Reads what a dump of a whole server would create.
 
-use super::order::Order;
-use crate::engine::restore::named::NamedRoles;
-use crate::engine::restore::tied::Tied;
+use super::referenced_roles::ReferencedRoles;
+use crate::engine::restore::source::{StatementKind, Tied};
 use crate::formats::sql::{Edit, Editor, HEAD, Mentions, Refusal};
 use crate::store::catalog::DatabaseName;
 
-/// Databases that every server comes with: what a dump holds for them goes into those that are there.
-pub const OF_EVERY_SERVER: [&str; 3] = ["postgres", "template1", "template0"];
+/// Databases that every server has. Their contents are loaded into the existing ones.
+pub const BUILTIN_DATABASES: [&str; 3] = ["postgres", "template1", "template0"];
 
-/// Where in a dump a statement stands.
+/// The section of a dump that a statement belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Section {
     /// Before the first database.
     #[default]
     Globals,
-    /// About a database that every server has, or in it once the dump has gone there.
-    OfEveryServer(String, bool),
-    /// About a database or in it.
+    /// About a built-in database, or, if true, contents of it after a `\connect`.
+    Builtin(String, bool),
+    /// About another database, or contents of it.
     Database(String),
 }
 
 impl Section {
-    /// The section in which an order stands that comes next.
-    pub fn follow(&mut self, order: &Order) {
-        let (name, is_inside) = match order {
-            Order::CreateDatabase(name, _) => (name, false),
-            Order::Connect(name) => (name, true),
+    /// Enters the section that a statement begins.
+    pub fn follow(&mut self, kind: &StatementKind) {
+        let (name, is_inside) = match kind {
+            StatementKind::CreateDatabase(name, _) => (name, false),
+            StatementKind::Connect(name) => (name, true),
             _ => return,
         };
-        *self = match OF_EVERY_SERVER.contains(&name.as_str()) {
-            true => Self::OfEveryServer(name.clone(), is_inside),
-            false => Self::Database(name.clone()),
+        *self = if BUILTIN_DATABASES.contains(&name.as_str()) {
+            Self::Builtin(name.clone(), is_inside)
+        } else {
+            Self::Database(name.clone())
         };
     }
 }
 
-/// What a statement before the first database is about.
+/// The subject of a statement before the first database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The session.
@@ -47,90 +47,90 @@ pub enum Subject {
     Tablespace(String),
 }
 
-/// What a dump says of what a database is for.
+/// The comment of a database in a dump.
 #[derive(Debug)]
 pub struct Comment {
-    /// The statement that says how the text is encoded.
+    /// The statement that sets the encoding of the text.
     pub encoding: Vec<u8>,
-    /// The end of a statement, behind the database's name.
+    /// The end of the COMMENT statement, after the database's name.
     pub text: Vec<u8>,
 }
 
-/// What a dump holds.
+/// What a dump has.
 #[derive(Debug, Default)]
 pub struct Survey {
     section: Section,
-    /// The roles that it makes.
+    /// The roles that it creates.
     pub roles: Vec<String>,
-    /// The tablespaces that it makes.
+    /// The tablespaces that it creates.
     pub tablespaces: Vec<String>,
-    /// The statements that make them, in their order.
+    /// The statements about roles and tablespaces, in their order.
     pub globals: Vec<(Subject, Vec<u8>)>,
-    /// The databases that it makes.
+    /// The databases that it creates.
     pub databases: Vec<DatabaseName>,
-    /// What it says of what they are for.
+    /// Their comments.
     pub comments: Vec<(DatabaseName, Comment)>,
-    /// The last statement that has said how text is encoded.
+    /// The last statement that sets the encoding.
     encoding: Vec<u8>,
-    /// The databases of every server for which it holds something.
-    pub of_every_server: Vec<DatabaseName>,
-    /// The roles that databases and what they hold belong to, or are granted to.
-    pub named: NamedRoles,
-    /// The extensions that it makes, each with its database.
+    /// The built-in databases with contents.
+    pub builtin_databases: Vec<DatabaseName>,
+    /// The roles that databases and their contents refer to.
+    pub referenced_roles: ReferencedRoles,
+    /// The extensions that it creates, each with its database.
     pub extensions: Vec<(DatabaseName, String)>,
-    /// The statements that limit the sessions of databases.
+    /// The connection limits of databases.
     pub limits: Vec<(DatabaseName, Vec<u8>)>,
 }
 
 impl Editor for Survey {
     fn edit(&mut self, head: &[u8]) -> Result<Edit, Refusal> {
-        let order = Order::of(head)?;
-        self.section.follow(&order);
+        let kind = StatementKind::of(head)?;
+        self.section.follow(&kind);
         if head.starts_with(b"SET client_encoding ") {
             self.encoding = [head, b"\n"].concat();
         }
         match &self.section {
-            Section::Globals => self.note_global(order, head)?,
-            Section::Database(database) => match &order {
-                Order::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
-                Order::Database(..) | Order::Contents => {
+            Section::Globals => self.note_global(kind, head)?,
+            Section::Database(database) => match &kind {
+                StatementKind::CreateDatabase(name, _) => self.databases.push(database_name(name)?),
+                StatementKind::Database(..) | StatementKind::Contents => {
                     let database = database_name(database)?;
-                    self.named.note(head);
-                    if limits_sessions(&order, head) {
+                    self.referenced_roles.note(head);
+                    if limits_sessions(&kind, head) {
                         self.limits.push((database.clone(), whole(head)?.to_vec()));
                     }
                     self.note_extension(database, head);
                 }
-                Order::Connect(name)
+                StatementKind::Connect(name)
                     if !self.databases.iter().any(|known| known.as_str() == name.as_str()) =>
                 {
                     let what =
                         format!("loads into database {name}, which it does not create: load it with psql");
                     return Err(Refusal(what));
                 }
-                Order::CommentOnDatabase(name, at) if name == database => {
+                StatementKind::CommentOnDatabase(name, at) if name == database => {
                     let text = whole(head)?[at.end..].to_vec();
                     let comment = Comment { encoding: self.encoding.clone(), text };
                     self.comments.push((database_name(name)?, comment));
                 }
                 _ => {}
             },
-            Section::OfEveryServer(name, true) if matches!(order, Order::Contents) => {
-                self.named.note(head);
+            Section::Builtin(name, true) if matches!(kind, StatementKind::Contents) => {
+                self.referenced_roles.note(head);
                 let name = database_name(name)?;
                 self.note_extension(name.clone(), head);
-                if !self.of_every_server.contains(&name) {
-                    self.of_every_server.push(name);
+                if !self.builtin_databases.contains(&name) {
+                    self.builtin_databases.push(name);
                 }
             }
-            Section::OfEveryServer(..) => {}
+            Section::Builtin(..) => {}
         }
         Ok(Edit::Drop)
     }
 }
 
 impl Survey {
-    /// The database with an extension that can be created only in a database of a certain name, and the extension.
+    /// The database with an extension that ties it to its name, and the extension.
     pub fn tied(&self) -> Option<(DatabaseName, Tied)> {
         self.extensions
             .iter()
@@ -141,31 +141,31 @@ impl Survey {
         self.extensions.extend(Mentions::of(head).extension.map(|extension| (database, extension.name)));
     }
 
-    /// The statements before the first database that are about `wanted` subjects.
+    /// The statements before the first database about `wanted` subjects.
     pub fn statements(&self, wanted: impl Fn(&Subject) -> bool) -> impl Iterator<Item = &[u8]> {
         self.globals.iter().filter(move |(subject, _)| wanted(subject)).map(|(_, text)| text.as_slice())
     }
 
-    /// The same, a line each.
-    pub fn orders(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
+    /// The same as text, with a line break after each.
+    pub fn lines(&self, wanted: impl Fn(&Subject) -> bool) -> Vec<u8> {
         self.statements(wanted).flat_map(|text| [text, b"\n"]).flatten().copied().collect()
     }
 
-    fn note_global(&mut self, order: Order, head: &[u8]) -> Result<(), Refusal> {
-        let subject = match order {
-            Order::CreateRole(name) => {
+    fn note_global(&mut self, kind: StatementKind, head: &[u8]) -> Result<(), Refusal> {
+        let subject = match kind {
+            StatementKind::CreateRole(name) => {
                 self.roles.push(utf8(name.clone())?);
                 Subject::Role(name)
             }
-            Order::CreateTablespace(name) => {
+            StatementKind::CreateTablespace(name) => {
                 self.tablespaces.push(utf8(name.clone())?);
                 Subject::Tablespace(name)
             }
-            Order::Role(name) => Subject::Role(name),
-            Order::Tablespace(name) => Subject::Tablespace(name),
-            Order::Setting => Subject::Session,
-            // What is there stays there.
-            Order::Destroy | Order::Command => return Ok(()),
+            StatementKind::Role(name) => Subject::Role(name),
+            StatementKind::Tablespace(name) => Subject::Tablespace(name),
+            StatementKind::Setting => Subject::Session,
+            // Nothing that exists is dropped.
+            StatementKind::Destroy | StatementKind::Command => return Ok(()),
             _ => {
                 let what = String::from_utf8_lossy(head).chars().take(60).collect::<String>();
                 return Err(Refusal(format!("is not a dump as pg_dumpall writes it: {what}")));
@@ -176,15 +176,16 @@ impl Survey {
     }
 }
 
-/// Whether a statement says how many sessions a database takes.
-pub fn limits_sessions(order: &Order, head: &[u8]) -> bool {
-    matches!(order, Order::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
+/// Whether a statement sets the connection limit of a database.
+pub fn limits_sessions(kind: &StatementKind, head: &[u8]) -> bool {
+    matches!(kind, StatementKind::Database(_, at) if head[at.end..].trim_ascii_start().starts_with(b"CONNECTION LIMIT"))
 }
 
 fn whole(head: &[u8]) -> Result<&[u8], Refusal> {
-    match head.len() < HEAD {
-        true => Ok(head),
-        false => Err(Refusal("is not a dump as pg_dumpall writes it: a statement is too long".into())),
+    if head.len() < HEAD {
+        Ok(head)
+    } else {
+        Err(Refusal("is not a dump as pg_dumpall writes it: a statement is too long".into()))
     }
 }
 
@@ -192,71 +193,20 @@ fn database_name(name: &str) -> Result<DatabaseName, Refusal> {
     DatabaseName::parse(&utf8(name.to_owned())?).map_err(|error| Refusal(error.to_string()))
 }
 
-/// A name as it is written. One in another encoding would be made as another one.
+/// Refuses a name that is not UTF-8, as another name would be created.
 fn utf8(name: String) -> Result<String, Refusal> {
-    match name.contains(char::REPLACEMENT_CHARACTER) {
-        true => Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql"))),
-        false => Ok(name),
+    if name.contains(char::REPLACEMENT_CHARACTER) {
+        Err(Refusal(format!("has a name that is not UTF-8, {name}: load it with psql")))
+    } else {
+        Ok(name)
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
+    use super::super::test_dump::DUMP;
     use super::*;
     use crate::formats::sql::Edited;
-
-    /// As pg_dumpall --clean of version 15 writes it, shortened.
-    pub const DUMP: &str = r#"--
--- PostgreSQL database cluster dump
---
-\restrict a
-SET default_transaction_read_only = off;
-DROP DATABASE IF EXISTS app;
-DROP ROLE IF EXISTS reader;
-CREATE ROLE postgres;
-ALTER ROLE postgres WITH SUPERUSER;
-CREATE ROLE reader;
-ALTER ROLE reader WITH LOGIN;
-GRANT postgres TO reader GRANTED BY postgres;
-CREATE TABLESPACE fast OWNER reader LOCATION '/fast';
-GRANT ALL ON TABLESPACE fast TO reader;
-\unrestrict a
-\connect template1
-\restrict b
-SET statement_timeout = 0;
-SELECT pg_catalog.set_config('search_path', '', false);
-\unrestrict b
-\restrict c
-SET statement_timeout = 0;
-CREATE DATABASE app WITH TEMPLATE = template0;
-ALTER DATABASE app OWNER TO reader;
-\unrestrict c
-\connect app
-\restrict c
-COMMENT ON DATABASE app IS 'the app';
-ALTER DATABASE app SET work_mem TO '5MB';
-ALTER ROLE reader IN DATABASE app SET work_mem TO '6MB';
-CREATE TABLE public.t (x integer);
-COPY public.t (x) FROM stdin;
-1
-\connect postgres
-\.
-GRANT CONNECT ON DATABASE app TO reader;
-\unrestrict c
-\restrict d
-UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = 'postgres';
-DROP DATABASE postgres;
-CREATE DATABASE postgres WITH TEMPLATE = template0;
-\unrestrict d
-\connect postgres
-\restrict d
-SET transaction_timeout = 0;
-CREATE TABLE public.u (x integer);
-\unrestrict d
---
--- PostgreSQL database cluster dump complete
---
-"#;
 
     #[test]
     fn a_dump_tells_what_it_would_make() {
@@ -266,9 +216,9 @@ CREATE TABLE public.u (x integer);
         assert_eq!(survey.globals.len(), 8);
         let names = |names: &[DatabaseName]| names.iter().map(DatabaseName::to_string).collect::<Vec<_>>();
         assert_eq!(names(&survey.databases), ["app"]);
-        assert_eq!(names(&survey.of_every_server), ["postgres"]);
+        assert_eq!(names(&survey.builtin_databases), ["postgres"]);
         assert_eq!(survey.comments[0].1.text, b" IS 'the app';");
-        assert_eq!(survey.named.names().collect::<Vec<_>>(), ["reader"]);
+        assert_eq!(survey.referenced_roles.names().collect::<Vec<_>>(), ["reader"]);
     }
 
     #[test]
