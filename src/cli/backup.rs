@@ -5,8 +5,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::context::{Failure, Outcome, PANIC, runner};
 use super::telling::Telling;
-use super::{Failure, Outcome, PANIC, runner};
 use crate::engine::backup::{self, Backup, BackupError, Report};
 use crate::engine::problems;
 use crate::postgres::Server;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, environment, print, print_line, runner};
+use super::context::{Failure, Outcome, environment, print, print_line, runner};
 use crate::engine::backup::Report;
 use crate::engine::problems::scheduled::{self, Ended};
 use crate::engine::problems::{self, Look, ONCE, SCHEDULER_FAILS};

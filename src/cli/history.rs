@@ -3,8 +3,8 @@
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
+use super::context::{Failure, Outcome, environment, print};
 use super::table::{Cell, Column, Table, short_time};
-use super::{Failure, Outcome, environment, print};
 use crate::engine::backup;
 use crate::postgres::Server;
 use crate::settings::{Reader, Storage};

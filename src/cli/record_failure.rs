@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::context::{Outcome, runner};
 use super::telling::Telling;
-use super::{Outcome, runner};
 use crate::engine::backup::Death;
 use crate::engine::recorder;
 use crate::settings::{Reader, Subject};

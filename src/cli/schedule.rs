@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lexopt::{Arg, ValueExt};
 
-use super::{Failure, Outcome, WRONG_CALL};
+use super::context::{Failure, Outcome, WRONG_CALL};
 use crate::formats::schedule::{Schedule, rfc3339};
 
 /// How many times are shown unless `--count` says otherwise.

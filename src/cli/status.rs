@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use lexopt::{Arg, Parser};
 
-use super::backups::since;
+use super::context::{Failure, Outcome, environment, print};
 use super::table::{Cell, Column, Table, print_below, time};
-use super::{Failure, Outcome, environment, print};
 use crate::engine::backup::{self, DatabaseReport, Report, disk_space};
 use crate::engine::problems;
 use crate::engine::proof::{self, Ledger};
@@ -174,6 +173,6 @@ fn proven(database: &DatabaseReport, proofs: &Ledger) -> Cell {
     let proof = DatabaseName::parse(&database.name).ok().and_then(|name| proofs.get(&name));
     match proof.map(|proof| &proof.verification) {
         Some(verification) if verification.error.is_some() => Cell::from("BROKEN").painted(Paint::Red),
-        verification => since(verification.map(|it| it.at), clock::now()),
+        verification => Cell::since(verification.map(|it| it.at), clock::now()),
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use lexopt::Parser;
 
+use super::context::{BUSY, Failure, Outcome, environment, runner};
 use super::record_failure::record_orphans;
-use super::{BUSY, Failure, Outcome, environment, runner};
 use crate::engine::proof;
 use crate::engine::restore;
 use crate::postgres::{Client, DatabaseError, Server};

@@ -3,9 +3,11 @@
 use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::UnicodeWidthStr;
 
-use super::print;
+use super::context::print;
 use crate::engine::backup;
+use crate::util::clock;
 use crate::util::terminal::{self, COLUMNS, Paint};
+use crate::util::units;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -57,6 +59,15 @@ impl Cell {
         match outcome {
             backup::Outcome::Ok => Self::from("OK").painted(Paint::Green),
             backup::Outcome::Failed => Self::from("FAILED").painted(Paint::Red),
+        }
+    }
+
+    /// How long ago a moment was, in Unix seconds: `-` without one, `future` for one that has not come yet.
+    pub fn since(at: Option<i64>, now: i64) -> Self {
+        match at {
+            None => Self::from("-"),
+            Some(at) if clock::is_future(at, now) => Self::from("future").painted(Paint::Red),
+            Some(at) => Self::from(units::age(now.saturating_sub(at).max(0))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use lexopt::{Arg, Parser};
 
-use super::{Failure, Outcome, environment, print, runner};
+use super::context::{Failure, Outcome, environment, print, runner};
 use crate::delivery::telegram::{TelegramSettings, Trial, try_chats};
 use crate::settings::Reader;
 

@@ -1,6 +1,6 @@
 //! Whom the end of a run is told, as far as the settings say: what is wrong with them must not keep that back.
 
-use super::Failure;
+use super::context::Failure;
 use crate::delivery::notify::Notifier;
 use crate::delivery::telegram::TelegramSettings;
 use crate::engine::backup::{self, Conclusion, Report};

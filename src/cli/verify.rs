@@ -5,7 +5,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, environment, print, print_line, runner};
+use super::context::{Failure, Outcome, environment, print, print_line, runner};
 use crate::engine::content::Keys;
 use crate::engine::verify::{Verdict, Verifier};
 use crate::settings::{Reader, Storage};

@@ -5,8 +5,8 @@ use std::io;
 use jiff::Zoned;
 use serde_json::{Value, json};
 
-use super::table::{Cell, Column, Table, print_below};
-use super::{Failure, Outcome, print};
+use crate::cli::context::{Failure, Outcome, print};
+use crate::cli::table::{Cell, Column, Table, print_below};
 use crate::postgres::Server;
 use crate::settings::{Databases, Environment, Reader, Storage, Subject};
 use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Scope};

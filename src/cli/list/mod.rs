@@ -1,13 +1,16 @@
 //! `backupgram list`.
 
+pub(super) mod backups;
+mod cleanup;
+
 use std::io::{self, IsTerminal};
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
-use super::backups::{self, Backup, Block};
-use super::table::{Cell, Column, Table, short_time};
-use super::{Failure, Outcome, cleanup, environment, print, print_line};
+use self::backups::{Backup, Block};
+use crate::cli::context::{Failure, Outcome, environment, print, print_line};
+use crate::cli::table::{Cell, Column, Table, short_time};
 use crate::engine::backup::disk_space;
 use crate::settings::{Reader, Storage};
 use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Listed, Slot};

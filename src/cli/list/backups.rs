@@ -3,16 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::table::Cell;
+use crate::cli::table::Cell;
 use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Slot, Verification};
-use crate::util::clock;
 use crate::util::open_dir::OpenDir;
 use crate::util::terminal::Paint;
-use crate::util::units;
 
 /// A backup.
 #[derive(Debug)]
-pub(super) struct Backup {
+pub struct Backup {
     /// Its names, in the order of the slots: one at least.
     names: Vec<Entry>,
     /// The pointers that lead to it.
@@ -20,7 +18,7 @@ pub(super) struct Backup {
 }
 
 /// What a database has, the newest first and those of the future last.
-pub(super) struct Block {
+pub struct Block {
     /// Nothing where that cannot be told.
     pub database: Option<DatabaseName>,
     pub backups: Vec<Backup>,
@@ -77,14 +75,14 @@ impl Backup {
         let verified = || self.verifications().filter_map(|(verified, proven)| verified.or(proven));
         match verified().any(|verification| verification.error.is_some()) {
             true => Cell::from("BROKEN").painted(Paint::Red),
-            false => since(verified().map(|verification| verification.at).max(), now),
+            false => Cell::since(verified().map(|verification| verification.at).max(), now),
         }
     }
 
     /// How long ago it was last restored and found whole.
     pub fn proven(&self, now: i64) -> Cell {
         let proven = self.verifications().filter_map(|(_, proven)| proven);
-        since(proven.map(|verification| verification.at).max(), now)
+        Cell::since(proven.map(|verification| verification.at).max(), now)
     }
 
     /// What is written down of each of its names.
@@ -94,22 +92,13 @@ impl Backup {
     }
 }
 
-/// An age for a column.
-pub(super) fn since(at: Option<i64>, now: i64) -> Cell {
-    match at {
-        None => Cell::from("-"),
-        Some(at) if clock::is_future(at, now) => Cell::from("future").painted(Paint::Red),
-        Some(at) => Cell::from(units::age(now.saturating_sub(at).max(0))),
-    }
-}
-
 /// `SLOT/NAME`.
 pub(super) fn path(entry: &Entry) -> String {
     format!("{}/{}", entry.slot, entry.name)
 }
 
 /// What the entries of all slots are names of, database by database.
-pub(super) fn blocks(entries: Vec<Entry>, now: i64) -> Vec<Block> {
+pub fn blocks(entries: Vec<Entry>, now: i64) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut places = HashMap::new();
     for backup in each_once(entries) {
@@ -190,6 +179,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::util::clock;
 
     #[test]
     fn hard_links_are_one_backup_and_their_bytes_count_once_also_within_directories() {

@@ -1,9 +1,9 @@
 //! Which backup to restore, asked on the terminal: first the database, then its backup.
 
-use super::backups::{self, Backup, Block, since};
 use super::question::Questions;
-use super::table::{Cell, Column, Table, short_time};
-use super::{Failure, print};
+use crate::cli::context::{Failure, print};
+use crate::cli::list::backups::{self, Backup, Block};
+use crate::cli::table::{Cell, Column, Table, short_time};
 use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::util::clock;
 use crate::util::units;
@@ -109,7 +109,7 @@ fn show_databases(blocks: &[&Block]) {
             Cell::from((at + 1).to_string()),
             Cell::from(name_of(block)),
             Cell::from(block.backups.len().to_string()),
-            since(newest.map(|entry| entry.mtime), now),
+            Cell::since(newest.map(|entry| entry.mtime), now),
         ]);
     }
     table.print();
@@ -131,7 +131,7 @@ fn show_backups(backups: &[&Backup]) {
         table.add([
             Cell::from((at + 1).to_string()),
             short_time(first.mtime),
-            since(Some(first.mtime), now),
+            Cell::since(Some(first.mtime), now),
             Cell::from(units::bytes(first.size)),
             Cell::from(backup.slots()),
             backup.verified(now),
