@@ -7,8 +7,9 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::service::jobs::{Programs, remove_api_settings};
+use crate::service::jobs::Programs;
 use crate::settings::Redactor;
+use crate::settings::remove_api_settings;
 use crate::system::logger;
 use crate::system::process::{Reaper, Redacted, Signaller, for_each_line};
 

@@ -2,6 +2,7 @@
 //! own, so that listing backups does not fail for want of a server's name.
 
 mod api;
+mod children;
 mod curl_options;
 mod environment;
 mod notices;
@@ -25,6 +26,7 @@ use crate::store::retention::Policy;
 use overrides::{Overrides, OverridesError};
 
 pub use api::{ApiSettings, SchedulerSettings};
+pub(crate) use children::remove_api_settings;
 pub(crate) use curl_options::{check_trusted_options, config_lines, without_value};
 pub use environment::{Environment, Found, Source};
 pub use notices::{Notices, WebhookFormat};

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::service::jobs::remove_api_settings;
-use crate::settings::{Environment, VARIABLES, remove_secrets};
+use crate::settings::{Environment, VARIABLES, remove_api_settings, remove_secrets};
 use crate::store::records::history::Trigger;
 use crate::system::process::{Ended, ProgramError, Runner};
 use crate::system::run_note;

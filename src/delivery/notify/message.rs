@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Event;
+use super::event::Event;
 use crate::settings::WebhookFormat;
 
 /// The most UTF-16 units of a message that Discord takes (its documentation says 2,000 characters).

@@ -1,6 +1,7 @@
 //! Who is told about a run, and how. What goes wrong with webhooks, or after a failure, is a warning; a hook before or after
 //! a backup can fail the run.
 
+mod event;
 mod hooks;
 mod message;
 mod webhook;
@@ -11,53 +12,7 @@ use crate::settings::{Environment, Notices};
 use crate::system::process::Runner;
 use hooks::Call;
 
-/// What happened.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
-    /// A run has begun.
-    Started {
-        /// Its databases.
-        databases: &'a [String],
-    },
-    /// It backed up everything.
-    Succeeded {
-        /// Its databases.
-        databases: &'a [String],
-    },
-    /// It did not.
-    Failed {
-        /// Why.
-        error: &'a str,
-        /// Its databases.
-        databases: &'a [String],
-    },
-}
-
-impl<'a> Event<'a> {
-    /// The word for it, which hooks have as their argument.
-    fn status(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "pre-backup",
-            Self::Succeeded { .. } => "post-backup",
-            Self::Failed { .. } => "error",
-        }
-    }
-
-    fn databases(&self) -> &'a [String] {
-        match self {
-            Self::Started { databases } | Self::Succeeded { databases } | Self::Failed { databases, .. } => {
-                databases
-            }
-        }
-    }
-
-    fn error(&self) -> Option<&'a str> {
-        match self {
-            Self::Failed { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
+pub use event::Event;
 
 /// Tells webhooks and runs hooks.
 pub struct Notifier {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Event;
+use super::event::Event;
 use super::message::{Content, Message};
 use crate::settings::{Notices, Redactor, Secret, config_lines, without_value};
 use crate::system::process::{Exit, Output, ProgramError, Runner};

@@ -46,7 +46,7 @@ pub use conclusion::{Conclusion, conclude, record};
 pub use death::Death;
 pub use error::BackupError;
 pub use options::{DumpFormat, DumpOptions, OptionError};
-pub use preflight::{Versions, disk_space};
+pub use preflight::disk_space;
 pub(crate) use report::is_of;
 pub use report::{DatabaseReport, DeliveryReport, Outcome, Report, errors};
 pub use stream::StreamError;

@@ -3,7 +3,7 @@
 use nix::sys::statvfs::statvfs;
 use serde::Deserialize;
 
-use super::BackupError;
+use super::error::BackupError;
 use super::recipe::Item;
 use crate::postgres::{Client, Server, Version};
 use crate::settings::{Databases, Storage, Subject};
@@ -74,10 +74,10 @@ pub fn check_space(
 ) -> Result<(), BackupError> {
     let (free, _) = disk_space(directory).map_err(BackupError::Disk)?;
     let expected = last.map_or(0, |last| last.saturating_add(last / 5));
-    match free < storage.minimum_free.saturating_add(expected) {
-        true => Err(BackupError::NoSpace { free, minimum: storage.minimum_free, expected }),
-        false => Ok(()),
+    if free < storage.minimum_free.saturating_add(expected) {
+        return Err(BackupError::NoSpace { free, minimum: storage.minimum_free, expected });
     }
+    Ok(())
 }
 
 /// Waits for the server and compares its version with pg_dump's. Answers a client of a database that the role may use:
@@ -95,10 +95,11 @@ pub fn check_server(
     let places: Vec<_> = [Some(postgres), other.cloned(), Some(template1)].into_iter().flatten().collect();
     let client = Client::connect(server, &places, runner)?;
     let versions = Versions { server: client.server_version()?, tool: client.program_version("pg_dump")? };
-    match versions.tool.major < versions.server.major {
-        true => Err(BackupError::ClientTooOld(versions)),
-        false => Ok((client, versions)),
+    if versions.tool.major < versions.server.major {
+        let Versions { tool, server } = versions;
+        return Err(BackupError::ClientTooOld { tool, server });
     }
+    Ok((client, versions))
 }
 
 /// What to dump: what the settings say, or what the server has; `only` narrows it down.

@@ -7,14 +7,19 @@
 
 mod age;
 mod clock;
+mod failed_job;
+mod look;
 mod neighbours;
 mod overdue;
 mod proofs;
+mod records;
 mod runs;
 pub mod scheduled;
 mod watch;
 mod writable;
 
+pub use failed_job::FailedBackup;
+pub use look::Look;
 pub use neighbours::warning;
 pub use runs::with_job;
 pub use watch::{ONCE, Watch};
@@ -23,34 +28,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::backup::{Report, disk_space};
-use crate::engine::proof::{self, Ledger};
+use crate::engine::backup::Report;
 use crate::postgres::Server;
-use crate::settings::{self, Environment};
+use crate::settings::Environment;
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::history;
 use crate::store::records::status;
-use crate::util::clock as time;
 
 /// A go-cron that ends again and again soon after its start.
 pub const SCHEDULER_FAILS: &str = "the scheduler keeps ending soon after its start";
-
-/// What a look at the records of a backup directory has found.
-#[derive(Debug, Clone, Default)]
-pub struct Look {
-    /// How the last run of this server went, by the worse of its records; none before the first.
-    pub last: Option<Report>,
-    /// The last restore proof of each database.
-    pub proofs: Ledger,
-    /// Whether a backup run takes longer than it should.
-    pub is_overdue: bool,
-    /// Bytes on the directory's disk that are free, and all of them; nothing when it cannot be asked.
-    pub space: Option<(u64, u64)>,
-    /// What is wrong, a line each.
-    pub problems: Vec<String>,
-    /// Whether the directory has answered. All else is what was known before it ceased to.
-    pub is_current: bool,
-}
 
 /// Looks at everything now.
 pub fn look(directory: &BackupDirectory, environment: Environment) -> Look {
@@ -60,44 +46,6 @@ pub fn look(directory: &BackupDirectory, environment: Environment) -> Look {
 /// What is known of a directory that has not answered for so long, before anything could be asked.
 pub fn unanswered(directory: &BackupDirectory, silence: Duration) -> Look {
     Look { problems: vec![watch::silent(directory.root(), silence)], ..Look::default() }
-}
-
-/// Reads the records, by these settings, or else by those that are in force.
-fn look_by(directory: &BackupDirectory, settings: Option<Arc<Environment>>) -> Look {
-    let Some(settings) = settings else {
-        // Anew each time, as the API may have changed a limit meanwhile.
-        return match settings::effective_environment() {
-            Ok(environment) => look_with(directory, &environment, Vec::new()),
-            Err(error) => look_with(directory, &Environment::of_process(), vec![error.to_string()]),
-        };
-    };
-    look_with(directory, &settings, Vec::new())
-}
-
-fn look_with(directory: &BackupDirectory, environment: &Environment, mut problems: Vec<String>) -> Look {
-    let (server, now) = (Server::address_in(environment), time::now());
-    let server = server.as_deref();
-    let last = status::read(directory, server).unwrap_or_else(|error| {
-        problems.push(format!("the last result cannot be read: {error}"));
-        None
-    });
-    let newest = history::newest_of(directory, server).unwrap_or_else(|error| {
-        problems.push(format!("the history cannot be read: {error}"));
-        None
-    });
-    let proofs = proof::read(directory).unwrap_or_else(|error| {
-        problems.push(format!("the restore proofs cannot be read: {error}"));
-        Ledger::new()
-    });
-    problems.extend(clock::check(last.as_ref(), newest.as_ref(), &proofs, now));
-    let (last, proofs) = (runs::worse(last, newest), proof::believed(proofs, now));
-    problems.extend(runs::check(last.as_ref()));
-    problems.extend(age::check(environment, last.as_ref()));
-    problems.extend(proofs::check(environment, last.as_ref(), &proofs));
-    let overdue = overdue::check(directory, environment);
-    let is_overdue = !overdue.is_empty();
-    problems.extend(overdue);
-    Look { last, proofs, is_overdue, space: disk_space(directory).ok(), problems, is_current: true }
 }
 
 /// How the last run of the server of these settings went, by the worse of its records.

@@ -1,8 +1,8 @@
 //! Runs that have failed, by what `.status.json`, the history and the daemon's jobs know of them: the worst of it counts.
 
-use super::Look;
+use super::failed_job::FailedBackup;
+use super::look::Look;
 use crate::engine::backup::{Outcome, Report};
-use crate::service::jobs::FailedBackup;
 use crate::store::records::history::Run;
 use crate::util::clock;
 

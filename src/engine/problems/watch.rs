@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::look::Look;
 use super::scheduled::{self, Ended};
-use super::{Look, clock, look_by, writable};
+use super::{clock, records, writable};
 use crate::settings::Environment;
 use crate::store::catalog::BackupDirectory;
 use crate::util::mutex::lock;
@@ -47,7 +48,7 @@ impl Watch {
         let [of_records, of_files, of_times] = [(); 3].map(|()| directory.clone());
         Self {
             directory,
-            records: Question::new(move |settings| look_by(&of_records, settings)),
+            records: Question::new(move |settings| records::read(&of_records, settings)),
             takes_files: Question::new(move |()| writable::ask(&of_files)),
             times: Question::new(move |()| clock::check_backups(&of_times)),
             scheduled: scheduler.map(ask_scheduler),

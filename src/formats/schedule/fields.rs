@@ -4,41 +4,8 @@
 //! `5/15`, `*-5` or a `?` in the minutes, which go-cron does. So every field is read here, and croner is
 //! given nothing but `*` and lists of numbers.
 
-use super::ScheduleError;
-
-/// One field of a schedule: what it is called, and the values that it can have.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Field {
-    /// What one of its values is, for messages.
-    pub name: &'static str,
-    /// Its values, for messages.
-    pub rule: &'static str,
-    min: u64,
-    max: u64,
-    /// Names of values, the first of them for `min`.
-    names: &'static [&'static str],
-}
-
-const SECOND: Field = Field { name: "second", rule: "0-59", min: 0, max: 59, names: &[] };
-const MINUTE: Field = Field { name: "minute", rule: "0-59", min: 0, max: 59, names: &[] };
-const HOUR: Field = Field { name: "hour", rule: "0-23", min: 0, max: 23, names: &[] };
-const DAY: Field = Field { name: "day of the month", rule: "1-31", min: 1, max: 31, names: &[] };
-const MONTH: Field = Field {
-    name: "month",
-    rule: "1-12 or jan-dec",
-    min: 1,
-    max: 12,
-    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
-};
-const WEEKDAY: Field = Field {
-    name: "day of the week",
-    rule: "0-7 or sun-sat",
-    min: 0,
-    max: 6,
-    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
-};
-
-static FIELDS: [Field; 6] = [SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY];
+use super::error::ScheduleError;
+use super::field::{FIELDS, Field, HOUR};
 
 /// The days that each month can have, January first.
 const LONGEST: [u64; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -116,15 +83,6 @@ impl Values {
 }
 
 impl Field {
-    /// The article that the name takes.
-    pub(super) fn article(&self) -> &'static str {
-        if self.name.starts_with('h') { "an" } else { "a" }
-    }
-
-    fn all(&self) -> u64 {
-        (self.min..=self.max).fold(0, |bits, value| bits | 1 << value)
-    }
-
     fn parse(&'static self, text: &str) -> Result<Values, ScheduleError> {
         let mut values = Values { bits: 0, star: false, wild: false };
         // robfig/cron passes over an empty part, so `1,,2` is `1,2`.

@@ -7,6 +7,7 @@
 mod clock_change;
 mod error;
 mod every;
+mod field;
 mod fields;
 
 use croner::Cron;
@@ -15,7 +16,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 pub use error::ScheduleError;
-pub use fields::Field;
+pub use field::Field;
 use fields::Fields;
 
 /// When something is to run, again and again.

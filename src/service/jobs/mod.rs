@@ -15,9 +15,7 @@ use crate::store::catalog::{BackupName, DatabaseName, Slot};
 use crate::system::process::Tail;
 use crate::util::units::hexadecimal;
 
-pub use failed::FailedBackup;
 pub use registry::{CancelError, Counts, Jobs, SubmitError};
-pub(crate) use worker::remove_api_settings;
 pub use worker::{Programs, Worker};
 
 /// The name of a job: 16 hexadecimal digits.

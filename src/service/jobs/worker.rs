@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::registry::Jobs;
 use super::{JobId, Task};
 use crate::engine::recorder::{self, WatchedRun};
-use crate::settings::Redactor;
+use crate::settings::{Redactor, remove_api_settings};
 use crate::store::records::history::Trigger;
 use crate::system::logger;
 use crate::system::process::{Child, Exit, Reaper, Redacted, for_each_line};
@@ -233,14 +233,5 @@ impl Bench {
             true => recorder::error_of_cancellation(exit),
             false => recorder::error_of_end(exit, self.jobs.last_error(id).as_deref()),
         }
-    }
-}
-
-/// What guards the API is not for the programs that it starts.
-pub(crate) fn remove_api_settings(command: &mut Command) {
-    for variable in
-        crate::settings::VARIABLES.iter().filter(|variable| variable.name.starts_with("REST_API_"))
-    {
-        command.env_remove(variable.name).env_remove(variable.file_twin());
     }
 }

@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 
 use crate::formats::schedule::Schedule;
 use crate::http::gate::listen;
-use crate::service::jobs::{Programs, remove_api_settings};
+use crate::service::jobs::Programs;
+use crate::settings::remove_api_settings;
 use crate::settings::{Redactor, SchedulerSettings};
 use crate::store::records::history::Trigger;
 use crate::system::logger;
