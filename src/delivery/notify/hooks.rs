@@ -50,7 +50,7 @@ fn list(directory: &Path, event: &str, runner: &Runner) -> Result<Vec<PathBuf>, 
     }
     command.arg(directory);
     remove_secrets(&mut command);
-    let output = runner.run_briefly(&mut command, b"", LISTING, |_| true)?;
+    let output = runner.program(&mut command).time_limit(LISTING).output()?;
     if !output.exit.success() {
         return Err(ProgramError::Failed("run-parts".into(), output.exit, output.stderr.joined()));
     }

@@ -69,7 +69,9 @@ fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) ->
     // A receiver that is being started anew refuses connections for a moment.
     curl.args(["--retry", "2", "--retry-max-time", "20", "--retry-connrefused"]);
     curl.args(["--config", "-"]);
-    let output = runner.run_briefly(&mut curl, config.join("\n").as_bytes(), LONGEST, is_curls_word);
+    let config = config.join("\n");
+    let program = runner.program(&mut curl).input(config.as_bytes()).time_limit(LONGEST);
+    let output = program.keep_lines(is_curls_word).output();
     let Output { exit, stderr, .. } = output.map_err(|error| Problem {
         is_want_of_room: matches!(error, ProgramError::Start(..)),
         said: error.to_string(),

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Waits for a while until a program can be started, unless a stop signal comes.
 pub fn await_room(runner: &Runner) {
     for pause in PAUSES.map(Duration::from_secs) {
-        let started = runner.run_briefly(&mut Command::new("true"), &[], LIMIT, |_| false);
+        let started = runner.program(&mut Command::new("true")).time_limit(LIMIT).output();
         match started {
             Err(ProgramError::Start(_, error)) if is_want_of_room(&error) => {
                 log::warn!("nobody can be told for {} s: {error}", pause.as_secs());

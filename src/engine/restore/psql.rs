@@ -261,7 +261,7 @@ impl Psql {
     /// # Errors
     /// When one has come.
     pub fn outlast_signals(&mut self) -> Result<(), Interrupted> {
-        self.runner.spare(&self.child)?;
+        self.runner.exempt_from_stop(&self.child)?;
         self.outlasts_signals = true;
         Ok(())
     }

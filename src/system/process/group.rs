@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::error::ProgramError;
 use super::passing::pass_output;
 use super::reaper::{Child, Exit, Signaller};
-use super::runner::{ProgramError, Runner, start_error};
+use super::runner::Runner;
 
 /// How long after its end the rest of a program's output is awaited, which what it has left behind may hold open.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -50,9 +51,10 @@ impl Runner {
         command.args(["-c", LEASH, "sh"]).arg(program).args(arguments);
         prepare(&mut command);
         command.process_group(0).stdin(Stdio::piped());
-        let passed = pass_output(&mut command).map_err(|error| start_error(&command, error))?;
+        let passed = pass_output(&mut command).map_err(|error| ProgramError::start(&command, error))?;
         let mut state = self.stop.lock();
-        let mut child = self.reaper.spawn(&mut command).map_err(|error| start_error(&command, error))?;
+        let mut child =
+            self.reaper.spawn(&mut command).map_err(|error| ProgramError::start(&command, error))?;
         let group = child.signaller().of_group();
         state.register(group.clone());
         drop(state);

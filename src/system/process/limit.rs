@@ -17,7 +17,7 @@ impl Runner {
     /// Kills what was asked to end and has not, and what a stop signal does not end.
     pub fn kill_running(&self) {
         let state = self.stop.lock();
-        for child in state.running.iter().chain(&state.regardless) {
+        for child in state.running.iter().chain(&state.unstoppable) {
             child.signal(Signal::SIGKILL);
         }
     }

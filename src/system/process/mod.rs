@@ -2,10 +2,12 @@
 //! that end us.
 
 mod activity;
+mod error;
 mod group;
 mod limit;
 mod lines;
 mod passing;
+mod program;
 mod reaper;
 mod redacted;
 mod runner;
@@ -13,13 +15,15 @@ mod signals;
 mod usage;
 
 pub use activity::{Activity, Doing, Probe};
+pub use error::{Interrupted, ProgramError};
 pub use group::{Ended, GRACE};
 pub use lines::{Listener, Tail, for_each_line, for_each_line_within};
+pub use program::{Output, Program};
 pub use reaper::{Child, Exit, Reaper, Signaller};
 pub use redacted::Redacted;
+pub use runner::Runner;
 #[cfg(test)]
 pub(crate) use runner::test_runner;
-pub use runner::{Interrupted, Output, ProgramError, Runner};
 pub use signals::Signals;
 pub use usage::bytes_read;
 
