@@ -1,7 +1,6 @@
 //! `backupgram health`: whether backups are being made, for container health checks.
 
 use std::net::IpAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lexopt::{Arg, Parser};
@@ -13,8 +12,8 @@ use crate::engine::problems::scheduled::{self, Ended};
 use crate::engine::problems::{self, Look, ONCE, SCHEDULER_FAILS};
 use crate::settings::{ApiSettings, Environment, Reader, Redactor, SchedulerSettings, Storage};
 use crate::store::catalog::BackupDirectory;
+use crate::system::curl::Curl;
 use crate::system::process::Runner;
-use crate::util::curl::{self, quote};
 use crate::util::question::{Heard, Question};
 
 pub(super) const HELP: &str = "\
@@ -121,25 +120,14 @@ fn ask_api(runner: &Runner, api: &ApiSettings) -> Vec<String> {
     }
 }
 
-/// GET by curl. The token goes to its standard input, out of sight of the process list.
+/// Asks one of our own programs, within five seconds and without a proxy.
 fn get(runner: &Runner, url: &str, token: Option<&str>) -> Result<Value, String> {
-    let mut curl = Command::new("curl");
-    curl::confine(&mut curl);
-    curl.args([
-        "--disable",
-        "--globoff",
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--max-time",
-        "5",
-        "--config",
-        "-",
-        url,
-    ]);
-    let header = token.map(|token| quote(&format!("Authorization: Bearer {token}")));
-    let config = header.map(|header| format!("header = {header}\n")).unwrap_or_default();
-    let output = runner.run(&mut curl, config.as_bytes()).map_err(|error| error.to_string())?;
+    let mut curl = Curl::default().url(url);
+    if let Some(token) = token {
+        curl = curl.header("Authorization", &format!("Bearer {token}"));
+    }
+    let (mut command, config) =
+        curl.command(&["--silent", "--show-error", "--noproxy", "*", "--max-time", "5"]);
+    let output = runner.run(&mut command, config.as_bytes()).map_err(|error| error.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|_| "it is something else that answers".into())
 }

@@ -2,19 +2,37 @@
 //! curl's standard input and never to its arguments.
 
 use std::iter;
-use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::event::Event;
 use super::message::{Content, Message};
+use crate::delivery::hostname::hostname;
 use crate::settings::{Notices, Redactor, Secret, config_lines, without_value};
-use crate::system::process::{Exit, Output, ProgramError, Runner};
-use crate::util::curl::{self, quote};
+use crate::system::curl::{Curl, could_not_run};
+use crate::system::process::{Output, ProgramError, Runner};
 
 /// How long all attempts at one webhook may take, whatever the user's options say.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// What every webhook's curl is told. It is not silent, which would keep its warnings back. A receiver that is being
+/// started anew refuses connections for a moment, so curl tries again.
+const ARGUMENTS: [&str; 13] = [
+    "--no-progress-meter",
+    "--fail",
+    "--output",
+    "/dev/null",
+    "--connect-timeout",
+    "5",
+    "--max-time",
+    "10",
+    "--retry",
+    "2",
+    "--retry-max-time",
+    "20",
+    "--retry-connrefused",
+];
 
 /// Why a webhook was not sent, or not as it should be.
 struct Problem {
@@ -29,9 +47,6 @@ impl From<String> for Problem {
     }
 }
 
-/// The status of a program whose libraries cannot be loaded (`_dl_signal_error` in glibc).
-const NOT_LOADED: i32 = 127;
-
 /// Sends an event to every webhook that wants it: the end of a run to the general one, and each to that of its own. Answers
 /// whether curl could run.
 pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
@@ -41,8 +56,7 @@ pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
         Event::Succeeded { .. } => (&notices.webhook, &notices.webhook_post_backup),
         Event::Failed { .. } => (&notices.webhook, &notices.webhook_error),
     };
-    let hostname = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let message = Message { event, hostname, time: Timestamp::now(), project: &notices.project };
+    let message = Message { event, hostname: hostname(), time: Timestamp::now(), project: &notices.project };
     let (content, status) = (message.content(notices.format), event.status());
     let _doing = runner.activity().begin(format!("webhook for {status}"));
     let mut has_room = true;
@@ -56,38 +70,29 @@ pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
 }
 
 fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) -> Result<(), Problem> {
-    let mut config = config_lines(options);
-    config.push(format!("url = {}", quote(url.expose())));
+    let curl = Curl::default().lines(config_lines(options)).url(url.expose());
     let headers = content.headers.iter();
-    config.extend(headers.map(|(name, value)| format!("header = \"{name}: {value}\"")));
-    config.push(format!("data-binary = {}", quote(&content.body)));
-    let mut curl = Command::new("curl");
-    curl::confine(&mut curl);
-    // Not silent, which would keep its warnings back.
-    curl.args(["--disable", "--globoff", "--no-progress-meter", "--fail", "--output", "/dev/null"]);
-    curl.args(["--connect-timeout", "5", "--max-time", "10"]);
-    // A receiver that is being started anew refuses connections for a moment.
-    curl.args(["--retry", "2", "--retry-max-time", "20", "--retry-connrefused"]);
-    curl.args(["--config", "-"]);
-    let config = config.join("\n");
-    let program = runner.program(&mut curl).input(config.as_bytes()).time_limit(LONGEST);
+    let curl = headers.fold(curl, |curl, (name, value)| curl.header(name, value));
+    let (mut command, config) = curl.setting("data-binary", &content.body).command(&ARGUMENTS);
+    let program = runner.program(&mut command).input(config.as_bytes()).time_limit(LONGEST);
     let output = program.keep_lines(is_curls_word).output();
     let Output { exit, stderr, .. } = output.map_err(|error| Problem {
         is_want_of_room: matches!(error, ProgramError::Start(..)),
         said: error.to_string(),
     })?;
-    let mut said: Vec<&str> = match exit.success() {
-        true => stderr.lines().filter_map(complaint).collect(),
-        false => stderr.lines().map(|line| complaint(line).unwrap_or(line)).collect(),
+    let mut said: Vec<&str> = if exit.success() {
+        stderr.lines().filter_map(complaint).collect()
+    } else {
+        stderr.lines().map(|line| complaint(line).unwrap_or(line)).collect()
     };
-    // Each attempt says the same mostly.
+    // Most attempts print the same line.
     said.dedup();
     let said = Redactor::new(&secrets(url, options)).clean(&said.join(" | "));
     match exit.success() {
         true if said.is_empty() => Ok(()),
         true => Err(format!("sent, but not as WEBHOOK_EXTRA_ARGS has it: {said}").into()),
         false => Err(Problem {
-            is_want_of_room: matches!(exit, Exit::Code(NOT_LOADED)),
+            is_want_of_room: could_not_run(exit),
             said: ProgramError::Failed("curl".into(), exit, said).to_string(),
         }),
     }

@@ -1,6 +1,5 @@
 //! The methods of Telegram's Bot API that we need, each tried again where that helps.
 
-use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,14 +7,15 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use thiserror::Error;
 
 use super::exchange::{Body, ExchangeError, Request, exchange};
 use super::form::Form;
 use super::pace::Pace;
 use super::{Chat, TelegramSettings};
 use crate::settings::Redactor;
+use crate::system::curl::Curl;
 use crate::system::process::{Interrupted, ProgramError, Runner};
-use crate::util::curl::quote;
 
 /// Attempts at a call that fails in passing.
 const ATTEMPTS: u32 = 5;
@@ -27,39 +27,30 @@ const WAITS: u32 = 20;
 const LONGEST_ANSWER: usize = 1 << 20;
 
 /// Why a call has failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum BotError {
     /// curl could not be run, or a stop signal came.
-    Program(ProgramError),
-    /// The server was not reached, however often that was tried.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The server was not reached, in any attempt.
+    #[error("Telegram cannot be reached: {0}")]
     Network(String),
-    /// The server refused: its number and description.
+    /// The server refused: its status and description.
+    #[error("Telegram refuses: {1} ({0})")]
     Refused(u16, String),
     /// The server wants us to wait, for so many seconds.
+    #[error("Telegram wants us to wait, now for {0} s")]
     Busy(u64),
-    /// What the server answered cannot be understood.
+    /// The server's answer is not one of the Bot API.
+    #[error("Telegram's answer cannot be understood: {0}")]
     Answer(String),
     /// What was to be sent could not be read, or what came could not be written.
+    #[error(transparent)]
     Io(io::Error),
     /// There are no random numbers.
-    Random(getrandom::Error),
+    #[error("there are no random numbers: {0}")]
+    Random(#[source] getrandom::Error),
 }
-
-impl fmt::Display for BotError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Program(error) => error.fmt(f),
-            Self::Network(error) => write!(f, "Telegram cannot be reached: {error}"),
-            Self::Refused(code, description) => write!(f, "Telegram refuses: {description} ({code})"),
-            Self::Busy(seconds) => write!(f, "Telegram wants us to wait, now for {seconds} s"),
-            Self::Answer(what) => write!(f, "Telegram's answer cannot be understood: {what}"),
-            Self::Io(error) => error.fmt(f),
-            Self::Random(error) => write!(f, "there are no random numbers: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BotError {}
 
 impl From<Interrupted> for BotError {
     fn from(interrupted: Interrupted) -> Self {
@@ -185,8 +176,8 @@ impl<'a> Bot<'a> {
             let opened = (file.open)().map_err(BotError::Io)?;
             let form =
                 Form::new(&fields, "document", file.name, opened, file.size).map_err(BotError::Random)?;
-            let header = format!("header = {}", quote(&format!("Content-Type: {}", form.content_type)));
-            self.ask("sendDocument", vec![header], Body::Stream(form.body, form.length), file.size)
+            let body = Body::Stream(form.body, form.length);
+            self.ask("sendDocument", &form.content_type, body, file.size)
         })
     }
 
@@ -249,11 +240,11 @@ impl<'a> Bot<'a> {
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), BotError> {
         let url = format!("{}/file/bot{}/{file_path}", self.settings.api_url, self.settings.token.expose());
-        let mut options = vec!["fail".to_owned()];
+        let mut curl = Curl::default().url(&url).lines(["fail".to_owned()]);
         if from > 0 {
-            options.push(format!("range = \"{from}-\""));
+            curl = curl.setting("range", &format!("{from}-"));
         }
-        let request = Request { url, options, body: Body::None, size };
+        let request = Request { curl, body: Body::None, size };
         match exchange(request, self.runner, take).map_err(|error| self.failure(error))? {
             200 if from == 0 => Ok(()),
             206 if from > 0 => Ok(()),
@@ -286,8 +277,7 @@ impl<'a> Bot<'a> {
     }
 
     fn ask_json<T: DeserializeOwned>(&self, method: &str, fields: &Value) -> Result<T, BotError> {
-        let header = "header = \"Content-Type: application/json\"".to_owned();
-        self.ask(method, vec![header], Body::Text(fields.to_string()), 0)
+        self.ask(method, "application/json", Body::Text(fields.to_string()), 0)
     }
 
     /// Asks again while that may help.
@@ -321,7 +311,7 @@ impl<'a> Bot<'a> {
     fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
-        options: Vec<String>,
+        content_type: &str,
         body: Body,
         size: u64,
     ) -> Result<T, BotError> {
@@ -332,7 +322,8 @@ impl<'a> Bot<'a> {
             text.extend_from_slice(&bytes[..room]);
             Ok(())
         };
-        let request = Request { url, options, body, size };
+        let request =
+            Request { curl: Curl::default().url(&url).header("Content-Type", content_type), body, size };
         let status = exchange(request, self.runner, &mut take).map_err(|error| self.failure(error))?;
         self.understand(status, &text)
     }

@@ -1,5 +1,6 @@
 //! What a run comes to, for people to read: in the few tags of HTML that Telegram knows.
 
+use crate::delivery::hostname::hostname;
 use crate::engine::backup::{DatabaseReport, Outcome, Report};
 use crate::util::units;
 
@@ -10,17 +11,13 @@ const LONGEST: usize = 3500;
 
 /// The summary of a run. `previous` is the report of the run before it, `undelivered` what did not reach Telegram.
 pub fn text(report: &Report, previous: Option<&Report>, undelivered: &[String], project: &str) -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default();
     let project = if project.is_empty() { String::new() } else { format!("{} on ", escape(project)) };
     let title = match report.status {
         Outcome::Ok => "\u{2705} <b>Backup succeeded</b>",
         Outcome::Failed => "\u{274c} <b>Backup failed</b>",
     };
-    let mut lines = vec![format!(
-        "{title}\n{project}{}, {:.1} s",
-        escape(&host.to_string_lossy()),
-        report.duration_seconds
-    )];
+    let mut lines =
+        vec![format!("{title}\n{project}{}, {:.1} s", escape(&hostname()), report.duration_seconds)];
     if !report.error.is_empty() {
         lines.push(format!("<pre>{}</pre>", escape(end(&report.error))));
     }
