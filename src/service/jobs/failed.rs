@@ -1,7 +1,8 @@
 //! The last backup job, if it failed. Most have written that down themselves; this is for those that could not.
 
+use super::Task;
+use super::entry::Phase;
 use super::registry::Jobs;
-use super::{State, Task};
 use crate::engine::problems::FailedBackup;
 
 impl Jobs {
@@ -9,20 +10,18 @@ impl Jobs {
     pub fn failed_backup(&self) -> Option<FailedBackup> {
         let registry = self.lock();
         // They run one after the other. One that was cancelled before it began says nothing.
-        let (job, databases) = registry.jobs.iter().rev().find_map(|entry| match &entry.task {
-            Task::Backup(databases) if entry.job.has_ended() && entry.job.started_at.is_some() => {
-                Some((&entry.job, databases))
-            }
+        registry.jobs.iter().rev().find_map(|entry| match (&entry.task, &entry.phase) {
+            (
+                Task::Backup(databases),
+                Phase::Ended { started_at: Some(started_at), finished_at, result, .. },
+            ) => Some(result.as_ref().err().map(|error| FailedBackup {
+                started_at: *started_at,
+                finished_at: *finished_at,
+                databases: databases.clone(),
+                error: error.clone(),
+            })),
             _ => None,
-        })?;
-        let (started_at, finished_at) = (job.started_at?, job.finished_at?);
-        let failed = || FailedBackup {
-            started_at,
-            finished_at,
-            databases: databases.clone(),
-            error: job.error.clone(),
-        };
-        (job.state == State::Failed).then(failed)
+        })?
     }
 }
 

@@ -1,6 +1,7 @@
 //! Work asked for over HTTP: what it is, how it goes, and the queue that it waits in.
 
 mod ending;
+mod entry;
 mod failed;
 mod registry;
 mod worker;
@@ -152,17 +153,6 @@ pub struct Job {
     pub log_tail: Tail,
     /// Why it failed; "" when it did not.
     pub error: String,
-}
-
-impl Job {
-    /// Whether it has ended.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.state, State::Succeeded | State::Failed)
-    }
-
-    fn last_error(&self) -> Option<&str> {
-        self.log_tail.lines().filter_map(|line| line.strip_prefix("error: ")).next_back()
-    }
 }
 
 fn serialize_tail<S: serde::Serializer>(tail: &Tail, serializer: S) -> Result<S::Ok, S::Error> {

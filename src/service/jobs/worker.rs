@@ -229,9 +229,10 @@ impl Bench {
     }
 
     fn error_of_end(&self, id: &JobId, exit: Exit) -> String {
-        match self.jobs.is_cancelled(id) {
-            true => recorder::error_of_cancellation(exit),
-            false => recorder::error_of_end(exit, self.jobs.last_error(id).as_deref()),
+        if self.jobs.is_cancelled(id) {
+            recorder::error_of_cancellation(exit)
+        } else {
+            recorder::error_of_end(exit, self.jobs.last_error(id).as_deref())
         }
     }
 }
