@@ -2,10 +2,11 @@
 //! the API may change while it runs.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
+
+use thiserror::Error;
 
 use crate::formats::schedule::Schedule;
 use crate::service::supervisor::Supervisor;
@@ -21,38 +22,27 @@ pub type Changes = BTreeMap<String, Option<String>>;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a change was not made. Nothing has changed then.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ChangeError {
     /// The key is not one that the API may change.
+    #[error("{0} cannot be changed through the API")]
     Forbidden(String),
     /// There is no override to clear.
+    #[error("{0} has no override")]
     NotOverridden(String),
     /// A value is wrong, or the settings would be as a whole.
+    #[error("{0}")]
     Bad(String),
     /// The override file could not be written.
-    Write(io::Error),
+    #[error("the override file cannot be written: {0}")]
+    Write(#[source] io::Error),
     /// The scheduler did not come up with the new schedule.
+    #[error("the scheduler does not come up with the new schedule: {0}")]
     Scheduler(String),
     /// Another change takes too long.
+    #[error("the settings are being changed by another request: try again")]
     Busy,
 }
-
-impl fmt::Display for ChangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Forbidden(key) => write!(f, "{key} cannot be changed through the API"),
-            Self::NotOverridden(key) => write!(f, "{key} has no override"),
-            Self::Bad(problem) => f.write_str(problem),
-            Self::Write(error) => write!(f, "the override file cannot be written: {error}"),
-            Self::Scheduler(problem) => {
-                write!(f, "the scheduler does not come up with the new schedule: {problem}")
-            }
-            Self::Busy => f.write_str("the settings are being changed by another request: try again"),
-        }
-    }
-}
-
-impl std::error::Error for ChangeError {}
 
 /// The settings in force, and the one way to change them.
 pub struct LiveSettings {

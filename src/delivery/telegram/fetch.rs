@@ -1,6 +1,5 @@
 //! Gets a backup back from Telegram, by the message that it was sent in.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -8,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use super::bot::{Bot, BotError, Document};
 use super::parallel::try_each;
@@ -25,59 +25,36 @@ use crate::util::units::hexadecimal;
 const DOWNLOADS: usize = 4;
 
 /// Why a backup does not come back.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum FetchError {
     /// There is no token, or no chat, in the settings.
+    #[error("a restore from Telegram needs {0}")]
     NotConfigured(&'static str),
     /// Telegram does not give it.
-    Bot(BotError),
+    #[error(transparent)]
+    Bot(#[from] BotError),
     /// There is no document in the message.
+    #[error("there is no document in message {0}")]
     NoDocument(i64),
     /// There is another document in the message of this number in each of several chats.
+    #[error("several chats have a document in a message {0}: name the chat that is meant (--chat)")]
     Ambiguous(i64),
     /// It is more than the server gives back.
+    #[error(
+        "{0} has {size}, and a bot gets files of up to 20 MB from api.telegram.org: one that was not sent in parts comes \
+         back only through a Bot API server of your own (TELEGRAM_API_URL)",
+        size = units::bytes(*.1)
+    )]
     TooBig(String, u64),
     /// What leads to its parts cannot be read.
+    #[error("{0} does not lead to the parts of a backup: {1}")]
     Manifest(String, String),
     /// What came is not what was sent.
+    #[error("{0} is not what was sent: its checksum is another one")]
     Checksum(String),
     /// It cannot be written.
-    Write(io::Error),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConfigured(variable) => write!(f, "a restore from Telegram needs {variable}"),
-            Self::Bot(error) => error.fmt(f),
-            Self::NoDocument(id) => write!(f, "there is no document in message {id}"),
-            Self::Ambiguous(id) => {
-                write!(
-                    f,
-                    "several chats have a document in a message {id}: name the chat that is meant (--chat)"
-                )
-            }
-            Self::TooBig(name, size) => write!(
-                f,
-                "{name} has {}, and a bot gets files of up to 20 MB from api.telegram.org: one that was not sent in \
-                 parts comes back only through a Bot API server of your own (TELEGRAM_API_URL)",
-                units::bytes(*size)
-            ),
-            Self::Manifest(name, error) => {
-                write!(f, "{name} does not lead to the parts of a backup: {error}")
-            }
-            Self::Checksum(name) => write!(f, "{name} is not what was sent: its checksum is another one"),
-            Self::Write(error) => write!(f, "cannot write what comes from Telegram: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for FetchError {}
-
-impl From<BotError> for FetchError {
-    fn from(error: BotError) -> Self {
-        Self::Bot(error)
-    }
+    #[error("cannot write what comes from Telegram: {0}")]
+    Write(#[source] io::Error),
 }
 
 impl FetchError {

@@ -1,11 +1,11 @@
 //! The one pass from pg_dump's output to a finished file: looked at, compressed, encrypted, hashed and
 //! written, with nothing read back and nothing on disk before it is encrypted.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use crate::engine::content::{ContentError, Inspector, Watcher};
 use crate::formats::compress::{Compression, Compressor};
@@ -61,30 +61,21 @@ pub fn copy(
 }
 
 /// Which part of the stream failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum StreamError {
     /// Reading the dump.
-    Read(io::Error),
+    #[error("cannot read the dump: {0}")]
+    Read(#[source] io::Error),
     /// The dump itself.
-    Dump(ContentError),
+    #[error("what was dumped {0}")]
+    Dump(#[source] ContentError),
     /// Starting gpg.
+    #[error(transparent)]
     Encrypt(ProgramError),
     /// Writing the file.
-    Write(io::Error),
+    #[error("cannot write the dump: {0}")]
+    Write(#[source] io::Error),
 }
-
-impl fmt::Display for StreamError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => write!(f, "cannot read the dump: {error}"),
-            Self::Dump(error) => write!(f, "what was dumped {error}"),
-            Self::Encrypt(error) => error.fmt(f),
-            Self::Write(error) => write!(f, "cannot write the dump: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StreamError {}
 
 struct HashingFile {
     file: File,

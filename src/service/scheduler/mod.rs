@@ -10,7 +10,6 @@ mod record;
 mod run;
 mod timer;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -22,6 +21,7 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use thiserror::Error;
 
 use crate::http::gate::Gate;
 pub use arguments::{Arguments, Service, USAGE};
@@ -43,27 +43,18 @@ const GRACE: Duration = Duration::from_secs(6);
 const AFTER_KILL: Duration = Duration::from_millis(1800);
 
 /// Why go-cron does not start.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum SchedulerError {
     /// The schedule is none.
-    Schedule(ScheduleError),
+    #[error("invalid schedule: {0}")]
+    Schedule(#[source] ScheduleError),
     /// The health port cannot be opened.
-    Port(u16, io::Error),
+    #[error("cannot open health port {0}: {1}")]
+    Port(u16, #[source] io::Error),
     /// The kernel gave no thread.
-    Thread(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
 }
-
-impl fmt::Display for SchedulerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Schedule(error) => write!(f, "invalid schedule: {error}"),
-            Self::Port(port, error) => write!(f, "cannot open health port {port}: {error}"),
-            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SchedulerError {}
 
 /// Runs the command by its schedule until a signal ends that. `signals` must have been caught before any
 /// thread was started.
