@@ -64,7 +64,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     if let (Trigger::Api, None, Err(interrupted)) = (telling.trigger, runner.overrun(), runner.check()) {
         report.note_cancellation(&interrupted.to_string());
     }
-    let report = telling.conclude(report, start, !only.is_empty(), false);
+    let report = telling.record_and_notify(report, start, !only.is_empty(), false);
     drop(watch);
     // What failed has been said. A stop signal that came in time to stop anything shows as a failure.
     match (report.status, runner.check()) {

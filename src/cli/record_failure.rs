@@ -75,5 +75,5 @@ fn record(telling: &Telling, start: i64, error: String, only: &[DatabaseName]) {
     });
     let death = Death { note: telling.note.clone(), start, error };
     let report = death.report(&names, recorded.flatten().as_ref());
-    telling.conclude(report, start, !only.is_empty(), true);
+    telling.record_and_notify(report, start, !only.is_empty(), true);
 }

@@ -49,7 +49,7 @@ impl Telling {
 
     /// Keeps and tells how a run went that began at `start`, and was `limited` to some databases or `died`; answers what was
     /// kept in the end.
-    pub fn conclude(&self, report: Report, start: i64, limited: bool, died: bool) -> Report {
+    pub fn record_and_notify(&self, report: Report, start: i64, limited: bool, died: bool) -> Report {
         let directory = self.directory();
         let directory = directory.as_ref();
         let report = Report { server: Server::address_in(&self.environment).unwrap_or_default(), ..report };
@@ -62,6 +62,6 @@ impl Telling {
         let (trigger, telegram) = (*trigger, telegram.as_ref());
         let conclusion =
             Conclusion { directory, notifier, trigger, start, limited, telegram, runner, note, died };
-        backup::conclude(&conclusion, report)
+        backup::record_and_notify(&conclusion, report)
     }
 }

@@ -117,7 +117,7 @@ struct Parameters {
 }
 
 /// A file to upload: opened anew for each attempt.
-pub struct Upload<'a> {
+pub struct UploadFile<'a> {
     /// What it is to be called.
     pub name: &'a str,
     /// Its bytes.
@@ -164,7 +164,12 @@ impl<'a> Bot<'a> {
     ///
     /// # Errors
     /// When it cannot be read or sent.
-    pub fn upload_document(&self, chat: &Chat, caption: &str, file: &Upload) -> Result<Message, BotError> {
+    pub fn upload_document(
+        &self,
+        chat: &Chat,
+        caption: &str,
+        file: &UploadFile,
+    ) -> Result<Message, BotError> {
         let mut fields = vec![
             ("chat_id", chat.as_str().to_owned()),
             ("caption", caption.to_owned()),

@@ -3,27 +3,27 @@
 //! Nothing that goes wrong here changes the result of a backup.
 
 mod bot;
-mod deliver;
+mod byte_source;
 mod exchange;
 mod fetch;
 mod form;
 mod pace;
-mod package;
 mod parallel;
 mod parts;
-mod pending;
 mod summary;
 mod test;
+mod upload_state;
+mod uploader;
 
 use std::fmt;
 
 use crate::settings::{Reader, Secret};
 
 pub use bot::{Bot, BotError};
-pub use deliver::Courier;
 pub use fetch::{FetchError, fetch};
 pub use parts::PartsManifest;
 pub use test::{Trial, try_chats};
+pub use uploader::Uploader;
 
 /// The server of the Bot API that Telegram runs.
 const TELEGRAMS_OWN: &str = "api.telegram.org";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::report::{DeliveryReport, Outcome, Report};
 use super::room::await_room;
 use crate::delivery::notify::{Event, Notifier};
-use crate::delivery::telegram::{self, Courier, TelegramSettings};
+use crate::delivery::telegram::{self, TelegramSettings, Uploader};
 use crate::settings::Redactor;
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::history::{self, Run, Trigger};
@@ -33,7 +33,7 @@ pub struct Conclusion<'a> {
     pub runner: &'a Runner,
     /// The run's note, which is removed when all this is done.
     pub note: &'a OwnNote,
-    /// Whether the run has died, and others conclude it.
+    /// Whether the run has died, and another process records it.
     pub died: bool,
 }
 
@@ -41,15 +41,15 @@ pub struct Conclusion<'a> {
 /// wrong here does not change it, but that it takes too long: a run that has no time left has failed. To say so it has
 /// some of its own. A failure that no webhook could be told of, for want of memory, is left to whoever has started the run:
 /// the note stays.
-pub fn conclude(run: &Conclusion, mut report: Report) -> Report {
-    if conclude_in_time(run, &mut report) {
+pub fn record_and_notify(run: &Conclusion, mut report: Report) -> Report {
+    if notify_in_time(run, &mut report) {
         run.note.remove();
     }
     report
 }
 
 /// Answers whether it could be told.
-fn conclude_in_time(run: &Conclusion, report: &mut Report) -> bool {
+fn notify_in_time(run: &Conclusion, report: &mut Report) -> bool {
     let runner = run.runner;
     if let Some(why) = runner.overrun() {
         runner.go_on();
@@ -101,7 +101,7 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
     if let (Some(settings), Some(directory)) = (telegram, run.directory) {
         let _doing = run.runner.activity().begin("sending to Telegram");
         full.delivery =
-            Some(Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
+            Some(Uploader::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
         keep(run, full);
     }
     Told { is_told, has_copies: true }

@@ -93,10 +93,10 @@ fn dump_file(
         // Nobody reads its output any more; it need not find out by itself.
         child.signaller().signal(Signal::SIGTERM);
     }
-    conclude(runner, &recipe.command, &child, said, copied)
+    finish_dump(runner, &recipe.command, &child, said, copied)
 }
 
-fn conclude(
+fn finish_dump(
     runner: &Runner,
     command: &Command,
     child: &Child,

@@ -34,7 +34,7 @@ use item::{ItemBackup, asking};
 use preflight::Versions;
 use recipe::{Item, Recipe};
 
-pub use conclusion::{Conclusion, conclude, record};
+pub use conclusion::{Conclusion, record, record_and_notify};
 pub use death::Death;
 pub use error::BackupError;
 pub use options::{DumpFormat, DumpOptions, OptionError};
@@ -70,7 +70,7 @@ struct Plan {
 
 impl Backup<'_> {
     /// Backs up every database of the settings, or `only` some of them. One that fails does not stop the
-    /// others. What follows from it is for [`conclude`] to do, when the lock is free again.
+    /// others. What follows from it is for [`record_and_notify`] to do, when the lock is free again.
     ///
     /// # Errors
     /// When another run holds the lock, or the directory cannot be used at all.

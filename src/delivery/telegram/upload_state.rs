@@ -40,14 +40,14 @@ impl Delivery {
 
 /// The deliveries that are not complete; one process at a time has them.
 #[derive(Debug)]
-pub struct Pending {
+pub struct UploadState {
     root: PathBuf,
     _lock: Flock,
     /// Oldest first.
     pub deliveries: Vec<Delivery>,
 }
 
-impl Pending {
+impl UploadState {
     /// Reads them, if no other process has them.
     ///
     /// # Errors
