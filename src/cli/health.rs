@@ -69,9 +69,10 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     problems.extend(cleaned.drain(known..));
     let healthy = problems.is_empty();
     let words = if healthy { "healthy".to_owned() } else { format!("unhealthy: {}", problems.join("; ")) };
-    match as_json {
-        true => print(&json!({"healthy": healthy, "problems": problems, "verified": proofs}).to_string()),
-        false => print_line(&words),
+    if as_json {
+        print(&json!({"healthy": healthy, "problems": problems, "verified": proofs}).to_string())
+    } else {
+        print_line(&words)
     }
     if healthy { Ok(()) } else { Err(Failure { status: 1, lines: Vec::new() }) }
 }

@@ -83,9 +83,10 @@ fn print_present(directory: &BackupDirectory, environment: &Environment) {
     }
     let server = Server::address_in(environment);
     let runs = running::list(directory.root());
-    match runs.is_empty() {
-        true => say("running", "-"),
-        false => runs.iter().for_each(|run| say("running", &doing(run, server.as_deref(), now.as_second()))),
+    if runs.is_empty() {
+        say("running", "-")
+    } else {
+        runs.iter().for_each(|run| say("running", &doing(run, server.as_deref(), now.as_second())))
     }
     say("lock", &lock::holder(directory.root()).map_or("-".into(), |holder| held(holder, now.as_second())));
     let space = disk_space(directory).ok();

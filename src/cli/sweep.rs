@@ -87,10 +87,7 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
     let lock = lock(directory, &runner)?;
     restore::sweep(directory, &lock, &client.until(Instant::now() + SWEEP_LIMIT));
     runner.check().map_err(Failure::interrupted)?;
-    match restore::is_anything_left(directory) {
-        true => Err(Failure::silent(1)),
-        false => Ok(()),
-    }
+    if restore::is_anything_left(directory) { Err(Failure::silent(1)) } else { Ok(()) }
 }
 
 /// Takes the lock, unless a run has it: that has begun with a sweep of its own.

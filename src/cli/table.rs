@@ -206,9 +206,10 @@ impl<const N: usize> Table<N> {
 }
 
 fn block(name: &Cell, more: &Cell, coloured: bool) -> String {
-    match name.width() + GAP.len() + more.width() <= COLUMNS {
-        true => format!("{}{GAP}{}", name.shown(coloured), more.shown(coloured)).trim_end().to_owned(),
-        false => name.cut(Column::Text(""), COLUMNS).shown(coloured),
+    if name.width() + GAP.len() + more.width() <= COLUMNS {
+        format!("{}{GAP}{}", name.shown(coloured), more.shown(coloured)).trim_end().to_owned()
+    } else {
+        name.cut(Column::Text(""), COLUMNS).shown(coloured)
     }
 }
 

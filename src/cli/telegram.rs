@@ -43,8 +43,5 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
             Some(problem) => failures.push(format!("chat {chat}: {problem}")),
         }
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(Failure { status: 1, lines: failures }),
-    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure { status: 1, lines: failures }) }
 }

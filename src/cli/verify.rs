@@ -46,15 +46,14 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let directory = BackupDirectory::new(&storage.directory);
     let chosen = if chosen.is_empty() { all(&directory)? } else { chosen };
     let patience = Duration::from_secs(storage.lock_wait.into());
-    let _lock = match restores {
-        true => {
-            directory.prepare_to_read().map_err(Failure::new)?;
-            let lock = Lock::take_to_read(directory.root(), "restore proof", patience, &runner);
-            let lock = lock.map_err(locked)?;
-            directory.sweep_leftovers().map_err(Failure::new)?;
-            Some(lock)
-        }
-        false => None,
+    let _lock = if restores {
+        directory.prepare_to_read().map_err(Failure::new)?;
+        let lock = Lock::take_to_read(directory.root(), "restore proof", patience, &runner);
+        let lock = lock.map_err(locked)?;
+        directory.sweep_leftovers().map_err(Failure::new)?;
+        Some(lock)
+    } else {
+        None
     };
     let keys = Keys { passphrase: storage.passphrase, runner };
     let mut verifier = Verifier::new(&directory, keys, storage.restore_jobs);
@@ -112,9 +111,10 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    match all && !chosen.is_empty() {
-        true => Err(lexopt::Error::from("--all and SLOT/NAME exclude each other").into()),
-        false => Ok(Call { chosen, as_json, restores }),
+    if all && !chosen.is_empty() {
+        Err(lexopt::Error::from("--all and SLOT/NAME exclude each other").into())
+    } else {
+        Ok(Call { chosen, as_json, restores })
     }
 }
 

@@ -85,10 +85,7 @@ impl LiveSettings {
         let environment = self.environment();
         let mut changes = changes.clone();
         changes.retain(|key, value| !is_as_shown(&environment, key, value.as_deref()));
-        match changes.is_empty() {
-            true => Ok(environment),
-            false => self.apply(&changes),
-        }
+        if changes.is_empty() { Ok(environment) } else { self.apply(&changes) }
     }
 
     /// Clears one override.

@@ -77,9 +77,10 @@ pub fn is_json() -> bool {
 pub fn say_refusal(mark: &str, reason: &impl Display) {
     for line in reason.to_string().lines() {
         // There may be nobody left to read it, of which println! and eprintln! die.
-        let _ = match is_json() {
-            true => writeln!(io::stderr(), "{}", Line::new(Level::Error, module_path!(), line).to_json()),
-            false => writeln!(io::stderr(), "{mark}: {}", printable(line)),
+        let _ = if is_json() {
+            writeln!(io::stderr(), "{}", Line::new(Level::Error, module_path!(), line).to_json())
+        } else {
+            writeln!(io::stderr(), "{mark}: {}", printable(line))
         };
     }
 }

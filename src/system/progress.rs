@@ -95,19 +95,16 @@ impl Progress {
         work: Arc<Work>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
     ) -> Self {
-        match terminal::can_redraw() && !logger::is_json() {
-            true => {
-                let display = Display { interval: ON_TERMINAL, columns: Some(terminal::columns) };
-                Self::start_with(what.into(), total, work, measure, display, terminal::show_bottom_line)
-            }
-            false => {
-                let display = Display { interval: IN_LOG, columns: None };
-                Self::start_with(what.into(), total, work, measure, display, |line| {
-                    if let Some(line) = line {
-                        log::info!("{line}");
-                    }
-                })
-            }
+        if terminal::can_redraw() && !logger::is_json() {
+            let display = Display { interval: ON_TERMINAL, columns: Some(terminal::columns) };
+            Self::start_with(what.into(), total, work, measure, display, terminal::show_bottom_line)
+        } else {
+            let display = Display { interval: IN_LOG, columns: None };
+            Self::start_with(what.into(), total, work, measure, display, |line| {
+                if let Some(line) = line {
+                    log::info!("{line}");
+                }
+            })
         }
     }
 

@@ -73,9 +73,10 @@ impl Backup {
     /// How long ago it was last read or restored and found whole, or that it is broken.
     pub fn verified(&self, now: i64) -> Cell {
         let verified = || self.verifications().filter_map(|(verified, proven)| verified.or(proven));
-        match verified().any(|verification| verification.error.is_some()) {
-            true => Cell::from("BROKEN").painted(Paint::Red),
-            false => Cell::since(verified().map(|verification| verification.at).max(), now),
+        if verified().any(|verification| verification.error.is_some()) {
+            Cell::from("BROKEN").painted(Paint::Red)
+        } else {
+            Cell::since(verified().map(|verification| verification.at).max(), now)
         }
     }
 
@@ -157,9 +158,10 @@ pub(super) fn unique_bytes<'a>(
         if !seen.insert((entry.device, entry.inode)) {
             continue;
         }
-        bytes += match entry.is_directory {
-            false => entry.size,
-            true => bytes_within(directory, entry, &mut seen).unwrap_or(entry.size),
+        bytes += if entry.is_directory {
+            bytes_within(directory, entry, &mut seen).unwrap_or(entry.size)
+        } else {
+            entry.size
         };
     }
     bytes

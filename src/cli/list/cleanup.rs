@@ -62,12 +62,11 @@ pub(super) fn preview(
         held.extend(prospect.hold.map(|hold| (database, hold.to_string())));
     }
     let rows = weigh(directory, removals).map_err(Failure::new)?;
-    match as_json {
-        true => print(&as_value(&rows, &kept, &databases, &held, now).to_string()),
-        false => {
-            print_rows(&rows, &held, now);
-            print_kept(&kept, now);
-        }
+    if as_json {
+        print(&as_value(&rows, &kept, &databases, &held, now).to_string())
+    } else {
+        print_rows(&rows, &held, now);
+        print_kept(&kept, now);
     }
     Ok(())
 }

@@ -77,9 +77,10 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     if call.database.is_some() {
         entries.retain(|entry| entry.database == call.database);
     }
-    match call.as_json {
-        true => print_json(&call, entries),
-        false => print_blocks(&call, &directory, chosen(&call, entries)),
+    if call.as_json {
+        print_json(&call, entries)
+    } else {
+        print_blocks(&call, &directory, chosen(&call, entries))
     }
     Ok(())
 }
@@ -196,11 +197,10 @@ fn names(backup: &Backup) -> impl Iterator<Item = Cell> {
 fn print_names(call: &Call, blocks: &[Block]) {
     let print = if io::stdout().is_terminal() { print_line } else { print };
     for backup in blocks.iter().flat_map(|block| &block.backups) {
-        match call.all {
-            true => {
-                backup.names().iter().chain(&backup.pointers).for_each(|name| print(&backups::path(name)))
-            }
-            false => print(&backup.path()),
+        if call.all {
+            backup.names().iter().chain(&backup.pointers).for_each(|name| print(&backups::path(name)))
+        } else {
+            print(&backup.path())
         }
     }
 }

@@ -74,10 +74,8 @@ fn pick<'a, T>(
             all.iter().copied().filter(|each| fits(&name(each))).collect()
         };
         let exact = matching(&|name| name == answer);
-        let found = match exact.is_empty() {
-            true => matching(&|name| !mistyped && name.contains(&answer)),
-            false => exact,
-        };
+        let found =
+            if exact.is_empty() { matching(&|name| !mistyped && name.contains(&answer)) } else { exact };
         match found[..] {
             [] => questions.say(&format!("{answer:?} is none of these numbers, and no part of a name")),
             [only] => return Ok(only),

@@ -1,4 +1,4 @@
-//! A backup as it is sent: one run of bytes, of which any part can be read at any time.
+//! A backup as a source of bytes for uploads: any range can be read at any time, by several threads at once.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::store::catalog::{Archive, END, Opened};
 use crate::util::units::hexadecimal;
 
-/// What is sent.
+/// A backup that is sent, a directory as a tar archive.
 #[derive(Debug)]
 pub struct ByteSource {
-    /// What it is called there.
+    /// The name of the document.
     pub name: String,
     /// Its bytes.
     pub size: u64,
@@ -27,7 +27,7 @@ enum Content {
 }
 
 impl ByteSource {
-    /// What a backup is sent as. It goes on to be whole when its name is removed or replaced.
+    /// A source of this backup. It can still be read when its name is removed or replaced.
     ///
     /// # Errors
     /// When a directory cannot be read.
@@ -93,7 +93,7 @@ impl Read for Part<'_> {
     }
 }
 
-/// Reads of an archive that is nowhere as such.
+/// Reads a tar archive that is not stored anywhere, from `at` on.
 fn read_archive(
     archive: &Archive,
     open: &mut Option<(usize, File)>,

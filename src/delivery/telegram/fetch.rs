@@ -208,9 +208,10 @@ fn fetch_parts(
     try_each(DOWNLOADS, parts, |(offset, part)| {
         fetch_document(bot, &part.file_id, part.size, Some(&part.sha256), &target, offset, &progress)
     })?;
-    match target.digest(0, manifest.size).map_err(FetchError::Write)? == manifest.sha256 {
-        true => target.keep(),
-        false => Err(FetchError::Checksum(manifest.name.clone())),
+    if target.digest(0, manifest.size).map_err(FetchError::Write)? == manifest.sha256 {
+        target.keep()
+    } else {
+        Err(FetchError::Checksum(manifest.name.clone()))
     }
 }
 
@@ -231,31 +232,32 @@ fn fetch_document(
         error => FetchError::Bot(error),
     })?;
     // A server of one's own in local mode names a path on its disk, which may be ours, too.
-    match Path::new(&path).is_absolute() {
-        true => copy_local(&path, size, target, offset, progress)?,
-        false => {
-            let done = AtomicU64::new(0);
-            bot.persist(|| {
-                let from = done.load(Ordering::Relaxed);
-                bot.download(&path, from, size, &mut |bytes: &[u8]| {
-                    let at = done.load(Ordering::Relaxed);
-                    let room = usize::try_from(size - at).unwrap_or(usize::MAX).min(bytes.len());
-                    target.file.write_all_at(&bytes[..room], offset + at)?;
-                    done.store(at + room as u64, Ordering::Relaxed);
-                    progress.add(room as u64);
-                    Ok(())
-                })?;
-                match done.load(Ordering::Relaxed) == size {
-                    true => Ok(()),
-                    false => Err(BotError::Network("the file is shorter than it was".into())),
-                }
+    if Path::new(&path).is_absolute() {
+        copy_local(&path, size, target, offset, progress)?
+    } else {
+        let done = AtomicU64::new(0);
+        bot.persist(|| {
+            let from = done.load(Ordering::Relaxed);
+            bot.download(&path, from, size, &mut |bytes: &[u8]| {
+                let at = done.load(Ordering::Relaxed);
+                let room = usize::try_from(size - at).unwrap_or(usize::MAX).min(bytes.len());
+                target.file.write_all_at(&bytes[..room], offset + at)?;
+                done.store(at + room as u64, Ordering::Relaxed);
+                progress.add(room as u64);
+                Ok(())
             })?;
-        }
+            if done.load(Ordering::Relaxed) == size {
+                Ok(())
+            } else {
+                Err(BotError::Network("the file is shorter than it was".into()))
+            }
+        })?;
     }
     let Some(sha256) = sha256 else { return Ok(()) };
-    match target.digest(offset, size).map_err(FetchError::Write)? == *sha256 {
-        true => Ok(()),
-        false => Err(FetchError::Checksum("a part".into())),
+    if target.digest(offset, size).map_err(FetchError::Write)? == *sha256 {
+        Ok(())
+    } else {
+        Err(FetchError::Checksum("a part".into()))
     }
 }
 

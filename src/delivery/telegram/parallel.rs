@@ -19,10 +19,7 @@ where
 {
     let helpers = most.min(items.len()).saturating_sub(1);
     let (items, failure) = (Mutex::new(items), Mutex::new(None));
-    let next = || match lock(&failure).is_some() {
-        true => None,
-        false => lock(&items).next(),
-    };
+    let next = || if lock(&failure).is_some() { None } else { lock(&items).next() };
     let share = || {
         while let Some(item) = next() {
             if let Err(error) = work(item) {

@@ -1,5 +1,4 @@
-//! `.telegram.json` in the backup directory: deliveries that are not complete, so that the next run goes on where one
-//! broke off.
+//! `.telegram.json` in the backup directory: the uploads that are not complete, so that the next run continues them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +15,7 @@ use crate::util::flock::Flock;
 const FILE_NAME: &str = ".telegram.json";
 const LOCK_NAME: &str = ".telegram.lock";
 
-/// One backup on its way.
+/// The upload of one backup to all chats.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Delivery {
     /// `SLOT/NAME`.
@@ -38,7 +37,7 @@ impl Delivery {
     }
 }
 
-/// The deliveries that are not complete; one process at a time has them.
+/// The deliveries that are not complete. One process at a time has them, by a lock on `.telegram.lock`.
 #[derive(Debug)]
 pub struct UploadState {
     root: PathBuf,
@@ -57,13 +56,13 @@ impl UploadState {
         let path = root.join(LOCK_NAME);
         let file = durable::open_or_create(&path).map_err(|error| record_file::of(&path, error))?;
         let Ok(lock) = Flock::try_lock(file) else { return Ok(None) };
-        // One that is torn or foreign is worth a new delivery, not an error.
+        // A file that cannot be parsed costs another upload, not an error.
         let text = record_file::read(&root.join(FILE_NAME))?.unwrap_or_default();
         let deliveries = serde_json::from_slice(&text).unwrap_or_default();
         Ok(Some(Self { root, _lock: lock, deliveries }))
     }
 
-    /// Writes them down.
+    /// Saves them.
     ///
     /// # Errors
     /// When they cannot be written.

@@ -1,4 +1,4 @@
-//! Takes published backups to every chat, and goes on with deliveries that broke off.
+//! Uploads published backups to every chat, and continues uploads that broke off.
 
 use std::io::{self, Cursor};
 use std::sync::Mutex;
@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Seconds after which a delivery that broke off is given up.
 const PATIENCE: i64 = 86_400;
 
-/// Takes backups and news to the chats of the settings.
+/// Sends backups, and the summary of a run, to the chats of the settings.
 pub struct Uploader<'a> {
     settings: &'a TelegramSettings,
     directory: &'a BackupDirectory,
@@ -40,18 +40,18 @@ struct Upload<'a> {
     sha256: String,
     caption: String,
     ranges: Vec<(u64, u64)>,
-    /// The delivery's place among those that are state.
+    /// The index of its delivery in the state.
     at: usize,
     state: &'a Mutex<UploadState>,
 }
 
 impl<'a> Uploader<'a> {
-    /// A courier of these settings.
+    /// An uploader to the chats of these settings.
     pub fn new(settings: &'a TelegramSettings, directory: &'a BackupDirectory, runner: &'a Runner) -> Self {
         Self { settings, directory, bot: Bot::new(settings, runner), runner }
     }
 
-    /// Sends what a run has published, what earlier runs could not, and then the summary of the run. Says how the
+    /// Sends what a run has published, what earlier runs could not, and then the summary of the run. Answers how the
     /// documents fared.
     pub fn deliver(&self, report: &Report, previous: Option<&Report>) -> DeliveryReport {
         let errors = self.send_files(report).unwrap_or_else(|error| vec![error.to_string()]);
@@ -71,7 +71,7 @@ impl<'a> Uploader<'a> {
             return;
         }
         let text = summary::text(report, previous, errors, &self.settings.project);
-        // That a run was stopped is told as well.
+        // A run that was stopped still sends its summary, with a few seconds for it.
         let respite = self.runner.check().err().and_then(|_| self.runner.respite(LAST_WORDS).ok());
         let last_bot = respite.as_ref().map(|runner| Bot::new(self.settings, runner));
         let bot = last_bot.as_ref().unwrap_or(&self.bot);
@@ -82,7 +82,7 @@ impl<'a> Uploader<'a> {
         }
     }
 
-    /// What could not be sent, and why.
+    /// Sends the files. Answers what could not be sent, and why.
     fn send_files(&self, report: &Report) -> io::Result<Vec<String>> {
         let Some(mut state) = UploadState::open(self.directory)? else {
             return Ok(vec!["another run is still sending; it was left to the next one".into()]);
@@ -90,7 +90,7 @@ impl<'a> Uploader<'a> {
         let now = Timestamp::now().as_second();
         state.deliveries.retain_mut(|delivery| {
             if clock::is_future(delivery.began, now) {
-                // It would never be given up.
+                // Else it would never be given up.
                 delivery.began = now;
             }
             let is_young = now.saturating_sub(delivery.began) < PATIENCE;
@@ -100,7 +100,7 @@ impl<'a> Uploader<'a> {
             is_young
         });
         let files = report.databases.iter().filter_map(|database| database.file.clone());
-        // One that a run was at when it died goes on.
+        // A delivery that a killed run has left is continued.
         let is_new = |file: &String| state.deliveries.iter().all(|delivery| delivery.file != *file);
         let new: Vec<String> = files.filter(is_new).collect();
         let begin = |file| Delivery { file, began: now, ..Delivery::default() };
@@ -149,7 +149,7 @@ impl<'a> Uploader<'a> {
         Ok(())
     }
 
-    /// Opens a backup for sending; nothing when it is gone, and with it its delivery.
+    /// Opens a backup for sending. Nothing when the backup has been deleted; its delivery is then done.
     fn open<'p>(
         &self,
         state: &'p Mutex<UploadState>,
@@ -183,7 +183,7 @@ impl<'a> Uploader<'a> {
         let mut waiting = lock(state);
         let delivery = &mut waiting.deliveries[at];
         if delivery.sha256 != sha256 {
-            // Another backup has the name by now, or none of it was sent.
+            // Another backup has the name by now, or nothing was sent yet.
             (delivery.sha256, delivery.chats) = (sha256.clone(), Default::default());
         }
         drop(waiting);
@@ -290,7 +290,7 @@ impl<'a> Uploader<'a> {
         document(message).map(|_| id)
     }
 
-    /// Writes down how far a delivery has come. Should that fail, more is sent twice than needed.
+    /// Saves how far a delivery has come. If that fails, some parts may be sent twice.
     fn note(&self, upload: &Upload, change: impl FnOnce(&mut Delivery)) {
         let mut state = lock(upload.state);
         change(&mut state.deliveries[upload.at]);

@@ -93,9 +93,10 @@ fn check_published(
         Some(Format::Directory) => kind(&found) == SFlag::S_IFDIR,
         _ => kind(&found) == SFlag::S_IFREG && found.st_size.cast_unsigned() == partial.written.size,
     };
-    match is_it {
-        true => Ok(()),
-        false => Err(failed(io::Error::other("somebody else has put another file in its place"))),
+    if is_it {
+        Ok(())
+    } else {
+        Err(failed(io::Error::other("somebody else has put another file in its place")))
     }
 }
 
@@ -103,9 +104,8 @@ fn check_published(
 /// that nothing is known about, never one that another's checksum contradicts.
 fn forget_manifest(directory: &BackupDirectory, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
     let place = directory.open_slot(slot)?;
-    let forgotten = place.remove_file(name.manifest()).and_then(|was_there| match was_there {
-        true => place.sync(),
-        false => Ok(()),
-    });
+    let forgotten = place
+        .remove_file(name.manifest())
+        .and_then(|was_there| if was_there { place.sync() } else { Ok(()) });
     forgotten.map_err(|error| DirectoryError::Io(format!("replace {slot}/{name}"), error))
 }

@@ -26,9 +26,10 @@ pub(super) fn ask(directory: &BackupDirectory) -> Vec<String> {
     let parts = slots.chain([directory.partial()]).filter(|path| path.is_dir());
     let refused = parts.filter_map(|path| {
         let is_elsewhere = fs::metadata(&path).ok().map(|found| found.dev()) != device;
-        let asked = match is_elsewhere {
-            true => durable::probe(&path),
-            false => access(&path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from),
+        let asked = if is_elsewhere {
+            durable::probe(&path)
+        } else {
+            access(&path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
         };
         Some(problem(path, asked.err()?))
     });

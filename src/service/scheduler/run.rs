@@ -135,9 +135,12 @@ impl Bench {
                 lock(&order.processes).run = Some(child.signaller());
                 let _ = order.started.send(child.pid().as_raw());
                 let (exit, has_died) = self.await_end(&child, &drains, &run, watched.as_ref());
-                has_died.then(|| match lock(&order.processes).is_stopping {
-                    true => recorder::error_of_cancellation(exit),
-                    false => recorder::error_of_end(exit, last_error(&run).as_deref()),
+                has_died.then(|| {
+                    if lock(&order.processes).is_stopping {
+                        recorder::error_of_cancellation(exit)
+                    } else {
+                        recorder::error_of_end(exit, last_error(&run).as_deref())
+                    }
                 })
             }
             Err(error) => {
@@ -256,11 +259,12 @@ fn drain(
         // Nobody may be left to read our own output; the run goes on all the same. A line goes in one piece, as the
         // other stream and the log may have the same reader.
         let mut pass_on = |bytes: &[u8]| _ = to.write_all(bytes).and_then(|()| to.flush());
-        match logger::is_json() {
-            true => for_each_line_within(KEPT, recorded, |line| {
+        if logger::is_json() {
+            for_each_line_within(KEPT, recorded, |line| {
                 pass_on(format!("{}\n", logger::adopt(line)).as_bytes());
-            }),
-            false => for_each_chunk(recorded, pass_on),
+            })
+        } else {
+            for_each_chunk(recorded, pass_on)
         }
         drop(drained);
     };

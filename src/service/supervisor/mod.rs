@@ -218,10 +218,8 @@ impl Watch {
         let mut status = lock(&self.status);
         status.pid = None;
         status.last_exit = exit.map(Exit::code).or(status.last_exit);
-        status.state = match self.backoff.is_failing() {
-            true => SchedulerState::Failing,
-            false => SchedulerState::Restarting,
-        };
+        status.state =
+            if self.backoff.is_failing() { SchedulerState::Failing } else { SchedulerState::Restarting };
     }
 
     fn reschedule(&mut self, schedule: Schedule) -> Result<(), String> {
