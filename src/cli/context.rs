@@ -1,4 +1,4 @@
-//! What the commands share: how they fail, how they print, and what they start with.
+//! What the commands share: failures and exit statuses, printing, the settings and the runner.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -8,14 +8,14 @@ use crate::system::logger;
 use crate::system::process::{Interrupted, Runner, Signals};
 use crate::util::terminal;
 
-/// The work is done by somebody else at the moment (EX_TEMPFAIL of sysexits.h).
+/// Exit status: another backup or restore is running (EX_TEMPFAIL of sysexits.h).
 pub(super) const BUSY: u8 = 75;
-/// A mistake of ours, as of a program that a panic ends.
+/// Exit status: a panic.
 pub(super) const PANIC: u8 = 101;
-/// The command line makes no sense.
+/// Exit status: wrong arguments.
 pub(super) const WRONG_CALL: u8 = 2;
 
-/// Why a command did not do what it was asked; each line says one thing.
+/// Why a command failed: its exit status, and the lines to log.
 #[derive(Clone)]
 pub(super) struct Failure {
     pub status: u8,
@@ -31,7 +31,7 @@ impl Failure {
         Self { status, ..Self::new(error) }
     }
 
-    /// A failure that has been said already.
+    /// A failure that is logged already.
     pub fn silent(status: u8) -> Self {
         Self { status, lines: Vec::new() }
     }
@@ -59,25 +59,25 @@ impl From<Faults> for Failure {
 
 pub(super) type Outcome = Result<(), Failure>;
 
-/// Prints to standard output; a reader that has seen enough is no error.
+/// Prints to standard output. A closed pipe is no error.
 pub(super) fn print(text: &str) {
-    // Standard output may be the same terminal.
+    // Standard output may be the terminal that shows progress.
     let _ = terminal::above_bottom_line(|_| writeln!(io::stdout(), "{text}"));
 }
 
-/// Prints one line, in which there may be names, and what programs have said.
+/// Prints one line without secrets and control characters, as it may hold names and output of programs.
 pub(super) fn print_line(text: &str) {
     print(&terminal::printable(&Redactor::of_process().clean(text)));
 }
 
-/// The environment with the overrides of the backup directory, when lines are logged as it says.
+/// The environment with the overrides of the backup directory. Fails also when LOG_FORMAT is wrong.
 pub(super) fn environment() -> Result<Environment, Failure> {
     let environment = settings::effective_environment().map_err(Failure::new)?;
     Reader::resolve(&environment, logger::Format::read)?;
     Ok(environment)
 }
 
-/// A runner that a stop signal stops. Called first, before any other thread is started.
+/// A runner whose programs a stop signal ends. Must be called before any other thread is started.
 pub(super) fn runner() -> Result<Runner, Failure> {
     let failed = |error| Failure::new(format_args!("cannot begin: {error}"));
     Runner::start(Signals::catch().map_err(failed)?).map_err(failed)

@@ -59,7 +59,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     };
     let (scheduled, told) = check_scheduler(&runner, scheduler.health_port, last.as_ref());
     problems.extend(scheduled);
-    // As the API tells them, whose own they are to be told from.
+    // Cleaned like the API's own problems, so that equal ones are recognised.
     let redactor = Redactor::of_process();
     let mut cleaned: Vec<String> =
         problems.iter().map(|problem| redactor.clean_for_api(problem, directory.root())).collect();
@@ -77,14 +77,15 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     if healthy { Ok(()) } else { Err(Failure { status: 1, lines: Vec::new() }) }
 }
 
-/// The settings, or those without overrides where the backup directory does not answer, and for how long it has not.
+/// The settings; without the overrides if the backup directory does not answer, with the time for which it has not.
 fn environment_in_time() -> Result<(Environment, Option<Duration>), Failure> {
     let (settings, begun) = (Question::new(|()| environment()), Instant::now());
     let Heard { answer, silence } = settings.wait(settings.ask(()), begun, ONCE);
     Ok((answer.transpose()?.unwrap_or_else(Environment::of_process), silence))
 }
 
-/// The scheduler answers, and its last run did not fail unless a later one has gone well. Also what else it knows.
+/// Asks the scheduler. Answers a problem if it does not answer or its last run failed and no later one succeeded, and
+/// the problems that it knows itself.
 fn check_scheduler(runner: &Runner, port: u16, last: Option<&Report>) -> (Option<String>, Vec<String>) {
     if port == 0 {
         return (None, Vec::new());
@@ -100,10 +101,10 @@ fn told(problems: &Value) -> Vec<String> {
     problems.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from).collect()
 }
 
-/// What the API knows to be wrong, or what is wrong with the API.
+/// The problems that the API reports, or the problem that it cannot be asked.
 fn ask_api(runner: &Runner, api: &ApiSettings) -> Vec<String> {
     let address = match api.listen.ip() {
-        // Every address has this among it, whatever the machine has of IPv6.
+        // An unspecified address includes this one, with or without IPv6.
         address if address.is_unspecified() => "127.0.0.1".to_owned(),
         IpAddr::V6(address) => format!("[{address}]"),
         address => address.to_string(),

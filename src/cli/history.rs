@@ -82,7 +82,7 @@ fn print_table(runs: &[Run], server: Option<&str>) {
     table.print();
 }
 
-/// What went wrong, else what was backed up.
+/// The error of the run, or the names of its databases.
 fn about(run: &Run, server: Option<&str>) -> Cell {
     let of = if run.is_of(server) { String::new() } else { format!("of {}: ", run.server) };
     let error = backup::errors(&run.error, &run.databases);

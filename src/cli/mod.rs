@@ -25,7 +25,7 @@ use lexopt::{Arg, Parser};
 
 use self::context::{Failure, Outcome, WRONG_CALL, print};
 
-/// A command: its file has its text and its work.
+/// A command. Its help and its code are in a file of its own.
 struct Command {
     name: &'static str,
     /// How to call it, without the program.
@@ -117,7 +117,7 @@ const COMMANDS: [Command; 11] = [
     },
 ];
 
-/// What the daemon and the scheduler call; not in the list.
+/// Commands that the daemon and the scheduler call; not in the list.
 const INTERNAL: [Command; 1] = [Command {
     name: "record-failure",
     usage: "record-failure --started SECONDS --error TEXT [-- DATABASE...]",
@@ -126,7 +126,7 @@ const INTERNAL: [Command; 1] = [Command {
     run: record_failure::run,
 }];
 
-/// Not one of the commands, as it speaks of them.
+/// Not in the table, as it prints the table.
 const HELP: &str = "help";
 
 const EXAMPLES: &str = "\
@@ -214,14 +214,14 @@ fn wants_help(arguments: &Parser) -> bool {
     loop {
         match arguments.next() {
             Ok(Some(Arg::Long("help") | Arg::Short('h'))) => return true,
-            // The value of another flag is no argument of its own.
+            // The value of another flag is not an argument.
             Ok(Some(_)) => drop(arguments.optional_value()),
             Ok(None) | Err(_) => return false,
         }
     }
 }
 
-/// Prints what there is to say of one command, or of all.
+/// Prints the help of one command, or the list of all.
 fn help(mut arguments: Parser) -> Outcome {
     match arguments.next()? {
         None | Some(Arg::Long("help") | Arg::Short('h')) => print(&usage()),

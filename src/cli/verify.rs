@@ -132,7 +132,7 @@ fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> 
     Ok(backups.map(|entry| (entry.slot, entry.name)).collect())
 }
 
-/// What is said of a backup in which nothing is wrong.
+/// The message for a backup in which nothing is wrong.
 const WHOLE: &str = " is whole";
 
 fn tell(Verdict { slot, name, error, .. }: &Verdict) {

@@ -17,9 +17,9 @@ pub struct Backup {
     pub pointers: Vec<Entry>,
 }
 
-/// What a database has, the newest first and those of the future last.
+/// The backups of a database, the newest first and those with a time in the future last.
 pub struct Block {
-    /// Nothing where that cannot be told.
+    /// None for files whose database is not known.
     pub database: Option<DatabaseName>,
     pub backups: Vec<Backup>,
 }
@@ -86,7 +86,7 @@ impl Backup {
         Cell::since(proven.map(|verification| verification.at).max(), now)
     }
 
-    /// What is written down of each of its names.
+    /// The verification and the proof in the manifest of each name.
     fn verifications(&self) -> impl Iterator<Item = (Option<&Verification>, Option<&Verification>)> {
         let manifests = self.names.iter().filter_map(|entry| entry.manifest.as_ref());
         manifests.map(|manifest| (manifest.verified.as_ref(), manifest.proven.as_ref()))
@@ -98,7 +98,7 @@ pub(super) fn path(entry: &Entry) -> String {
     format!("{}/{}", entry.slot, entry.name)
 }
 
-/// What the entries of all slots are names of, database by database.
+/// Groups the entries of all slots into backups, by database.
 pub fn blocks(entries: Vec<Entry>, now: i64) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut places = HashMap::new();
@@ -123,7 +123,7 @@ fn each_once(entries: Vec<Entry>) -> Vec<Backup> {
     let mut backups: Vec<Backup> = Vec::new();
     let (mut linked, mut copied, mut named) = (HashMap::new(), HashMap::new(), HashMap::new());
     for entry in names {
-        // The same bytes of another time are another backup.
+        // The same bytes from another time are another backup.
         let manifest = entry.manifest.as_ref();
         let created_at = manifest.and_then(|it| Some(it.dump.as_ref()?.created_at));
         let copy = manifest.map(|it| (it.database.clone(), created_at, it.sha256.clone()));
@@ -147,7 +147,7 @@ fn each_once(entries: Vec<Entry>) -> Vec<Backup> {
     backups
 }
 
-/// The bytes of all their files, each file once whatever the number of its names.
+/// The bytes of all their files. A file with several names counts once.
 pub(super) fn unique_bytes<'a>(
     directory: &BackupDirectory,
     backups: impl Iterator<Item = &'a Backup>,

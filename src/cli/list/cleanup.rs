@@ -1,4 +1,4 @@
-//! `backupgram list --cleanup-preview`: what a backup that ran now would do away with.
+//! `backupgram list --cleanup-preview`: what a backup that ran now would delete or replace.
 
 use std::io;
 
@@ -95,7 +95,7 @@ fn databases(subject: &Subject, entries: &[Entry]) -> Vec<DatabaseName> {
     names
 }
 
-/// Adds to each removal what it frees. A `-latest` pointer that frees nothing is not worth a line.
+/// Adds to each removal the bytes that it frees. A `-latest` pointer that frees nothing is left out.
 fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> io::Result<Vec<Row>> {
     let (mut links, mut rows) = (Links::default(), Vec::new());
     for removal in removals {
@@ -157,7 +157,7 @@ fn as_value(
     })
 }
 
-/// The backups that stay, each with why.
+/// Prints the backups that are kept, each with the reason.
 fn print_kept(kept: &[(Entry, Reason)], now: i64) {
     if kept.is_empty() {
         return;

@@ -139,7 +139,7 @@ fn print_blocks(call: &Call, directory: &BackupDirectory, blocks: Vec<Block>) {
         return print_names(call, &blocks);
     }
     if blocks.is_empty() {
-        // A directory that is not there looks the same, and its name tells which it is.
+        // A missing directory looks the same, so the message names the path.
         let of = call.database.as_ref().map(|database| format!(" of {database}")).unwrap_or_default();
         let within = call.slot.map(|slot| format!("/{slot}")).unwrap_or_default();
         return print_line(&format!("no backups yet{of} in {}{within}", directory.root().display()));
@@ -147,7 +147,7 @@ fn print_blocks(call: &Call, directory: &BackupDirectory, blocks: Vec<Block>) {
     let now = clock::now();
     let mut table = table();
     for block in &blocks {
-        // How the newest backup is called by `restore`.
+        // The heading shows the newest backup as `restore` takes it.
         let database = block.database.as_ref().map_or("-", |name| name.as_str());
         table.begin(database, &block.backups[0].path());
         for backup in &block.backups {
@@ -187,7 +187,7 @@ fn row(backup: &Backup, now: i64) -> [Cell; 7] {
     ]
 }
 
-/// Every name of a backup, and what points to it.
+/// Every name of a backup, and the pointers to it.
 fn names(backup: &Backup) -> impl Iterator<Item = Cell> {
     let own = backup.names().iter().map(|entry| Cell::from(backups::path(entry)));
     own.chain(backup.pointers.iter().map(|pointer| Cell::from(backups::path(pointer)).painted(Paint::Dim)))

@@ -8,7 +8,7 @@ use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::util::clock;
 use crate::util::units;
 
-/// No more are shown at once: nobody reads a longer list.
+/// At most so many are shown at once.
 const SHOWN: usize = 40;
 
 /// Asks for a database if there are several, and for one of its backups, and answers that as `SLOT/NAME` with its
@@ -40,7 +40,7 @@ pub(super) fn choose(
     }
 }
 
-/// Shows things with numbers until one of them is chosen, by its number or by a part of its name that no other has.
+/// Lists things by number until one of them is chosen, by its number or by a part of its name that no other has.
 fn pick<'a, T>(
     questions: &Questions,
     question: &str,
@@ -50,7 +50,7 @@ fn pick<'a, T>(
 ) -> Result<&'a T, Failure> {
     let mut shown = all.to_vec();
     loop {
-        // Of many the last ones, as those are the newest.
+        // Shows the last ones, which are the newest.
         let hidden = shown.len().saturating_sub(SHOWN);
         shown.drain(..hidden);
         show(&shown);

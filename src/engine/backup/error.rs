@@ -89,7 +89,7 @@ pub enum BackupError {
     /// The pre-backup hook refused.
     #[error("the pre-backup hook stopped the backup: {0}")]
     Hook(String),
-    /// A mistake of ours.
+    /// A panic in our own code.
     #[error("{0}")]
     Panic(String),
     /// The backup is published, but its restore proof has failed: its name, its size, and why.

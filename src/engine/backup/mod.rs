@@ -1,4 +1,4 @@
-//! A backup run: preflight, each database in turn, and what is said and kept of it.
+//! A backup run: preflight checks, then each database in turn, then the record of it and the notifications.
 
 mod conclusion;
 mod death;
@@ -51,11 +51,11 @@ pub struct Backup<'a> {
     pub server: &'a Server,
     /// What to dump.
     pub subject: &'a Subject,
-    /// Whom to tell.
+    /// Sends webhooks and runs hooks.
     pub notifier: &'a Notifier,
     /// Starts the programs.
     pub runner: &'a Runner,
-    /// Where the run leaves word of what it has come to, should it die.
+    /// The run's note, by which others record the run if it dies.
     pub note: &'a OwnNote,
 }
 
@@ -69,8 +69,8 @@ struct Plan {
 }
 
 impl Backup<'_> {
-    /// Backs up every database of the settings, or `only` some of them. One that fails does not stop the
-    /// others. What follows from it is for [`record_and_notify`] to do, when the lock is free again.
+    /// Backs up every database of the settings, or `only` some of them. One that fails does not stop the others.
+    /// [`record_and_notify`] does the rest when the lock is free again.
     ///
     /// # Errors
     /// When another run holds the lock, or the directory cannot be used at all.
@@ -83,7 +83,7 @@ impl Backup<'_> {
             Lock::take(directory.root(), "backup", patience, self.runner).map_err(BackupError::Locked)?;
         let mut databases = Vec::new();
         let ended = directory.sweep_leftovers().map_err(BackupError::from).and_then(|_| {
-            // Only now: a killed run may have left the room that is to be kept.
+            // Only after the sweep, which may free the space for it.
             status::reserve(&directory);
             self.back_up_all(&directory, &lock, only, &mut databases)
         });

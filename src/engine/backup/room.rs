@@ -1,5 +1,5 @@
-//! Room for the programs by which a failure is told: a limit on processes or memory that has ended a run may still be in
-//! the way of hooks and webhooks, for which nobody comes again.
+//! Waits until programs can be started again, before a failure is notified: a limit on processes or memory that ended
+//! the run may still keep hooks and webhooks from being started, and they are not retried later.
 
 use std::io;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::system::process::{ProgramError, Runner};
 
 /// The pauses between attempts, in seconds; half a minute in all.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
-/// How long the smallest of all programs may take.
+/// The time limit of `true`, which is started as a trial.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Waits for a while until a program can be started, unless a stop signal comes.

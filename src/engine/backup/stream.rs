@@ -1,5 +1,5 @@
-//! The one pass from pg_dump's output to a finished file: looked at, compressed, encrypted, hashed and
-//! written, with nothing read back and nothing on disk before it is encrypted.
+//! One pass from pg_dump's output to a finished file: checked, compressed, encrypted, hashed and written. Nothing is
+//! read back, and nothing that is to be encrypted is on the disk in clear.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
