@@ -48,7 +48,7 @@ pub enum ChangeError {
 pub struct LiveSettings {
     directory: BackupDirectory,
     current: RwLock<Arc<Environment>>,
-    /// Held over a whole change: file, schedule and answer belong together.
+    /// Held for a whole change, so that file, schedule and answer agree.
     changing: Mutex<()>,
     supervisor: Arc<Supervisor>,
     redactor: Redactor,
@@ -128,7 +128,7 @@ impl LiveSettings {
     }
 }
 
-/// Whether a value is what was shown in place of the one in force, which has a secret in it: nobody wants the mask.
+/// Whether a value is the masked form of the one in force, as a client may send back what it was shown.
 fn is_as_shown(environment: &Environment, key: &str, value: Option<&str>) -> bool {
     let (Some(variable), Some(value)) = (Variable::named(key), value) else { return false };
     let found = environment.find(variable).ok().flatten();
@@ -141,7 +141,7 @@ fn bad(refusal: Refusal) -> ChangeError {
     ChangeError::Bad(refusal.to_string())
 }
 
-/// The first fault that a change would bring. Those that are there already are not its.
+/// The first fault that the change would introduce. Existing faults do not count.
 fn new_fault(before: &Environment, after: &Environment) -> Option<Fault> {
     let known = settings::check(before).0;
     settings::check(after).0.into_iter().find(|fault| !known.contains(fault))

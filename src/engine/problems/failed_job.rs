@@ -17,7 +17,7 @@ pub struct FailedBackup {
 }
 
 impl FailedBackup {
-    /// How it went, as it would have written it down itself, after the last run that has.
+    /// The report that the run would have recorded itself, after the `last` recorded run.
     pub fn report(&self, last: Option<&Report>) -> Report {
         let known = last.map_or(&[][..], |last| &last.databases).iter().map(|report| report.name.as_str());
         let names: Vec<&str> = match self.databases.as_slice() {

@@ -16,6 +16,6 @@ pub struct Look {
     pub space: Option<(u64, u64)>,
     /// What is wrong, a line each.
     pub problems: Vec<String>,
-    /// Whether the directory has answered. All else is what was known before it ceased to.
+    /// Whether the directory has answered. If not, all else is from the last look that it answered.
     pub is_current: bool,
 }

@@ -1,9 +1,9 @@
-//! What is wrong, as one list of lines for people. `GET /status`, the metrics, `backupgram health` and go-cron's health
-//! port all show it, and each kind of problem has a file here.
+//! What is wrong, as one list of messages. `GET /status`, the metrics, `backupgram health` and go-cron's health port
+//! all show it, and each kind of problem has a file here.
 //!
-//! The programs share nothing but the backup directory and the temporary one, so each looks for itself. What only one
-//! of them can know it adds: the daemon its jobs and its scheduler, go-cron its last run, `health` who does not answer.
-//! Nothing here changes anything, but for a small file by which it is tried whether the directory takes one.
+//! The programs share only the backup directory and the temporary one, so each looks for itself, and adds what only it
+//! knows: the daemon its jobs and its scheduler, go-cron its last run, `health` who does not answer. Nothing is changed
+//! here, except that a small file is written as a trial and removed.
 
 mod age;
 mod clock;
@@ -35,15 +35,15 @@ use crate::store::catalog::BackupDirectory;
 use crate::store::records::history;
 use crate::store::records::status;
 
-/// A go-cron that ends again and again soon after its start.
+/// The problem of a go-cron that ends again and again soon after its start.
 pub const SCHEDULER_FAILS: &str = "the scheduler keeps ending soon after its start";
 
-/// Looks at everything now.
+/// Looks for all problems once.
 pub fn look(directory: &BackupDirectory, environment: Environment) -> Look {
     Watch::once(directory.clone()).look(Some(Arc::new(environment)))
 }
 
-/// What is known of a directory that has not answered for so long, before anything could be asked.
+/// The look at a directory that has not answered for so long that not even the settings could be read.
 pub fn unanswered(directory: &BackupDirectory, silence: Duration) -> Look {
     Look { problems: vec![watch::silent(directory.root(), silence)], ..Look::default() }
 }
@@ -58,8 +58,7 @@ pub fn last_run(directory: &BackupDirectory, environment: &Environment) -> io::R
     Ok(runs::worse(last, history::newest_of(directory, server.as_deref()).ok().flatten()))
 }
 
-/// The problems of a program, and those of another one that it does not know. Both look at the same records, so most
-/// are in both.
+/// Adds the problems of another program to those of this one. Both look at the same records, so most are in both.
 pub fn join(own: &mut Vec<String>, others: impl IntoIterator<Item = String>) {
     for problem in others {
         if !own.contains(&problem) {

@@ -8,7 +8,7 @@ use crate::settings::{Environment, Reader};
 use crate::store::catalog::DatabaseName;
 use crate::util::units;
 
-/// A backup of each database has been restored not long ago, if the settings ask for that.
+/// A problem if the last restore proof of a database is older than the settings allow.
 pub(super) fn check(environment: &Environment, last: Option<&Report>, proofs: &Ledger) -> Option<String> {
     let days = match Reader::resolve(environment, |reader| reader.whole("BACKUP_MAX_UNPROVEN_DAYS")) {
         Ok(days) => days,

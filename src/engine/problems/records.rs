@@ -13,10 +13,10 @@ use crate::store::records::history;
 use crate::store::records::status;
 use crate::util::clock as time;
 
-/// Reads the records, by these settings, or else by those that are in force.
+/// Reads the records, by these settings or by those in force.
 pub(super) fn read(directory: &BackupDirectory, settings: Option<Arc<Environment>>) -> Look {
     let Some(settings) = settings else {
-        // Anew each time, as the API may have changed a limit meanwhile.
+        // Read each time, as the API may have changed a limit.
         return match settings::effective_environment() {
             Ok(environment) => read_with(directory, &environment, Vec::new()),
             Err(error) => read_with(directory, &Environment::of_process(), vec![error.to_string()]),

@@ -1,4 +1,4 @@
-//! The last backup job, if it failed. Most have written that down themselves; this is for those that could not.
+//! The last backup job, if it failed, for problems: its run may not have been able to record that.
 
 use super::Task;
 use super::entry::Phase;
@@ -9,7 +9,7 @@ impl Jobs {
     /// The last backup that ran to its end, if it failed.
     pub fn failed_backup(&self) -> Option<FailedBackup> {
         let registry = self.lock();
-        // They run one after the other. One that was cancelled before it began says nothing.
+        // Jobs run one after the other. One that was cancelled before it began does not count.
         registry.jobs.iter().rev().find_map(|entry| match (&entry.task, &entry.phase) {
             (
                 Task::Backup(databases),

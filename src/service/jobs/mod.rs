@@ -1,4 +1,4 @@
-//! Work asked for over HTTP: what it is, how it goes, and the queue that it waits in.
+//! Jobs asked for over HTTP: what they do, their state, and their queue.
 
 mod ending;
 mod entry;

@@ -54,8 +54,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Jobs {
     state: Mutex<Registry>,
-    /// Wakes the worker. A message stands for "there may be a job", so one too few after a cancellation or
-    /// a full channel does no harm as long as there is one for each job that waits.
+    /// Wakes the worker. A message means "there may be a job"; there is at least one for each job that waits.
     wake: Sender<()>,
 }
 
@@ -89,7 +88,7 @@ impl Jobs {
         }
         let id = JobId::random().map_err(SubmitError::Random)?;
         registry.jobs.push_back(Entry::new(id.clone(), task));
-        // Full: as many wake-ups as the queue has places are on their way already.
+        // If the channel is full, there are as many wake-ups as places in the queue.
         let _ = self.wake.try_send(());
         Ok(id)
     }
@@ -137,7 +136,7 @@ impl Jobs {
             }
             Phase::Running { process, is_cancelled, .. } => {
                 let is_first = !std::mem::replace(is_cancelled, true);
-                // Without a process it is ended when that is attached.
+                // If the process is not started yet, `attach` ends it.
                 if let Some(process) = process.as_ref().filter(|_| is_first) {
                     terminate(process.clone(), CANCEL_GRACE);
                 }
@@ -155,7 +154,7 @@ impl Jobs {
                 Phase::Queued => {
                     let error = "cancelled: the daemon is stopping";
                     entry.end(None, Err(error.into()));
-                    // Nobody can ask for it any more.
+                    // Logged, as the API no longer answers.
                     log::error!("job {}: {} failed: {error}", entry.id, entry.task.kind());
                 }
                 Phase::Running { process: Some(process), is_cancelled, .. } => {
@@ -205,7 +204,7 @@ impl Jobs {
         }
     }
 
-    /// Whether the end of a job that runs was asked for, be it by that of the daemon.
+    /// Whether a running job is cancelled, or the daemon is stopping.
     pub(super) fn is_cancelled(&self, id: &JobId) -> bool {
         let mut registry = self.lock();
         registry.stopping || matches!(registry.phase(id), Some(Phase::Running { is_cancelled: true, .. }))
