@@ -54,7 +54,7 @@ impl Telling {
         let directory = self.directory();
         let directory = directory.as_ref();
         let report = Report { server: Server::address_in(&self.environment).unwrap_or_default(), ..report };
-        // Wrong settings for Telegram do not fail a backup; they were logged at its start.
+        // Wrong settings for Telegram do not fail a backup.
         let telegram = Reader::resolve(&self.environment, TelegramSettings::read).unwrap_or_else(|faults| {
             log::warn!("nothing goes to Telegram: {}", faults.to_string().replace('\n', "; "));
             None

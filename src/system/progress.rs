@@ -1,5 +1,4 @@
-//! How far long work has come: a line that is drawn again and again on a terminal, otherwise a line in the
-//! log now and then.
+//! The progress of long work: a line that is redrawn on a terminal, or else a log line now and then.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -23,7 +22,7 @@ const IN_LOG: Duration = Duration::from_secs(30);
 /// How far back the rate looks.
 const RECENTLY: Duration = Duration::from_secs(10);
 
-/// Work that goes on. It is over when the value is dropped.
+/// Work in progress. Dropping it ends the display.
 #[derive(Debug)]
 pub struct Progress {
     work: Arc<Work>,
@@ -37,7 +36,7 @@ pub struct Progress {
 enum Total {
     /// So many.
     Known(u64),
-    /// Perhaps so many: that is as many as there were the last time.
+    /// An estimate: as many as the last time.
     Guessed(u64),
 }
 
@@ -65,22 +64,22 @@ impl Work {
 }
 
 impl Progress {
-    /// Begins to show progress of `what` ("dumping app"): on standard error if that is a terminal, otherwise
-    /// in the log. `total` is the number of bytes that there will be, where that is known.
+    /// Shows the progress of `what` ("dumping app"): on standard error if that is a terminal, otherwise in the log.
+    /// `total` is the number of bytes, if it is known.
     pub fn start(what: impl Into<String>, total: Option<u64>) -> Self {
         let work = Arc::<Work>::default();
         let counter = Arc::clone(&work);
         Self::start_measured(what, total.map(Total::Known), work, move || counter.measure())
     }
 
-    /// The same where nobody knows the number of bytes, but how many there were the last time.
+    /// The same if only the number of bytes of the last time is known.
     pub fn start_like(what: impl Into<String>, last_time: Option<u64>) -> Self {
         let work = Arc::<Work>::default();
         let counter = Arc::clone(&work);
         Self::start_measured(what, last_time.map(Total::Guessed), work, move || counter.measure())
     }
 
-    /// The same of work that others do: `measure` says how many bytes of it are done, if that can be told.
+    /// The same for work of another process: `measure` answers how many bytes are done, if that is known.
     pub fn of_others(
         what: impl Into<String>,
         last_time: Option<u64>,
@@ -133,7 +132,7 @@ impl Progress {
                 show(None);
             }
         };
-        // Without a thread the work goes on unseen.
+        // Without the thread no progress is shown.
         let thread = thread::Builder::new().name("progress".into()).spawn(watch).ok();
         Self { work, stop: Some(stop), thread }
     }
@@ -233,7 +232,7 @@ fn state(done: u64, total: Option<Total>, rate: u64, elapsed: Duration) -> Strin
     let speed = format!("{}/s, {}", units::bytes(rate), units::clock(elapsed.as_secs()));
     let (about, total) = match total {
         Some(Total::Known(total @ 1..)) => ("", total),
-        // More than the last time: nobody knows how much that will be.
+        // More than the last time: the total is not known.
         Some(Total::Guessed(total)) if done < total => ("about ", total),
         _ => return format!("{}, {speed}", units::bytes(done)),
     };

@@ -13,7 +13,7 @@ pub enum Event<'a> {
         /// Its databases.
         databases: &'a [String],
     },
-    /// It did not.
+    /// A database was not backed up, or the run failed.
     Failed {
         /// Why.
         error: &'a str,
@@ -23,7 +23,7 @@ pub enum Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// The word for it, which hooks have as their argument.
+    /// The word for it in messages, which is also the argument of hooks.
     pub(super) fn status(&self) -> &'static str {
         match self {
             Self::Started { .. } => "pre-backup",

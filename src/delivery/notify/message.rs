@@ -1,4 +1,4 @@
-//! What a webhook is sent, in the form that its receiver documents.
+//! The body of a webhook, in the format that its receiver documents.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -58,7 +58,7 @@ impl Message<'_> {
                 of_json(json!({"text": escaped_for_slack(&cut(self.text(), OTHERS))}).to_string())
             }
             WebhookFormat::Discord => {
-                // Nobody is called by the name of a database.
+                // A name of a database must not mention a user.
                 let mentions = json!({"parse": []});
                 let text = cut(self.text(), DISCORD);
                 of_json(json!({"content": text, "allowed_mentions": mentions}).to_string())

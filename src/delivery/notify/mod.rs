@@ -1,5 +1,5 @@
-//! Who is told about a run, and how. What goes wrong with webhooks, or after a failure, is a warning; a hook before or after
-//! a backup can fail the run.
+//! Notifications of a run by webhooks and hooks. A failed webhook, or a failed hook after a failure, is a warning; a
+//! hook before or after a backup can fail the run.
 
 mod event;
 mod hooks;
@@ -23,12 +23,12 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// A notifier of those whom the settings name.
+    /// A notifier for these settings.
     pub fn new(notices: Notices, environment: Environment, runner: Runner) -> Self {
         Self { notices, environment, runner }
     }
 
-    /// Tells the webhooks of an event. Answers whether curl could run, as it cannot without memory for it.
+    /// Sends the webhooks of an event. Answers whether curl could be started, as it cannot without memory.
     pub fn tell(&self, event: &Event) -> bool {
         webhook::tell(&self.notices, event, &self.runner)
     }
@@ -41,15 +41,15 @@ impl Notifier {
         self.run_hooks("pre-backup", &[])
     }
 
-    /// Runs the hooks after a backup, in reverse order, told where the new backups lie.
+    /// Runs the hooks after a backup, in reverse order, with the paths of the new backups.
     ///
     /// # Errors
-    /// When one of them fails: the run has failed then, as its copies may not be where they should.
+    /// When one of them fails: the run has then failed, as its copies may be missing.
     pub fn post_backup_hook(&self, files: &[PathBuf]) -> Result<(), String> {
         self.run_hooks("post-backup", files)
     }
 
-    /// Runs the hooks of a failed backup, told where those lie that did not fail.
+    /// Runs the hooks of a failed run, with the paths of the backups that did not fail.
     pub fn error_hook(&self, files: &[PathBuf]) {
         self.run_hooks("error", files).unwrap_or_else(|error| log::warn!("{error}"));
     }

@@ -37,7 +37,7 @@ const ARGUMENTS: [&str; 13] = [
 /// Why a webhook was not sent, or not as it should be.
 struct Problem {
     said: String,
-    /// Whether curl could not even run, as without memory for it.
+    /// Whether curl could not be started, as without memory.
     is_want_of_room: bool,
 }
 
@@ -47,11 +47,11 @@ impl From<String> for Problem {
     }
 }
 
-/// Sends an event to every webhook that wants it: the end of a run to the general one, and each to that of its own. Answers
-/// whether curl could run.
+/// Sends an event to its webhooks: the end of a run to the general one, and each event to its own. Answers whether curl
+/// could be started.
 pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
     let (general, own) = match event {
-        // A receiver of signs of life must not take the beginning of a run that then hangs for one.
+        // The general webhook may feed a watchdog, for which the start of a run that then hangs must not count.
         Event::Started { .. } => (&None, &notices.webhook_pre_backup),
         Event::Succeeded { .. } => (&notices.webhook, &notices.webhook_post_backup),
         Event::Failed { .. } => (&notices.webhook, &notices.webhook_error),
@@ -98,23 +98,23 @@ fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) ->
     }
 }
 
-/// Whether a line is why curl failed, or a complaint about its configuration. What else it may say when the user's
-/// options make it talkative has URLs and headers in it.
+/// Whether a line is curl's error or a complaint about its configuration. With the user's options curl may print other
+/// lines, with URLs and headers in them.
 fn is_curls_word(line: &str) -> bool {
     line.starts_with("curl: (") || complaint(line).is_some()
 }
 
-/// What a line says is wrong with an option, which curl then does without.
+/// The complaint in a line about an option, which curl then ignores.
 fn complaint(line: &str) -> Option<&str> {
     let (_, complaint) = line.strip_prefix("Warning: <stdin>:")?.split_once("warning: ")?;
     Some(complaint)
 }
 
-/// From this many bytes on a part of a URL or of a value may be a token. Shorter ones would blot out words of curl's.
+/// A part of a URL or of a value with at least so many bytes may be a token. Masking shorter ones would hide curl's own
+/// words.
 const SHORTEST_TOKEN: usize = 6;
 
-/// What must not be seen in what curl says: the URL but for its host, and the values of the user's options, whole and
-/// in parts.
+/// What is masked in curl's output: the URL without its host, and the values of the user's options, whole and in parts.
 fn secrets(url: &Secret, options: &[String]) -> Vec<Secret> {
     let url = url.expose();
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -1,4 +1,4 @@
-//! The methods of Telegram's Bot API that we need, each tried again where that helps.
+//! The methods of Telegram's Bot API that are used, each retried where that helps.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,13 @@ use crate::settings::Redactor;
 use crate::system::curl::Curl;
 use crate::system::process::{Interrupted, ProgramError, Runner};
 
-/// Attempts at a call that fails in passing.
+/// Attempts at a call that fails for a passing reason.
 const ATTEMPTS: u32 = 5;
 /// The pause after the first of them; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Times that the server's word to wait is obeyed.
+/// How often a call waits because the server asks for it.
 const WAITS: u32 = 20;
-/// No longer answer is read: the API's are short.
+/// The most bytes that are read of an answer.
 const LONGEST_ANSWER: usize = 1 << 20;
 
 /// Why a call has failed.
@@ -84,9 +84,9 @@ pub struct Message {
 /// A document on Telegram's servers.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Document {
-    /// By what it is sent again or fetched.
+    /// The id by which it is sent again or fetched.
     pub file_id: String,
-    /// What is the same wherever it was sent.
+    /// The id that is the same in every chat.
     pub file_unique_id: String,
     /// What it was called when it was sent.
     #[serde(default)]
@@ -126,13 +126,13 @@ pub struct UploadFile<'a> {
     pub open: &'a (dyn Fn() -> io::Result<Box<dyn Read + Send + 'a>> + Sync),
 }
 
-/// Speaks for a bot.
+/// Calls the Bot API for the bot of the settings.
 pub struct Bot<'a> {
     settings: &'a TelegramSettings,
     runner: &'a Runner,
     redactor: Redactor,
     pace: Pace,
-    /// Whether the server could not be reached however often that was tried. Then it is tried once a call.
+    /// Whether the server was not reached in all attempts. Then a call makes one attempt only.
     is_down: AtomicBool,
 }
 
@@ -196,7 +196,7 @@ impl<'a> Bot<'a> {
         self.call_in_turn(chat, "sendDocument", &fields)
     }
 
-    /// Changes what stands below a document.
+    /// Changes the caption of a document.
     ///
     /// # Errors
     /// When it cannot be changed.
@@ -233,7 +233,7 @@ impl<'a> Bot<'a> {
         found.file_path.ok_or_else(|| BotError::Answer("getFile names no path".into()))
     }
 
-    /// Fetches a file from byte `from` on, once. Whoever `take`s it knows how far it came.
+    /// Fetches a file from byte `from` on, without retries. `take` gets the bytes as they come.
     ///
     /// # Errors
     /// When it breaks off.
@@ -285,7 +285,7 @@ impl<'a> Bot<'a> {
         self.ask(method, "application/json", Body::Text(fields.to_string()), 0)
     }
 
-    /// Asks again while that may help.
+    /// Retries a call while that may help.
     pub fn persist<T>(&self, mut ask: impl FnMut() -> Result<T, BotError>) -> Result<T, BotError> {
         let (mut failures, mut waits, mut pause) = (0, 0, FIRST_PAUSE);
         loop {
@@ -336,7 +336,7 @@ impl<'a> Bot<'a> {
     fn understand<T: DeserializeOwned>(&self, status: u16, text: &[u8]) -> Result<T, BotError> {
         let answer: Answer = match serde_json::from_slice(text) {
             Ok(answer) => answer,
-            // A proxy in between answers in its own words.
+            // A proxy in between may answer with something else.
             Err(_) if status != 200 => {
                 return Err(BotError::Refused(status, "no answer of the Bot API".into()));
             }

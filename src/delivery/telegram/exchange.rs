@@ -13,13 +13,13 @@ use crate::system::process::{Exit, ProgramError, Runner};
 
 /// Seconds to reach the server.
 const CONNECT_TIMEOUT: u64 = 15;
-/// Seconds that a call may take besides what its bytes need.
+/// Seconds that a call may take in addition to its transfer.
 const PATIENCE: u64 = 60;
-/// The slowest line that is waited for, in bytes a second.
+/// The slowest transfer that is allowed, in bytes a second.
 const SLOWEST: u64 = 64 * 1024;
 /// Bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
-/// What curl writes behind an answer: its status.
+/// What curl writes after an answer, followed by its status.
 const STATUS_MARK: &str = "\nstatus ";
 
 /// What is asked.
@@ -28,7 +28,7 @@ pub struct Request<'a> {
     pub curl: Curl,
     /// What is sent.
     pub body: Body<'a>,
-    /// The bytes that will be moved, by which the deadline grows.
+    /// The bytes to transfer, by which the time limit grows.
     pub size: u64,
 }
 
@@ -116,7 +116,7 @@ fn configured(curl: Curl, body: &Body, size: u64) -> Curl {
     }
 }
 
-/// Writes the body. An answer that comes before all of it is sent is the better error.
+/// Writes the body. If curl closes the socket first, its answer tells why, so that is no error.
 fn send(body: Body, to: &UnixStream) -> io::Result<()> {
     if let Body::Stream(mut source, length) = body {
         let (mut to, mut left, mut chunk) = (to, length, vec![0; CHUNK]);
@@ -144,7 +144,7 @@ fn send(body: Body, to: &UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Hands on what comes, without curl's word on the status, which is at its end.
+/// Passes the answer to `take`, without the status that curl writes after it.
 fn receive(from: &UnixStream, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Option<u16>> {
     let (mut from, mut chunk, mut held) = (from, vec![0; CHUNK], Vec::new());
     let kept = STATUS_MARK.len() + 3;

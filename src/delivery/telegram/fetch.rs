@@ -1,4 +1,4 @@
-//! Gets a backup back from Telegram, by the message that it was sent in.
+//! Fetches a backup from Telegram, by the message that it was sent in.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -108,7 +108,7 @@ pub fn fetch(
     }
 }
 
-/// The document in message `id`, in whichever chat. Numbers are of a chat, so that another chat may have another one.
+/// The document in message `id` of any chat. Each chat has its own numbers, so several chats may have such a message.
 fn find(bot: &Bot, chats: &[Chat], id: i64) -> Result<Document, FetchError> {
     let (mut found, mut failure): (Option<Document>, _) =
         (None, FetchError::NotConfigured("TELEGRAM_CHAT_ID"));
@@ -136,12 +136,12 @@ struct Target {
 
 impl Target {
     fn create(directory: &OpenDir, name: &str, size: u64) -> Result<Self, FetchError> {
-        // Whoever sent it chose the name.
+        // The name was chosen by the sender, so it is checked.
         let name =
             BackupName::parse(name).map_or_else(|_| "backup".to_owned(), |name| name.as_str().to_owned());
         let file = directory.create_file(&name, 0o600).map_err(FetchError::Write)?;
         let target = Self { file, directory: directory.clone(), name, is_kept: false };
-        // So that a full disk is told now.
+        // Reserves the space, so that a full disk fails now.
         target.file.set_len(size).map_err(FetchError::Write)?;
         Ok(target)
     }
@@ -215,7 +215,7 @@ fn fetch_parts(
     }
 }
 
-/// Fetches a document to `offset` of the target, from where it broke off when it does.
+/// Fetches a document to `offset` of the target. A retry continues where the last attempt broke off.
 fn fetch_document(
     bot: &Bot,
     file_id: &str,
@@ -231,7 +231,7 @@ fn fetch_document(
         }
         error => FetchError::Bot(error),
     })?;
-    // A server of one's own in local mode names a path on its disk, which may be ours, too.
+    // A Bot API server in local mode answers with a path on its disk, which may be on ours.
     if Path::new(&path).is_absolute() {
         copy_local(&path, size, target, offset, progress)?
     } else {

@@ -1,4 +1,4 @@
-//! Backups to Telegram, and back from there, by the Bot API alone: what is too big for it goes in parts.
+//! Uploads backups to Telegram and fetches them back, by the Bot API alone: large ones are sent in parts.
 //!
 //! Nothing that goes wrong here changes the result of a backup.
 

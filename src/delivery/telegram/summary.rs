@@ -1,10 +1,10 @@
-//! What a run comes to, for people to read: in the few tags of HTML that Telegram knows.
+//! The summary of a run, in the subset of HTML that Telegram takes.
 
 use crate::delivery::hostname::hostname;
 use crate::engine::backup::{DatabaseReport, Outcome, Report};
 use crate::util::units;
 
-/// No more of an error is sent.
+/// The most characters of an error that are sent.
 const LONGEST_ERROR: usize = 600;
 /// Telegram takes 4096 characters; some are left for the rest.
 const LONGEST: usize = 3500;
@@ -68,7 +68,7 @@ fn change(size: u64, name: &str, previous: Option<&Report>) -> String {
     }
 }
 
-/// The end of an error, where the reason stands.
+/// The end of an error, which has the cause.
 fn end(text: &str) -> &str {
     let start = text.char_indices().rev().nth(LONGEST_ERROR - 1).map_or(0, |(at, _)| at);
     &text[start..]

@@ -20,11 +20,11 @@ const LOCK_NAME: &str = ".telegram.lock";
 pub struct Delivery {
     /// `SLOT/NAME`.
     pub file: String,
-    /// Of what is sent, in hexadecimal.
+    /// The SHA-256 of what is sent, in hexadecimal.
     pub sha256: String,
     /// When it began, in Unix seconds.
     pub began: i64,
-    /// Its parts as far as each chat has them.
+    /// The parts that each chat has.
     pub chats: BTreeMap<String, Vec<Option<SentPart>>>,
     /// The chats that have all of it.
     pub done: Vec<String>,

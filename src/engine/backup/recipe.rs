@@ -73,7 +73,7 @@ impl Recipe {
             }
             DumpFormat::Directory if !encrypted => {
                 command.arg("--format=directory").args(archive_compression);
-                // Each parallel job has its own session; a pooler is not asked for several.
+                // Each job has a session of its own. Through a pooler, which takes no options, there is one only.
                 let jobs = options.jobs.iter().filter(|_| server.takes_options);
                 command.args(jobs.map(|jobs| format!("--jobs={jobs}")));
                 (Compression::None, Format::Directory)

@@ -10,7 +10,7 @@ use super::field::{FIELDS, Field, HOUR};
 /// The days that each month can have, January first.
 const LONGEST: [u64; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// The values of one field. A star stays known: it decides how the two day fields combine.
+/// The values of one field. A star is remembered, as it decides how the two day fields combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Values {
     bits: u64,

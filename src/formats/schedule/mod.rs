@@ -129,7 +129,7 @@ fn calendar(text: &str, zone: TimeZone) -> Result<Rule, ScheduleError> {
         return Err(ScheduleError::Never(text.into()));
     }
     let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
-    // The fields are plain by now; should croner refuse them still, no day could be found either.
+    // The fields are plain lists here. Should croner refuse them all the same, the schedule has no time.
     let cron = parser.parse(&fields.to_croner()).map_err(|_| ScheduleError::Never(text.into()))?;
     Ok(Rule::Calendar { cron: Box::new(cron), zone, wild_hours: fields.wild_hours() })
 }

@@ -1,5 +1,4 @@
-//! Child processes: starting them, telling their owners how they ended, what they print, and the signals
-//! that end us.
+//! Child processes: how they are started and waited for, what they print, and the signals that stop us.
 
 mod activity;
 mod error;
@@ -27,9 +26,9 @@ pub(crate) use runner::test_runner;
 pub use signals::Signals;
 pub use usage::bytes_read;
 
-/// Keeps what runs as the same user, such as the server of a restore proof, from reading this process's environment and
-/// memory, in which there are secrets (prctl(2), `PR_SET_DUMPABLE`).
+/// Keeps other processes of the same user, such as the server of a restore proof, from reading the secrets in this
+/// process's environment and memory (prctl(2), `PR_SET_DUMPABLE`).
 pub fn keep_private() {
-    // Where the kernel refuses, it is as it would have been.
+    // An error changes nothing and is ignored.
     let _ = nix::sys::prctl::set_dumpable(false);
 }

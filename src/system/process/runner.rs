@@ -14,7 +14,7 @@ use super::lines::Tail;
 use super::reaper::{Child, Exit, Reaper, Signaller};
 use super::signals::{STOP, Signals};
 
-/// How long a stop signal that has ended a program may take to reach us as well.
+/// How long to wait for a stop signal that has already ended a program to reach us.
 const GROUP_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Starts programs, unless a stop signal came; then it passes the signal on to those that run.
@@ -125,7 +125,7 @@ impl Runner {
 
     /// The error of a program that failed: the stop signal's, when that ended it.
     pub fn failure(&self, program: &OsStr, exit: Exit, stderr: &Tail) -> ProgramError {
-        // A signal to all of a group may reach the others first.
+        // A signal to the process group may reach the program before us.
         let by_signal = matches!(exit, Exit::Signal(signal) if STOP.contains(&signal));
         match if by_signal { self.sleep(GROUP_SIGNAL) } else { self.check() } {
             Err(interrupted) => interrupted.into(),
@@ -160,7 +160,7 @@ impl Stop {
         self.end(&state);
     }
 
-    /// Asks what runs to end, and wakes who sleeps.
+    /// Sends TERM to the running programs, and wakes sleeping threads.
     pub(super) fn end(&self, state: &State) {
         for child in &state.running {
             child.signal(Signal::SIGTERM);
@@ -169,7 +169,7 @@ impl Stop {
     }
 }
 
-/// One runner for all tests of this process, as it can have one reaper only.
+/// One runner for all tests of this process, as a process can have only one reaper.
 #[cfg(test)]
 pub(crate) fn test_runner() -> Runner {
     static RUNNER: std::sync::OnceLock<Runner> = std::sync::OnceLock::new();
