@@ -82,3 +82,17 @@ impl Curl {
         self.config.join("\n") + "\n"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_in_the_configuration_and_not_among_the_arguments() {
+        let curl = Curl::default().lines(["-L".to_owned()]).url("http://h/T0KEN").header("X-Key", "a\"b");
+        let (command, config) = curl.command(&["--fail"]);
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_str().unwrap()).collect();
+        assert_eq!(arguments, ["--disable", "--globoff", "--fail", "--config", "-"]);
+        assert_eq!(config, "-L\nurl = \"http://h/T0KEN\"\nheader = \"X-Key: a\\\"b\"\n");
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::system::logger;
 use crate::system::process::{Child, bytes_read};
+use crate::util::mutex;
 use crate::util::terminal;
 use crate::util::units;
 
@@ -57,7 +58,7 @@ struct Work {
 impl Work {
     /// Nothing when that cannot be told.
     fn measure(&self) -> Option<u64> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = mutex::lock(&self.reader);
         let read = reader.map_or(Some(0), |(pid, most)| Some(bytes_read(pid)?.min(most)));
         read.map(|read| self.done.load(Ordering::Relaxed).saturating_add(read))
     }
@@ -144,7 +145,7 @@ impl Progress {
 
     /// Counts what a program of ours reads while `wait` waits for its end, at the most the bytes that it has to read.
     pub fn follow<T>(&self, child: &Child, most: u64, wait: impl FnOnce() -> T) -> T {
-        let reader = || self.work.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = || mutex::lock(&self.work.reader);
         *reader() = Some((child.pid(), most));
         let waited = wait();
         let mut reader = reader();

@@ -5,7 +5,7 @@ mod backoff;
 mod start;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::formats::schedule::Schedule;
 use crate::service::jobs::Programs;
 use crate::settings::{Redactor, SchedulerSettings};
 use crate::system::process::{Child, Exit, Reaper};
+use crate::util::mutex;
 use backoff::Backoff;
 pub use start::SUPERVISOR_VARIABLE;
 use start::Starter;
@@ -128,7 +129,7 @@ impl Supervisor {
 }
 
 fn lock(status: &Mutex<SchedulerStatus>) -> MutexGuard<'_, SchedulerStatus> {
-    status.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex::lock(status)
 }
 
 struct Watch {

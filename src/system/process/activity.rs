@@ -1,6 +1,7 @@
 //! The current step of a run, to show why it takes long. A step that may take long is announced before it begins.
 //! Nothing here blocks the work.
 
+use crate::util::mutex;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,7 +150,7 @@ impl<R: Read> Read for Stepping<R> {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex::lock(state)
 }
 
 #[cfg(test)]

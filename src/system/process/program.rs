@@ -202,3 +202,37 @@ fn communicate(mut child: Child, input: &[u8], keeps: fn(&str) -> bool) -> io::R
     let exit = child.wait();
     started.map(|()| Output { exit, stdout: printed, stderr: said })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::process::runner::test_runner;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_program_reads_its_input_and_its_last_lines_are_in_its_error() {
+        let runner = test_runner();
+        let output = runner.program(&mut shell("cat; echo said >&2")).input(b"text").run().unwrap();
+        assert_eq!((output.stdout.as_slice(), output.stderr.joined().as_str()), (&b"text"[..], "said"));
+        for ignores in [false, true] {
+            let mut command = shell("echo one >&2; echo two >&2; exit 3");
+            let program = runner.program(&mut command);
+            let program = if ignores { program.ignore_stop() } else { program };
+            assert_eq!(program.run().unwrap_err().to_string(), "sh: exit status 3: one | two");
+        }
+    }
+
+    #[test]
+    fn a_program_is_killed_at_its_time_limit_and_only_lines_that_are_wanted_are_kept() {
+        let (runner, mut command) = (test_runner(), shell("echo a >&2; echo b >&2; exec sleep 60"));
+        let program = runner.program(&mut command).time_limit(Duration::from_millis(300));
+        let output = program.keep_lines(|line| line == "b").output().unwrap();
+        assert_eq!(output.exit, Exit::Signal(Signal::SIGKILL));
+        assert_eq!(output.stderr.joined(), "b");
+    }
+}

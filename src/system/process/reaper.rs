@@ -19,6 +19,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::usage::children_of;
+use crate::util::mutex;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +184,7 @@ fn next_serial() -> u64 {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<Pid, Entry>> {
-        self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        mutex::lock(&self.children)
     }
 
     fn run(&self) {

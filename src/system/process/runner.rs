@@ -13,6 +13,7 @@ use super::error::{Interrupted, ProgramError};
 use super::lines::Tail;
 use super::reaper::{Child, Exit, Reaper, Signaller};
 use super::signals::{STOP, Signals};
+use crate::util::mutex;
 
 /// How long to wait for a stop signal that has already ended a program to reach us.
 const GROUP_SIGNAL: Duration = Duration::from_millis(500);
@@ -151,7 +152,7 @@ impl State {
 
 impl Stop {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex::lock(&self.state)
     }
 
     fn request(&self, signal: Signal) {
