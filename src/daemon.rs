@@ -1,12 +1,13 @@
 //! `backupgram-api`: builds the parts, runs them until a signal comes, and stops them in order.
 
-use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use thiserror::Error;
 
 use crate::engine::checkup;
 use crate::engine::problems::{self, Watch};
@@ -44,35 +45,20 @@ exit status: 0 stopped by a signal; 1 it cannot start; 2 usage error.";
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Why the daemon does not start.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum DaemonError {
     /// The settings are wrong.
-    Settings(Faults),
+    #[error(transparent)]
+    Settings(#[from] Faults),
     /// The override file is not one that we wrote.
+    #[error(transparent)]
     Overrides(OverridesError),
     /// The backup directory cannot be used.
+    #[error(transparent)]
     Directory(DirectoryError),
     /// Something of the system failed, with what was being done.
-    Io(String, io::Error),
-}
-
-impl fmt::Display for DaemonError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Settings(faults) => faults.fmt(f),
-            Self::Overrides(error) => error.fmt(f),
-            Self::Directory(error) => error.fmt(f),
-            Self::Io(what, error) => write!(f, "cannot {what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for DaemonError {}
-
-impl From<Faults> for DaemonError {
-    fn from(faults: Faults) -> Self {
-        Self::Settings(faults)
-    }
+    #[error("cannot {0}: {1}")]
+    Io(String, #[source] io::Error),
 }
 
 /// Runs the daemon until a stop signal comes and everything that it started has ended.
@@ -111,25 +97,13 @@ impl Daemon {
         let watch = Watch::new(directory.clone(), port);
         let redactor = Redactor::of_process();
         redactor.learn(&settings::secrets(environment));
-        let own = std::env::current_exe().map_err(failed("find the path of this program"))?;
-        let programs =
-            Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") };
+        let programs = programs(&scheduler)?;
         // First of all that can fail: what is started by then would have to be stopped again.
         let listener = listen(api.listen).map_err(failed(format!("listen on {}", api.listen)))?;
         let address = listener.local_addr().unwrap_or(api.listen);
         let reaper = Reaper::start().map_err(failed("start the reaper"))?;
         reaper.adopt_orphans().map_err(failed("adopt orphaned processes"))?;
-        let (jobs, woken) = Jobs::new();
-        let jobs = Arc::new(jobs);
-        let worker = Worker::start(
-            Arc::clone(&jobs),
-            woken,
-            programs.clone(),
-            reaper.clone(),
-            redactor.clone(),
-            storage.directory.clone(),
-        )
-        .map_err(failed("start the worker"))?;
+        let (jobs, worker) = start_worker(&programs, &reaper, &redactor, storage.directory)?;
         let schedule = scheduler.schedule.text().to_owned();
         let supervisor = Supervisor::start(scheduler, &programs, reaper.clone(), redactor.clone())
             .map_err(failed("start the supervisor"))?;
@@ -180,6 +154,26 @@ impl Daemon {
         }
         log::info!("stopped");
     }
+}
+
+/// The programs that do the work: `backupgram`, which lies beside this one, and the scripts of the settings.
+fn programs(scheduler: &SchedulerSettings) -> Result<Programs, DaemonError> {
+    let own = std::env::current_exe().map_err(failed("find the path of this program"))?;
+    Ok(Programs { scripts: scheduler.scripts.clone(), command: own.with_file_name("backupgram") })
+}
+
+/// Starts the worker on an empty queue of jobs.
+fn start_worker(
+    programs: &Programs,
+    reaper: &Reaper,
+    redactor: &Redactor,
+    directory: PathBuf,
+) -> Result<(Arc<Jobs>, Worker), DaemonError> {
+    let (jobs, woken) = Jobs::new();
+    let jobs = Arc::new(jobs);
+    let (programs, reaper, redactor) = (programs.clone(), reaper.clone(), redactor.clone());
+    let worker = Worker::start(Arc::clone(&jobs), woken, programs, reaper, redactor, directory);
+    Ok((jobs, worker.map_err(failed("start the worker"))?))
 }
 
 fn validate(environment: &Environment) -> Result<(), DaemonError> {

@@ -5,8 +5,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::context::{Failure, Outcome, PANIC, runner};
 use super::telling::Telling;
-use super::{Failure, Outcome, PANIC, runner};
 use crate::engine::backup::{Backup, BackupError};
 use crate::engine::problems;
 use crate::postgres::Server;
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let only = parse(arguments)?;
     let runner = runner()?;
     let (start, begun) = (Timestamp::now().as_second(), Instant::now());
-    // Nobody reads the log of a backup that has always worked: whatever fails from here on is told.
+    // From here on every failure is recorded and notified, not only logged.
     let (mut telling, settings) = Telling::new(&runner);
     telling.note.begin();
     problems::warning(&telling.environment).iter().for_each(|warning| log::warn!("{warning}"));
@@ -62,16 +62,16 @@ pub(super) fn run(arguments: Parser) -> Outcome {
             (Report::of_run(begun, Vec::new(), &names, Some(error)), failure.status)
         }
     };
-    // A job gets a signal when it is cancelled only, or the daemon stops.
+    // A job gets a signal only when it is cancelled or the daemon stops.
     if let (Trigger::Api, None, Err(interrupted)) = (telling.trigger, runner.overrun(), runner.check()) {
         report.note_cancellation(&interrupted.to_string());
     }
-    let report = telling.conclude(report, start, !only.is_empty(), false);
+    let report = telling.record_and_notify(report, start, !only.is_empty(), false);
     drop(watch);
-    // What failed has been said. A stop signal that came in time to stop anything shows as a failure.
+    // Failures are logged already. A stop signal that interrupted something has made the run fail.
     match (report.status, runner.check()) {
         (records::Outcome::Ok, _) => Ok(()),
-        // It was no signal that stopped it.
+        // The run was stopped for want of time, not by a signal.
         (records::Outcome::Failed, _) if runner.overrun().is_some() && !runner.has_signal() => {
             Err(Failure::silent(1))
         }
@@ -82,13 +82,13 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     }
 }
 
-/// Has the run watched from now on.
+/// Starts the thread that writes the run's note and ends the run at BACKUP_MAX_RUN_HOURS.
 fn watch(telling: &Telling, runner: &Runner, start: i64) -> Watch {
-    // What is wrong with it is told with the other settings.
+    // A wrong value is reported with the other settings.
     let limit = Reader::resolve(&telling.environment, |reader| reader.hours("BACKUP_MAX_RUN_HOURS"));
     let server = Server::address_in(&telling.environment).unwrap_or_default();
     let note = telling.directory().and_then(|directory| {
-        // Why it cannot be used is told in a moment.
+        // The run itself reports why the directory cannot be used.
         let _ = directory.prepare();
         let note = Note::write(directory.root(), start, telling.trigger, &server);
         note.inspect_err(|error| log::debug!("cannot record what this run is doing: {error}")).ok()
@@ -117,7 +117,7 @@ fn parse(mut arguments: Parser) -> Result<Vec<DatabaseName>, Failure> {
     Ok(only)
 }
 
-/// The three parts, and the faults of all of them at once, and of the log's form.
+/// Reads the three parts of the settings. The error has the faults of all of them, and of the log format.
 fn resolve(environment: &Environment) -> Result<(Storage, Server, Subject), Faults> {
     let storage = Reader::resolve(environment, Storage::read);
     let server = Reader::resolve(environment, Server::read);

@@ -2,7 +2,7 @@
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::{Failure, Outcome, print};
+use super::context::{Failure, Outcome, print};
 use crate::engine::checkup;
 use crate::engine::problems;
 use crate::settings::{self, Reader, Variable};

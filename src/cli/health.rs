@@ -1,20 +1,19 @@
 //! `backupgram health`: whether backups are being made, for container health checks.
 
 use std::net::IpAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lexopt::{Arg, Parser};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, environment, print, print_line, runner};
+use super::context::{Failure, Outcome, environment, print, print_line, runner};
 use crate::engine::problems::scheduled::{self, Ended};
 use crate::engine::problems::{self, Look, ONCE, SCHEDULER_FAILS};
 use crate::settings::{ApiSettings, Environment, Reader, Redactor, SchedulerSettings, Storage};
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::Report;
+use crate::system::curl::Curl;
 use crate::system::process::Runner;
-use crate::util::curl::{self, quote};
 use crate::util::question::{Heard, Question};
 
 pub(super) const HELP: &str = "\
@@ -59,7 +58,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     };
     let (scheduled, told) = check_scheduler(&runner, scheduler.health_port, last.as_ref());
     problems.extend(scheduled);
-    // As the API tells them, whose own they are to be told from.
+    // Cleaned like the API's own problems, so that equal ones are recognised.
     let redactor = Redactor::of_process();
     let mut cleaned: Vec<String> =
         problems.iter().map(|problem| redactor.clean_for_api(problem, directory.root())).collect();
@@ -69,21 +68,23 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     problems.extend(cleaned.drain(known..));
     let healthy = problems.is_empty();
     let words = if healthy { "healthy".to_owned() } else { format!("unhealthy: {}", problems.join("; ")) };
-    match as_json {
-        true => print(&json!({"healthy": healthy, "problems": problems, "verified": proofs}).to_string()),
-        false => print_line(&words),
+    if as_json {
+        print(&json!({"healthy": healthy, "problems": problems, "verified": proofs}).to_string())
+    } else {
+        print_line(&words)
     }
     if healthy { Ok(()) } else { Err(Failure { status: 1, lines: Vec::new() }) }
 }
 
-/// The settings, or those without overrides where the backup directory does not answer, and for how long it has not.
+/// The settings; without the overrides if the backup directory does not answer, with the time for which it has not.
 fn environment_in_time() -> Result<(Environment, Option<Duration>), Failure> {
     let (settings, begun) = (Question::new(|()| environment()), Instant::now());
     let Heard { answer, silence } = settings.wait(settings.ask(()), begun, ONCE);
     Ok((answer.transpose()?.unwrap_or_else(Environment::of_process), silence))
 }
 
-/// The scheduler answers, and its last run did not fail unless a later one has gone well. Also what else it knows.
+/// Asks the scheduler. Answers a problem if it does not answer or its last run failed and no later one succeeded, and
+/// the problems that it knows itself.
 fn check_scheduler(runner: &Runner, port: u16, last: Option<&Report>) -> (Option<String>, Vec<String>) {
     if port == 0 {
         return (None, Vec::new());
@@ -99,10 +100,10 @@ fn told(problems: &Value) -> Vec<String> {
     problems.as_array().into_iter().flatten().filter_map(Value::as_str).map(String::from).collect()
 }
 
-/// What the API knows to be wrong, or what is wrong with the API.
+/// The problems that the API reports, or the problem that it cannot be asked.
 fn ask_api(runner: &Runner, api: &ApiSettings) -> Vec<String> {
     let address = match api.listen.ip() {
-        // Every address has this among it, whatever the machine has of IPv6.
+        // An unspecified address includes this one, with or without IPv6.
         address if address.is_unspecified() => "127.0.0.1".to_owned(),
         IpAddr::V6(address) => format!("[{address}]"),
         address => address.to_string(),
@@ -120,25 +121,14 @@ fn ask_api(runner: &Runner, api: &ApiSettings) -> Vec<String> {
     }
 }
 
-/// GET by curl. The token goes to its standard input, out of sight of the process list.
+/// Asks one of our own programs, within five seconds and without a proxy.
 fn get(runner: &Runner, url: &str, token: Option<&str>) -> Result<Value, String> {
-    let mut curl = Command::new("curl");
-    curl::confine(&mut curl);
-    curl.args([
-        "--disable",
-        "--globoff",
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--max-time",
-        "5",
-        "--config",
-        "-",
-        url,
-    ]);
-    let header = token.map(|token| quote(&format!("Authorization: Bearer {token}")));
-    let config = header.map(|header| format!("header = {header}\n")).unwrap_or_default();
-    let output = runner.run(&mut curl, config.as_bytes()).map_err(|error| error.to_string())?;
+    let mut curl = Curl::default().url(url);
+    if let Some(token) = token {
+        curl = curl.header("Authorization", &format!("Bearer {token}"));
+    }
+    let (mut command, config) =
+        curl.command(&["--silent", "--show-error", "--noproxy", "*", "--max-time", "5"]);
+    let output = runner.run(&mut command, config.as_bytes()).map_err(|error| error.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|_| "another program answers there".into())
 }

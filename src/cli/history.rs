@@ -3,8 +3,8 @@
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
+use super::context::{Failure, Outcome, environment, print};
 use super::table::{Cell, Column, Table, short_time};
-use super::{Failure, Outcome, environment, print};
 use crate::postgres::Server;
 use crate::settings::{Reader, Storage};
 use crate::store::catalog::BackupDirectory;
@@ -82,7 +82,7 @@ fn print_table(runs: &[Run], server: Option<&str>) {
     table.print();
 }
 
-/// What went wrong, else what was backed up.
+/// The error of the run, or the names of its databases.
 fn about(run: &Run, server: Option<&str>) -> Cell {
     let of = if run.is_of(server) { String::new() } else { format!("of {}: ", run.server) };
     let error = records::errors(&run.error, &run.databases);

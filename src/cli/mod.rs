@@ -1,14 +1,11 @@
-//! The commands of `backupgram`, one file each. Only here do errors become exit statuses.
+//! Dispatches to the commands of `backupgram`, one file each, and turns their failures into exit statuses.
 
 mod backup;
-mod backups;
 mod check_env;
-mod cleanup;
+mod context;
 mod health;
 mod history;
 mod list;
-mod picker;
-mod question;
 mod record_failure;
 mod restore;
 mod schedule;
@@ -20,19 +17,15 @@ mod telling;
 mod verify;
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use lexopt::{Arg, Parser};
 
-use crate::settings::{self, Environment, Faults, Reader, Redactor};
-use crate::system::logger;
-use crate::system::process::{Interrupted, Runner, Signals};
-use crate::util::terminal;
+use self::context::{Failure, Outcome, WRONG_CALL, print};
 
-/// A command: its file has its text and its work.
+/// A command. Its help and its code are in a file of its own.
 struct Command {
     name: &'static str,
     /// How to call it, without the program.
@@ -124,7 +117,7 @@ const COMMANDS: [Command; 11] = [
     },
 ];
 
-/// What the daemon and the scheduler call; not in the list.
+/// Commands that the daemon and the scheduler call; not in the list.
 const INTERNAL: [Command; 1] = [Command {
     name: "record-failure",
     usage: "record-failure --started SECONDS --error TEXT [-- DATABASE...]",
@@ -133,7 +126,7 @@ const INTERNAL: [Command; 1] = [Command {
     run: record_failure::run,
 }];
 
-/// Not one of the commands, as it speaks of them.
+/// Not in the table, as it prints the table.
 const HELP: &str = "help";
 
 const EXAMPLES: &str = "\
@@ -164,57 +157,6 @@ fn usage() -> String {
     }
     text + "\n  help [COMMAND], --version\n" + EPILOGUE
 }
-
-/// The work is done by somebody else at the moment (EX_TEMPFAIL of sysexits.h).
-const BUSY: u8 = 75;
-/// A mistake of ours, as of a program that a panic ends.
-const PANIC: u8 = 101;
-/// The command line makes no sense.
-const WRONG_CALL: u8 = 2;
-
-/// Why a command did not do what it was asked; each line says one thing.
-#[derive(Clone)]
-struct Failure {
-    status: u8,
-    lines: Vec<String>,
-}
-
-impl Failure {
-    fn new(error: impl Display) -> Self {
-        Self { status: 1, lines: vec![error.to_string()] }
-    }
-
-    fn with_status(status: u8, error: impl Display) -> Self {
-        Self { status, ..Self::new(error) }
-    }
-
-    /// A failure that has been said already.
-    fn silent(status: u8) -> Self {
-        Self { status, lines: Vec::new() }
-    }
-
-    fn busy(error: impl Display) -> Self {
-        Self { status: BUSY, ..Self::new(error) }
-    }
-
-    fn interrupted(interrupted: Interrupted) -> Self {
-        Self { status: 128 + interrupted.0 as i32 as u8, ..Self::new(interrupted) }
-    }
-}
-
-impl From<lexopt::Error> for Failure {
-    fn from(error: lexopt::Error) -> Self {
-        Self { status: WRONG_CALL, ..Self::new(format!("{error}; `backupgram help` shows how to call it")) }
-    }
-}
-
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
-        Self { status: 1, lines: faults.0.iter().map(ToString::to_string).collect() }
-    }
-}
-
-type Outcome = Result<(), Failure>;
 
 /// Runs the command that this program was called by, as the image has links to it of these names, or else the one
 /// that the arguments name.
@@ -272,14 +214,14 @@ fn wants_help(arguments: &Parser) -> bool {
     loop {
         match arguments.next() {
             Ok(Some(Arg::Long("help") | Arg::Short('h'))) => return true,
-            // The value of another flag is no argument of its own.
+            // The value of another flag is not an argument.
             Ok(Some(_)) => drop(arguments.optional_value()),
             Ok(None) | Err(_) => return false,
         }
     }
 }
 
-/// Prints what there is to say of one command, or of all.
+/// Prints the help of one command, or the list of all.
 fn help(mut arguments: Parser) -> Outcome {
     match arguments.next()? {
         None | Some(Arg::Long("help") | Arg::Short('h')) => print(&usage()),
@@ -297,33 +239,11 @@ fn unknown(command: &str) -> Failure {
     lexopt::Error::from(format!("there is no command {command}")).into()
 }
 
-/// Prints to standard output; a reader that has seen enough is no error.
-fn print(text: &str) {
-    // Standard output may be the same terminal.
-    let _ = terminal::above_bottom_line(|_| writeln!(io::stdout(), "{text}"));
-}
-
-/// Prints one line, in which there may be names, and what programs have said.
-fn print_line(text: &str) {
-    print(&terminal::printable(&Redactor::of_process().clean(text)));
-}
-
-/// The environment with the overrides of the backup directory, when lines are logged as it says.
-fn environment() -> Result<Environment, Failure> {
-    let environment = settings::effective_environment().map_err(Failure::new)?;
-    Reader::resolve(&environment, logger::Format::read)?;
-    Ok(environment)
-}
-
-/// A runner that a stop signal stops. Called first, before any other thread is started.
-fn runner() -> Result<Runner, Failure> {
-    let failed = |error| Failure::new(format_args!("cannot set up the run: {error}"));
-    Runner::start(Signals::catch().map_err(failed)?).map_err(failed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings;
+    use crate::util::terminal;
 
     #[test]
     fn every_command_shows_examples_first_and_says_its_usage_its_environment_and_its_exit_status() {

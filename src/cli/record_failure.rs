@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::context::{Outcome, runner};
 use super::telling::Telling;
-use super::{Outcome, runner};
 use crate::engine::backup::Death;
 use crate::engine::recorder;
 use crate::settings::{Reader, Subject};
@@ -43,7 +43,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     }
     let error = error.ok_or_else(|| lexopt::Error::from("missing option --error".to_owned()))?;
     let start = start.unwrap_or_else(|| Timestamp::now().as_second());
-    // Another runner than the dead one's: signals end the hooks and curl, but not what is kept.
+    // A stop signal ends hooks and curl, but the result is recorded all the same.
     let (telling, settings) = Telling::new(&runner()?);
     if let Err(failure) = settings {
         failure.lines.iter().for_each(|line| log::error!("{line}"));
@@ -52,7 +52,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     Ok(())
 }
 
-/// Records and tells the failure of runs that have died with what had started them, as `backupgram sweep` finds them.
+/// Records runs that died together with what had started them, and notifies. `backupgram sweep` calls this.
 pub(super) fn record_orphans(runner: &Runner) {
     let (mut telling, _) = Telling::new(runner);
     let Some(directory) = telling.directory() else { return };
@@ -74,5 +74,5 @@ fn record(telling: &Telling, start: i64, error: String, only: &[DatabaseName]) {
     });
     let death = Death { note: telling.note.clone(), start, error };
     let report = death.report(&names, recorded.flatten().as_ref());
-    telling.conclude(report, start, !only.is_empty(), true);
+    telling.record_and_notify(report, start, !only.is_empty(), true);
 }

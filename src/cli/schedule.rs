@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lexopt::{Arg, ValueExt};
 
-use super::{Failure, Outcome, WRONG_CALL};
+use super::context::{Failure, Outcome, WRONG_CALL};
 use crate::formats::schedule::{Schedule, rfc3339};
 
 /// How many times are shown unless `--count` says otherwise.
@@ -30,7 +30,7 @@ environment: TZ says in which zone.
 
 exit status: 0 shown; 2 invalid schedule, or usage error.";
 
-/// Prints the next times of the schedule in `arguments`. Whatever is wrong with them is a wrong call.
+/// Prints the next times of the schedule in `arguments`. Any error in them exits with 2.
 pub(super) fn run(mut arguments: lexopt::Parser) -> Outcome {
     let refused = |error: &dyn Display| Failure { status: WRONG_CALL, ..Failure::new(error) };
     let request = Request::parse(&mut arguments).map_err(|error| refused(&error))?;
@@ -41,7 +41,7 @@ pub(super) fn run(mut arguments: lexopt::Parser) -> Outcome {
 fn print(times: impl Iterator<Item = String>) {
     let mut output = std::io::stdout().lock();
     for time in times {
-        // A reader such as `head` may have seen enough.
+        // A reader such as `head` may have closed the pipe.
         if writeln!(output, "{time}").is_err() {
             break;
         }

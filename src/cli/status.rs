@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use lexopt::{Arg, Parser};
 
-use super::backups::since;
+use super::context::{Failure, Outcome, environment, print};
 use super::table::{Cell, Column, Table, print_below, time};
-use super::{Failure, Outcome, environment, print};
 use crate::engine::backup::disk_space;
 use crate::engine::problems;
 use crate::formats::schedule::Schedule;
@@ -87,9 +86,10 @@ fn print_present(directory: &BackupDirectory, environment: &Environment) {
     }
     let server = Server::address_in(environment);
     let runs = running::list(directory.root());
-    match runs.is_empty() {
-        true => say("running", "-"),
-        false => runs.iter().for_each(|run| say("running", &doing(run, server.as_deref(), now.as_second()))),
+    if runs.is_empty() {
+        say("running", "-")
+    } else {
+        runs.iter().for_each(|run| say("running", &doing(run, server.as_deref(), now.as_second())))
     }
     say("lock", &lock::holder(directory.root()).map_or("-".into(), |holder| held(holder, now.as_second())));
     let space = disk_space(directory).ok();
@@ -177,6 +177,6 @@ fn proven(database: &DatabaseReport, proofs: &Ledger) -> Cell {
     let proof = DatabaseName::parse(&database.name).ok().and_then(|name| proofs.get(&name));
     match proof.map(|proof| &proof.verification) {
         Some(verification) if verification.error.is_some() => Cell::from("BROKEN").painted(Paint::Red),
-        verification => since(verification.map(|it| it.at), clock::now()),
+        verification => Cell::since(verification.map(|it| it.at), clock::now()),
     }
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use lexopt::Parser;
 
+use super::context::{BUSY, Failure, Outcome, environment, runner};
 use super::record_failure::record_orphans;
-use super::{BUSY, Failure, Outcome, environment, runner};
 use crate::engine::proof;
 use crate::engine::restore;
 use crate::postgres::{Client, DatabaseError, Server};
@@ -50,7 +50,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
             None
         }
     };
-    // On a volume that cannot be written to there may be a note, and in its stead what was left elsewhere.
+    // A volume that cannot be written to may still hold a restore journal, or have leftovers in the fallback directory.
     if refusal.is_none() || directory.has_fallback() || restore::is_anything_left(&directory) {
         sweep_files(&directory, &runner)?;
         if restore::is_anything_left(&directory) {
@@ -58,7 +58,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
         }
     }
     match refusal {
-        // One that is mounted to be read is nobody's mistake.
+        // A volume that is mounted read-only is not an error.
         Some(error) if !directory.is_read_only() => Err(Failure::new(error)),
         _ => Ok(()),
     }
@@ -75,7 +75,7 @@ fn sweep_files(directory: &BackupDirectory, runner: &Runner) -> Outcome {
 
 fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runner: Runner) -> Outcome {
     let server = Reader::resolve(environment, Server::read)?;
-    // Before the lock: a server that starts as slowly as it likes must not hold up a run that would say so.
+    // Connects before the lock is taken: a server that is slow to start must not hold up a backup run.
     let client = Client::connect(&server, &DatabaseName::of_every_server(), &runner);
     let client = client.map_err(|error| match error {
         DatabaseError::Program(ProgramError::Interrupted(interrupted)) => Failure::interrupted(interrupted),
@@ -89,13 +89,10 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
     let lock = lock(directory, &runner)?;
     restore::sweep(directory, &lock, &client.until(Instant::now() + SWEEP_LIMIT));
     runner.check().map_err(Failure::interrupted)?;
-    match restore::is_anything_left(directory) {
-        true => Err(Failure::silent(1)),
-        false => Ok(()),
-    }
+    if restore::is_anything_left(directory) { Err(Failure::silent(1)) } else { Ok(()) }
 }
 
-/// Takes the lock, unless a run has it: that has begun with a sweep of its own.
+/// Takes the lock. If a run has it, nothing needs to be swept: each run begins with a sweep of its own.
 fn lock(directory: &BackupDirectory, runner: &Runner) -> Result<Lock, Failure> {
     Lock::take_to_read(directory.root(), SWEEP, Duration::ZERO, runner).map_err(|error| match error {
         LockError::Held(_) => {

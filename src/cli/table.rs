@@ -3,11 +3,13 @@
 use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::UnicodeWidthStr;
 
-use super::print;
+use super::context::print;
 use crate::store::records;
+use crate::util::clock;
 use crate::util::terminal::{self, COLUMNS, Paint};
+use crate::util::units;
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: &str = "  ";
 
 /// A column's heading, and the side that its cells keep to.
@@ -17,9 +19,9 @@ pub(super) enum Column {
     Left(&'static str),
     /// Quantities.
     Right(&'static str),
-    /// Names of backups, which lose their beginning where there is no room for it.
+    /// Names of backups, which are cut at the beginning if there is no room.
     Name(&'static str),
-    /// Other texts, which lose their end.
+    /// Other texts, which are cut at the end.
     Text(&'static str),
 }
 
@@ -29,7 +31,8 @@ impl Column {
         heading
     }
 
-    /// The columns that its cells should have, if they can be cut: a name of a backup ends with what tells it from others.
+    /// The width down to which its cells are cut first, if they can be cut. A backup's name keeps its end, in which it
+    /// differs from others.
     fn wanted(self) -> Option<usize> {
         match self {
             Self::Left(_) | Self::Right(_) => None,
@@ -52,11 +55,20 @@ impl Cell {
         Self { paint: Some(paint), ..self }
     }
 
-    /// A result, in the colour that it deserves.
+    /// A result in green or red.
     pub fn result(outcome: records::Outcome) -> Self {
         match outcome {
             records::Outcome::Ok => Self::from("OK").painted(Paint::Green),
             records::Outcome::Failed => Self::from("FAILED").painted(Paint::Red),
+        }
+    }
+
+    /// The age of a time in Unix seconds: `-` without one, `future` for a time that has not come yet.
+    pub fn since(at: Option<i64>, now: i64) -> Self {
+        match at {
+            None => Self::from("-"),
+            Some(at) if clock::is_future(at, now) => Self::from("future").painted(Paint::Red),
+            Some(at) => Self::from(units::age(now.saturating_sub(at).max(0))),
         }
     }
 
@@ -69,7 +81,7 @@ impl Cell {
         self.text.width()
     }
 
-    /// As much of it as so many columns take.
+    /// Its text cut to a width.
     fn cut(&self, column: Column, width: usize) -> Self {
         let text = match column {
             Column::Name(_) => terminal::cut_start(&self.text, width),
@@ -102,9 +114,9 @@ pub(super) struct Table<const N: usize> {
 #[derive(Debug)]
 enum Line<const N: usize> {
     Row([Cell; N]),
-    /// What the rows below it are about, and more of it.
+    /// A heading for the rows below it, and an addition to it.
     Heading(Cell, Cell),
-    /// What belongs to the row above it.
+    /// A line that belongs to the row above it.
     Note(Cell),
 }
 
@@ -119,7 +131,7 @@ impl<const N: usize> Table<N> {
         self.lines.push(Line::Row(row));
     }
 
-    /// Begins a block below the others, of a name, with more of it where there is room for all of that.
+    /// Begins a block with a heading. `more` is left out if there is no room for both.
     pub fn begin(&mut self, name: &str, more: &str) {
         self.lines.push(Line::Heading(Cell::from(name).painted(Paint::Bold), Cell::from(more)));
     }
@@ -158,8 +170,8 @@ impl<const N: usize> Table<N> {
         lines
     }
 
-    /// How wide each column is: as its widest cell, but that those that can be cut leave room for the others, first the
-    /// one that has most more than it should have.
+    /// The width of each column: that of its widest cell. If the row does not fit, columns that can be cut become
+    /// narrower, first the one that is furthest above its wanted width.
     fn widths<'a>(&self, rows: impl Iterator<Item = &'a [Cell; N]>) -> [usize; N] {
         let mut widths = [0; N];
         for row in rows {
@@ -195,9 +207,10 @@ impl<const N: usize> Table<N> {
 }
 
 fn block(name: &Cell, more: &Cell, coloured: bool) -> String {
-    match name.width() + GAP.len() + more.width() <= COLUMNS {
-        true => format!("{}{GAP}{}", name.shown(coloured), more.shown(coloured)).trim_end().to_owned(),
-        false => name.cut(Column::Text(""), COLUMNS).shown(coloured),
+    if name.width() + GAP.len() + more.width() <= COLUMNS {
+        format!("{}{GAP}{}", name.shown(coloured), more.shown(coloured)).trim_end().to_owned()
+    } else {
+        name.cut(Column::Text(""), COLUMNS).shown(coloured)
     }
 }
 
@@ -215,7 +228,7 @@ pub(super) fn time(second: i64) -> Cell {
     moment(second, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The same without its seconds.
+/// The same without seconds.
 pub(super) fn short_time(second: i64) -> Cell {
     moment(second, "%Y-%m-%d %H:%M")
 }

@@ -2,7 +2,7 @@
 
 use lexopt::{Arg, Parser};
 
-use super::{Failure, Outcome, environment, print, runner};
+use super::context::{Failure, Outcome, environment, print, runner};
 use crate::delivery::telegram::{TelegramSettings, Trial, try_chats};
 use crate::settings::Reader;
 
@@ -44,8 +44,5 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
             Some(problem) => failures.push(format!("chat {chat}: {problem}")),
         }
     }
-    match failures.is_empty() {
-        true => Ok(()),
-        false => Err(Failure { status: 1, lines: failures }),
-    }
+    if failures.is_empty() { Ok(()) } else { Err(Failure { status: 1, lines: failures }) }
 }

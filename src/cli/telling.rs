@@ -1,6 +1,7 @@
-//! Whom the end of a run is told, as far as the settings say: what is wrong with them must not keep that back.
+//! The notifications of a run. Settings that are wrong must not keep its failure from being told, so whatever can be
+//! read of them is used.
 
-use super::Failure;
+use super::context::Failure;
 use crate::delivery::notify::Notifier;
 use crate::delivery::telegram::TelegramSettings;
 use crate::engine::backup::{self, Conclusion};
@@ -12,7 +13,7 @@ use crate::store::records::history::Trigger;
 use crate::system::process::Runner;
 use crate::system::run_note::OwnNote;
 
-/// The settings of a run, and who is told of it.
+/// The settings of a run, and its notifier.
 pub(super) struct Telling {
     /// The settings, without overrides that cannot be read.
     pub environment: Environment,
@@ -26,7 +27,7 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    /// Reads the settings, and says what is wrong with them.
+    /// Reads the settings. The second value is what is wrong with them.
     pub fn new(runner: &Runner) -> (Self, Result<(), Failure>) {
         let (environment, overrides) = match settings::effective_environment() {
             Ok(environment) => (environment, Ok(())),
@@ -42,19 +43,19 @@ impl Telling {
         (Self { environment, notifier, note, trigger, runner: runner.clone() }, overrides.and(heard))
     }
 
-    /// Where backups lie, if the settings say.
+    /// The backup directory, if the settings name a valid one.
     pub fn directory(&self) -> Option<BackupDirectory> {
         let storage = Reader::resolve(&self.environment, Storage::read);
         storage.ok().map(|storage| BackupDirectory::new(storage.directory))
     }
 
-    /// Keeps and tells how a run went that began at `start`, and was `limited` to some databases or `died`; answers what was
-    /// kept in the end.
-    pub fn conclude(&self, report: Report, start: i64, limited: bool, died: bool) -> Report {
+    /// Records the result of a run and notifies. `start` is in Unix seconds; `limited` says that the run was for some
+    /// databases only, `died` that another process records it. Answers the report as it was recorded.
+    pub fn record_and_notify(&self, report: Report, start: i64, limited: bool, died: bool) -> Report {
         let directory = self.directory();
         let directory = directory.as_ref();
         let report = Report { server: Server::address_in(&self.environment).unwrap_or_default(), ..report };
-        // What is wrong with these settings has been said; it keeps no backup from being made.
+        // Wrong settings for Telegram do not fail a backup.
         let telegram = Reader::resolve(&self.environment, TelegramSettings::read).unwrap_or_else(|faults| {
             log::warn!("nothing is sent to Telegram: {}", faults.to_string().replace('\n', "; "));
             None
@@ -63,6 +64,6 @@ impl Telling {
         let (trigger, telegram) = (*trigger, telegram.as_ref());
         let conclusion =
             Conclusion { directory, notifier, trigger, start, limited, telegram, runner, note, died };
-        backup::conclude(&conclusion, report)
+        backup::record_and_notify(&conclusion, report)
     }
 }

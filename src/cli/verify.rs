@@ -5,8 +5,8 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, environment, print, print_line, runner};
-use crate::engine::content::Keys;
+use super::context::{Failure, Outcome, environment, print, print_line, runner};
+use crate::engine::content::DecryptionContext;
 use crate::engine::verify::{Verdict, Verifier};
 use crate::settings::{Reader, Storage};
 use crate::store::catalog::{BackupDirectory, BackupName, Slot};
@@ -46,17 +46,16 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     let directory = BackupDirectory::new(&storage.directory);
     let chosen = if chosen.is_empty() { all(&directory)? } else { chosen };
     let patience = Duration::from_secs(storage.lock_wait.into());
-    let _lock = match restores {
-        true => {
-            directory.prepare_to_read().map_err(Failure::new)?;
-            let lock = Lock::take_to_read(directory.root(), "restore proof", patience, &runner);
-            let lock = lock.map_err(locked)?;
-            directory.sweep_leftovers().map_err(Failure::new)?;
-            Some(lock)
-        }
-        false => None,
+    let _lock = if restores {
+        directory.prepare_to_read().map_err(Failure::new)?;
+        let lock = Lock::take_to_read(directory.root(), "restore proof", patience, &runner);
+        let lock = lock.map_err(locked)?;
+        directory.sweep_leftovers().map_err(Failure::new)?;
+        Some(lock)
+    } else {
+        None
     };
-    let keys = Keys { passphrase: storage.passphrase, runner };
+    let keys = DecryptionContext { passphrase: storage.passphrase, runner };
     let mut verifier = Verifier::new(&directory, keys, storage.restore_jobs);
     let mut verdicts = Vec::new();
     for (slot, name) in chosen {
@@ -112,9 +111,10 @@ fn parse(mut arguments: Parser) -> Result<Call, Failure> {
             other => return Err(other.unexpected().into()),
         }
     }
-    match all && !chosen.is_empty() {
-        true => Err(lexopt::Error::from("--all and SLOT/NAME cannot be combined").into()),
-        false => Ok(Call { chosen, as_json, restores }),
+    if all && !chosen.is_empty() {
+        Err(lexopt::Error::from("--all and SLOT/NAME cannot be combined").into())
+    } else {
+        Ok(Call { chosen, as_json, restores })
     }
 }
 
@@ -132,7 +132,7 @@ fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> 
     Ok(backups.map(|entry| (entry.slot, entry.name)).collect())
 }
 
-/// What is said of a backup in which nothing is wrong.
+/// The message for a backup in which nothing is wrong.
 const WHOLE: &str = " is whole";
 
 fn tell(Verdict { slot, name, error, .. }: &Verdict) {

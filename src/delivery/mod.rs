@@ -1,4 +1,5 @@
-//! Who is told of a run, and who gets copies.
+//! Notifications of a run, and copies of backups.
 
+mod hostname;
 pub mod notify;
 pub mod telegram;

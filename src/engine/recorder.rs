@@ -1,6 +1,6 @@
-//! Records the backup runs that die, for those who start them: a program of its own tells it to hooks, webhooks and
-//! Telegram, as the run would have done. Where none can be started, as under a limit on processes, status and history are
-//! written here, so that the failure shows at once, and the program is tried again for a while.
+//! Records the backup runs that die, on behalf of their starters: `backupgram record-failure` writes status and history
+//! and notifies as the run would have done. If it cannot be started, as under a limit on processes, status and history
+//! are written here, so that the failure shows at once, and the program is tried again for half a minute.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,14 +23,14 @@ const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
 /// How often to see whether there is still time for another attempt.
 const STEP: Duration = Duration::from_millis(100);
 
-/// A backup run that somebody starts, from before its start on.
+/// A backup run that this process starts.
 #[derive(Debug)]
 pub struct WatchedRun {
     note: RunNote,
     started: Started,
 }
 
-/// What a run is said to have failed with that died with who had started it, as when the machine does.
+/// The error of a run that died together with its starter, as when the machine does.
 pub const ORPHANED: &str = "the run died together with the process that started it";
 
 impl WatchedRun {
@@ -42,18 +42,18 @@ impl WatchedRun {
         Self { note: RunNote::make(&started), started }
     }
 
-    /// Tells the run who it is.
+    /// Sets the environment by which the run finds its note and knows its trigger.
     pub fn prepare(&self, command: &mut Command) {
         self.note.pass_to(command);
         command.env(Trigger::VARIABLE, self.started.trigger.word());
     }
 
-    /// Whether a run that ended like this has left its record to us.
+    /// Whether a run that ended like this has died without recording its result.
     pub fn has_died(&self, exit: Exit) -> bool {
         self.note.is_left(exit) && !self.has_recorded(exit)
     }
 
-    /// Whether a run without a note has come to its end by itself, which its line of the history tells.
+    /// Whether a run without a note has recorded its result, by its line in the history.
     fn has_recorded(&self, exit: Exit) -> bool {
         let Some(id) = self.note.bare_id() else { return false };
         let directory = BackupDirectory::new(&self.started.directory);
@@ -118,7 +118,7 @@ impl WatchedRun {
     }
 }
 
-/// Waits, unless there is no time for that. Answers whether there was.
+/// Waits while `may_go_on`. Answers whether it still may.
 fn wait(pause: Duration, may_go_on: &impl Fn() -> bool) -> bool {
     let end = Instant::now() + pause;
     while may_go_on() && Instant::now() < end {
@@ -127,22 +127,22 @@ fn wait(pause: Duration, may_go_on: &impl Fn() -> bool) -> bool {
     may_go_on()
 }
 
-/// What a run is said to have failed with that ended like this; `said` is the last error that it printed.
+/// The error of a run that ended like this; `said` is the last error that it printed.
 pub fn error_of_end(exit: Exit, said: Option<&str>) -> String {
     match (exit, said) {
         (Exit::Code(0), _) => "the run died, but its script exited with status 0".into(),
-        // What it printed before it was killed is not why.
+        // What it printed before it was killed is not the cause.
         (Exit::Code(_), Some(said)) => format!("the run died: {exit}: {said}"),
         _ => format!("the run died: {exit}"),
     }
 }
 
-/// What a run is said to have failed with that could not be started.
+/// The error of a run that could not be started.
 pub fn error_of_start(error: &std::io::Error) -> String {
     format!("the run could not be started: {error}")
 }
 
-/// What a run is said to have failed with that was cancelled and could not say so itself.
+/// The error of a run that was cancelled and could not record that itself.
 pub fn error_of_cancellation(exit: Exit) -> String {
     match exit {
         Exit::Signal(Signal::SIGKILL) => format!("cancelled: {exit}, because it did not stop"),
@@ -150,7 +150,7 @@ pub fn error_of_cancellation(exit: Exit) -> String {
     }
 }
 
-/// The databases that a command backs up, if it is one of ours that does so; none are all.
+/// The databases that a command backs up, if it is a backup command of ours. An empty list means all.
 pub fn databases_of<'a>(program: &Path, mut arguments: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
     match program.file_name()?.to_str()? {
         "backup.sh" | "backup" => {}

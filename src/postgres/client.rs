@@ -293,14 +293,11 @@ impl Client {
     /// When psql fails, or at the deadline.
     pub fn clean_up(&self, sql: &str, variables: &[(&str, &str)]) -> Result<Output, DatabaseError> {
         let (mut psql, sql) = self.psql(variables, sql.as_bytes());
-        let Some(deadline) = self.deadline else { return Ok(self.runner.run_regardless(&mut psql, &sql)?) };
+        let program = self.runner.program(&mut psql).input(&sql);
+        let Some(deadline) = self.deadline else { return Ok(program.ignore_stop().run()?) };
         self.runner.check()?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let output = self.runner.run_briefly(&mut psql, &sql, left, |_| true)?;
-        match output.exit.success() {
-            true => Ok(output),
-            false => Err(self.runner.failure(psql.get_program(), output.exit, &output.stderr).into()),
-        }
+        Ok(program.time_limit(left).run()?)
     }
 
     /// Like [`Self::ask`], but runs even after a stop signal.

@@ -2,10 +2,11 @@
 //! the API may change while it runs.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
+
+use thiserror::Error;
 
 use crate::engine::checkup;
 use crate::formats::schedule::Schedule;
@@ -22,44 +23,33 @@ pub type Changes = BTreeMap<String, Option<String>>;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a change was not made. Nothing has changed then.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ChangeError {
     /// The key is not one that the API may change.
+    #[error("{0} cannot be changed through the API")]
     Forbidden(String),
     /// There is no override to clear.
+    #[error("{0} has no override")]
     NotOverridden(String),
     /// A value is wrong, or the settings would be as a whole.
+    #[error("{0}")]
     Bad(String),
     /// The override file could not be written.
-    Write(io::Error),
+    #[error("the override file cannot be written: {0}")]
+    Write(#[source] io::Error),
     /// The scheduler did not come up with the new schedule.
+    #[error("the scheduler does not start with the new schedule: {0}")]
     Scheduler(String),
     /// Another change takes too long.
+    #[error("the settings are being changed by another request: try again")]
     Busy,
 }
-
-impl fmt::Display for ChangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Forbidden(key) => write!(f, "{key} cannot be changed through the API"),
-            Self::NotOverridden(key) => write!(f, "{key} has no override"),
-            Self::Bad(problem) => f.write_str(problem),
-            Self::Write(error) => write!(f, "the override file cannot be written: {error}"),
-            Self::Scheduler(problem) => {
-                write!(f, "the scheduler does not start with the new schedule: {problem}")
-            }
-            Self::Busy => f.write_str("the settings are being changed by another request: try again"),
-        }
-    }
-}
-
-impl std::error::Error for ChangeError {}
 
 /// The settings in force, and the one way to change them.
 pub struct LiveSettings {
     directory: BackupDirectory,
     current: RwLock<Arc<Environment>>,
-    /// Held over a whole change: file, schedule and answer belong together.
+    /// Held for a whole change, so that file, schedule and answer agree.
     changing: Mutex<()>,
     supervisor: Arc<Supervisor>,
     redactor: Redactor,
@@ -96,10 +86,7 @@ impl LiveSettings {
         let environment = self.environment();
         let mut changes = changes.clone();
         changes.retain(|key, value| !is_as_shown(&environment, key, value.as_deref()));
-        match changes.is_empty() {
-            true => Ok(environment),
-            false => self.apply(&changes),
-        }
+        if changes.is_empty() { Ok(environment) } else { self.apply(&changes) }
     }
 
     /// Clears one override.
@@ -142,7 +129,7 @@ impl LiveSettings {
     }
 }
 
-/// Whether a value is what was shown in place of the one in force, which has a secret in it: nobody wants the mask.
+/// Whether a value is the masked form of the one in force, as a client may send back what it was shown.
 fn is_as_shown(environment: &Environment, key: &str, value: Option<&str>) -> bool {
     let (Some(variable), Some(value)) = (Variable::named(key), value) else { return false };
     let found = environment.find(variable).ok().flatten();
@@ -155,7 +142,7 @@ fn bad(refusal: Refusal) -> ChangeError {
     ChangeError::Bad(refusal.to_string())
 }
 
-/// The first fault that a change would bring. Those that are there already are not its.
+/// The first fault that the change would introduce. Existing faults do not count.
 fn new_fault(before: &Environment, after: &Environment) -> Option<Fault> {
     let known = checkup::check(before).0;
     checkup::check(after).0.into_iter().find(|fault| !known.contains(fault))

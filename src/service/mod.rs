@@ -1,4 +1,4 @@
-//! What goes on in the daemon and the scheduler: jobs, schedules, and their keeper.
+//! What runs in the daemon and in go-cron: jobs, the scheduler, and the supervisor.
 
 pub mod jobs;
 pub mod live_settings;

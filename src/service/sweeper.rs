@@ -1,5 +1,5 @@
-//! The sweep of a daemon's start. It may have to wait for a server, so it is a process of its own beside the API, the
-//! scheduler and the jobs; the lock of the backup directory sees to it that it meets none of them.
+//! The sweep at a daemon's start. It may have to wait for a server, so it is a child process; the lock of the backup
+//! directory keeps it apart from runs.
 
 use std::io;
 use std::process::Stdio;
@@ -7,8 +7,9 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::service::jobs::{Programs, remove_api_settings};
+use crate::service::jobs::Programs;
 use crate::settings::Redactor;
+use crate::settings::remove_api_settings;
 use crate::system::logger;
 use crate::system::process::{Reaper, Redacted, Signaller, for_each_line};
 
@@ -35,7 +36,7 @@ impl Sweeper {
         Ok(Self { signaller: child.signaller() })
     }
 
-    /// Asks it to end. What it has not come to, the next run does.
+    /// Asks it to end. The next run does the rest.
     pub fn stop(&self) {
         self.signaller.signal(Signal::SIGTERM);
     }

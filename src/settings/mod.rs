@@ -20,5 +20,5 @@ pub use parts::{ApiSettings, Databases, Notices, SchedulerSettings, Storage, Sub
 pub use reader::{Fault, Faults, Reader};
 pub use rule::Rule;
 pub use secrets::{Redactor, Secret, has_mask, secrets, shown};
-pub(crate) use secrets::{config_lines, remove_secrets, without_value};
+pub(crate) use secrets::{config_lines, remove_api_settings, remove_secrets, without_value};
 pub use variable::{Access, VARIABLES, Variable};

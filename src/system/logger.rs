@@ -1,5 +1,5 @@
-//! Log lines: with time and level for the daemons, bare for commands and for children of a daemon, or all of them as JSON
-//! objects, one a line, for programs that collect logs.
+//! Log lines: with time and level for the daemons, bare for commands and for children of a daemon, or as JSON objects,
+//! one a line.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -73,13 +73,14 @@ pub fn is_json() -> bool {
     IN_JSON.get().is_some()
 }
 
-/// Says on standard error why a program does not start: each line behind `mark`, or as JSON.
+/// Prints on standard error why a program does not start: each line after `mark`, or as JSON.
 pub fn say_refusal(mark: &str, reason: &impl Display) {
     for line in reason.to_string().lines() {
-        // There may be nobody left to read it, of which println! and eprintln! die.
-        let _ = match is_json() {
-            true => writeln!(io::stderr(), "{}", Line::new(Level::Error, module_path!(), line).to_json()),
-            false => writeln!(io::stderr(), "{mark}: {}", printable(line)),
+        // A closed pipe is ignored; eprintln! would panic.
+        let _ = if is_json() {
+            writeln!(io::stderr(), "{}", Line::new(Level::Error, module_path!(), line).to_json())
+        } else {
+            writeln!(io::stderr(), "{mark}: {}", printable(line))
         };
     }
 }
@@ -122,7 +123,7 @@ fn filters() -> String {
     std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into())
 }
 
-/// Those of the filters about which env_logger has nothing to say on standard error.
+/// The filters without those that env_logger would complain about on standard error.
 fn understood(filters: &str) -> String {
     let is_plain = |filter: &&str| match filter.split_once('=') {
         Some((_, level)) => level.trim().parse::<LevelFilter>().is_ok(),
@@ -150,8 +151,8 @@ fn json_line(f: &mut env_logger::fmt::Formatter, record: &log::Record) -> std::i
     writeln!(f, "{}", line.to_json())
 }
 
-/// What is logged, in one line, without secrets and without anything that a terminal would obey: names in it may be
-/// anybody's, and must not look like a line of ours.
+/// The message in one line, without secrets and with control characters escaped: a name in it must not steer a terminal
+/// or look like another log line.
 fn printable(message: &str) -> String {
     terminal::printable(&Redactor::of_process().clean(message)).into_owned()
 }

@@ -1,5 +1,6 @@
 //! Processes and what a process tells of itself: programs that are started, logs, progress, the run lock.
 
+pub mod curl;
 pub mod gpg;
 pub mod lock;
 pub mod logger;

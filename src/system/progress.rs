@@ -1,10 +1,9 @@
-//! How far long work has come: a line that is drawn again and again on a terminal, otherwise a line in the
-//! log now and then.
+//! The progress of long work: a line that is redrawn on a terminal, or else a log line now and then.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::system::logger;
 use crate::system::process::{Child, bytes_read};
+use crate::util::mutex;
 use crate::util::terminal;
 use crate::util::units;
 
@@ -23,7 +23,7 @@ const IN_LOG: Duration = Duration::from_secs(30);
 /// How far back the rate looks.
 const RECENTLY: Duration = Duration::from_secs(10);
 
-/// Work that goes on. It is over when the value is dropped.
+/// Work in progress. Dropping it ends the display.
 #[derive(Debug)]
 pub struct Progress {
     work: Arc<Work>,
@@ -37,7 +37,7 @@ pub struct Progress {
 enum Total {
     /// So many.
     Known(u64),
-    /// Perhaps so many: that is as many as there were the last time.
+    /// An estimate: as many as the last time.
     Guessed(u64),
 }
 
@@ -58,29 +58,29 @@ struct Work {
 impl Work {
     /// Nothing when that cannot be told.
     fn measure(&self) -> Option<u64> {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = mutex::lock(&self.reader);
         let read = reader.map_or(Some(0), |(pid, most)| Some(bytes_read(pid)?.min(most)));
         read.map(|read| self.done.load(Ordering::Relaxed).saturating_add(read))
     }
 }
 
 impl Progress {
-    /// Begins to show progress of `what` ("dumping app"): on standard error if that is a terminal, otherwise
-    /// in the log. `total` is the number of bytes that there will be, where that is known.
+    /// Shows the progress of `what` ("dumping app"): on standard error if that is a terminal, otherwise in the log.
+    /// `total` is the number of bytes, if it is known.
     pub fn start(what: impl Into<String>, total: Option<u64>) -> Self {
         let work = Arc::<Work>::default();
         let counter = Arc::clone(&work);
         Self::start_measured(what, total.map(Total::Known), work, move || counter.measure())
     }
 
-    /// The same where nobody knows the number of bytes, but how many there were the last time.
+    /// The same if only the number of bytes of the last time is known.
     pub fn start_like(what: impl Into<String>, last_time: Option<u64>) -> Self {
         let work = Arc::<Work>::default();
         let counter = Arc::clone(&work);
         Self::start_measured(what, last_time.map(Total::Guessed), work, move || counter.measure())
     }
 
-    /// The same of work that others do: `measure` says how many bytes of it are done, if that can be told.
+    /// The same for work of another process: `measure` answers how many bytes are done, if that is known.
     pub fn of_others(
         what: impl Into<String>,
         last_time: Option<u64>,
@@ -95,19 +95,16 @@ impl Progress {
         work: Arc<Work>,
         measure: impl Fn() -> Option<u64> + Send + 'static,
     ) -> Self {
-        match terminal::can_redraw() && !logger::is_json() {
-            true => {
-                let display = Display { interval: ON_TERMINAL, columns: Some(terminal::columns) };
-                Self::start_with(what.into(), total, work, measure, display, terminal::show_bottom_line)
-            }
-            false => {
-                let display = Display { interval: IN_LOG, columns: None };
-                Self::start_with(what.into(), total, work, measure, display, |line| {
-                    if let Some(line) = line {
-                        log::info!("{line}");
-                    }
-                })
-            }
+        if terminal::can_redraw() && !logger::is_json() {
+            let display = Display { interval: ON_TERMINAL, columns: Some(terminal::columns) };
+            Self::start_with(what.into(), total, work, measure, display, terminal::show_bottom_line)
+        } else {
+            let display = Display { interval: IN_LOG, columns: None };
+            Self::start_with(what.into(), total, work, measure, display, |line| {
+                if let Some(line) = line {
+                    log::info!("{line}");
+                }
+            })
         }
     }
 
@@ -136,7 +133,7 @@ impl Progress {
                 show(None);
             }
         };
-        // Without a thread the work goes on unseen.
+        // Without the thread no progress is shown.
         let thread = thread::Builder::new().name("progress".into()).spawn(watch).ok();
         Self { work, stop: Some(stop), thread }
     }
@@ -148,7 +145,7 @@ impl Progress {
 
     /// Counts what a program of ours reads while `wait` waits for its end, at the most the bytes that it has to read.
     pub fn follow<T>(&self, child: &Child, most: u64, wait: impl FnOnce() -> T) -> T {
-        let reader = || self.work.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = || mutex::lock(&self.work.reader);
         *reader() = Some((child.pid(), most));
         let waited = wait();
         let mut reader = reader();
@@ -236,7 +233,7 @@ fn state(done: u64, total: Option<Total>, rate: u64, elapsed: Duration) -> Strin
     let speed = format!("{}/s, {}", units::bytes(rate), units::clock(elapsed.as_secs()));
     let (about, total) = match total {
         Some(Total::Known(total @ 1..)) => ("", total),
-        // More than the last time: nobody knows how much that will be.
+        // More than the last time: the total is not known.
         Some(Total::Guessed(total)) if done < total => ("about ", total),
         _ => return format!("{}, {speed}", units::bytes(done)),
     };

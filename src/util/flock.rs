@@ -68,7 +68,17 @@ impl Flock {
     }
 }
 
-/// Whether a path still names this file: while a caller waited for the lock, it may have been removed or replaced.
+/// Locks a file or directory that was just made at `path`, so that a sweep tells it from what is left over. False when a
+/// sweep has locked and removed it first: then another one must be made.
+///
+/// # Errors
+/// When it cannot be locked or asked.
+pub fn lock_new(path: &Path, file: &File) -> io::Result<bool> {
+    file.lock()?;
+    is_still_at(path, file)
+}
+
+/// Whether a path still leads to this file: while somebody waited for its lock, another may have removed or replaced it.
 ///
 /// # Errors
 /// When the file's metadata cannot be read.

@@ -34,8 +34,7 @@ impl Held {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
             };
-            lock.lock()?;
-            if flock::is_still_at(directory.path(), &lock)? {
+            if flock::lock_new(directory.path(), &lock)? {
                 return Ok(Self { directory, lock });
             }
         }

@@ -1,5 +1,5 @@
-//! Hook programs of the user. run-parts says which there are and in which order; each is run by itself, so that one that takes
-//! too long is known by its name and ended with all that it has started.
+//! The user's hook programs. run-parts lists them in order; each is run by us, so that one that takes too long can be
+//! named and ended with everything that it has started.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::service::jobs::remove_api_settings;
-use crate::settings::{Environment, VARIABLES, remove_secrets};
+use crate::settings::{Environment, VARIABLES, remove_api_settings, remove_secrets};
 use crate::store::records::history::Trigger;
 use crate::system::process::{Ended, ProgramError, Runner};
 use crate::system::run_note;
@@ -19,7 +18,7 @@ const LISTING: Duration = Duration::from_secs(30);
 
 /// What a hook is run with.
 pub(super) struct Call<'a> {
-    /// What has happened: its argument.
+    /// The word for the event, its argument.
     pub event: &'a str,
     /// The paths in `BACKUP_FILES`, one a line.
     pub files: &'a [PathBuf],
@@ -32,7 +31,7 @@ pub(super) struct Call<'a> {
 /// Runs the programs in `directory`, one after the other.
 ///
 /// # Errors
-/// When one fails, which ends the row, or run-parts cannot be started.
+/// When one fails, after which no more are run, or run-parts cannot be started.
 pub(super) fn run(directory: &Path, call: &Call, runner: &Runner) -> Result<(), String> {
     let is_empty = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
     if is_empty {
@@ -51,7 +50,7 @@ fn list(directory: &Path, event: &str, runner: &Runner) -> Result<Vec<PathBuf>, 
     }
     command.arg(directory);
     remove_secrets(&mut command);
-    let output = runner.run_briefly(&mut command, b"", LISTING, |_| true)?;
+    let output = runner.program(&mut command).time_limit(LISTING).output()?;
     if !output.exit.success() {
         return Err(ProgramError::Failed("run-parts".into(), output.exit, output.stderr.joined()));
     }
@@ -79,7 +78,7 @@ fn run_one(hook: &Path, call: &Call, runner: &Runner) -> Result<(), String> {
 }
 
 fn prepare(command: &mut Command, call: &Call) {
-    // A variable that is empty by an override must not come through from our own environment, nor the API's token.
+    // The environment has the effective settings only: no value that an override has emptied, and no token of the API.
     remove_api_settings(command);
     // A backup that a hook makes is another run.
     command.env_remove(run_note::VARIABLE).env_remove(Trigger::VARIABLE);

@@ -1,10 +1,10 @@
-//! What a webhook is sent, in the form that its receiver documents.
+//! The body of a webhook, in the format that its receiver documents.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Event;
+use super::event::Event;
 use crate::settings::WebhookFormat;
 
 /// The most UTF-16 units of a message that Discord takes (its documentation says 2,000 characters).
@@ -58,7 +58,7 @@ impl Message<'_> {
                 of_json(json!({"text": escaped_for_slack(&cut(self.text(), OTHERS))}).to_string())
             }
             WebhookFormat::Discord => {
-                // Nobody is called by the name of a database.
+                // A name of a database must not mention a user.
                 let mentions = json!({"parse": []});
                 let text = cut(self.text(), DISCORD);
                 of_json(json!({"content": text, "allowed_mentions": mentions}).to_string())

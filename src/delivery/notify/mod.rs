@@ -1,6 +1,7 @@
-//! Who is told about a run, and how. What goes wrong with webhooks, or after a failure, is a warning; a hook before or after
-//! a backup can fail the run.
+//! Notifications of a run by webhooks and hooks. A failed webhook, or a failed hook after a failure, is a warning; a
+//! hook before or after a backup can fail the run.
 
+mod event;
 mod hooks;
 mod message;
 mod webhook;
@@ -11,53 +12,7 @@ use crate::settings::{Environment, Notices};
 use crate::system::process::Runner;
 use hooks::Call;
 
-/// What happened.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
-    /// A run has begun.
-    Started {
-        /// Its databases.
-        databases: &'a [String],
-    },
-    /// It backed up everything.
-    Succeeded {
-        /// Its databases.
-        databases: &'a [String],
-    },
-    /// It did not.
-    Failed {
-        /// Why.
-        error: &'a str,
-        /// Its databases.
-        databases: &'a [String],
-    },
-}
-
-impl<'a> Event<'a> {
-    /// The word for it, which hooks have as their argument.
-    fn status(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "pre-backup",
-            Self::Succeeded { .. } => "post-backup",
-            Self::Failed { .. } => "error",
-        }
-    }
-
-    fn databases(&self) -> &'a [String] {
-        match self {
-            Self::Started { databases } | Self::Succeeded { databases } | Self::Failed { databases, .. } => {
-                databases
-            }
-        }
-    }
-
-    fn error(&self) -> Option<&'a str> {
-        match self {
-            Self::Failed { error, .. } => Some(error),
-            _ => None,
-        }
-    }
-}
+pub use event::Event;
 
 /// Tells webhooks and runs hooks.
 pub struct Notifier {
@@ -68,12 +23,12 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// A notifier of those whom the settings name.
+    /// A notifier for these settings.
     pub fn new(notices: Notices, environment: Environment, runner: Runner) -> Self {
         Self { notices, environment, runner }
     }
 
-    /// Tells the webhooks of an event. Answers whether curl could run, as it cannot without memory for it.
+    /// Sends the webhooks of an event. Answers whether curl could be started, as it cannot without memory.
     pub fn tell(&self, event: &Event) -> bool {
         webhook::tell(&self.notices, event, &self.runner)
     }
@@ -86,15 +41,15 @@ impl Notifier {
         self.run_hooks("pre-backup", &[])
     }
 
-    /// Runs the hooks after a backup, in reverse order, told where the new backups lie.
+    /// Runs the hooks after a backup, in reverse order, with the paths of the new backups.
     ///
     /// # Errors
-    /// When one of them fails: the run has failed then, as its copies may not be where they should.
+    /// When one of them fails: the run has then failed, as its copies may be missing.
     pub fn post_backup_hook(&self, files: &[PathBuf]) -> Result<(), String> {
         self.run_hooks("post-backup", files)
     }
 
-    /// Runs the hooks of a failed backup, told where those lie that did not fail.
+    /// Runs the hooks of a failed run, with the paths of the backups that did not fail.
     pub fn error_hook(&self, files: &[PathBuf]) {
         self.run_hooks("error", files).unwrap_or_else(|error| log::warn!("{error}"));
     }

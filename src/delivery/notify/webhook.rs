@@ -2,24 +2,42 @@
 //! curl's standard input and never to its arguments.
 
 use std::iter;
-use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Event;
+use super::event::Event;
 use super::message::{Content, Message};
+use crate::delivery::hostname::hostname;
 use crate::settings::{Notices, Redactor, Secret, config_lines, without_value};
-use crate::system::process::{Exit, Output, ProgramError, Runner};
-use crate::util::curl::{self, quote};
+use crate::system::curl::{Curl, could_not_run};
+use crate::system::process::{Output, ProgramError, Runner};
 
 /// How long all attempts at one webhook may take, whatever the user's options say.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// What every webhook's curl is told. It is not silent, which would keep its warnings back. A receiver that is being
+/// started anew refuses connections for a moment, so curl tries again.
+const ARGUMENTS: [&str; 13] = [
+    "--no-progress-meter",
+    "--fail",
+    "--output",
+    "/dev/null",
+    "--connect-timeout",
+    "5",
+    "--max-time",
+    "10",
+    "--retry",
+    "2",
+    "--retry-max-time",
+    "20",
+    "--retry-connrefused",
+];
+
 /// Why a webhook was not sent, or not as it should be.
 struct Problem {
     said: String,
-    /// Whether curl could not even run, as without memory for it.
+    /// Whether curl could not be started, as without memory.
     is_want_of_room: bool,
 }
 
@@ -29,20 +47,16 @@ impl From<String> for Problem {
     }
 }
 
-/// The status of a program whose libraries cannot be loaded (`_dl_signal_error` in glibc).
-const NOT_LOADED: i32 = 127;
-
-/// Sends an event to every webhook that wants it: the end of a run to the general one, and each to that of its own. Answers
-/// whether curl could run.
+/// Sends an event to its webhooks: the end of a run to the general one, and each event to its own. Answers whether curl
+/// could be started.
 pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
     let (general, own) = match event {
-        // A receiver of signs of life must not take the beginning of a run that then hangs for one.
+        // The general webhook may feed a watchdog, for which the start of a run that then hangs must not count.
         Event::Started { .. } => (&None, &notices.webhook_pre_backup),
         Event::Succeeded { .. } => (&notices.webhook, &notices.webhook_post_backup),
         Event::Failed { .. } => (&notices.webhook, &notices.webhook_error),
     };
-    let hostname = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-    let message = Message { event, hostname, time: Timestamp::now(), project: &notices.project };
+    let message = Message { event, hostname: hostname(), time: Timestamp::now(), project: &notices.project };
     let (content, status) = (message.content(notices.format), event.status());
     let _doing = runner.activity().begin(format!("webhook for {status}"));
     let mut has_room = true;
@@ -56,29 +70,22 @@ pub fn tell(notices: &Notices, event: &Event, runner: &Runner) -> bool {
 }
 
 fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) -> Result<(), Problem> {
-    let mut config = config_lines(options);
-    config.push(format!("url = {}", quote(url.expose())));
+    let curl = Curl::default().lines(config_lines(options)).url(url.expose());
     let headers = content.headers.iter();
-    config.extend(headers.map(|(name, value)| format!("header = \"{name}: {value}\"")));
-    config.push(format!("data-binary = {}", quote(&content.body)));
-    let mut curl = Command::new("curl");
-    curl::confine(&mut curl);
-    // Not silent, which would keep its warnings back.
-    curl.args(["--disable", "--globoff", "--no-progress-meter", "--fail", "--output", "/dev/null"]);
-    curl.args(["--connect-timeout", "5", "--max-time", "10"]);
-    // A receiver that is being started anew refuses connections for a moment.
-    curl.args(["--retry", "2", "--retry-max-time", "20", "--retry-connrefused"]);
-    curl.args(["--config", "-"]);
-    let output = runner.run_briefly(&mut curl, config.join("\n").as_bytes(), LONGEST, is_curls_word);
+    let curl = headers.fold(curl, |curl, (name, value)| curl.header(name, value));
+    let (mut command, config) = curl.setting("data-binary", &content.body).command(&ARGUMENTS);
+    let program = runner.program(&mut command).input(config.as_bytes()).time_limit(LONGEST);
+    let output = program.keep_lines(is_curls_word).output();
     let Output { exit, stderr, .. } = output.map_err(|error| Problem {
         is_want_of_room: matches!(error, ProgramError::Start(..)),
         said: error.to_string(),
     })?;
-    let mut said: Vec<&str> = match exit.success() {
-        true => stderr.lines().filter_map(complaint).collect(),
-        false => stderr.lines().map(|line| complaint(line).unwrap_or(line)).collect(),
+    let mut said: Vec<&str> = if exit.success() {
+        stderr.lines().filter_map(complaint).collect()
+    } else {
+        stderr.lines().map(|line| complaint(line).unwrap_or(line)).collect()
     };
-    // Each attempt says the same mostly.
+    // Most attempts print the same line.
     said.dedup();
     let said = Redactor::new(&secrets(url, options)).clean(&said.join(" | "));
     match exit.success() {
@@ -87,29 +94,29 @@ fn send(url: &Secret, content: &Content, options: &[String], runner: &Runner) ->
             Err(format!("sent, but without an option of WEBHOOK_EXTRA_ARGS that curl rejects: {said}").into())
         }
         false => Err(Problem {
-            is_want_of_room: matches!(exit, Exit::Code(NOT_LOADED)),
+            is_want_of_room: could_not_run(exit),
             said: ProgramError::Failed("curl".into(), exit, said).to_string(),
         }),
     }
 }
 
-/// Whether a line is why curl failed, or a complaint about its configuration. What else it may say when the user's
-/// options make it talkative has URLs and headers in it.
+/// Whether a line is curl's error or a complaint about its configuration. With the user's options curl may print other
+/// lines, with URLs and headers in them.
 fn is_curls_word(line: &str) -> bool {
     line.starts_with("curl: (") || complaint(line).is_some()
 }
 
-/// What a line says is wrong with an option, which curl then does without.
+/// The complaint in a line about an option, which curl then ignores.
 fn complaint(line: &str) -> Option<&str> {
     let (_, complaint) = line.strip_prefix("Warning: <stdin>:")?.split_once("warning: ")?;
     Some(complaint)
 }
 
-/// From this many bytes on a part of a URL or of a value may be a token. Shorter ones would blot out words of curl's.
+/// A part of a URL or of a value with at least so many bytes may be a token. Masking shorter ones would hide curl's own
+/// words.
 const SHORTEST_TOKEN: usize = 6;
 
-/// What must not be seen in what curl says: the URL but for its host, and the values of the user's options, whole and
-/// in parts.
+/// What is masked in curl's output: the URL without its host, and the values of the user's options, whole and in parts.
 fn secrets(url: &Secret, options: &[String]) -> Vec<Secret> {
     let url = url.expose();
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -1,6 +1,5 @@
-//! The methods of Telegram's Bot API that we need, each tried again where that helps.
+//! The methods of Telegram's Bot API that are used, each retried where that helps.
 
-use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,58 +7,50 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use thiserror::Error;
 
 use super::exchange::{Body, ExchangeError, Request, exchange};
 use super::form::Form;
 use super::pace::Pace;
 use super::{Chat, TelegramSettings};
 use crate::settings::Redactor;
+use crate::system::curl::Curl;
 use crate::system::process::{Interrupted, ProgramError, Runner};
-use crate::util::curl::quote;
 
-/// Attempts at a call that fails in passing.
+/// Attempts at a call that fails for a passing reason.
 const ATTEMPTS: u32 = 5;
 /// The pause after the first of them; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Times that the server's word to wait is obeyed.
+/// How often a call waits because the server asks for it.
 const WAITS: u32 = 20;
-/// No longer answer is read: the API's are short.
+/// The most bytes that are read of an answer.
 const LONGEST_ANSWER: usize = 1 << 20;
 
 /// Why a call has failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum BotError {
     /// curl could not be run, or a stop signal came.
-    Program(ProgramError),
-    /// The server was not reached, however often that was tried.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The server was not reached, in any attempt.
+    #[error("Telegram cannot be reached: {0}")]
     Network(String),
-    /// The server refused: its number and description.
+    /// The server refused: its status and description.
+    #[error("Telegram refuses: {1} ({0})")]
     Refused(u16, String),
     /// The server wants us to wait, for so many seconds.
+    #[error("Telegram limits the requests: it asks to wait {0} s")]
     Busy(u64),
-    /// What the server answered cannot be understood.
+    /// The server's answer is not one of the Bot API.
+    #[error("Telegram's answer cannot be understood: {0}")]
     Answer(String),
     /// What was to be sent could not be read, or what came could not be written.
+    #[error(transparent)]
     Io(io::Error),
     /// There are no random numbers.
-    Random(getrandom::Error),
+    #[error("the system gives no random numbers: {0}")]
+    Random(#[source] getrandom::Error),
 }
-
-impl fmt::Display for BotError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Program(error) => error.fmt(f),
-            Self::Network(error) => write!(f, "Telegram cannot be reached: {error}"),
-            Self::Refused(code, description) => write!(f, "Telegram refuses: {description} ({code})"),
-            Self::Busy(seconds) => write!(f, "Telegram limits the requests: it asks to wait {seconds} s"),
-            Self::Answer(what) => write!(f, "Telegram's answer cannot be understood: {what}"),
-            Self::Io(error) => error.fmt(f),
-            Self::Random(error) => write!(f, "the system gives no random numbers: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BotError {}
 
 impl From<Interrupted> for BotError {
     fn from(interrupted: Interrupted) -> Self {
@@ -93,9 +84,9 @@ pub struct Message {
 /// A document on Telegram's servers.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Document {
-    /// By what it is sent again or fetched.
+    /// The id by which it is sent again or fetched.
     pub file_id: String,
-    /// What is the same wherever it was sent.
+    /// The id that is the same in every chat.
     pub file_unique_id: String,
     /// What it was called when it was sent.
     #[serde(default)]
@@ -126,7 +117,7 @@ struct Parameters {
 }
 
 /// A file to upload: opened anew for each attempt.
-pub struct Upload<'a> {
+pub struct UploadFile<'a> {
     /// What it is to be called.
     pub name: &'a str,
     /// Its bytes.
@@ -135,13 +126,13 @@ pub struct Upload<'a> {
     pub open: &'a (dyn Fn() -> io::Result<Box<dyn Read + Send + 'a>> + Sync),
 }
 
-/// Speaks for a bot.
+/// Calls the Bot API for the bot of the settings.
 pub struct Bot<'a> {
     settings: &'a TelegramSettings,
     runner: &'a Runner,
     redactor: Redactor,
     pace: Pace,
-    /// Whether the server could not be reached however often that was tried. Then it is tried once a call.
+    /// Whether the server was not reached in all attempts. Then a call makes one attempt only.
     is_down: AtomicBool,
 }
 
@@ -173,7 +164,12 @@ impl<'a> Bot<'a> {
     ///
     /// # Errors
     /// When it cannot be read or sent.
-    pub fn upload_document(&self, chat: &Chat, caption: &str, file: &Upload) -> Result<Message, BotError> {
+    pub fn upload_document(
+        &self,
+        chat: &Chat,
+        caption: &str,
+        file: &UploadFile,
+    ) -> Result<Message, BotError> {
         let mut fields = vec![
             ("chat_id", chat.as_str().to_owned()),
             ("caption", caption.to_owned()),
@@ -185,8 +181,8 @@ impl<'a> Bot<'a> {
             let opened = (file.open)().map_err(BotError::Io)?;
             let form =
                 Form::new(&fields, "document", file.name, opened, file.size).map_err(BotError::Random)?;
-            let header = format!("header = {}", quote(&format!("Content-Type: {}", form.content_type)));
-            self.ask("sendDocument", vec![header], Body::Stream(form.body, form.length), file.size)
+            let body = Body::Stream(form.body, form.length);
+            self.ask("sendDocument", &form.content_type, body, file.size)
         })
     }
 
@@ -200,7 +196,7 @@ impl<'a> Bot<'a> {
         self.call_in_turn(chat, "sendDocument", &fields)
     }
 
-    /// Changes what stands below a document.
+    /// Changes the caption of a document.
     ///
     /// # Errors
     /// When it cannot be changed.
@@ -237,7 +233,7 @@ impl<'a> Bot<'a> {
         found.file_path.ok_or_else(|| BotError::Answer("getFile names no path".into()))
     }
 
-    /// Fetches a file from byte `from` on, once. Whoever `take`s it knows how far it came.
+    /// Fetches a file from byte `from` on, without retries. `take` gets the bytes as they come.
     ///
     /// # Errors
     /// When it breaks off.
@@ -249,11 +245,11 @@ impl<'a> Bot<'a> {
         take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), BotError> {
         let url = format!("{}/file/bot{}/{file_path}", self.settings.api_url, self.settings.token.expose());
-        let mut options = vec!["fail".to_owned()];
+        let mut curl = Curl::default().url(&url).lines(["fail".to_owned()]);
         if from > 0 {
-            options.push(format!("range = \"{from}-\""));
+            curl = curl.setting("range", &format!("{from}-"));
         }
-        let request = Request { url, options, body: Body::None, size };
+        let request = Request { curl, body: Body::None, size };
         match exchange(request, self.runner, take).map_err(|error| self.failure(error))? {
             200 if from == 0 => Ok(()),
             206 if from > 0 => Ok(()),
@@ -284,11 +280,10 @@ impl<'a> Bot<'a> {
     }
 
     fn ask_json<T: DeserializeOwned>(&self, method: &str, fields: &Value) -> Result<T, BotError> {
-        let header = "header = \"Content-Type: application/json\"".to_owned();
-        self.ask(method, vec![header], Body::Text(fields.to_string()), 0)
+        self.ask(method, "application/json", Body::Text(fields.to_string()), 0)
     }
 
-    /// Asks again while that may help.
+    /// Retries a call while that may help.
     pub fn persist<T>(&self, mut ask: impl FnMut() -> Result<T, BotError>) -> Result<T, BotError> {
         let (mut failures, mut waits, mut pause) = (0, 0, FIRST_PAUSE);
         loop {
@@ -319,7 +314,7 @@ impl<'a> Bot<'a> {
     fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
-        options: Vec<String>,
+        content_type: &str,
         body: Body,
         size: u64,
     ) -> Result<T, BotError> {
@@ -330,7 +325,8 @@ impl<'a> Bot<'a> {
             text.extend_from_slice(&bytes[..room]);
             Ok(())
         };
-        let request = Request { url, options, body, size };
+        let request =
+            Request { curl: Curl::default().url(&url).header("Content-Type", content_type), body, size };
         let status = exchange(request, self.runner, &mut take).map_err(|error| self.failure(error))?;
         self.understand(status, &text)
     }
@@ -338,7 +334,7 @@ impl<'a> Bot<'a> {
     fn understand<T: DeserializeOwned>(&self, status: u16, text: &[u8]) -> Result<T, BotError> {
         let answer: Answer = match serde_json::from_slice(text) {
             Ok(answer) => answer,
-            // A proxy in between answers in its own words.
+            // A proxy in between may answer with something else.
             Err(_) if status != 200 => {
                 return Err(BotError::Refused(status, "not an answer of the Bot API".into()));
             }

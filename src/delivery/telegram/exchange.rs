@@ -1,42 +1,34 @@
-//! One request of the Bot API, by curl. The URL, in which the token stands, goes to curl as a configuration on a pipe
-//! and is seen by nobody else; what is sent streams through a socket, and the answer comes back by the same.
+//! One request of the Bot API, by curl. What is sent streams through a socket, and the answer comes back by the same.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use thiserror::Error;
 
-use crate::system::process::{Exit, Interrupted, Listener, ProgramError, Runner};
-use crate::util::curl::{self, quote};
+use crate::system::curl::{Curl, could_not_run};
+use crate::system::process::{Exit, ProgramError, Runner};
 
-/// curl with its configuration on descriptor 3 and a socket as standard input and output: more than three descriptors
-/// cannot be handed down without unsafe code, so a shell puts them where they belong.
-const CURL: &str = "exec 3<&0 0<&1; exec curl --disable --globoff --config /dev/fd/3";
 /// Seconds to reach the server.
 const CONNECT_TIMEOUT: u64 = 15;
-/// Seconds that a call may take besides what its bytes need.
+/// Seconds that a call may take in addition to its transfer.
 const PATIENCE: u64 = 60;
-/// The slowest line that is waited for, in bytes a second.
+/// The slowest transfer that is allowed, in bytes a second.
 const SLOWEST: u64 = 64 * 1024;
 /// Bytes moved at a time.
 const CHUNK: usize = 64 * 1024;
-/// What curl writes behind an answer: its status.
+/// What curl writes after an answer, followed by its status.
 const STATUS_MARK: &str = "\nstatus ";
 
 /// What is asked.
 pub struct Request<'a> {
-    /// The whole URL.
-    pub url: String,
-    /// Lines of curl's configuration besides.
-    pub options: Vec<String>,
+    /// curl with the URL and the head of the request.
+    pub curl: Curl,
     /// What is sent.
     pub body: Body<'a>,
-    /// The bytes that will be moved, by which the deadline grows.
+    /// The bytes to transfer, by which the time limit grows.
     pub size: u64,
 }
 
@@ -51,22 +43,20 @@ pub enum Body<'a> {
 }
 
 /// Why there was no answer.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum ExchangeError {
     /// curl could not be run, or a stop signal came.
-    Program(ProgramError),
-    /// curl did not get through; what it said.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// curl could not connect or was cut off; what it said.
+    #[error("{0}")]
     Network(String),
-    /// What was to be sent could not be read.
+    /// The body could not be read.
+    #[error(transparent)]
     Read(io::Error),
     /// The answer could not be taken.
+    #[error(transparent)]
     Take(io::Error),
-}
-
-impl From<ProgramError> for ExchangeError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
 }
 
 /// Sends a request, and hands the answer to `take` as it comes. Answers the status of HTTP.
@@ -79,21 +69,10 @@ pub fn exchange(
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<u16, ExchangeError> {
     let (ours, theirs) = UnixStream::pair().map_err(ExchangeError::Take)?;
-    let mut command = Command::new("sh");
-    command.args(["-c", CURL]);
-    curl::confine(&mut command);
-    command.stdin(Stdio::piped()).stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
-    let mut child = runner.spawn(&mut command)?;
-    // The other end must be curl's alone, so that its end is seen.
-    drop(command);
-    let said = Listener::start(child.stderr.take());
-    let config = configuration(&request);
-    if let Some(mut stdin) = child.stdin.take() {
-        // A curl that cannot read it says so.
-        let _ = stdin.write_all(config.as_bytes());
-    }
+    let Request { curl, body, size } = request;
+    let (child, said) = configured(curl, &body, size).start_on(theirs, runner)?;
     let (sent, taken) = thread::scope(|scope| {
-        let sending = scope.spawn(|| send(request.body, &ours));
+        let sending = scope.spawn(|| send(body, &ours));
         let taken = receive(&ours, take);
         if taken.is_err() {
             child.signaller().signal(Signal::SIGTERM);
@@ -102,50 +81,42 @@ pub fn exchange(
     });
     let exit = child.wait();
     let said = said.finish().joined();
-    runner.check().map_err(|interrupted: Interrupted| ProgramError::Interrupted(interrupted))?;
+    runner.check().map_err(ProgramError::Interrupted)?;
     sent.map_err(ExchangeError::Read)?;
     match (exit, taken) {
         (Exit::Code(0), Ok(Some(status))) => Ok(status),
         (Exit::Code(0), Ok(None)) => Err(ExchangeError::Network("curl answered nothing".into())),
         (_, Err(error)) => Err(ExchangeError::Take(error)),
-        (Exit::Code(127), _) => Err(ExchangeError::Program(ProgramError::Start(
-            "curl".into(),
-            io::Error::new(io::ErrorKind::NotFound, said),
-        ))),
+        (exit, _) if could_not_run(exit) => {
+            let error = io::Error::new(io::ErrorKind::NotFound, said);
+            Err(ProgramError::Start("curl".into(), error).into())
+        }
         (exit, _) if said.is_empty() => Err(ExchangeError::Network(format!("curl: {exit}"))),
         (_, _) => Err(ExchangeError::Network(said)),
     }
 }
 
-fn configuration(request: &Request) -> String {
-    let limit = Duration::from_secs(PATIENCE + request.size / SLOWEST).as_secs();
-    let mut lines = vec![
-        "silent".to_owned(),
-        "show-error".to_owned(),
-        format!("url = {}", quote(&request.url)),
-        "output = \"-\"".to_owned(),
-        format!("write-out = {}", quote(&format!("{STATUS_MARK}%{{http_code}}"))),
-        format!("connect-timeout = {CONNECT_TIMEOUT}"),
-        format!("max-time = {limit}"),
-        // Without it large bodies wait for a word from the server that many never give.
-        "header = \"Expect:\"".to_owned(),
-    ];
-    match &request.body {
-        Body::None => {}
-        Body::Text(text) => lines.push(format!("data-binary = {}", quote(text))),
-        Body::Stream(_, length) => lines.extend([
-            "upload-file = \"-\"".to_owned(),
-            "request = \"POST\"".to_owned(),
-            // Its length is known, so it need not go in chunks.
-            "header = \"Transfer-Encoding:\"".to_owned(),
-            format!("header = \"Content-Length: {length}\""),
-        ]),
+/// Adds to curl how it writes the answer, its time limits, and how it sends the body.
+fn configured(curl: Curl, body: &Body, size: u64) -> Curl {
+    let flags = ["silent".to_owned(), "show-error".to_owned()];
+    let limits =
+        [format!("connect-timeout = {CONNECT_TIMEOUT}"), format!("max-time = {}", PATIENCE + size / SLOWEST)];
+    let curl = curl.lines(flags).lines(limits);
+    let curl = curl.setting("output", "-").setting("write-out", &format!("{STATUS_MARK}%{{http_code}}"));
+    // Without an empty `Expect` large bodies wait for an answer that many servers never give.
+    let curl = curl.setting("header", "Expect:");
+    match body {
+        Body::None => curl,
+        Body::Text(text) => curl.setting("data-binary", text),
+        Body::Stream(_, length) => {
+            // The length is known, so the body need not be sent in chunks.
+            let curl = curl.setting("upload-file", "-").setting("request", "POST");
+            curl.setting("header", "Transfer-Encoding:").header("Content-Length", &length.to_string())
+        }
     }
-    lines.extend(request.options.iter().cloned());
-    lines.join("\n") + "\n"
 }
 
-/// Writes the body. An answer that comes before all of it is sent is the better error.
+/// Writes the body. If curl closes the socket first, its answer tells why, so that is no error.
 fn send(body: Body, to: &UnixStream) -> io::Result<()> {
     if let Body::Stream(mut source, length) = body {
         let (mut to, mut left, mut chunk) = (to, length, vec![0; CHUNK]);
@@ -173,7 +144,7 @@ fn send(body: Body, to: &UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Hands on what comes, without curl's word on the status, which is at its end.
+/// Passes the answer to `take`, without the status that curl writes after it.
 fn receive(from: &UnixStream, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<Option<u16>> {
     let (mut from, mut chunk, mut held) = (from, vec![0; CHUNK], Vec::new());
     let kept = STATUS_MARK.len() + 3;

@@ -1,6 +1,5 @@
-//! Gets a backup back from Telegram, by the message that it was sent in.
+//! Fetches a backup from Telegram, by the message that it was sent in.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -8,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use super::bot::{Bot, BotError, Document};
 use super::parallel::try_each;
@@ -25,56 +25,36 @@ use crate::util::units::hexadecimal;
 const DOWNLOADS: usize = 4;
 
 /// Why a backup does not come back.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum FetchError {
     /// There is no token, or no chat, in the settings.
+    #[error("a restore from Telegram needs {0}")]
     NotConfigured(&'static str),
     /// Telegram does not give it.
-    Bot(BotError),
+    #[error(transparent)]
+    Bot(#[from] BotError),
     /// There is no document in the message.
+    #[error("there is no document in message {0}")]
     NoDocument(i64),
     /// There is another document in the message of this number in each of several chats.
+    #[error("several chats have a document in a message {0}: name the chat (--chat)")]
     Ambiguous(i64),
     /// It is more than the server gives back.
+    #[error(
+        "{0} has {size}, and bots can download only up to 20 MB from api.telegram.org: use your own Bot API server \
+         (TELEGRAM_API_URL) for a file that was not sent in parts",
+        size = units::bytes(*.1)
+    )]
     TooBig(String, u64),
     /// What leads to its parts cannot be read.
+    #[error("{0} is not a valid list of the parts of a backup: {1}")]
     Manifest(String, String),
     /// What came is not what was sent.
+    #[error("{0} is not what was sent: its checksum differs")]
     Checksum(String),
     /// It cannot be written.
-    Write(io::Error),
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotConfigured(variable) => write!(f, "a restore from Telegram needs {variable}"),
-            Self::Bot(error) => error.fmt(f),
-            Self::NoDocument(id) => write!(f, "there is no document in message {id}"),
-            Self::Ambiguous(id) => {
-                write!(f, "several chats have a document in a message {id}: name the chat (--chat)")
-            }
-            Self::TooBig(name, size) => write!(
-                f,
-                "{name} has {}, and bots can download only up to 20 MB from api.telegram.org: use your own \
-                 Bot API server (TELEGRAM_API_URL) for a file that was not sent in parts",
-                units::bytes(*size)
-            ),
-            Self::Manifest(name, error) => {
-                write!(f, "{name} is not a valid list of the parts of a backup: {error}")
-            }
-            Self::Checksum(name) => write!(f, "{name} is not what was sent: its checksum differs"),
-            Self::Write(error) => write!(f, "cannot write the file from Telegram: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for FetchError {}
-
-impl From<BotError> for FetchError {
-    fn from(error: BotError) -> Self {
-        Self::Bot(error)
-    }
+    #[error("cannot write the file from Telegram: {0}")]
+    Write(#[source] io::Error),
 }
 
 impl FetchError {
@@ -128,7 +108,7 @@ pub fn fetch(
     }
 }
 
-/// The document in message `id`, in whichever chat. Numbers are of a chat, so that another chat may have another one.
+/// The document in message `id` of any chat. Each chat has its own numbers, so several chats may have such a message.
 fn find(bot: &Bot, chats: &[Chat], id: i64) -> Result<Document, FetchError> {
     let (mut found, mut failure): (Option<Document>, _) =
         (None, FetchError::NotConfigured("TELEGRAM_CHAT_ID"));
@@ -156,12 +136,12 @@ struct Target {
 
 impl Target {
     fn create(directory: &OpenDir, name: &str, size: u64) -> Result<Self, FetchError> {
-        // Whoever sent it chose the name.
+        // The name was chosen by the sender, so it is checked.
         let name =
             BackupName::parse(name).map_or_else(|_| "backup".to_owned(), |name| name.as_str().to_owned());
         let file = directory.create_file(&name, 0o600).map_err(FetchError::Write)?;
         let target = Self { file, directory: directory.clone(), name, is_kept: false };
-        // So that a full disk is told now.
+        // Reserves the space, so that a full disk fails now.
         target.file.set_len(size).map_err(FetchError::Write)?;
         Ok(target)
     }
@@ -228,13 +208,14 @@ fn fetch_parts(
     try_each(DOWNLOADS, parts, |(offset, part)| {
         fetch_document(bot, &part.file_id, part.size, Some(&part.sha256), &target, offset, &progress)
     })?;
-    match target.digest(0, manifest.size).map_err(FetchError::Write)? == manifest.sha256 {
-        true => target.keep(),
-        false => Err(FetchError::Checksum(manifest.name.clone())),
+    if target.digest(0, manifest.size).map_err(FetchError::Write)? == manifest.sha256 {
+        target.keep()
+    } else {
+        Err(FetchError::Checksum(manifest.name.clone()))
     }
 }
 
-/// Fetches a document to `offset` of the target, from where it broke off when it does.
+/// Fetches a document to `offset` of the target. A retry continues where the last attempt broke off.
 fn fetch_document(
     bot: &Bot,
     file_id: &str,
@@ -250,32 +231,33 @@ fn fetch_document(
         }
         error => FetchError::Bot(error),
     })?;
-    // A server of one's own in local mode names a path on its disk, which may be ours, too.
-    match Path::new(&path).is_absolute() {
-        true => copy_local(&path, size, target, offset, progress)?,
-        false => {
-            let done = AtomicU64::new(0);
-            bot.persist(|| {
-                let from = done.load(Ordering::Relaxed);
-                bot.download(&path, from, size, &mut |bytes: &[u8]| {
-                    let at = done.load(Ordering::Relaxed);
-                    let room = usize::try_from(size - at).unwrap_or(usize::MAX).min(bytes.len());
-                    target.file.write_all_at(&bytes[..room], offset + at)?;
-                    done.store(at + room as u64, Ordering::Relaxed);
-                    progress.add(room as u64);
-                    Ok(())
-                })?;
-                match done.load(Ordering::Relaxed) == size {
-                    true => Ok(()),
-                    false => Err(BotError::Network("the file is shorter than it was".into())),
-                }
+    // A Bot API server in local mode answers with a path on its disk, which may be on ours.
+    if Path::new(&path).is_absolute() {
+        copy_local(&path, size, target, offset, progress)?
+    } else {
+        let done = AtomicU64::new(0);
+        bot.persist(|| {
+            let from = done.load(Ordering::Relaxed);
+            bot.download(&path, from, size, &mut |bytes: &[u8]| {
+                let at = done.load(Ordering::Relaxed);
+                let room = usize::try_from(size - at).unwrap_or(usize::MAX).min(bytes.len());
+                target.file.write_all_at(&bytes[..room], offset + at)?;
+                done.store(at + room as u64, Ordering::Relaxed);
+                progress.add(room as u64);
+                Ok(())
             })?;
-        }
+            if done.load(Ordering::Relaxed) == size {
+                Ok(())
+            } else {
+                Err(BotError::Network("the file is shorter than it was".into()))
+            }
+        })?;
     }
     let Some(sha256) = sha256 else { return Ok(()) };
-    match target.digest(offset, size).map_err(FetchError::Write)? == *sha256 {
-        true => Ok(()),
-        false => Err(FetchError::Checksum("a part".into())),
+    if target.digest(offset, size).map_err(FetchError::Write)? == *sha256 {
+        Ok(())
+    } else {
+        Err(FetchError::Checksum("a part".into()))
     }
 }
 

@@ -30,7 +30,7 @@ impl Pace {
         }
     }
 
-    /// Takes the next turn, and answers how long it is until then.
+    /// Reserves the next message, and answers how long to wait for it.
     fn reserve(&self, chat: &Chat, now: Instant) -> Duration {
         let mut turns = lock(&self.0);
         let turn = turns.get(chat).copied().unwrap_or(now).max(now);

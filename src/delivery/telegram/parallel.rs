@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::util::mutex::lock;
 
-/// Works on each item, `most` at once, and on none any more after the first that fails.
+/// Works on each item, on `most` at once. After the first failure no further item is begun.
 ///
 /// # Errors
 /// That of the first that failed.
@@ -19,10 +19,7 @@ where
 {
     let helpers = most.min(items.len()).saturating_sub(1);
     let (items, failure) = (Mutex::new(items), Mutex::new(None));
-    let next = || match lock(&failure).is_some() {
-        true => None,
-        false => lock(&items).next(),
-    };
+    let next = || if lock(&failure).is_some() { None } else { lock(&items).next() };
     let share = || {
         while let Some(item) = next() {
             if let Err(error) = work(item) {
@@ -32,7 +29,7 @@ where
     };
     thread::scope(|scope| {
         for _ in 0..helpers {
-            // Without a helper it takes longer.
+            // Without the thread it only takes longer.
             let _ = thread::Builder::new().spawn_scoped(scope, share);
         }
         share();

@@ -1,4 +1,4 @@
-//! The document that leads to the parts of a backup: `NAME.parts.json`.
+//! The document that lists the parts of a backup: `NAME.parts.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub const SUFFIX: &str = ".parts.json";
 /// The version that we write, and the newest that we read.
 const VERSION: u32 = 1;
-/// A longer one is not read.
+/// The most bytes that are read of one.
 pub const LONGEST: u64 = 8 << 20;
 
 /// What a backup was cut into.
@@ -58,7 +58,7 @@ impl PartsManifest {
     }
 }
 
-/// Where the parts of so many bytes begin, and how long they are.
+/// The offset and length of each part of `size` bytes.
 pub fn cut(size: u64, part: u64) -> Vec<(u64, u64)> {
     (0..size.div_ceil(part)).map(|number| (number * part, part.min(size - number * part))).collect()
 }

@@ -1,26 +1,23 @@
-//! What a run comes to, for people to read: in the few tags of HTML that Telegram knows.
+//! The summary of a run, in the subset of HTML that Telegram takes.
 
+use crate::delivery::hostname::hostname;
 use crate::store::records::{DatabaseReport, Outcome, Report};
 use crate::util::units;
 
-/// No more of an error is sent.
+/// The most characters of an error that are sent.
 const LONGEST_ERROR: usize = 600;
 /// Telegram takes 4096 characters; some are left for the rest.
 const LONGEST: usize = 3500;
 
 /// The summary of a run. `previous` is the report of the run before it, `undelivered` what did not reach Telegram.
 pub fn text(report: &Report, previous: Option<&Report>, undelivered: &[String], project: &str) -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default();
     let project = if project.is_empty() { String::new() } else { format!("{} on ", escape(project)) };
     let title = match report.status {
         Outcome::Ok => "\u{2705} <b>Backup succeeded</b>",
         Outcome::Failed => "\u{274c} <b>Backup failed</b>",
     };
-    let mut lines = vec![format!(
-        "{title}\n{project}{}, {:.1} s",
-        escape(&host.to_string_lossy()),
-        report.duration_seconds
-    )];
+    let mut lines =
+        vec![format!("{title}\n{project}{}, {:.1} s", escape(&hostname()), report.duration_seconds)];
     if !report.error.is_empty() {
         lines.push(format!("<pre>{}</pre>", escape(end(&report.error))));
     }
@@ -71,7 +68,7 @@ fn change(size: u64, name: &str, previous: Option<&Report>) -> String {
     }
 }
 
-/// The end of an error, where the reason stands.
+/// The end of an error, which has the cause.
 fn end(text: &str) -> &str {
     let start = text.char_indices().rev().nth(LONGEST_ERROR - 1).map_or(0, |(at, _)| at);
     &text[start..]

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use super::bot::{Bot, BotError, Upload};
+use super::bot::{Bot, BotError, UploadFile};
 use super::{Chat, TelegramSettings};
 use crate::system::process::{Interrupted, Runner};
 
@@ -28,7 +28,7 @@ pub fn try_chats(settings: &TelegramSettings, runner: &Runner) -> Result<Vec<Tri
     for chat in &settings.chats {
         let tried = bot.send_message(chat, "backupgram can write here.").and_then(|_| {
             let open = || Ok(Box::new(Cursor::new(vec![b'\n'; SIZE])) as _);
-            let upload = Upload { name: "backupgram-test.txt", size: SIZE as u64, open: &open };
+            let upload = UploadFile { name: "backupgram-test.txt", size: SIZE as u64, open: &open };
             bot.upload_document(chat, "backupgram can send documents here.", &upload)
         });
         match tried {

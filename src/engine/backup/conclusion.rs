@@ -1,10 +1,10 @@
-//! What follows from a run, however far it came: its result is kept, written into the history, and told.
+//! The end of a run: its result is recorded in status and history, and hooks, webhooks and Telegram are notified.
 
 use std::path::PathBuf;
 
 use super::room::await_room;
 use crate::delivery::notify::{Event, Notifier};
-use crate::delivery::telegram::{self, Courier, TelegramSettings};
+use crate::delivery::telegram::{self, TelegramSettings, Uploader};
 use crate::settings::Redactor;
 use crate::store::catalog::BackupDirectory;
 use crate::store::records::history::{self, Run, Trigger};
@@ -19,7 +19,7 @@ use crate::util::units;
 pub struct Conclusion<'a> {
     /// Where to keep the result; none when the settings do not say.
     pub directory: Option<&'a BackupDirectory>,
-    /// Whom to tell.
+    /// Sends webhooks and runs hooks.
     pub notifier: &'a Notifier,
     /// Who asked for the run.
     pub trigger: Trigger,
@@ -27,29 +27,28 @@ pub struct Conclusion<'a> {
     pub start: i64,
     /// Whether it was to back up some databases only.
     pub limited: bool,
-    /// Where copies of the backups go, and word of the run.
+    /// Where copies of the backups and the summary of the run are sent.
     pub telegram: Option<&'a TelegramSettings>,
-    /// Starts what that takes.
+    /// Starts the programs.
     pub runner: &'a Runner,
     /// The run's note, which is removed when all this is done.
     pub note: &'a OwnNote,
-    /// Whether the run has died, and others conclude it.
+    /// Whether the run has died, and another process records it.
     pub died: bool,
 }
 
-/// Keeps and tells the result of a run, without the secrets that programs may have named in it, and answers it. What goes
-/// wrong here does not change it, but that it takes too long: a run that has no time left has failed. To say so it has
-/// some of its own. A failure that no webhook could be told of, for want of memory, is left to whoever has started the run:
-/// the note stays.
-pub fn conclude(run: &Conclusion, mut report: Report) -> Report {
-    if conclude_in_time(run, &mut report) {
+/// Records the result of a run, without secrets, notifies, and answers the result. Errors here do not change it, except
+/// that a run whose time runs out has failed; it then gets some more time to say so. If no webhook could be told of a
+/// failure because curl could not be started, the note stays, so that the starter of the run tries again.
+pub fn record_and_notify(run: &Conclusion, mut report: Report) -> Report {
+    if notify_in_time(run, &mut report) {
         run.note.remove();
     }
     report
 }
 
-/// Answers whether it could be told.
-fn conclude_in_time(run: &Conclusion, report: &mut Report) -> bool {
+/// The same within the time that the run has. Answers whether a failure could be notified.
+fn notify_in_time(run: &Conclusion, report: &mut Report) -> bool {
     let runner = run.runner;
     if let Some(why) = runner.overrun() {
         runner.go_on();
@@ -65,15 +64,16 @@ fn conclude_in_time(run: &Conclusion, report: &mut Report) -> bool {
     keep_and_tell(&Conclusion { telegram: run.telegram.filter(|_| !has_copies), ..*run }, report).is_told
 }
 
-/// How far a run was told.
+/// How far the notifications came.
 struct Told {
-    /// Whether there was room for that; only a failure must be told.
+    /// Whether webhooks could be sent; true for a success, of which nobody needs to be told.
     is_told: bool,
-    /// Whether it came to the copies.
+    /// Whether the upload of copies was reached.
     has_copies: bool,
 }
 
-/// How the copies fared is then in the report, and whether a hook has failed the run.
+/// Records and notifies once. The report then has the result of the uploads, and a failure if a hook has failed the
+/// run.
 fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
     let server = Some(full.server.as_str()).filter(|server| !server.is_empty());
     let previous = run.directory.and_then(|directory| status::read(directory, server).ok().flatten());
@@ -88,7 +88,7 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
     let report = &full.clone().cleaned(|error| Redactor::of_process().clean(error));
     let is_told = tell(run, report);
     if run.died && is_told {
-        // Who records this starts another one, should this die as well; nobody is to be told twice.
+        // If this process dies after this point, the starter must not notify a second time.
         run.note.remove();
     }
     if run.telegram.is_some_and(|settings| settings.chats().is_empty()) {
@@ -101,13 +101,13 @@ fn keep_and_tell(run: &Conclusion, full: &mut Report) -> Told {
     if let (Some(settings), Some(directory)) = (telegram, run.directory) {
         let _doing = run.runner.activity().begin("sending to Telegram");
         full.delivery =
-            Some(Courier::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
+            Some(Uploader::new(settings, directory, run.runner).deliver(report, previous.as_ref()));
         keep(run, full);
     }
     Told { is_told, has_copies: true }
 }
 
-/// Keeps the result of a run, without the secrets in it, where it is to be kept.
+/// Records the result of a run, without secrets.
 fn keep(run: &Conclusion, report: &Report) {
     let redactor = Redactor::of_process();
     let mut report = report.clone().cleaned(|error| redactor.clean(error));
@@ -128,11 +128,11 @@ fn paths(run: &Conclusion, report: &Report) -> Vec<PathBuf> {
     files.filter_map(|file| root.map(|root| root.join(file))).collect()
 }
 
-/// Keeps the result of a run and writes it into the history, in place of what it has recorded of itself before.
+/// Writes the result of a run into status and history, in place of what it has recorded of itself before.
 pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: bool) {
     let kept = status::write(directory, report, &run.id, limited);
     let written = history::put(directory, run);
-    // Where nothing may be written, that has been said.
+    // A directory that is not writable has been reported already.
     if (kept.is_ok() && written.is_ok()) || !directory.is_writable() {
         return;
     }
@@ -144,7 +144,8 @@ pub fn record(directory: &BackupDirectory, report: &Report, run: &Run, limited: 
     }
 }
 
-/// Tells the log and the webhooks, and of a failure the hooks. Answers whether there was room for telling a failure.
+/// Logs the result and sends the webhooks; after a failure also runs the error hooks. Answers whether a failure could
+/// be notified.
 fn tell(run: &Conclusion, report: &Report) -> bool {
     let names: Vec<String> = report.databases.iter().map(|database| database.name.clone()).collect();
     match report.status {

@@ -1,4 +1,4 @@
-//! What is recorded of a run that has died, or that could not begin, by whoever started it.
+//! The report of a run that died or could not start, which its starter records.
 
 use std::time::Instant;
 
@@ -8,10 +8,10 @@ use crate::store::records::history::Run;
 use crate::store::records::{Outcome, Report};
 use crate::system::run_note::OwnNote;
 
-/// The end of a run that has not recorded it.
+/// The end of a run that has not recorded its result.
 #[derive(Debug, Clone)]
 pub struct Death {
-    /// What the run has left behind.
+    /// The note that the run has left.
     pub note: OwnNote,
     /// When it was started, in Unix seconds.
     pub start: i64,
@@ -20,8 +20,8 @@ pub struct Death {
 }
 
 impl Death {
-    /// The report of the run, which was to back up the databases `names` as far as that is known. One that died while it
-    /// told of its result may have been `recorded` already: it has failed all the same, for that is part of it.
+    /// The report of the run, which was to back up the databases `names`, as far as they are known. A run that died
+    /// while it notified may be `recorded` already; it has failed all the same.
     pub fn report(&self, names: &[String], recorded: Option<&Run>) -> Report {
         let databases = recorded.map_or_else(|| self.note.read(), |run| run.databases.clone());
         let said = recorded.map(|run| &run.error).filter(|error| !error.is_empty());
@@ -29,7 +29,7 @@ impl Death {
         let error = said.unwrap_or(&self.error).clone();
         let seconds = Timestamp::now().as_second().saturating_sub(self.start).max(0);
         Report {
-            // Seconds of a run, which are few.
+            // A run is short enough for an exact f64.
             duration_seconds: seconds as f64,
             delivery: recorded.and_then(|run| run.delivery.clone()),
             status: Outcome::Failed,

@@ -1,4 +1,4 @@
-//! One database, or what a server has besides, through pg_dump into an unpublished file or directory.
+//! Runs pg_dump or pg_dumpall into an unpublished file or directory.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::BackupError;
 use super::recipe::Recipe;
 use super::stream::{self, StreamError, Written};
-use crate::engine::content::{ContentError, Inspector, Listing, Watcher, inspect_directory};
+use crate::engine::content::{ContentError, DirectoryDigest, DumpChecker, Watcher, inspect_directory};
 use crate::engine::restore::NeedsReader;
 use crate::store::catalog::{Format, directory_size};
 use crate::system::gpg::Gpg;
@@ -34,7 +34,7 @@ pub struct Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Published: the name is gone already. Not published: the next run sweeps what stays.
+        // After the publication the name is gone already. If the removal fails, the next run removes the file.
         let _ = self.place.remove_all(&self.name);
     }
 }
@@ -51,7 +51,7 @@ pub fn dump(
     place: OpenDir,
     name: &str,
 ) -> Result<Partial, BackupError> {
-    // From here on what is there is removed whatever happens.
+    // From here on an error removes the file by the drop of `partial`.
     let (written, needs) = (Written::default(), None);
     let mut partial = Partial { place, name: name.to_owned(), written, needs };
     partial.written = match recipe.format {
@@ -59,7 +59,7 @@ pub fn dump(
         _ => {
             let mut reader = NeedsReader::default();
             let written = dump_file(runner, recipe, gpg, &partial, &mut reader)?;
-            // What is encrypted tells nobody whose names are in it.
+            // The needs hold names of roles, so they are not stored in clear beside an encrypted dump.
             partial.needs = if gpg.is_some() { None } else { reader.record(written.dumped) };
             written
         }
@@ -81,22 +81,22 @@ fn dump_file(
     let progress = Progress::start_like(format!("dumping {}", recipe.what), recipe.last_dumped);
     let copied = match child.stdout.take() {
         Some(stdout) => {
-            // A larger pipe lets pg_dump run ahead. More than the system allows is refused, and no harm.
+            // A larger pipe lets pg_dump run ahead. It does not matter if the system refuses the size.
             let _ = fcntl(stdout.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
-            let inspector = Inspector::new(runner.clone());
+            let inspector = DumpChecker::new(runner.clone());
             let stdout = runner.activity().reader(progress.reader(stdout));
             stream::copy(stdout, file, recipe.compression, gpg, inspector, watcher)
         }
         None => Err(StreamError::Dump(ContentError::Empty)),
     };
     if copied.is_err() {
-        // Nobody reads its output any more; it need not find out by itself.
+        // Its output is no longer read, so it is ended at once.
         child.signaller().signal(Signal::SIGTERM);
     }
-    conclude(runner, &recipe.command, &child, said, copied)
+    finish_dump(runner, &recipe.command, &child, said, copied)
 }
 
-fn conclude(
+fn finish_dump(
     runner: &Runner,
     command: &Command,
     child: &Child,
@@ -106,7 +106,7 @@ fn conclude(
     let exit = child.wait();
     let said = said.finish();
     runner.check().map_err(ProgramError::Interrupted)?;
-    // A dump without an end is what a pg_dump that fails leaves; it says why.
+    // A truncated dump is usually the result of a pg_dump that failed: then pg_dump's error is reported.
     let is_by_it = match &copied {
         Ok(_) => true,
         Err(StreamError::Dump(error)) => error.is_damage(),
@@ -121,7 +121,8 @@ fn conclude(
 
 fn dump_directory(runner: &Runner, mut recipe: Recipe, partial: &Partial) -> Result<Written, BackupError> {
     let directory = partial.place.make_private(&partial.name, 0o755).map_err(write_error)?;
-    // By that name it finds the directory whatever somebody has put in its place; it reads nothing there.
+    // pg_dump reaches the opened directory by this path, even if the name now leads elsewhere. It does not read its
+    // standard input.
     let command = recipe.command.arg("--file=/dev/stdin").stdin(directory.to_file().map_err(write_error)?);
     let mut child = runner.spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()))?;
     let said = Listener::start(child.stderr.take());
@@ -138,7 +139,7 @@ fn dump_directory(runner: &Runner, mut recipe: Recipe, partial: &Partial) -> Res
     let total = 2 * directory_size(&directory);
     let progress = Progress::start(format!("checking {}", recipe.what), Some(total));
     flush(&directory).map_err(write_error)?;
-    let inspected = Listing::of(&directory, runner, &progress).and_then(|listing| {
+    let inspected = DirectoryDigest::of(&directory, runner, &progress).and_then(|listing| {
         inspect_directory(&directory, listing.size, runner, &progress)?;
         Ok(listing)
     });

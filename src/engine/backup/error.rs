@@ -1,28 +1,31 @@
 //! What can go wrong with a backup.
 
-use std::fmt;
 use std::io;
 
 use nix::errno::Errno;
+use thiserror::Error;
 
-use super::preflight::Versions;
 use super::stream::StreamError;
-use crate::postgres::DatabaseError;
+use crate::postgres::{DatabaseError, Version};
 use crate::store::catalog::{BackupName, DatabaseName, DirectoryError, Scope};
 use crate::system::lock::LockError;
 use crate::system::process::{Interrupted, ProgramError};
 use crate::util::units;
 
 /// Why a backup failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum BackupError {
     /// Another run holds the lock.
+    #[error(transparent)]
     Locked(LockError),
     /// The backup directory cannot be used.
-    Directory(DirectoryError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// The filesystem cannot be asked for its free space.
-    Disk(Errno),
+    #[error("cannot tell the free space of the backup directory: {0}")]
+    Disk(#[source] Errno),
     /// Too little is free.
+    #[error("{}", no_space(*free, *minimum, *expected))]
     NoSpace {
         /// Bytes that are free.
         free: u64,
@@ -32,14 +35,31 @@ pub enum BackupError {
         expected: u64,
     },
     /// The server cannot be reached or asked.
-    Database(DatabaseError),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// pg_dump is older than the server.
-    ClientTooOld(Versions),
+    #[error(
+        "pg_dump {tool} is older than the server {server}: use an image for PostgreSQL {} or newer",
+        server.major
+    )]
+    ClientTooOld {
+        /// pg_dump's version.
+        tool: Version,
+        /// The server's version.
+        server: Version,
+    },
     /// The database was left invalid by an interrupted DROP DATABASE.
+    #[error("an interrupted DROP DATABASE has left database {0} invalid: drop it first")]
     Invalid(DatabaseName),
     /// There is nothing to back up.
+    #[error("there is no database to back up")]
     NoDatabases,
     /// The backups of that name are of something else.
+    #[error(
+        "the existing backups called {name} are of {}, the new one would be of {}: move them away, or leave {name} out",
+        of.described(),
+        wanted.described()
+    )]
     NameTaken {
         /// The name.
         name: DatabaseName,
@@ -49,97 +69,34 @@ pub enum BackupError {
         wanted: Scope,
     },
     /// A database was asked for that the settings do not name.
+    #[error("database {:?} is not among the databases to back up", .0.as_str())]
     NotConfigured(DatabaseName),
     /// A program failed.
-    Program(ProgramError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The dump could not be moved to its file.
+    #[error(transparent)]
     Write(StreamError),
     /// pg_dump ended well, but its output has no end.
+    #[error("pg_dump's output ended before the dump was complete")]
     Incomplete,
     /// A restore that was killed has left the database unfinished.
+    #[error(
+        "a killed restore was loading this database: run backupgram sweep, which puts the previous one back"
+    )]
     Unfinished,
     /// The settings of the database cannot be encrypted for the manifest.
-    Seal(io::Error),
+    #[error("cannot encrypt the settings of the database: {0}")]
+    Seal(#[source] io::Error),
     /// The pre-backup hook refused.
+    #[error("the pre-backup hook stopped the backup: {0}")]
     Hook(String),
-    /// A mistake of ours.
+    /// A panic in our own code.
+    #[error("{0}")]
     Panic(String),
     /// The backup is published, but its restore proof has failed: its name, its size, and why.
+    #[error("the backup is published, but not proven: {2}")]
     Unproven(BackupName, u64, String),
-}
-
-impl fmt::Display for BackupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Locked(error) => error.fmt(f),
-            Self::Directory(error) => error.fmt(f),
-            Self::Disk(error) => write!(f, "cannot tell the free space of the backup directory: {error}"),
-            Self::NoSpace { free, minimum, expected: 0 } => write!(
-                f,
-                "only {} free in the backup directory, BACKUP_MIN_DISK_SPACE asks for {}",
-                units::bytes(*free),
-                units::bytes(*minimum)
-            ),
-            Self::NoSpace { free, minimum, expected } => write!(
-                f,
-                "only {} free in the backup directory: BACKUP_MIN_DISK_SPACE asks for {}, and 1.2 times the last \
-                 backup is {}",
-                units::bytes(*free),
-                units::bytes(*minimum),
-                units::bytes(*expected)
-            ),
-            Self::Database(error) => error.fmt(f),
-            Self::ClientTooOld(versions) => write!(
-                f,
-                "pg_dump {} is older than the server {}: use an image for PostgreSQL {} or newer",
-                versions.tool, versions.server, versions.server.major
-            ),
-            Self::Invalid(name) => {
-                write!(f, "an interrupted DROP DATABASE has left database {name} invalid: drop it first")
-            }
-            Self::NoDatabases => f.write_str("there is no database to back up"),
-            Self::NameTaken { name, of, wanted } => write!(
-                f,
-                "the existing backups called {name} are of {}, the new one would be of {}: move them away, \
-                 or leave {name} out",
-                of.described(),
-                wanted.described()
-            ),
-            Self::NotConfigured(name) => {
-                write!(f, "database {:?} is not among the databases to back up", name.as_str())
-            }
-            Self::Program(error) => error.fmt(f),
-            Self::Panic(error) => f.write_str(error),
-            Self::Write(error) => error.fmt(f),
-            Self::Unfinished => f.write_str(
-                "a killed restore was loading this database: run backupgram sweep, which puts the previous one back",
-            ),
-            Self::Seal(error) => write!(f, "cannot encrypt the settings of the database: {error}"),
-            Self::Incomplete => f.write_str("pg_dump's output ended before the dump was complete"),
-            Self::Unproven(_, _, error) => write!(f, "the backup is published, but not proven: {error}"),
-            Self::Hook(error) => write!(f, "the pre-backup hook stopped the backup: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BackupError {}
-
-impl From<DatabaseError> for BackupError {
-    fn from(error: DatabaseError) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<ProgramError> for BackupError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
-}
-
-impl From<DirectoryError> for BackupError {
-    fn from(error: DirectoryError) -> Self {
-        Self::Directory(error)
-    }
 }
 
 impl BackupError {
@@ -153,4 +110,17 @@ impl BackupError {
             _ => None,
         }
     }
+}
+
+/// The message of [`BackupError::NoSpace`]; `expected` is 0 without an earlier backup.
+fn no_space(free: u64, minimum: u64, expected: u64) -> String {
+    let (free, minimum) = (units::bytes(free), units::bytes(minimum));
+    if expected == 0 {
+        return format!("only {free} free in the backup directory, BACKUP_MIN_DISK_SPACE asks for {minimum}");
+    }
+    format!(
+        "only {free} free in the backup directory: BACKUP_MIN_DISK_SPACE asks for {minimum}, and 1.2 times the last \
+         backup is {}",
+        units::bytes(expected)
+    )
 }

@@ -11,7 +11,7 @@ use crate::postgres::{Client, DatabaseError};
 use crate::store::catalog::Scope;
 use crate::util::units;
 
-/// No more dependents of a table are named.
+/// At most so many dependents of a table are named.
 const MANY: usize = 10;
 
 /// The patterns of a run, and whether they have found anything.
@@ -38,7 +38,7 @@ impl<'a> Exclusions<'a> {
         Self { patterns, has_matched: vec![false; patterns.len()], is_complete: true }
     }
 
-    /// Warns of what of a database cannot be restored without the tables that are left out.
+    /// Warns of what in a database cannot be restored without the excluded tables.
     pub fn look_at(&mut self, client: &Client, item: &Item) {
         if self.patterns.is_empty() || item.scope != Scope::Database {
             return;

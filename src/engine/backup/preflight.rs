@@ -1,9 +1,9 @@
-//! What must hold before the first dump: a server that answers, a client new enough for it, room on disk.
+//! Checks before the first dump: the server answers, pg_dump is new enough for it, there is room on the disk.
 
 use nix::sys::statvfs::statvfs;
 use serde::Deserialize;
 
-use super::BackupError;
+use super::error::BackupError;
 use super::recipe::Item;
 use crate::postgres::{Client, Server, Version};
 use crate::settings::{Databases, Storage, Subject};
@@ -62,8 +62,7 @@ pub fn last_backup(directory: &BackupDirectory, item: &Item) -> Result<Option<En
     }
 }
 
-/// Sees that there is room for a dump: what the settings want to be free, and a fifth more than the `last` one
-/// took.
+/// Checks that there is room for a dump: the minimum of the settings, and 1.2 times the bytes of the `last` backup.
 ///
 /// # Errors
 /// When there is less.
@@ -74,10 +73,10 @@ pub fn check_space(
 ) -> Result<(), BackupError> {
     let (free, _) = disk_space(directory).map_err(BackupError::Disk)?;
     let expected = last.map_or(0, |last| last.saturating_add(last / 5));
-    match free < storage.minimum_free.saturating_add(expected) {
-        true => Err(BackupError::NoSpace { free, minimum: storage.minimum_free, expected }),
-        false => Ok(()),
+    if free < storage.minimum_free.saturating_add(expected) {
+        return Err(BackupError::NoSpace { free, minimum: storage.minimum_free, expected });
     }
+    Ok(())
 }
 
 /// Waits for the server and compares its version with pg_dump's. Answers a client of a database that the role may use:
@@ -91,14 +90,15 @@ pub fn check_server(
     runner: &Runner,
 ) -> Result<(Client, Versions), BackupError> {
     let [postgres, template1] = DatabaseName::of_every_server();
-    // The template last: nobody can make a database from it meanwhile.
+    // The template comes last: while a session is connected to it, no database can be created from it.
     let places: Vec<_> = [Some(postgres), other.cloned(), Some(template1)].into_iter().flatten().collect();
     let client = Client::connect(server, &places, runner)?;
     let versions = Versions { server: client.server_version()?, tool: client.program_version("pg_dump")? };
-    match versions.tool.major < versions.server.major {
-        true => Err(BackupError::ClientTooOld(versions)),
-        false => Ok((client, versions)),
+    if versions.tool.major < versions.server.major {
+        let Versions { tool, server } = versions;
+        return Err(BackupError::ClientTooOld { tool, server });
     }
+    Ok((client, versions))
 }
 
 /// What to dump: what the settings say, or what the server has; `only` narrows it down.
@@ -136,7 +136,7 @@ pub fn choose_items(
 /// When the server cannot be asked.
 pub fn sees_role_passwords(client: &Client, subject: &Subject) -> Result<bool, BackupError> {
     if subject.options.rest.iter().any(|word| word == "--no-role-passwords") {
-        // pg_dumpall has been told so already.
+        // The settings have pg_dumpall leave them out anyway.
         return Ok(true);
     }
     let sees: bool = client.ask("SELECT to_json(has_table_privilege('pg_authid', 'SELECT'))", &[])?;
@@ -147,7 +147,7 @@ pub fn sees_role_passwords(client: &Client, subject: &Subject) -> Result<bool, B
 }
 
 fn discover(client: &Client, except: &[DatabaseName]) -> Result<Vec<DatabaseName>, BackupError> {
-    // What a restore is loading, or has just replaced, is nobody's database.
+    // Databases that a restore is loading or has just replaced are left out.
     let sql = r"SELECT coalesce(json_agg(json_build_object('name', datname, 'is_invalid', datconnlimit = -2)
                                          ORDER BY datname), '[]') FROM pg_database
         WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' AND datname NOT LIKE '\_backupgram\_%'";
@@ -161,7 +161,7 @@ fn discover(client: &Client, except: &[DatabaseName]) -> Result<Vec<DatabaseName
     Ok(found.into_iter().filter(|database| !database.is_invalid).map(|database| database.name).collect())
 }
 
-/// Sees that an item's database can be connected to.
+/// Checks that an item's database can be connected to.
 ///
 /// # Errors
 /// When an interrupted DROP DATABASE has left it invalid (`DATCONNLIMIT_INVALID_DB` in PostgreSQL).

@@ -7,8 +7,8 @@ use crate::postgres::{Client, Version, setting_statements};
 use crate::store::catalog::{Origin, Properties, Recorded, Scope, SealedSettings, Settings};
 use crate::system::gpg::Gpg;
 
-/// Asks the server for the properties of an item's database; nothing of what is not one database, or of one that is not
-/// there. With a `gpg` the settings, whose values can be secrets, are encrypted.
+/// Asks the server for the properties of an item's database. None for items that are not one database, and for a
+/// database that does not exist. With a `gpg` the settings are encrypted, as their values can be secrets.
 ///
 /// # Errors
 /// When the server cannot be asked, or gpg fails.

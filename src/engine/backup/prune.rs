@@ -7,8 +7,9 @@ use crate::store::records::status;
 use crate::store::retention::{Cleanup, Hold, Policy};
 use crate::util::clock::{self, OtherClock};
 
-/// Deletes what the policy no longer keeps of a database, unless the clock is not to be believed: by that of the server, or by
-/// the backups themselves. Answers why it was not. The server has the `address` of the settings. The new backup is published, so a failure is a warning.
+/// Deletes the backups of a database that the policy no longer keeps, unless the clock is not believed by the server's
+/// clock or by the times of the backups; then that is the answer. `address` is the server's in the settings. The new
+/// backup is published, so a failure is only a warning.
 pub fn prune(
     directory: &BackupDirectory,
     storage: &Storage,
@@ -22,7 +23,7 @@ pub fn prune(
         log::warn!("{database}: no older backup was deleted: {error}");
         Vec::new()
     });
-    // What cannot be read has held nothing: the times are judged anew.
+    // If the status cannot be read, there is no earlier hold, and the times are judged anew.
     let last = status::read(directory, Some(address)).ok().flatten();
     let held_before = last.and_then(|report| report.held_for(database.as_str()));
     let (suffix, policy, published) = (&storage.suffix, &storage.policy, published.names.as_slice());

@@ -33,7 +33,7 @@ pub fn publish(
     let mut published = Published { names: Vec::new() };
     for slot in Slot::ALL {
         let name = BackupName::compose(&manifest.database, &slot.stamp(time), suffix);
-        // Before the lock: where it is a copy it takes long, and others need the lock for moments.
+        // Made before the lock is taken: a copy takes long, and others need the lock only for moments.
         let link = match published.names.first() {
             None => None,
             Some((first_slot, first)) => {
@@ -61,7 +61,7 @@ pub fn publish(
     Ok(published)
 }
 
-/// Points `-latest` at what was just published. A failure is worth a warning: the backup itself is safe.
+/// Points `-latest` at the new backup. A failure is only a warning: the backup itself is safe.
 pub fn point_latest(
     directory: &BackupDirectory,
     suffix: &str,
@@ -73,13 +73,13 @@ pub fn point_latest(
         directory.point_latest(*slot, &manifest.database, suffix, name, latest).err()
     };
     let errors: Vec<DirectoryError> = published.names.iter().filter_map(point).collect();
-    // A file system without links has none in any slot.
+    // A file system without links has no pointers in any slot.
     if let Some(error) = errors.first() {
         log::warn!("{error}; BACKUP_LATEST_TYPE=none makes no such links");
     }
 }
 
-/// Sees that what has got the name is what was written: in `.partial` somebody else may have put another in its place.
+/// Checks that the published file is the one that was written: somebody else may have replaced it in `.partial`.
 fn check_published(
     directory: &BackupDirectory,
     slot: Slot,
@@ -93,19 +93,19 @@ fn check_published(
         Some(Format::Directory) => kind(&found) == SFlag::S_IFDIR,
         _ => kind(&found) == SFlag::S_IFREG && found.st_size.cast_unsigned() == partial.written.size,
     };
-    match is_it {
-        true => Ok(()),
-        false => Err(failed(io::Error::other("another program has put a different file in its place"))),
+    if is_it {
+        Ok(())
+    } else {
+        Err(failed(io::Error::other("another program has put a different file in its place")))
     }
 }
 
-/// A name that is about to be replaced loses its manifest first: a crash between the two leaves a backup
-/// that nothing is known about, never one that another's checksum contradicts.
+/// Removes the manifest of a name before the name is replaced. A crash between the two leaves a backup without a
+/// manifest, never one with the checksum of another.
 fn forget_manifest(directory: &BackupDirectory, slot: Slot, name: &BackupName) -> Result<(), DirectoryError> {
     let place = directory.open_slot(slot)?;
-    let forgotten = place.remove_file(name.manifest()).and_then(|was_there| match was_there {
-        true => place.sync(),
-        false => Ok(()),
-    });
+    let forgotten = place
+        .remove_file(name.manifest())
+        .and_then(|was_there| if was_there { place.sync() } else { Ok(()) });
     forgotten.map_err(|error| DirectoryError::Io(format!("replace {slot}/{name}"), error))
 }

@@ -1,4 +1,4 @@
-//! What to run for a backup, and what is done with its output.
+//! The command that makes a dump, and what is done with its output.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::store::catalog::{DatabaseName, Format, Scope};
 /// Something to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// The database's name, or what stands for it.
+    /// The database's name, or `cluster` or `globals`.
     pub name: DatabaseName,
     /// What it is.
     pub scope: Scope,
@@ -40,13 +40,14 @@ pub struct Recipe {
     pub compression: Compression,
     /// What comes of it.
     pub format: Format,
-    /// The bytes of the last such dump, before they were compressed and encrypted here, if somebody knows.
+    /// The bytes of the last such dump before compression and encryption, if they are known. For the display of
+    /// progress.
     pub last_dumped: Option<u64>,
 }
 
 impl Recipe {
-    /// The recipe for an item, with what `client` knows of the server. One that is to be `encrypted` never is a directory or a tar archive: pg_dump
-    /// would write both in clear, the one as it is, the other through nameless files in `/tmp`.
+    /// The recipe for an item. An `encrypted` dump is never a directory or a tar archive: pg_dump writes both to disk
+    /// in clear, a tar archive through unnamed files in `/tmp`.
     pub fn new(client: &Client, subject: &Subject, item: &Item, encrypted: bool, passwords: bool) -> Self {
         match item.scope {
             Scope::Database => Self::of_database(client, subject, &item.name, encrypted),
@@ -72,7 +73,7 @@ impl Recipe {
             }
             DumpFormat::Directory if !encrypted => {
                 command.arg("--format=directory").args(archive_compression);
-                // Each job has a session of its own, and what a pooler makes of several is its affair.
+                // Each job has a session of its own. Through a pooler, which takes no options, there is one only.
                 let jobs = options.jobs.iter().filter(|_| server.takes_options);
                 command.args(jobs.map(|jobs| format!("--jobs={jobs}")));
                 (Compression::None, Format::Directory)

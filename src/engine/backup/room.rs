@@ -1,5 +1,5 @@
-//! Room for the programs by which a failure is told: a limit on processes or memory that has ended a run may still be in
-//! the way of hooks and webhooks, for which nobody comes again.
+//! Waits until programs can be started again, before a failure is notified: a limit on processes or memory that ended
+//! the run may still keep hooks and webhooks from being started, and they are not retried later.
 
 use std::io;
 use std::process::Command;
@@ -11,13 +11,13 @@ use crate::system::process::{ProgramError, Runner};
 
 /// The pauses between attempts, in seconds; half a minute in all.
 const PAUSES: [u64; 5] = [1, 2, 4, 8, 15];
-/// How long the smallest of all programs may take.
+/// The time limit of `true`, which is started as a trial.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Waits for a while until a program can be started, unless a stop signal comes.
 pub fn await_room(runner: &Runner) {
     for pause in PAUSES.map(Duration::from_secs) {
-        let started = runner.run_briefly(&mut Command::new("true"), &[], LIMIT, |_| false);
+        let started = runner.program(&mut Command::new("true")).time_limit(LIMIT).output();
         match started {
             Err(ProgramError::Start(_, error)) if is_want_of_room(&error) => {
                 log::warn!("cannot start hooks and webhooks, trying again in {} s: {error}", pause.as_secs());

@@ -1,13 +1,13 @@
-//! The one pass from pg_dump's output to a finished file: looked at, compressed, encrypted, hashed and
-//! written, with nothing read back and nothing on disk before it is encrypted.
+//! One pass from pg_dump's output to a finished file: checked, compressed, encrypted, hashed and written. Nothing is
+//! read back, and nothing that is to be encrypted is on the disk in clear.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
-use crate::engine::content::{ContentError, Inspector, Watcher};
+use crate::engine::content::{ContentError, DumpChecker, Watcher};
 use crate::formats::compress::{Compression, Compressor};
 use crate::system::gpg::{Encryptor, Gpg};
 use crate::system::process::ProgramError;
@@ -37,7 +37,7 @@ pub fn copy(
     file: File,
     compression: Compression,
     gpg: Option<&Gpg>,
-    mut inspector: Inspector,
+    mut inspector: DumpChecker,
     watcher: &mut dyn Watcher,
 ) -> Result<Written, StreamError> {
     let sink = Sink::new(HashingFile { file, digest: Sha256::new(), size: 0 }, gpg)?;
@@ -61,30 +61,21 @@ pub fn copy(
 }
 
 /// Which part of the stream failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum StreamError {
     /// Reading the dump.
-    Read(io::Error),
+    #[error("cannot read the dump: {0}")]
+    Read(#[source] io::Error),
     /// The dump itself.
-    Dump(ContentError),
+    #[error("the new dump {0}")]
+    Dump(#[source] ContentError),
     /// Starting gpg.
+    #[error(transparent)]
     Encrypt(ProgramError),
     /// Writing the file.
-    Write(io::Error),
+    #[error("cannot write the dump: {0}")]
+    Write(#[source] io::Error),
 }
-
-impl fmt::Display for StreamError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(error) => write!(f, "cannot read the dump: {error}"),
-            Self::Dump(error) => write!(f, "the new dump {error}"),
-            Self::Encrypt(error) => error.fmt(f),
-            Self::Write(error) => write!(f, "cannot write the dump: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StreamError {}
 
 struct HashingFile {
     file: File,
@@ -160,7 +151,7 @@ mod tests {
         let path = directory.path().join("dump");
         let gpg = key.map(|key| Gpg::new(Secret::new(key), runner.clone()));
         let file = File::create(&path).unwrap();
-        let written = copy(dump, file, compression, gpg.as_ref(), Inspector::new(runner), &mut Nobody);
+        let written = copy(dump, file, compression, gpg.as_ref(), DumpChecker::new(runner), &mut Nobody);
         (written, std::fs::read(path).unwrap())
     }
 

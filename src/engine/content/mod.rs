@@ -24,8 +24,3 @@ pub use full_read::{FullRead, Whole, bytes_to_read, peek, read_fully, read_fully
 pub use kind::{Content, Wrapping};
 pub use snapshot::Snapshot;
 pub use watcher::{Nobody, Watcher};
-
-// The names that engine/backup and the command line still use.
-pub use directory::DirectoryDigest as Listing;
-pub use dump_checker::DumpChecker as Inspector;
-pub use dump_reader::DecryptionContext as Keys;

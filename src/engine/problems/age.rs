@@ -8,7 +8,7 @@ use crate::settings::{Environment, Reader};
 use crate::store::records::Report;
 use crate::util::clock;
 
-/// The last backup is young enough; before the first, the container is.
+/// A problem if the last backup is too old; before the first backup, if the container has run for too long.
 pub(super) fn check(environment: &Environment, last: Option<&Report>) -> Option<String> {
     let hours = match Reader::resolve(environment, |reader| reader.whole("BACKUP_MAX_AGE_HOURS")) {
         Ok(hours) => hours,
@@ -17,7 +17,7 @@ pub(super) fn check(environment: &Environment, last: Option<&Report>) -> Option<
     let limit = i64::from(hours) * 3600;
     match last {
         Some(report) => {
-            // What lies in the future is told by itself.
+            // A time in the future is a problem of its own.
             let age = report.age(clock::now()).unwrap_or_default();
             (age > limit).then(|| {
                 format!("the last backup is {} h old, BACKUP_MAX_AGE_HOURS allows {hours}", age / 3600)

@@ -1,5 +1,5 @@
-//! What is wrong with the times: a run that the clock has kept from deleting, and whatever says that it was written in the
-//! future. Such a time counts for nothing; only somebody who knows what was wrong can tell what it is worth.
+//! Problems with times: a run that deleted nothing because the clock was not believed, and records and backups with a
+//! time in the future. Such a time is ignored everywhere else.
 
 use crate::store::catalog::{BackupDirectory, Entry};
 use crate::store::records::Ledger;
@@ -7,11 +7,10 @@ use crate::store::records::Report;
 use crate::store::records::history::Run;
 use crate::util::clock;
 
-/// So many names are told; the others are counted.
+/// So many names are listed; the others are counted.
 const NAMED: usize = 3;
 
-/// What is wrong with the times in the records: the last run, the newest one of the history, and the last proofs. What was
-/// wrong before them has been told, and the log of it stays.
+/// Problems with the times in the newest records: the last run, the newest run in the history, and the last proofs.
 pub fn check(last: Option<&Report>, newest: Option<&Run>, proofs: &Ledger, now: i64) -> Vec<String> {
     let mut problems = Vec::new();
     if let Some(report) = last {
@@ -37,8 +36,7 @@ fn check_proofs(proofs: &Ledger, now: i64) -> Option<String> {
     Some(format!("restore proofs in .proofs.json are dated in the future and do not count: {names}"))
 }
 
-/// What is wrong with the times of the backups, each of which is looked at. That they cannot be listed is for others to
-/// tell.
+/// Problems with the times of the backups, all of which are listed. An error of that is reported elsewhere.
 pub fn check_backups(directory: &BackupDirectory) -> Vec<String> {
     directory.list_all().map(|entries| of_entries(&entries, clock::now())).unwrap_or_default()
 }
@@ -48,9 +46,12 @@ fn of_entries(entries: &[Entry], now: i64) -> Vec<String> {
     let label = |entry: &Entry, time| format!("{}/{} ({})", entry.slot, entry.name, clock::text(time));
     let future = backups().filter(|entry| entry.is_future(now)).map(|entry| label(entry, entry.mtime));
     let files = named(future.collect()).map(|names| {
-        format!("backups are dated in the future, do not count as the newest and are not deleted: {names}")
+        format!(
+            "backups are dated in the future, do not count as the newest and are not deleted: \
+                              {names}"
+        )
     });
-    // Where the file has such a time itself, that has been said.
+    // A file that has such a time itself is listed already.
     let others = backups().filter(|entry| !entry.is_future(now));
     let written =
         others.filter_map(|entry| Some(label(entry, latest(entry).filter(|at| clock::is_future(*at, now))?)));

@@ -12,11 +12,11 @@ use crate::store::records::history::{self, REMEMBERED};
 use crate::store::records::status;
 use crate::util::units;
 
-/// How long ago another server may have been backed up there, in seconds: two days.
+/// Backups of another server count for this long: two days, in seconds.
 const RECENT: i64 = 2 * 86_400;
 
-/// What there is to say of servers that are backed up into the directory of these settings besides their own. It is no
-/// problem that health tells: each has its own last run.
+/// A warning about other servers that are backed up into the same directory. It is not one of the problems, as each
+/// server has its own last run.
 pub fn warning(environment: &Environment) -> Option<String> {
     let own = Server::address_in(environment)?;
     let storage = Reader::resolve(environment, Storage::read).ok()?;
@@ -35,7 +35,7 @@ pub fn warning(environment: &Environment) -> Option<String> {
 /// The other servers of which there are backups that are not older than that.
 fn others(directory: &BackupDirectory, own: &str, now: i64) -> BTreeSet<String> {
     let is_recent = |end: i64| (now - RECENT..=now).contains(&end);
-    // One that has made nothing is a wrong address mostly, which somebody has corrected since.
+    // A server without a backup is mostly a wrong address that was corrected since.
     let has_made = |databases: &[DatabaseReport]| databases.iter().any(|database| database.file.is_some());
     let runs = history::newest(directory, REMEMBERED).unwrap_or_default().into_iter();
     let runs = runs.filter(|run| !run.is_of(Some(own)) && is_recent(run.end) && has_made(&run.databases));

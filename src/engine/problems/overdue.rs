@@ -11,7 +11,7 @@ use crate::store::records::is_of;
 use crate::system::running::{self, Running};
 use crate::util::units;
 
-/// A shorter run is never overdue, unless a scheduled one was skipped for it.
+/// A shorter run is only overdue if a scheduled run was skipped because of it.
 const SHORTEST: i64 = 3600;
 /// How many of the last runs are looked at.
 const LAST: usize = 10;
@@ -28,7 +28,7 @@ pub fn check(directory: &BackupDirectory, environment: &Environment) -> Vec<Stri
     }
     let schedule = Reader::resolve(environment, |reader| reader.text("SCHEDULE"));
     let schedule = schedule.ok().and_then(|text| Schedule::parse(&text).ok());
-    // One that cannot be read is told elsewhere.
+    // A history that cannot be read is a problem of its own.
     let last = history::newest(directory, history::REMEMBERED).unwrap_or_default();
     let own = last.iter().filter(|run| run.is_of(server.as_deref())).take(LAST);
     let longest = own.map(|run| run.seconds().ceil() as i64).max();

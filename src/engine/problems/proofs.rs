@@ -8,7 +8,7 @@ use crate::store::records::Ledger;
 use crate::store::records::Report;
 use crate::util::units;
 
-/// A backup of each database has been restored not long ago, if the settings ask for that.
+/// A problem if the last restore proof of a database is older than the settings allow.
 pub(super) fn check(environment: &Environment, last: Option<&Report>, proofs: &Ledger) -> Option<String> {
     let days = match Reader::resolve(environment, |reader| reader.whole("BACKUP_MAX_UNPROVEN_DAYS")) {
         Ok(days) => days,

@@ -1,15 +1,15 @@
-//! Runs that have failed, by what `.status.json`, the history and the daemon's jobs know of them: the worst of it counts.
+//! Failed runs, by `.status.json`, the history and the daemon's jobs. The worst of them counts.
 
-use super::Look;
-use crate::service::jobs::FailedBackup;
+use super::failed_job::FailedBackup;
+use super::look::Look;
 use crate::store::records::history::Run;
 use crate::store::records::{Outcome, Report};
 use crate::util::clock;
 
-/// The last run of this server, by `.status.json` and by the history, either of which it may not have been able to write.
+/// The last run of this server, by `.status.json` and by the history. It may have been able to write only one of them.
 pub(super) fn worse(last: Option<Report>, newest: Option<Run>) -> Option<Report> {
     let failed = newest.filter(|run| run.result == Outcome::Failed);
-    // Runs that end within one second may be written down in either order.
+    // Runs that end within one second may be recorded in either order.
     let is_news = |run: &Run| match &last {
         Some(last) if last.status == Outcome::Ok => run.end >= last.timestamp,
         Some(last) => run.end > last.timestamp,
@@ -18,7 +18,7 @@ pub(super) fn worse(last: Option<Report>, newest: Option<Run>) -> Option<Report>
     failed.filter(is_news).map(Report::from).or(last)
 }
 
-/// It has not failed.
+/// A problem if the last run has failed.
 pub(super) fn check(last: Option<&Report>) -> Option<String> {
     let error = last.filter(|report| report.status == Outcome::Failed)?.errors();
     Some(format!(
@@ -27,8 +27,8 @@ pub(super) fn check(last: Option<&Report>) -> Option<String> {
     ))
 }
 
-/// A look with what the daemon knows: a backup job of its own that failed, and of which nothing was written down. Every
-/// run writes its result, and none that has ended after this one is there.
+/// Adds to a look a failed backup job of the daemon whose run could not record its result: there is no later record of
+/// this server.
 pub fn with_job(mut look: Look, job: Option<FailedBackup>) -> Look {
     let is_later = |last: &Report, time: i64| last.timestamp > time && last.age(clock::now()).is_some();
     let is_recorded = |job: &FailedBackup| {

@@ -1,5 +1,5 @@
-//! The scheduler's own last run, as go-cron's health port tells it. It is known there also when nothing of the run could be
-//! written down.
+//! The scheduler's last run, as go-cron's health port has it. The port knows of a failure also when nothing could be
+//! recorded.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -34,7 +34,7 @@ impl Ended {
     }
 }
 
-/// It did not fail, unless a later run has gone well.
+/// A problem if it failed and no later run succeeded.
 pub fn check(ended: &Ended, last: Option<&Report>) -> Option<String> {
     let went_well = |report: &Report| {
         let is_later = Some(report.timestamp) > ended.at && report.age(clock::now()).is_some();
@@ -45,7 +45,7 @@ pub fn check(ended: &Ended, last: Option<&Report>) -> Option<String> {
         .then(|| format!("the last scheduled run ended with status {}", ended.status))
 }
 
-/// Asks a health port; nothing when it does not answer soon, as while one go-cron makes room for another.
+/// Asks a health port. None if it does not answer soon, as while one go-cron replaces another.
 pub(super) fn ask(port: SocketAddr) -> Option<Ended> {
     let deadline = Instant::now() + PATIENCE;
     let mut stream = TcpStream::connect_timeout(&port, PATIENCE).ok()?;

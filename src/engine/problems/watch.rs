@@ -1,28 +1,29 @@
-//! The problems as a process asks for them. Everything that is asked of the volume is asked on a thread of its own, and nobody
-//! waits long for one that is slow or does not answer; what costs something is asked for now and then only.
+//! The problems as a process asks for them. The volume is asked on threads of their own, for which a look waits a
+//! limited time, so that a slow volume holds nobody up. What is expensive is asked only now and then.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::look::Look;
 use super::scheduled::{self, Ended};
-use super::{Look, clock, look_by, writable};
+use super::{clock, records, writable};
 use crate::settings::Environment;
 use crate::store::catalog::BackupDirectory;
 use crate::util::mutex::lock;
 use crate::util::question::{Known, Question};
 
-/// How long what costs something counts.
+/// How long an expensive answer is used again.
 const FRESH: Duration = Duration::from_secs(10);
-/// Backups are listed again only after so many times as long as that took.
+/// Backups are listed again after so many times the duration of the last listing.
 const PAUSE: u32 = 20;
-/// How long an answer is waited for. A disk that a dump is written to may take longer to flush a small file.
+/// How long a look waits for answers. A disk that a dump is written to may take longer to flush a small file.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// After which time without a file something is wrong with the volume. A flush may have to wait for gigabytes.
+/// A volume that has not taken a file for so long is a problem. A flush may have to wait for gigabytes.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// How long a process waits that looks once.
+/// How long a process that looks once waits.
 pub const ONCE: Duration = Duration::from_secs(4);
 
 /// Looks for problems again and again.
@@ -47,7 +48,7 @@ impl Watch {
         let [of_records, of_files, of_times] = [(); 3].map(|()| directory.clone());
         Self {
             directory,
-            records: Question::new(move |settings| look_by(&of_records, settings)),
+            records: Question::new(move |settings| records::read(&of_records, settings)),
             takes_files: Question::new(move |()| writable::ask(&of_files)),
             times: Question::new(move |()| clock::check_backups(&of_times)),
             scheduled: scheduler.map(ask_scheduler),
@@ -56,7 +57,7 @@ impl Watch {
         }
     }
 
-    /// One for a process that looks once. To that, a volume that takes no file at once has a problem.
+    /// A watch for a process that looks once. For it, a volume that does not take a file in time is a problem.
     pub fn once(directory: BackupDirectory) -> Self {
         Self { patience: ONCE, stalled: Duration::ZERO, ..Self::new(directory, None) }
     }
@@ -99,7 +100,7 @@ impl Watch {
     }
 }
 
-/// Asks go-cron. Who does not answer once has not taken back what he said.
+/// Asks go-cron. If it does not answer, its last answer counts.
 fn ask_scheduler(port: u16) -> Question<(), Option<Ended>> {
     let (port, last) = (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Mutex::new(None));
     Question::new(move |()| {
@@ -115,7 +116,7 @@ fn is_due<A>(known: Option<&Known<A>>, times: u32) -> bool {
     known.is_none_or(|known| known.at.elapsed() >= FRESH.max(known.took.saturating_mul(times)))
 }
 
-/// What is said of a directory that has not answered for so long.
+/// The problem of a directory that has not answered for so long.
 pub(super) fn silent(root: &Path, silence: Duration) -> String {
     format!("{} has not answered for {} s", root.display(), seconds(silence))
 }

@@ -1,7 +1,8 @@
-//! A backup directory that cannot be written to, for whatever cause: no right, a read-only mount, no space, no inodes.
+//! A backup directory that cannot be written to: no permission, a read-only mount, no space, no inodes.
 //!
-//! A small file tells; whoever may write (access(2)) may still have no room. It is written beside the slots: in them it would
-//! change their times, by which listings know that nothing has changed. A slot on the same device has the same room.
+//! It is tried by writing a small file, as a permission (access(2)) says nothing about space. The file is written
+//! beside the slots: in them it would change their times, by which listings see changes. A slot on the same device has
+//! the same space.
 
 use std::fs;
 use std::io;
@@ -17,7 +18,7 @@ use crate::util::durable;
 /// written to.
 pub(super) fn ask(directory: &BackupDirectory) -> Vec<String> {
     let root = directory.root().to_path_buf();
-    // What keeps a file out of the whole keeps it out of the parts.
+    // If the directory takes no file, neither do the slots.
     if let Err(error) = durable::probe(&root) {
         return vec![problem(root, error)];
     }
@@ -26,9 +27,10 @@ pub(super) fn ask(directory: &BackupDirectory) -> Vec<String> {
     let parts = slots.chain([directory.partial()]).filter(|path| path.is_dir());
     let refused = parts.filter_map(|path| {
         let is_elsewhere = fs::metadata(&path).ok().map(|found| found.dev()) != device;
-        let asked = match is_elsewhere {
-            true => durable::probe(&path),
-            false => access(&path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from),
+        let asked = if is_elsewhere {
+            durable::probe(&path)
+        } else {
+            access(&path, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)
         };
         Some(problem(path, asked.err()?))
     });

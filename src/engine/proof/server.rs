@@ -299,7 +299,7 @@ impl Drop for PrivateServer {
         // By descriptor, so that the files are removed even if the directory was moved.
         let removed = self.place.clear().and_then(|()| self.workplace.remove_all(&self.name));
         if let Err(error) = removed {
-            log::warn!("{} stays until the next run: {error}", self.place.path().display());
+            log::warn!("cannot remove {} now; the next run does: {error}", self.place.path().display());
         }
     }
 }

@@ -4,46 +4,13 @@
 //! `*-5` and `?` in the minutes, which go-cron accepts. So all fields are parsed here, and croner only gets `*` and
 //! lists of numbers.
 
-use super::ScheduleError;
-
-/// A field of a schedule: its name and valid values.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Its name, for messages.
-    pub name: &'static str,
-    /// Its valid values, for messages.
-    pub rule: &'static str,
-    min: u64,
-    max: u64,
-    /// Names of values, starting with that of `min`.
-    names: &'static [&'static str],
-}
-
-const SECOND: Field = Field { name: "second", rule: "0-59", min: 0, max: 59, names: &[] };
-const MINUTE: Field = Field { name: "minute", rule: "0-59", min: 0, max: 59, names: &[] };
-const HOUR: Field = Field { name: "hour", rule: "0-23", min: 0, max: 23, names: &[] };
-const DAY: Field = Field { name: "day of the month", rule: "1-31", min: 1, max: 31, names: &[] };
-const MONTH: Field = Field {
-    name: "month",
-    rule: "1-12 or jan-dec",
-    min: 1,
-    max: 12,
-    names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
-};
-const WEEKDAY: Field = Field {
-    name: "day of the week",
-    rule: "0-7 or sun-sat",
-    min: 0,
-    max: 6,
-    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
-};
-
-static FIELDS: [Field; 6] = [SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY];
+use super::error::ScheduleError;
+use super::field::{FIELDS, Field, HOUR};
 
 /// Maximum number of days of each month.
 const LONGEST: [u64; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// The values of a field. Whether it is a star is kept, because that decides how the two day fields combine.
+/// The values of one field. A star is remembered, as it decides how the two day fields combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Values {
     bits: u64,
@@ -116,15 +83,6 @@ impl Values {
 }
 
 impl Field {
-    /// The article for the name in messages.
-    pub(super) fn article(&self) -> &'static str {
-        if self.name.starts_with('h') { "an" } else { "a" }
-    }
-
-    fn all(&self) -> u64 {
-        (self.min..=self.max).fold(0, |bits, value| bits | 1 << value)
-    }
-
     fn parse(&'static self, text: &str) -> Result<Values, ScheduleError> {
         let mut values = Values { bits: 0, star: false, wild: false };
         // robfig/cron ignores empty parts, so `1,,2` is `1,2`.

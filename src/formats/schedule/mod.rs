@@ -7,6 +7,7 @@
 mod clock_change;
 mod error;
 mod every;
+mod field;
 mod fields;
 
 use croner::Cron;
@@ -15,7 +16,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 pub use error::ScheduleError;
-pub use fields::Field;
+pub use field::Field;
 use fields::Fields;
 
 /// A recurring time.
@@ -128,7 +129,7 @@ fn calendar(text: &str, zone: TimeZone) -> Result<Rule, ScheduleError> {
         return Err(ScheduleError::Never(text.into()));
     }
     let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
-    // The fields are plain numbers now; if croner still refused them, no date could be found either.
+    // The fields are plain lists here. Should croner refuse them all the same, the schedule has no time.
     let cron = parser.parse(&fields.to_croner()).map_err(|_| ScheduleError::Never(text.into()))?;
     Ok(Rule::Calendar { cron: Box::new(cron), zone, wild_hours: fields.wild_hours() })
 }

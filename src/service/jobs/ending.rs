@@ -1,4 +1,4 @@
-//! How a job's process is ended that is wanted no more.
+//! Ends the process of a job that is cancelled.
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::system::process::Signaller;
 
-/// How long a cancelled job may take to end before it is killed, and then as long again for the record of that.
+/// The time that a cancelled job has after TERM before it is killed. The record of its failure then has as long again.
 pub(super) const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// The same when the daemon stops, which has eight seconds for all of it.
 pub(super) const STOP_GRACE: Duration = Duration::from_secs(6);
@@ -18,11 +18,11 @@ pub(super) fn terminate(signaller: Signaller, grace: Duration) {
     kill_after(grace, signaller);
 }
 
-/// Kills it then.
+/// Kills it after the grace period.
 pub(super) fn kill_after(grace: Duration, signaller: Signaller) {
     let kill = move || {
         thread::sleep(grace);
-        // Goes nowhere when the job has ended, even if its pid is somebody else's by now.
+        // Does nothing if the job has ended, even if its pid was reused.
         signaller.signal(Signal::SIGKILL);
     };
     if let Err(error) = thread::Builder::new().name("cancel".into()).spawn(kill) {

@@ -1,6 +1,7 @@
-//! Work asked for over HTTP: what it is, how it goes, and the queue that it waits in.
+//! Jobs asked for over HTTP: what they do, their state, and their queue.
 
 mod ending;
+mod entry;
 mod failed;
 mod registry;
 mod worker;
@@ -15,9 +16,7 @@ use crate::store::catalog::{BackupName, DatabaseName, Slot};
 use crate::system::process::Tail;
 use crate::util::units::hexadecimal;
 
-pub use failed::FailedBackup;
 pub use registry::{CancelError, Counts, Jobs, SubmitError};
-pub(crate) use worker::remove_api_settings;
 pub use worker::{Programs, Worker};
 
 /// The name of a job: 16 hexadecimal digits.
@@ -154,17 +153,6 @@ pub struct Job {
     pub log_tail: Tail,
     /// Why it failed; "" when it did not.
     pub error: String,
-}
-
-impl Job {
-    /// Whether it has ended.
-    pub fn has_ended(&self) -> bool {
-        matches!(self.state, State::Succeeded | State::Failed)
-    }
-
-    fn last_error(&self) -> Option<&str> {
-        self.log_tail.lines().filter_map(|line| line.strip_prefix("error: ")).next_back()
-    }
 }
 
 fn serialize_tail<S: serde::Serializer>(tail: &Tail, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,44 +1,35 @@
 //! Every job that is waiting or running, and the newest of those that have ended.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
+use thiserror::Error;
 
 use super::ending::{CANCEL_GRACE, STOP_GRACE, kill_after, terminate};
+use super::entry::{Entry, Phase};
 use super::{Job, JobId, State, Task, Totals};
-use crate::system::process::{Exit, Signaller, Tail};
-use crate::util::clock::now;
+use crate::system::process::{Exit, Signaller};
+use crate::util::mutex;
 
 /// Jobs that may wait at once.
 pub const CAPACITY: usize = 64;
 /// Ended jobs that are remembered.
 const REMEMBERED: usize = 100;
-/// Lines of a job's output that are remembered.
-const LOG_TAIL: usize = 50;
 
 /// Why a job was not taken on.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum SubmitError {
     /// Too many are waiting.
+    #[error("{CAPACITY} jobs are already waiting")]
     Full,
     /// The daemon is stopping.
+    #[error("the daemon is stopping")]
     Stopping,
     /// There are no random numbers for its name.
-    Random(String),
-}
-
-impl fmt::Display for SubmitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full => write!(f, "{CAPACITY} jobs are already waiting"),
-            Self::Stopping => f.write_str("the daemon is stopping"),
-            Self::Random(error) => write!(f, "cannot create an id for the job: {error}"),
-        }
-    }
+    #[error("cannot create an id for the job: {0}")]
+    Random(#[source] getrandom::Error),
 }
 
 /// Why a job was not cancelled.
@@ -63,8 +54,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Jobs {
     state: Mutex<Registry>,
-    /// Wakes the worker. A message stands for "there may be a job", so one too few after a cancellation or
-    /// a full channel does no harm as long as there is one for each job that waits.
+    /// Wakes the worker. A message means "there may be a job"; there is at least one for each job that waits.
     wake: Sender<()>,
 }
 
@@ -75,16 +65,6 @@ pub(super) struct Registry {
     /// Those that have ended and are no longer among them.
     forgotten: BTreeMap<&'static str, Totals>,
     stopping: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) job: Job,
-    pub(super) task: Task,
-    running: Option<Signaller>,
-    cancelled: bool,
-    /// When it ended, by a clock that nobody sets.
-    ended: Option<Instant>,
 }
 
 impl Jobs {
@@ -106,32 +86,21 @@ impl Jobs {
         if registry.counts().queued >= CAPACITY {
             return Err(SubmitError::Full);
         }
-        let id = JobId::random().map_err(|error| SubmitError::Random(error.to_string()))?;
-        let job = Job {
-            id: id.clone(),
-            kind: task.kind(),
-            state: State::Queued,
-            queued_at: now(),
-            started_at: None,
-            finished_at: None,
-            exit_code: None,
-            log_tail: Tail::new(LOG_TAIL),
-            error: String::new(),
-        };
-        registry.jobs.push_back(Entry { job, task, running: None, cancelled: false, ended: None });
-        // Full: as many wake-ups as the queue has places are on their way already.
+        let id = JobId::random().map_err(SubmitError::Random)?;
+        registry.jobs.push_back(Entry::new(id.clone(), task));
+        // If the channel is full, there are as many wake-ups as places in the queue.
         let _ = self.wake.try_send(());
         Ok(id)
     }
 
     /// Every job, newest first.
     pub fn list(&self) -> Vec<Job> {
-        self.lock().jobs.iter().rev().map(|entry| entry.job.clone()).collect()
+        self.lock().jobs.iter().rev().map(|entry| entry.job()).collect()
     }
 
     /// One job.
     pub fn get(&self, id: &JobId) -> Option<Job> {
-        self.lock().find(id).map(|entry| entry.job.clone())
+        self.lock().find(id).map(|entry| entry.job())
     }
 
     /// How many are waiting and running.
@@ -146,8 +115,8 @@ impl Jobs {
         for kind in Task::KINDS {
             totals.entry(kind).or_default();
         }
-        for Entry { job, .. } in &registry.jobs {
-            totals.entry(job.kind).or_default().count(job.state);
+        for entry in &registry.jobs {
+            totals.entry(entry.task.kind()).or_default().count(entry.state());
         }
         totals
     }
@@ -159,17 +128,19 @@ impl Jobs {
     pub fn cancel(&self, id: &JobId) -> Result<(), CancelError> {
         let mut registry = self.lock();
         let entry = registry.find(id).ok_or(CancelError::NotFound)?;
-        if entry.job.has_ended() {
-            return Err(CancelError::Ended);
-        }
-        let first = !std::mem::replace(&mut entry.cancelled, true);
-        match (&entry.running, entry.job.state) {
-            (_, State::Queued) => {
-                entry.end(State::Failed, None, "cancelled before it began");
+        match &mut entry.phase {
+            Phase::Ended { .. } => return Err(CancelError::Ended),
+            Phase::Queued => {
+                entry.end(None, Err("cancelled before it began".into()));
                 registry.forget_oldest();
             }
-            (Some(signaller), _) if first => terminate(signaller.clone(), CANCEL_GRACE),
-            _ => {}
+            Phase::Running { process, is_cancelled, .. } => {
+                let is_first = !std::mem::replace(is_cancelled, true);
+                // If the process is not started yet, `attach` ends it.
+                if let Some(process) = process.as_ref().filter(|_| is_first) {
+                    terminate(process.clone(), CANCEL_GRACE);
+                }
+            }
         }
         Ok(())
     }
@@ -179,17 +150,18 @@ impl Jobs {
         let mut registry = self.lock();
         registry.stopping = true;
         for entry in &mut registry.jobs {
-            match (entry.job.state, &entry.running) {
-                (State::Queued, _) => {
-                    entry.end(State::Failed, None, "cancelled: the daemon is stopping");
-                    // Nobody can ask for it any more.
-                    log::error!("job {}: {} failed: {}", entry.job.id, entry.job.kind, entry.job.error);
+            match &mut entry.phase {
+                Phase::Queued => {
+                    let error = "cancelled: the daemon is stopping";
+                    entry.end(None, Err(error.into()));
+                    // Logged, as the API no longer answers.
+                    log::error!("job {}: {} failed: {error}", entry.id, entry.task.kind());
                 }
-                (State::Running, Some(signaller)) => {
-                    entry.cancelled = true;
-                    terminate(signaller.clone(), STOP_GRACE);
+                Phase::Running { process: Some(process), is_cancelled, .. } => {
+                    *is_cancelled = true;
+                    terminate(process.clone(), STOP_GRACE);
                 }
-                _ => {}
+                Phase::Running { process: None, .. } | Phase::Ended { .. } => {}
             }
         }
         let _ = self.wake.try_send(());
@@ -203,51 +175,50 @@ impl Jobs {
     /// Begins the oldest job that waits.
     pub(super) fn begin_next(&self) -> Option<(JobId, Task)> {
         let mut registry = self.lock();
-        let entry = registry.jobs.iter_mut().find(|entry| entry.job.state == State::Queued)?;
-        entry.job.state = State::Running;
-        entry.job.started_at = Some(now());
-        Some((entry.job.id.clone(), entry.task.clone()))
+        let entry = registry.jobs.iter_mut().find(|entry| matches!(entry.phase, Phase::Queued))?;
+        entry.begin();
+        Some((entry.id.clone(), entry.task.clone()))
     }
 
-    /// Notes the process that does a job. One that was cancelled meanwhile is ended.
+    /// Keeps the process that does a job. If the job was cancelled meanwhile, the process is ended.
     pub(super) fn attach(&self, id: &JobId, signaller: Signaller) {
         let mut registry = self.lock();
         let stopping = registry.stopping;
-        if let Some(entry) = registry.find(id) {
-            if entry.cancelled || stopping {
-                entry.cancelled = true;
+        if let Some(Phase::Running { process, is_cancelled, .. }) = registry.phase(id) {
+            *is_cancelled |= stopping;
+            if *is_cancelled {
                 terminate(signaller.clone(), if stopping { STOP_GRACE } else { CANCEL_GRACE });
             }
-            entry.running = Some(signaller);
+            *process = Some(signaller);
         }
     }
 
-    /// Notes the process that records how a job ended. What has been cancelled before does not end it at once.
+    /// Keeps the process that records how a job ended. If the job was cancelled, it still has some time to do so.
     pub(super) fn attach_recorder(&self, id: &JobId, signaller: Signaller) {
         let mut registry = self.lock();
-        if let Some(entry) = registry.find(id) {
-            if entry.cancelled {
+        if let Some(Phase::Running { process, is_cancelled, .. }) = registry.phase(id) {
+            if *is_cancelled {
                 kill_after(CANCEL_GRACE, signaller.clone());
             }
-            entry.running = Some(signaller);
+            *process = Some(signaller);
         }
     }
 
-    /// Whether somebody has asked for a job's end, be it that of the daemon.
+    /// Whether a running job is cancelled, or the daemon is stopping.
     pub(super) fn is_cancelled(&self, id: &JobId) -> bool {
         let mut registry = self.lock();
-        registry.stopping || registry.find(id).is_some_and(|entry| entry.cancelled)
+        registry.stopping || matches!(registry.phase(id), Some(Phase::Running { is_cancelled: true, .. }))
     }
 
     /// The last error that it has printed.
     pub(super) fn last_error(&self, id: &JobId) -> Option<String> {
-        self.lock().find(id).and_then(|entry| entry.job.last_error().map(String::from))
+        self.lock().find(id).and_then(|entry| entry.last_error().map(String::from))
     }
 
     /// Adds a line of a job's output.
     pub(super) fn add_line(&self, id: &JobId, line: &str) {
         if let Some(entry) = self.lock().find(id) {
-            entry.job.log_tail.push(line);
+            entry.log_tail.push(line);
         }
     }
 
@@ -255,15 +226,14 @@ impl Jobs {
     pub(super) fn end(&self, id: &JobId, exit: Exit) {
         let mut registry = self.lock();
         if let Some(entry) = registry.find(id) {
-            let said = entry.job.last_error();
-            match (exit.success(), entry.cancelled) {
-                (true, _) => entry.end(State::Succeeded, Some(exit.code()), ""),
-                (false, true) => entry.end(State::Failed, Some(exit.code()), "cancelled"),
-                (false, false) => {
-                    let error = said.map_or_else(|| exit.to_string(), String::from);
-                    entry.end(State::Failed, Some(exit.code()), &error);
-                }
-            }
+            let is_cancelled = matches!(entry.phase, Phase::Running { is_cancelled: true, .. });
+            let error = || match entry.last_error() {
+                _ if is_cancelled => "cancelled".to_owned(),
+                Some(printed) => printed.to_owned(),
+                None => exit.to_string(),
+            };
+            let result = if exit.success() { Ok(()) } else { Err(error()) };
+            entry.end(Some(exit.code()), result);
         }
         registry.forget_oldest();
     }
@@ -272,47 +242,38 @@ impl Jobs {
     pub(super) fn fail(&self, id: &JobId, error: &str) {
         let mut registry = self.lock();
         if let Some(entry) = registry.find(id) {
-            entry.end(State::Failed, None, error);
+            entry.end(None, Err(error.to_owned()));
         }
         registry.forget_oldest();
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex::lock(&self.state)
     }
 }
 
 impl Registry {
     fn find(&mut self, id: &JobId) -> Option<&mut Entry> {
-        self.jobs.iter_mut().find(|entry| entry.job.id == *id)
+        self.jobs.iter_mut().find(|entry| entry.id == *id)
+    }
+
+    fn phase(&mut self, id: &JobId) -> Option<&mut Phase> {
+        self.find(id).map(|entry| &mut entry.phase)
     }
 
     fn counts(&self) -> Counts {
-        let count = |state| self.jobs.iter().filter(|entry| entry.job.state == state).count();
+        let count = |state| self.jobs.iter().filter(|entry| entry.state() == state).count();
         Counts { queued: count(State::Queued), running: count(State::Running) }
     }
 
+    /// Forgets the jobs that ended first, but for [`REMEMBERED`] of them.
     fn forget_oldest(&mut self) {
-        let ended = self.jobs.iter().filter(|entry| entry.job.has_ended()).count();
+        let ended = self.jobs.iter().filter(|entry| entry.ended().is_some()).count();
         for _ in REMEMBERED..ended {
-            let ended = |entry: &&Entry| entry.job.has_ended();
-            let oldest = self.jobs.iter().filter(ended).min_by_key(|entry| entry.ended);
-            let Some(Entry { job, .. }) = oldest else { return };
-            let (id, kind, state) = (job.id.clone(), job.kind, job.state);
-            self.forgotten.entry(kind).or_default().count(state);
-            self.jobs.retain(|entry| entry.job.id != id);
+            let times = self.jobs.iter().enumerate().filter_map(|(at, entry)| Some((entry.ended()?, at)));
+            let Some(entry) = times.min().and_then(|(_, at)| self.jobs.remove(at)) else { return };
+            self.forgotten.entry(entry.task.kind()).or_default().count(entry.state());
         }
-    }
-}
-
-impl Entry {
-    fn end(&mut self, state: State, exit_code: Option<i32>, error: &str) {
-        self.running = None;
-        self.job.state = state;
-        self.job.finished_at = Some(now());
-        self.ended = Some(Instant::now());
-        self.job.exit_code = exit_code;
-        self.job.error = error.to_owned();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one thread that does the jobs, strictly one after the other, each by a program of its own.
+//! The one thread that runs the jobs one after the other, each as a child process.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, bounded};
 use super::registry::Jobs;
 use super::{JobId, Task};
 use crate::engine::recorder::{self, WatchedRun};
-use crate::settings::Redactor;
+use crate::settings::{Redactor, remove_api_settings};
 use crate::store::records::history::Trigger;
 use crate::system::logger;
 use crate::system::process::{Child, Exit, Reaper, Redacted, for_each_line};
@@ -20,7 +20,7 @@ use crate::util::unwind;
 
 /// Seconds that a job waits for a scheduled backup, or another restore, to end.
 const LOCK_WAIT: &str = "3600";
-/// How long the output of an ended job may stay open before what holds it is left to itself.
+/// How long to wait for the end of an ended job's output, which a process that it left may hold open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
 /// The programs that do the jobs.
@@ -28,7 +28,7 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 pub struct Programs {
     /// The directory of `backup.sh`, `restore.sh` and `verify.sh`, if they are to be used.
     pub scripts: Option<PathBuf>,
-    /// `backupgram`, which does it otherwise.
+    /// `backupgram`, which is run if there are no scripts.
     pub command: PathBuf,
 }
 
@@ -38,7 +38,7 @@ impl Programs {
         self.program("backup")
     }
 
-    /// A command that clears away what killed runs have left.
+    /// A command that removes what killed runs have left.
     pub fn sweep(&self) -> Command {
         let mut command = Command::new(&self.command);
         command.arg("sweep");
@@ -115,7 +115,7 @@ impl Worker {
         let thread = thread::Builder::new().name("worker".into()).spawn(move || {
             while woken.recv().is_ok() {
                 if let Some((id, task)) = bench.jobs.begin_next() {
-                    // The thread is the only one: without it nothing that is asked for would ever be done.
+                    // A panic must not end the thread, as it is the only one.
                     if let Err(panic) = unwind::catch(|| bench.work(&id, &task)) {
                         log::error!("job {id}: {panic}");
                         bench.jobs.fail(&id, &panic);
@@ -158,7 +158,7 @@ impl Bench {
                 Some(run) => {
                     let error = self.error_of_end(id, exit);
                     self.record(id, &run, &error);
-                    // A script may have hidden it.
+                    // A script may have exited with 0 all the same.
                     if exit.success() { self.jobs.fail(id, &error) } else { self.jobs.end(id, exit) }
                 }
                 None => self.jobs.end(id, exit),
@@ -186,7 +186,7 @@ impl Bench {
             run.prepare(&mut command);
         }
         let (child, done) = self.start(id, &mut command)?;
-        // Our copies of the pipe's writing end; the output ends when the child's last one is closed.
+        // Closes our copies of the pipe's writing end, so that the output ends with the child.
         drop(command);
         self.jobs.attach(id, child.signaller());
         let exit = child.wait();
@@ -204,7 +204,7 @@ impl Bench {
         let (drained, done) = bounded::<()>(0);
         let (jobs, redactor, name) = (Arc::clone(&self.jobs), self.redactor.clone(), id.clone());
         let directory = self.directory.clone();
-        // Before the child: without a reader it would not run unobserved, but not at all.
+        // Started before the child, so that no child runs without a reader.
         thread::Builder::new().name("job output".into()).spawn(move || {
             for_each_line(Redacted::new(output, redactor.clone()), |line| {
                 log::info!("job {name}: {line}");
@@ -229,18 +229,10 @@ impl Bench {
     }
 
     fn error_of_end(&self, id: &JobId, exit: Exit) -> String {
-        match self.jobs.is_cancelled(id) {
-            true => recorder::error_of_cancellation(exit),
-            false => recorder::error_of_end(exit, self.jobs.last_error(id).as_deref()),
+        if self.jobs.is_cancelled(id) {
+            recorder::error_of_cancellation(exit)
+        } else {
+            recorder::error_of_end(exit, self.jobs.last_error(id).as_deref())
         }
-    }
-}
-
-/// What guards the API is not for the programs that it starts.
-pub(crate) fn remove_api_settings(command: &mut Command) {
-    for variable in
-        crate::settings::VARIABLES.iter().filter(|variable| variable.name.starts_with("REST_API_"))
-    {
-        command.env_remove(variable.name).env_remove(variable.file_twin());
     }
 }

@@ -24,7 +24,7 @@ impl Backups {
         Some(Self { watch: Watch::new(directory.clone(), None), directory })
     }
 
-    /// What there is to say at the start.
+    /// The warnings to log at the start.
     pub fn warning(&self) -> Option<String> {
         problems::warning(&settings::effective_environment().ok()?)
     }
@@ -33,7 +33,7 @@ impl Backups {
     pub fn problems(&self, ended: &Ended) -> Vec<String> {
         let look = self.watch.look(None);
         let scheduled = scheduled::check(ended, look.last.as_ref());
-        // It has learned the secrets of the settings by which was looked.
+        // The redactor knows the secrets of the settings by now, as the look has read them.
         let redactor = Redactor::of_process();
         let all = look.problems.into_iter().chain(scheduled);
         all.map(|problem| redactor.clean_for_api(&problem, self.directory.root())).collect()

@@ -1,7 +1,7 @@
 //! go-cron: runs a command by a schedule, one run at a time, and tells about it on the health port.
 //!
-//! TERM, INT and QUIT end it and the run with it. HUP retires it: the port closes at once, and a run that
-//! goes on ends in peace, so that a scheduler with another schedule can take over meanwhile.
+//! TERM, INT and QUIT end it together with the run. HUP retires it: the port closes at once, and a run in progress is
+//! waited for, so that a scheduler with another schedule can take over meanwhile.
 
 mod arguments;
 mod backups;
@@ -10,7 +10,6 @@ mod record;
 mod run;
 mod timer;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -22,6 +21,7 @@ use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use thiserror::Error;
 
 use crate::engine::checkup;
 use crate::http::gate::Gate;
@@ -43,27 +43,18 @@ const GRACE: Duration = Duration::from_secs(6);
 const AFTER_KILL: Duration = Duration::from_millis(1800);
 
 /// Why go-cron does not start.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum SchedulerError {
     /// The schedule is none.
-    Schedule(ScheduleError),
+    #[error("invalid schedule: {0}")]
+    Schedule(#[source] ScheduleError),
     /// The health port cannot be opened.
-    Port(u16, io::Error),
-    /// The kernel gave no thread.
-    Thread(io::Error),
+    #[error("cannot open health port {0}: {1}")]
+    Port(u16, #[source] io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
 }
-
-impl fmt::Display for SchedulerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Schedule(error) => write!(f, "invalid schedule: {error}"),
-            Self::Port(port, error) => write!(f, "cannot open health port {port}: {error}"),
-            Self::Thread(error) => write!(f, "cannot start a thread: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for SchedulerError {}
 
 /// Runs the command by its schedule until a signal ends that. `signals` must have been caught before any
 /// thread was started.
@@ -107,8 +98,8 @@ fn supervisor() -> Option<Pid> {
     Some(Pid::from_raw(pid))
 }
 
-/// Arranges for HUP when the supervisor ends: outside of a container, where that does not end everything,
-/// another daemon may be started and have a scheduler of its own. Answers whether it is there.
+/// Arranges for HUP when the supervisor ends: outside of a container another daemon may then be started with a
+/// scheduler of its own. Answers whether the supervisor is still there.
 fn follow_to_the_end(supervisor: Pid) -> bool {
     if let Err(error) = set_pdeathsig(Signal::SIGHUP) {
         log::warn!("cannot watch the supervisor: {error}");
@@ -153,7 +144,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether a signal asks for our end but not for the run's. A supervisor that wants both sends INT.
+    /// Whether a signal ends us but not the run. A supervisor that wants both sends INT.
     fn retires_on(&self, signal: Signal) -> bool {
         signal == Signal::SIGHUP || (self.supervised && signal == Signal::SIGTERM)
     }
@@ -192,7 +183,7 @@ impl Scheduler {
         }
     }
 
-    /// Lets the run that goes on end by itself, unless a signal asks for more.
+    /// Waits for the run in progress, until a signal asks to end it.
     fn retire(self) {
         loop {
             let Some(going) = &self.going else { return };
@@ -206,7 +197,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends the run that goes on, by force after a while.
+    /// Ends the run in progress, and kills it after the grace period.
     fn stop(&self, signal: Signal) {
         match self.supervised {
             // By which signal it asks says nothing about the one that the container got.

@@ -1,4 +1,4 @@
-//! What is known of the runs, as the health port tells it: the JSON of prodrigestivill/go-cron.
+//! The runs as the health port shows them, in the JSON of prodrigestivill/go-cron.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};

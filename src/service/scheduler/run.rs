@@ -1,5 +1,5 @@
-//! The runs of the scheduled command: started, listened to, waited for, and, where they are backups that die, recorded. All
-//! on one thread that is there before any of them, as there may be no room for another one when it is needed.
+//! The runs of the scheduled command: started, read from, waited for, and recorded if they are backups that die. All of
+//! it is on one thread that is started before any run, as there may be no room for another one later.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -24,7 +24,7 @@ use crate::system::process::{Child, Exit, Reaper, Redacted, Signaller, for_each_
 use crate::util::mutex::lock;
 use crate::util::unwind;
 
-/// What a shell gives for a command that could not be started.
+/// The exit status of a shell for a command that could not be started.
 const NOT_STARTED: i32 = 127;
 
 /// How long after its end the rest of a run's output is awaited. Only a process that left the run's
@@ -52,7 +52,7 @@ struct Processes {
 type Shared = Arc<Mutex<Processes>>;
 
 impl Going {
-    /// Asks the run to end, or what records it to hurry.
+    /// Sends TERM to the run and to the process that records its end.
     pub fn stop(&self) {
         let mut processes = lock(&self.processes);
         processes.is_stopping = true;
@@ -66,7 +66,7 @@ impl Going {
         lock(&self.processes).run.iter().for_each(|process| _ = process.signal(Signal::SIGKILL));
     }
 
-    /// Kills what records its end.
+    /// Kills the process that records its end.
     pub fn kill_recorder(&self) {
         lock(&self.processes).recorder.iter().for_each(|process| _ = process.signal(Signal::SIGKILL));
     }
@@ -135,9 +135,12 @@ impl Bench {
                 lock(&order.processes).run = Some(child.signaller());
                 let _ = order.started.send(child.pid().as_raw());
                 let (exit, has_died) = self.await_end(&child, &drains, &run, watched.as_ref());
-                has_died.then(|| match lock(&order.processes).is_stopping {
-                    true => recorder::error_of_cancellation(exit),
-                    false => recorder::error_of_end(exit, last_error(&run).as_deref()),
+                has_died.then(|| {
+                    if lock(&order.processes).is_stopping {
+                        recorder::error_of_cancellation(exit)
+                    } else {
+                        recorder::error_of_end(exit, last_error(&run).as_deref())
+                    }
                 })
             }
             Err(error) => {
@@ -169,7 +172,7 @@ impl Bench {
 
     /// Starts a program whose output is the run's. The channel ends with it.
     fn start(&self, command: &mut Command, run: &SharedRun) -> io::Result<(Child, Receiver<()>)> {
-        // Before the child: without readers it would not run unobserved, but not at all.
+        // Started before the child, so that no child runs without readers.
         let (drained, drains) = bounded(2);
         let (stdout, stderr) = (io::pipe()?, io::pipe()?);
         drain(stdout.0, io::stdout(), run, |run| &mut run.stdout, drained.clone())?;
@@ -178,7 +181,7 @@ impl Bench {
         Ok((self.reaper.spawn_group(command)?, drains))
     }
 
-    /// How the run ended, and whether it has left its record to us.
+    /// Waits for the run. Answers its exit, and whether it died without recording its result.
     fn await_end(
         &self,
         child: &Child,
@@ -193,7 +196,7 @@ impl Bench {
         let has_died = watched.is_some_and(|watched| watched.has_died(exit));
         {
             let mut run = lock(run);
-            // A script may have hidden it.
+            // A script may have exited with 0 all the same.
             run.exit_status = if has_died { exit.code().max(1) } else { exit.code() };
             run.ended = ended;
         }
@@ -253,14 +256,15 @@ fn drain(
     let from = Redacted::new(from, Redactor::of_process());
     let recorded = Recorded { from, run: Arc::clone(run), tail };
     let drain = move || {
-        // Nobody may be left to read our own output; the run goes on all the same. A line goes in one piece, as the
-        // other stream and the log may have the same reader.
+        // A write may fail as nobody reads our output; the run goes on. A line is written in one piece, as the other
+        // stream and the log may have the same reader.
         let mut pass_on = |bytes: &[u8]| _ = to.write_all(bytes).and_then(|()| to.flush());
-        match logger::is_json() {
-            true => for_each_line_within(KEPT, recorded, |line| {
+        if logger::is_json() {
+            for_each_line_within(KEPT, recorded, |line| {
                 pass_on(format!("{}\n", logger::adopt(line)).as_bytes());
-            }),
-            false => for_each_chunk(recorded, pass_on),
+            })
+        } else {
+            for_each_chunk(recorded, pass_on)
         }
         drop(drained);
     };

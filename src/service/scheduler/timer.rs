@@ -1,7 +1,7 @@
 //! Decides when the next run is due, from the wall clock that it is given.
 //!
-//! The wall clock may jump. Forward, by a step or over a suspend: what was missed runs once. Backward:
-//! the next time is worked out anew, so that nobody waits for a time that the old clock was close to.
+//! The wall clock may jump. Forward, by a step or a suspend: what was missed runs once. Backward: the next time is
+//! computed again.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const SLICE: Duration = Duration::from_secs(5);
 /// after a run must not bring that run a second time.
 const SLIGHT_STEP: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a look at the clock said.
+/// The result of a look at the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tick {
     /// A run is due now; the next one has been worked out.

@@ -1,4 +1,4 @@
-//! When to start a program again that keeps ending.
+//! The pauses before a program that keeps ending is started again.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ pub(super) struct Backoff {
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(30);
-    /// A life of this length is not a quick death.
+    /// A program that ran for this long did not end quickly.
     pub(super) const SETTLED: Duration = Duration::from_secs(60);
-    /// Deaths within a minute of the start, one after the other, that make a failure.
+    /// After so many quick ends in a row the program counts as failing.
     const FAILURE: u32 = 3;
 
     pub(super) fn new() -> Self {

@@ -5,7 +5,7 @@ mod backoff;
 mod start;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use crate::formats::schedule::Schedule;
 use crate::service::jobs::Programs;
 use crate::settings::{Redactor, SchedulerSettings};
 use crate::system::process::{Child, Exit, Reaper};
+use crate::util::mutex;
 use backoff::Backoff;
 pub use start::SUPERVISOR_VARIABLE;
 use start::Starter;
@@ -28,7 +29,7 @@ pub enum SchedulerState {
     Running,
     /// It ended and will be started again.
     Restarting,
-    /// It ended three times in a row soon after its start; it goes on being started.
+    /// It ended three times in a row soon after its start. It is still started again.
     Failing,
     /// We stopped it.
     Stopped,
@@ -49,7 +50,7 @@ pub struct SchedulerStatus {
 
 /// How long a new go-cron must live to count as up.
 const PROOF: Duration = Duration::from_millis(500);
-/// How long one that is to answer on the health port may take to do so; longer only its life counts.
+/// How long to wait for it to answer on the health port. After that it counts as up if it still runs.
 const PORT_PROOF: Duration = Duration::from_millis(1300);
 /// How long an old go-cron may take to give up the health port before the new one starts without it.
 const PORT_PATIENCE: Duration = Duration::from_secs(1);
@@ -63,7 +64,7 @@ pub struct Supervisor {
 
 enum Order {
     Stop,
-    /// Goes on by another schedule, and says whether that came up.
+    /// Replaces go-cron for another schedule, and answers whether it came up.
     Reschedule(Schedule, Sender<Result<(), String>>),
     /// An old go-cron has ended.
     Retired,
@@ -105,7 +106,7 @@ impl Supervisor {
         lock(&self.status).clone()
     }
 
-    /// Goes on by another schedule. Returns when that is in force, within two seconds.
+    /// Replaces go-cron for another schedule. Returns when that is in force.
     ///
     /// # Errors
     /// When go-cron does not come up with it; the old schedule is in force again then.
@@ -128,7 +129,7 @@ impl Supervisor {
 }
 
 fn lock(status: &Mutex<SchedulerStatus>) -> MutexGuard<'_, SchedulerStatus> {
-    status.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex::lock(status)
 }
 
 struct Watch {
@@ -198,7 +199,7 @@ impl Watch {
                     status.state = SchedulerState::Running;
                 }
                 self.current = Some(Current { child, begun: Instant::now(), has_port: with_port });
-                // One that ends at once, for want of its port for example, has not made the first backup.
+                // A go-cron that ended at once, for example for want of its port, has not made the first backup.
                 self.first = std::mem::take(&mut self.on_start);
             }
             Err(error) => self.note_death(&error, None, Duration::ZERO),
@@ -218,10 +219,8 @@ impl Watch {
         let mut status = lock(&self.status);
         status.pid = None;
         status.last_exit = exit.map(Exit::code).or(status.last_exit);
-        status.state = match self.backoff.is_failing() {
-            true => SchedulerState::Failing,
-            false => SchedulerState::Restarting,
-        };
+        status.state =
+            if self.backoff.is_failing() { SchedulerState::Failing } else { SchedulerState::Restarting };
     }
 
     fn reschedule(&mut self, schedule: Schedule) -> Result<(), String> {
@@ -245,12 +244,12 @@ impl Watch {
 
     /// Whether the next go-cron is to open the health port, which an old one may still hold.
     fn may_have_port(&self, patience: Duration) -> bool {
-        // When nobody of ours holds it, the new one shall say so itself.
+        // If none of ours holds the port, the new one tries to open it and reports the error.
         let mut retiring = self.retiring.iter();
         self.starter.wait_for_port(patience) || !retiring.any(|old| old.signaller().is_running())
     }
 
-    /// Sees that the current go-cron stays up for a moment, and opens its port: a slow one may fail late.
+    /// Waits until the current go-cron has stayed up for a moment and opened its port.
     fn prove(&mut self) -> Result<(), String> {
         let Some(current) = &self.current else { return Err("it cannot be started".into()) };
         let mut pause = PROOF;

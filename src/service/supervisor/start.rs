@@ -1,4 +1,4 @@
-//! Starts go-cron, ours or another, and asks it to make room.
+//! Starts go-cron, ours or another, and asks it to end.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
@@ -12,13 +12,14 @@ use nix::sys::signal::Signal;
 
 use crate::formats::schedule::Schedule;
 use crate::http::gate::listen;
-use crate::service::jobs::{Programs, remove_api_settings};
+use crate::service::jobs::Programs;
+use crate::settings::remove_api_settings;
 use crate::settings::{Redactor, SchedulerSettings};
 use crate::store::records::history::Trigger;
 use crate::system::logger;
 use crate::system::process::{Child, Reaper, Redacted, for_each_line};
 
-/// Tells go-cron which process starts it again when it ends, and that it is to retire when that one is gone.
+/// Tells go-cron the process id of its supervisor. It retires when that ends.
 pub const SUPERVISOR_VARIABLE: &str = "BACKUPGRAM_SUPERVISOR";
 
 pub(super) struct Starter {
@@ -72,22 +73,22 @@ impl Starter {
         let backup = self.programs.backup();
         command.arg("--").arg(backup.get_program()).args(backup.get_args());
         command.env(logger::PLAIN_VARIABLE, "plain").env(Trigger::VARIABLE, Trigger::Schedule.word());
-        // Named also where it is the default: its port tells what is wrong with the backups in there.
+        // Passed even if it is the default, as go-cron's port reports problems only with it.
         command.env("BACKUP_DIR", &self.directory);
         command.env(SUPERVISOR_VARIABLE, std::process::id().to_string());
         remove_api_settings(&mut command);
         let (output, stdout) = io::pipe()?;
         command.stdin(Stdio::null()).stderr(stdout.try_clone()?).stdout(stdout);
         let redactor = self.redactor.clone();
-        // Before the child: without a reader it would not run unobserved, but not at all.
+        // Started before the child, so that no child runs without a reader.
         thread::Builder::new().name("go-cron output".into()).spawn(move || {
             for_each_line(Redacted::new(output, redactor), |line| log::info!("go-cron: {line}"));
         })?;
-        // A group of its own, so that a signal to ours does not reach a scheduled backup behind its back.
+        // In a process group of its own, so that a signal to ours does not reach a scheduled backup directly.
         self.reaper.spawn(command.process_group(0))
     }
 
-    /// Whether somebody listens on the health port, or nobody is to.
+    /// Whether the health port is open, or none is configured.
     pub(super) fn port_answers(&self) -> bool {
         self.health_port == 0 || TcpStream::connect((Ipv4Addr::LOCALHOST, self.health_port)).is_ok()
     }
@@ -107,13 +108,13 @@ impl Starter {
     }
 }
 
-/// Asks a go-cron to end, and to let its run end in peace. Ours takes TERM so when it has a supervisor, and
-/// gives up its port at once; prodrigestivill/go-cron always does, but keeps the port until its run has ended.
+/// Asks a go-cron to end after its run. Ours does so on TERM when it has a supervisor, and closes its port at once;
+/// prodrigestivill/go-cron always does so, but keeps the port until its run has ended.
 pub(super) fn ask_to_retire(child: &Child) {
     child.signaller().signal(Signal::SIGTERM);
 }
 
-/// Asks a go-cron to end with its run. Ours passes INT on; the run of another one is in its group.
+/// Asks a go-cron to end together with its run. Ours passes INT on; the run of another one is in its process group.
 pub(super) fn ask_to_stop(child: &Child) {
     child.signaller().signal_own_group(Signal::SIGINT);
 }

@@ -2,10 +2,10 @@
 
 mod hold;
 mod links;
-mod next_run;
 mod policy;
 #[cfg(test)]
 mod properties;
+mod prune_preview;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,8 +15,8 @@ use crate::util::clock;
 
 pub use hold::Hold;
 pub use links::Links;
-pub use next_run::{Fate, NextRun, Prospect, Removal};
 pub use policy::Policy;
+pub use prune_preview::{Prospect, PrunePreview, Removal, RemovalReason};
 
 /// Cleanup of a database's backups after a run has published a new one.
 #[derive(Debug, Clone, Copy)]

@@ -277,11 +277,11 @@ proptest! {
         let (app, suffix) = (DatabaseName::parse("app").unwrap(), Suffix::parse(SUFFIX).unwrap());
         // No backup in `last` uses this second; otherwise a run would wait for the next one.
         let now = moment + 1;
-        let run = NextRun { time: zoned(now), ending: end, suffix: &suffix, latest: Latest::Symlink, policy: &policy };
+        let run = PrunePreview { time: zoned(now), ending: end, suffix: &suffix, latest: Latest::Symlink, policy: &policy };
         let Prospect { removals, kept, hold } = run.prospect(&entries(&directory), &app, None);
         prop_assert!(kept.iter().all(|(entry, _)| removals.iter().all(|removal| key(&removal.entry) != key(entry))));
-        let shown = |fate| removals.iter().filter(move |removal| removal.fate == fate);
-        // The real run: publish the names as in a directory, then delete.
+        let shown = |reason| removals.iter().filter(move |removal| removal.reason == reason);
+        // The run: names are given as to files in a directory, and only then is anything deleted.
         let mut after: BTreeMap<Key, Entry> =
             entries(&directory).into_iter().map(|entry| (key(&entry), entry)).collect();
         let (mut replaced, mut published) = (BTreeSet::new(), Vec::new());
@@ -292,13 +292,13 @@ proptest! {
             replaced.extend(after.insert(key(&new), new).map(|old| key(&old)));
         }
         let after: Vec<Entry> = after.into_values().collect();
-        let keys = |fate| shown(fate).map(|removal| key(&removal.entry)).collect::<Vec<Key>>();
+        let keys = |reason| shown(reason).map(|removal| key(&removal.entry)).collect::<Vec<Key>>();
         let (gone, may) = judged(&after, "app", &policy, &published, now);
         prop_assert_eq!(hold.is_none(), may);
         let expected = if may { (gone, Vec::new()) } else { (Vec::new(), gone) };
-        prop_assert_eq!((keys(Fate::Deleted), keys(Fate::Held)), expected);
+        prop_assert_eq!((keys(RemovalReason::Deleted), keys(RemovalReason::Held)), expected);
         let is_pointer = |name: &BackupName| name.latest_parts().is_some();
-        let shown: BTreeSet<Key> = shown(Fate::Replaced).map(|removal| key(&removal.entry)).collect();
+        let shown: BTreeSet<Key> = shown(RemovalReason::Replaced).map(|removal| key(&removal.entry)).collect();
         let dated: BTreeSet<Key> = shown.iter().filter(|(_, name)| !is_pointer(name)).cloned().collect();
         prop_assert_eq!(dated, replaced);
     }

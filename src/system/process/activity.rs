@@ -1,16 +1,17 @@
-//! What a run does at present, for those who ask why it takes so long. Whoever does something that can take its time says
-//! so beforehand; nobody waits here for anybody.
+//! The current step of a run, to show why it takes long. A step that may take long is announced before it begins.
+//! Nothing here blocks the work.
 
+use crate::util::mutex;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Tells what the work waits for, if that can be found out in a few seconds.
+/// Finds out what the work waits for, within a few seconds.
 pub type Probe = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What is being done, shared by those who do it and those who watch.
+/// The current step, shared by the work and the thread that watches it.
 #[derive(Debug, Clone, Default)]
 pub struct Activity(Arc<Shared>);
 
@@ -50,7 +51,7 @@ impl fmt::Debug for Work {
     }
 }
 
-/// Something that is being done; when it is dropped, what was being done before goes on.
+/// A step in progress. When it is dropped, the step before it is the current one again.
 #[derive(Debug)]
 #[must_use]
 pub struct Doing {
@@ -59,7 +60,7 @@ pub struct Doing {
 }
 
 impl Activity {
-    /// Says what is done from now on: "dump of app".
+    /// Begins a step: "dump of app".
     pub fn begin(&self, what: impl Into<String>) -> Doing {
         self.enter(Work { name: what.into(), probe: None })
     }
@@ -73,7 +74,7 @@ impl Activity {
         Doing { activity: self.clone(), before: self.change(work) }
     }
 
-    /// Answers what was done until now.
+    /// Answers the step before it.
     fn change(&self, work: Work) -> Work {
         let mut state = lock(&self.0.state);
         state.waits = None;
@@ -149,7 +150,7 @@ impl<R: Read> Read for Stepping<R> {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex::lock(state)
 }
 
 #[cfg(test)]

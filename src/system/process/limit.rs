@@ -1,12 +1,12 @@
-//! The time that a run has. When there is none left, what runs is ended as by a stop signal, and killed if it does not listen;
-//! what is still to be told of the run has some time of its own.
+//! The time limit of a run. At its end all programs are stopped as by a stop signal, and killed if they go on.
+//! Recording and notifying that then has some time of its own.
 
 use nix::sys::signal::Signal;
 
 use super::runner::Runner;
 
 impl Runner {
-    /// Ends everything that runs, and starts nothing more: there is no time left, for the reason `why`.
+    /// Stops all programs and starts no more, as the time is over for the reason `why`.
     pub fn run_out(&self, why: String) {
         let mut state = self.stop.lock();
         state.is_over = true;
@@ -14,25 +14,25 @@ impl Runner {
         self.stop.end(&state);
     }
 
-    /// Kills what was asked to end and has not, and what a stop signal does not end.
+    /// Kills the programs that still run, also those that ignore a stop signal.
     pub fn kill_running(&self) {
         let state = self.stop.lock();
-        for child in state.running.iter().chain(&state.regardless) {
+        for child in state.running.iter().chain(&state.unstoppable) {
             child.signal(Signal::SIGKILL);
         }
     }
 
-    /// Why there was no time left, if there was not.
+    /// Why the time was over, if it was.
     pub fn overrun(&self) -> Option<String> {
         self.stop.lock().overrun.clone()
     }
 
-    /// Whether it is over for want of time, so that what runs must end.
+    /// Whether the time is over, so that programs must end.
     pub fn is_over(&self) -> bool {
         self.stop.lock().is_over
     }
 
-    /// Gives a run that had no time left the time to say so.
+    /// Lets programs be started again, to record and notify that the time was over.
     pub fn go_on(&self) {
         self.stop.lock().is_over = false;
     }

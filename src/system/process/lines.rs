@@ -105,7 +105,7 @@ impl Listener {
                 said
             };
             let thread = std::thread::Builder::new().name("listener".into()).spawn(listen);
-            // The program has nobody to talk to then, and ends of that.
+            // Without a reader the program ends by SIGPIPE.
             thread.inspect_err(|error| log::error!("cannot read the output of a program: {error}")).ok()
         };
         Self(output.and_then(start))

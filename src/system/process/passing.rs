@@ -1,4 +1,4 @@
-//! What programs of the user print goes where our own output goes, without the secrets in it.
+//! Passes the output of the user's programs on to our own output, without secrets.
 
 use std::io::{self, Read, Write};
 use std::process::Command;
@@ -12,8 +12,8 @@ use crate::settings::Redactor;
 use crate::system::logger;
 use crate::util::terminal;
 
-/// Has what a program prints logged line by line, if the log is to hold all of it, or else each of its two streams passed
-/// on to our own. The channel ends with both.
+/// Logs what a program prints line by line if the log is JSON, or else passes each of its two streams on to our own.
+/// The channel is disconnected when both have ended.
 ///
 /// # Errors
 /// When pipes or threads cannot be had.
@@ -44,7 +44,7 @@ fn pass_on(from: io::PipeReader, mut to: impl Write + Send + 'static, ended: Sen
     thread::Builder::new().name("output".into()).spawn(move || {
         let mut clean = Redacted::new(from, Redactor::of_process());
         let (mut chunk, mut last) = ([0; 8192], b'\n');
-        // Nobody may be left to read our own output; the program goes on all the same.
+        // A write may fail as nobody reads our output; the program goes on.
         let mut write = |bytes: &[u8]| {
             let _ = terminal::above_bottom_line(|_| to.write_all(bytes).and_then(|()| to.flush()));
         };
@@ -53,7 +53,7 @@ fn pass_on(from: io::PipeReader, mut to: impl Write + Send + 'static, ended: Sen
             last = chunk[count - 1];
         }
         if last != b'\n' {
-            // What we say next is a line of its own.
+            // Ends an unfinished line, so that our next one stands by itself.
             write(b"\n");
         }
         drop(ended);

@@ -1,4 +1,4 @@
-//! The one owner of wait statuses in a process.
+//! Waits for all children of this process.
 //!
 //! A single thread waits for every child, ours and the orphans that the kernel gives us as PID 1 or as
 //! subreaper, and tells each child's owner by channel. Nobody else waits. A child is started and
@@ -19,6 +19,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use super::usage::children_of;
+use crate::util::mutex;
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +89,8 @@ struct Entry {
     serial: u64,
 }
 
-/// How long to leave `waitid` alone when there is no child at all. Orphans of a `docker exec` may
-/// come to PID 1 at any time without a start that we would be told of.
+/// The pause before the next `waitid` when there is no child. Orphans of a `docker exec` may be given to PID 1 at any
+/// time.
 const CHILDLESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// Asks whether a child has ended, and leaves its status to be collected.
@@ -135,7 +136,7 @@ impl Reaper {
     /// Signals every process that we adopted when its parent ended, such as a backup whose go-cron was
     /// killed. Does nothing where the kernel does not list children in /proc.
     pub fn signal_adopted(&self, signal: Signal) {
-        // Under the lock nobody is collected, so no pid in the list can have become another process's.
+        // Under the lock no status is collected, so no pid in the list can have been reused.
         let children = self.shared.lock();
         for pid in children_of("self").into_iter().filter(|pid| !children.contains_key(pid)) {
             let _ = kill(pid, signal);
@@ -183,7 +184,7 @@ fn next_serial() -> u64 {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<Pid, Entry>> {
-        self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        mutex::lock(&self.children)
     }
 
     fn run(&self) {

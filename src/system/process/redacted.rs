@@ -1,4 +1,4 @@
-//! What a program prints, without the secrets in it, however the reads cut them.
+//! The output of a program without secrets, also if a read ends within one.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -13,7 +13,7 @@ use crate::settings::Redactor;
 const CHUNK: usize = 8192;
 /// The longest line that is waited for. Of a longer one its beginning is handed on.
 const LONGEST_LINE: usize = 64 * 1024;
-/// How long the end of a line is waited for: what is a question or shows progress has none.
+/// How long to wait for the end of a line. A prompt or a progress display has none.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Reads an output and hands it on clean: line by line, or what there is of a line when nothing comes for a moment. What
@@ -71,7 +71,7 @@ impl<R: Read + AsFd> Redacted<R> {
         }
         self.is_settled = false;
         if !self.has_begun {
-            // By now the program has read its settings, which may have changed since it was started.
+            // The secrets are read again, as files of secrets may have changed.
             self.redactor.expire();
             self.has_begun = true;
         }

@@ -66,9 +66,7 @@ impl Note {
             let mut named = tempfile::Builder::new();
             named.prefix(PREFIX).suffix(SUFFIX).permissions(Permissions::from_mode(0o644));
             let named = named.tempfile_in(directory)?;
-            named.as_file().lock()?;
-            // Somebody's sweep may have locked it first, and removed it.
-            if !flock::is_still_at(named.path(), named.as_file())? {
+            if !flock::lock_new(named.path(), named.as_file())? {
                 continue;
             }
             let (file, path) = named.keep().map_err(|error| error.error)?;

@@ -256,7 +256,7 @@ impl Psql {
     /// # Errors
     /// When one has come.
     pub fn ignore_stop(&mut self) -> Result<(), Interrupted> {
-        self.runner.spare(&self.child)?;
+        self.runner.exempt_from_stop(&self.child)?;
         self.ignores_stop = true;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Takes published backups to every chat, and goes on with deliveries that broke off.
+//! Uploads published backups to every chat, and continues uploads that broke off.
 
 use std::io::{self, Cursor};
 use std::sync::Mutex;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::bot::{Bot, BotError, Message, Upload};
-use super::package::Package;
+use super::bot::{Bot, BotError, Message, UploadFile};
+use super::byte_source::ByteSource;
 use super::parallel::try_each;
 use super::parts::{self, PartsManifest, SUFFIX, SentPart};
-use super::pending::{Delivery, Pending};
+use super::upload_state::{Delivery, UploadState};
 use super::{Chat, NotifyOn, TelegramSettings, summary};
 use crate::store::catalog::{BackupDirectory, BackupName, DirectoryError, Manifest, Slot};
 use crate::store::records::{DeliveryReport, Outcome, Report};
@@ -26,8 +26,8 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Seconds after which a delivery that broke off is given up.
 const PATIENCE: i64 = 86_400;
 
-/// Takes backups and news to the chats of the settings.
-pub struct Courier<'a> {
+/// Sends backups, and the summary of a run, to the chats of the settings.
+pub struct Uploader<'a> {
     settings: &'a TelegramSettings,
     directory: &'a BackupDirectory,
     bot: Bot<'a>,
@@ -35,23 +35,23 @@ pub struct Courier<'a> {
 }
 
 /// A backup that is about to be sent.
-struct Parcel<'a> {
-    package: Package,
+struct Upload<'a> {
+    source: ByteSource,
     sha256: String,
     caption: String,
     ranges: Vec<(u64, u64)>,
-    /// The delivery's place among those that are pending.
+    /// The index of its delivery in the state.
     at: usize,
-    pending: &'a Mutex<Pending>,
+    state: &'a Mutex<UploadState>,
 }
 
-impl<'a> Courier<'a> {
-    /// A courier of these settings.
+impl<'a> Uploader<'a> {
+    /// An uploader to the chats of these settings.
     pub fn new(settings: &'a TelegramSettings, directory: &'a BackupDirectory, runner: &'a Runner) -> Self {
         Self { settings, directory, bot: Bot::new(settings, runner), runner }
     }
 
-    /// Sends what a run has published, what earlier runs could not, and then the summary of the run. Says how the
+    /// Sends what a run has published, what earlier runs could not, and then the summary of the run. Answers how the
     /// documents fared.
     pub fn deliver(&self, report: &Report, previous: Option<&Report>) -> DeliveryReport {
         let errors = self.send_files(report).unwrap_or_else(|error| vec![error.to_string()]);
@@ -71,7 +71,7 @@ impl<'a> Courier<'a> {
             return;
         }
         let text = summary::text(report, previous, errors, &self.settings.project);
-        // That a run was stopped is told as well.
+        // A run that was stopped still sends its summary, with a few seconds for it.
         let respite = self.runner.check().err().and_then(|_| self.runner.respite(LAST_WORDS).ok());
         let last_bot = respite.as_ref().map(|runner| Bot::new(self.settings, runner));
         let bot = last_bot.as_ref().unwrap_or(&self.bot);
@@ -82,15 +82,15 @@ impl<'a> Courier<'a> {
         }
     }
 
-    /// What could not be sent, and why.
+    /// Sends the files. Answers what could not be sent, and why.
     fn send_files(&self, report: &Report) -> io::Result<Vec<String>> {
-        let Some(mut pending) = Pending::open(self.directory)? else {
+        let Some(mut state) = UploadState::open(self.directory)? else {
             return Ok(vec!["another run is still sending; the next run sends this".into()]);
         };
         let now = Timestamp::now().as_second();
-        pending.deliveries.retain_mut(|delivery| {
+        state.deliveries.retain_mut(|delivery| {
             if clock::is_future(delivery.began, now) {
-                // It would never be given up.
+                // Else it would never be given up.
                 delivery.began = now;
             }
             let is_young = now.saturating_sub(delivery.began) < PATIENCE;
@@ -100,16 +100,16 @@ impl<'a> Courier<'a> {
             is_young
         });
         let files = report.databases.iter().filter_map(|database| database.file.clone());
-        // One that a run was at when it died goes on.
-        let is_new = |file: &String| pending.deliveries.iter().all(|delivery| delivery.file != *file);
+        // A delivery that a killed run has left is continued.
+        let is_new = |file: &String| state.deliveries.iter().all(|delivery| delivery.file != *file);
         let new: Vec<String> = files.filter(is_new).collect();
         let begin = |file| Delivery { file, began: now, ..Delivery::default() };
-        pending.deliveries.extend(new.into_iter().map(begin));
-        pending.save()?;
-        let count = pending.deliveries.len();
-        let (pending, mut errors) = (Mutex::new(pending), Vec::new());
+        state.deliveries.extend(new.into_iter().map(begin));
+        state.save()?;
+        let count = state.deliveries.len();
+        let (state, mut errors) = (Mutex::new(state), Vec::new());
         for at in 0..count {
-            match self.send_file(&pending, at, &mut errors) {
+            match self.send_file(&state, at, &mut errors) {
                 Err(error) if error.interrupted().is_some() => {
                     errors.push(error.to_string());
                     break;
@@ -118,29 +118,29 @@ impl<'a> Courier<'a> {
                 Ok(()) => {}
             }
         }
-        let mut pending = lock(&pending);
+        let mut state = lock(&state);
         let chats = &self.settings.chats;
-        pending.deliveries.retain(|delivery| !chats.iter().all(|chat| delivery.done.contains(&chat.0)));
-        pending.save()?;
+        state.deliveries.retain(|delivery| !chats.iter().all(|chat| delivery.done.contains(&chat.0)));
+        state.save()?;
         Ok(errors)
     }
 
     fn send_file(
         &self,
-        pending: &Mutex<Pending>,
+        state: &Mutex<UploadState>,
         at: usize,
         errors: &mut Vec<String>,
     ) -> Result<(), BotError> {
-        let file = lock(pending).deliveries[at].file.clone();
-        let Some(parcel) = self.pack(pending, at, &file)? else { return Ok(()) };
+        let file = lock(state).deliveries[at].file.clone();
+        let Some(upload) = self.open(state, at, &file)? else { return Ok(()) };
         for chat in &self.settings.chats {
-            if lock(pending).deliveries[at].done.contains(&chat.0) {
+            if lock(state).deliveries[at].done.contains(&chat.0) {
                 continue;
             }
-            match self.send_to(chat, &parcel) {
+            match self.send_to(chat, &upload) {
                 Ok(id) => {
                     log::info!("telegram: {file} sent to chat {chat}, restore id {id}");
-                    self.note(&parcel, |delivery| delivery.done.push(chat.0.clone()));
+                    self.note(&upload, |delivery| delivery.done.push(chat.0.clone()));
                 }
                 Err(error) if error.interrupted().is_some() => return Err(error),
                 Err(error) => errors.push(format!("cannot send {file} to chat {chat}: {error}")),
@@ -149,13 +149,13 @@ impl<'a> Courier<'a> {
         Ok(())
     }
 
-    /// Opens a backup for sending; nothing when it is gone, and with it its delivery.
-    fn pack<'p>(
+    /// Opens a backup for sending. Nothing when the backup has been deleted; its delivery is then done.
+    fn open<'p>(
         &self,
-        pending: &'p Mutex<Pending>,
+        state: &'p Mutex<UploadState>,
         at: usize,
         file: &str,
-    ) -> Result<Option<Parcel<'p>>, BotError> {
+    ) -> Result<Option<Upload<'p>>, BotError> {
         let failed = |error: DirectoryError| BotError::Io(io::Error::other(error.to_string()));
         let name = file
             .split_once('/')
@@ -169,31 +169,31 @@ impl<'a> Courier<'a> {
             _ => {
                 log::warn!("telegram: {file} no longer exists");
                 let chats = self.settings.chats.iter().map(|chat| chat.0.clone()).collect();
-                lock(pending).deliveries[at].done = chats;
+                lock(state).deliveries[at].done = chats;
                 return Ok(None);
             }
         };
         let manifest = self.directory.manifest_of(slot, &opened).map_err(failed)?;
         let is_file = !opened.is_directory();
-        let package = Package::of(opened).map_err(BotError::Io)?;
+        let source = ByteSource::of(opened).map_err(BotError::Io)?;
         let sha256 = match &manifest {
             Some(manifest) if is_file => manifest.sha256.clone(),
-            _ => package.digest(0, package.size).map_err(BotError::Io)?,
+            _ => source.digest(0, source.size).map_err(BotError::Io)?,
         };
-        let mut waiting = lock(pending);
+        let mut waiting = lock(state);
         let delivery = &mut waiting.deliveries[at];
         if delivery.sha256 != sha256 {
-            // Another backup has the name by now, or none of it was sent.
+            // Another backup has the name by now, or nothing was sent yet.
             (delivery.sha256, delivery.chats) = (sha256.clone(), Default::default());
         }
         drop(waiting);
-        let caption = self.caption(&package, &sha256, manifest.as_ref());
-        let ranges = parts::cut(package.size, self.settings.part());
-        Ok(Some(Parcel { package, sha256, caption, ranges, at, pending }))
+        let caption = self.caption(&source, &sha256, manifest.as_ref());
+        let ranges = parts::cut(source.size, self.settings.part());
+        Ok(Some(Upload { source, sha256, caption, ranges, at, state }))
     }
 
-    fn caption(&self, package: &Package, sha256: &str, manifest: Option<&Manifest>) -> String {
-        let mut lines = vec![package.name.clone()];
+    fn caption(&self, source: &ByteSource, sha256: &str, manifest: Option<&Manifest>) -> String {
+        let mut lines = vec![source.name.clone()];
         if !self.settings.project.is_empty() {
             lines.push(format!("project: {}", self.settings.project));
         }
@@ -208,90 +208,93 @@ impl<'a> Courier<'a> {
             lines.push(format!("database: {}", manifest.database));
             lines.push(format!("{time}{format}{encrypted}"));
         }
-        lines.push(format!("{}, sha256 {}", units::bytes(package.size), &sha256[..sha256.len().min(12)]));
+        lines.push(format!("{}, sha256 {}", units::bytes(source.size), &sha256[..sha256.len().min(12)]));
         lines.join("\n")
     }
 
     /// Sends all of it to a chat, and answers the restore id.
-    fn send_to(&self, chat: &Chat, parcel: &Parcel) -> Result<i64, BotError> {
-        let message = match parcel.ranges.len() {
-            1 => self.send_part(chat, parcel, 0, &parcel.caption)?,
+    fn send_to(&self, chat: &Chat, upload: &Upload) -> Result<i64, BotError> {
+        let message = match upload.ranges.len() {
+            1 => self.send_part(chat, upload, 0, &upload.caption)?,
             _ => {
-                self.send_parts(chat, parcel)?;
-                self.send_manifest(chat, parcel)?
+                self.send_parts(chat, upload)?;
+                self.send_manifest(chat, upload)?
             }
         };
-        let caption = format!("{}\n\u{1f516} Restore ID: {message}", parcel.caption);
+        let caption = format!("{}\n\u{1f516} Restore ID: {message}", upload.caption);
         if let Err(error) = self.bot.edit_caption(chat, message, &caption) {
             log::warn!("telegram: cannot write restore id {message} below the document: {error}");
         }
         Ok(message)
     }
 
-    fn send_parts(&self, chat: &Chat, parcel: &Parcel) -> Result<(), BotError> {
-        let count = parcel.ranges.len();
+    fn send_parts(&self, chat: &Chat, upload: &Upload) -> Result<(), BotError> {
+        let count = upload.ranges.len();
         try_each(UPLOADS, 0..count, |part| {
-            let caption = format!("{}, part {} of {count}", parcel.package.name, part + 1);
-            self.send_part(chat, parcel, part, &caption).map(drop)
+            let caption = format!("{}, part {} of {count}", upload.source.name, part + 1);
+            self.send_part(chat, upload, part, &caption).map(drop)
         })
     }
 
     /// Sends a part unless the chat has it, without another upload if any chat has it. Answers its message.
-    fn send_part(&self, chat: &Chat, parcel: &Parcel, part: usize, caption: &str) -> Result<i64, BotError> {
+    fn send_part(&self, chat: &Chat, upload: &Upload, part: usize, caption: &str) -> Result<i64, BotError> {
         let (sent, known) = {
-            let pending = lock(parcel.pending);
-            let delivery = &pending.deliveries[parcel.at];
+            let state = lock(upload.state);
+            let delivery = &state.deliveries[upload.at];
             let sent = delivery.chats.get(&chat.0).and_then(|parts| parts.get(part)?.clone());
             (sent, delivery.known(part).cloned())
         };
         if let Some(sent) = sent {
             return Ok(sent.message_id);
         }
-        let (offset, size) = parcel.ranges[part];
+        let (offset, size) = upload.ranges[part];
         let (message, sha256) = match known {
             Some(known) => (self.bot.send_again(chat, caption, &known.file_id)?, known.sha256),
             None => {
-                let sha256 = parcel.package.digest(offset, size).map_err(BotError::Io)?;
-                let name = match parcel.ranges.len() {
-                    1 => parcel.package.name.clone(),
-                    _ => format!("{}.{:04}", parcel.package.name, part + 1),
+                let sha256 = upload.source.digest(offset, size).map_err(BotError::Io)?;
+                let name = match upload.ranges.len() {
+                    1 => upload.source.name.clone(),
+                    _ => format!("{}.{:04}", upload.source.name, part + 1),
                 };
-                let open = || Ok(Box::new(parcel.package.part(offset, size)) as _);
-                let upload = Upload { name: &name, size, open: &open };
+                let open = || Ok(Box::new(upload.source.part(offset, size)) as _);
+                let upload = UploadFile { name: &name, size, open: &open };
                 (self.bot.upload_document(chat, caption, &upload)?, sha256)
             }
         };
         let (message_id, file_id) = (message.message_id, document(message)?);
-        self.note(parcel, |delivery| {
+        self.note(upload, |delivery| {
             let parts = delivery.chats.entry(chat.0.clone()).or_default();
-            parts.resize(parcel.ranges.len(), None);
+            parts.resize(upload.ranges.len(), None);
             parts[part] = Some(SentPart { file_id, message_id, size, sha256 });
         });
         Ok(message_id)
     }
 
     /// Sends the document that leads to the parts.
-    fn send_manifest(&self, chat: &Chat, parcel: &Parcel) -> Result<i64, BotError> {
-        let sent = lock(parcel.pending).deliveries[parcel.at].chats.get(&chat.0).cloned().unwrap_or_default();
+    fn send_manifest(&self, chat: &Chat, upload: &Upload) -> Result<i64, BotError> {
+        let sent = lock(upload.state).deliveries[upload.at].chats.get(&chat.0).cloned().unwrap_or_default();
         let parts: Vec<SentPart> = sent.into_iter().flatten().collect();
-        if parts.len() != parcel.ranges.len() {
+        if parts.len() != upload.ranges.len() {
             return Err(BotError::Answer("not every part has arrived".into()));
         }
-        let manifest = PartsManifest::new(&parcel.package.name, parcel.package.size, &parcel.sha256, parts);
+        let manifest = PartsManifest::new(&upload.source.name, upload.source.size, &upload.sha256, parts);
         let text = serde_json::to_vec_pretty(&manifest).map_err(|error| BotError::Io(error.into()))?;
-        let (name, size) = (format!("{}{SUFFIX}", parcel.package.name), text.len() as u64);
+        let (name, size) = (format!("{}{SUFFIX}", upload.source.name), text.len() as u64);
         let open = || Ok(Box::new(Cursor::new(text.clone())) as _);
-        let message =
-            self.bot.upload_document(chat, &parcel.caption, &Upload { name: &name, size, open: &open })?;
+        let message = self.bot.upload_document(
+            chat,
+            &upload.caption,
+            &UploadFile { name: &name, size, open: &open },
+        )?;
         let id = message.message_id;
         document(message).map(|_| id)
     }
 
-    /// Writes down how far a delivery has come. Should that fail, more is sent twice than needed.
-    fn note(&self, parcel: &Parcel, change: impl FnOnce(&mut Delivery)) {
-        let mut pending = lock(parcel.pending);
-        change(&mut pending.deliveries[parcel.at]);
-        if let Err(error) = pending.save() {
+    /// Saves how far a delivery has come. If that fails, some parts may be sent twice.
+    fn note(&self, upload: &Upload, change: impl FnOnce(&mut Delivery)) {
+        let mut state = lock(upload.state);
+        change(&mut state.deliveries[upload.at]);
+        if let Err(error) = state.save() {
             log::warn!("telegram: cannot record the progress of the delivery: {error}");
         }
     }

@@ -1,4 +1,4 @@
-//! A backup as it is sent: one run of bytes, of which any part can be read at any time.
+//! A backup as a source of bytes for uploads: any range can be read at any time, by several threads at once.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 use crate::store::catalog::{Archive, END, Opened};
 use crate::util::units::hexadecimal;
 
-/// What is sent.
+/// A backup that is sent, a directory as a tar archive.
 #[derive(Debug)]
-pub struct Package {
-    /// What it is called there.
+pub struct ByteSource {
+    /// The name of the document.
     pub name: String,
     /// Its bytes.
     pub size: u64,
@@ -26,8 +26,8 @@ enum Content {
     Archive(Archive),
 }
 
-impl Package {
-    /// What a backup is sent as. It goes on to be whole when its name is removed or replaced.
+impl ByteSource {
+    /// A source of this backup. It can still be read when its name is removed or replaced.
     ///
     /// # Errors
     /// When a directory cannot be read.
@@ -47,7 +47,7 @@ impl Package {
 
     /// Reads `length` bytes from `offset` on.
     pub fn part(&self, offset: u64, length: u64) -> Part<'_> {
-        Part { package: self, at: offset, end: (offset + length).min(self.size), member: None }
+        Part { source: self, at: offset, end: (offset + length).min(self.size), member: None }
     }
 
     /// The SHA-256 of `length` bytes from `offset` on, in hexadecimal.
@@ -68,9 +68,9 @@ impl Package {
     }
 }
 
-/// A part of a package, being read.
+/// A part of a source, being read.
 pub struct Part<'a> {
-    package: &'a Package,
+    source: &'a ByteSource,
     at: u64,
     end: u64,
     /// The member of the archive that is open, by its place.
@@ -84,7 +84,7 @@ impl Read for Part<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let read = match &self.package.content {
+        let read = match &self.source.content {
             Content::File(file) => file.read_at(buffer, self.at)?,
             Content::Archive(archive) => read_archive(archive, &mut self.member, self.at, buffer)?,
         };
@@ -93,7 +93,7 @@ impl Read for Part<'_> {
     }
 }
 
-/// Reads of an archive that is nowhere as such.
+/// Reads a tar archive that is not stored anywhere, from `at` on.
 fn read_archive(
     archive: &Archive,
     open: &mut Option<(usize, File)>,
@@ -151,21 +151,21 @@ mod tests {
         for (file, length) in [("1.dat", 1000), ("2.dat", 0), ("toc.dat", 512)] {
             std::fs::write(path.join(file), vec![b'x'; length]).unwrap();
         }
-        let package = Package::of(backups.open(Slot::Last, &name).unwrap()).unwrap();
-        assert_eq!(package.name, "app-20260416-143000.dump.tar");
+        let source = ByteSource::of(backups.open(Slot::Last, &name).unwrap()).unwrap();
+        assert_eq!(source.name, "app-20260416-143000.dump.tar");
         let mut whole = Vec::new();
-        package.part(0, u64::MAX / 2).read_to_end(&mut whole).unwrap();
-        assert_eq!(whole.len() as u64, package.size);
+        source.part(0, u64::MAX / 2).read_to_end(&mut whole).unwrap();
+        assert_eq!(whole.len() as u64, source.size);
         let mut archive = tar::Archive::new(&whole[..]);
         let sizes: Vec<u64> = archive.entries().unwrap().map(|member| member.unwrap().size()).collect();
         assert_eq!(sizes, [1000, 0, 512]);
         for cut in [1, 511, 700] {
             let mut parts = Vec::new();
-            for offset in (0..package.size).step_by(cut) {
-                package.part(offset, cut as u64).read_to_end(&mut parts).unwrap();
+            for offset in (0..source.size).step_by(cut) {
+                source.part(offset, cut as u64).read_to_end(&mut parts).unwrap();
             }
             assert!(parts == whole, "{cut}");
         }
-        assert_eq!(package.digest(5, 9).unwrap(), hexadecimal(&Sha256::digest(&whole[5..14])));
+        assert_eq!(source.digest(5, 9).unwrap(), hexadecimal(&Sha256::digest(&whole[5..14])));
     }
 }

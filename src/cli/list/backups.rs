@@ -3,25 +3,23 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
-use super::table::Cell;
+use crate::cli::table::Cell;
 use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Slot, Verification};
-use crate::util::clock;
 use crate::util::open_dir::OpenDir;
 use crate::util::terminal::Paint;
-use crate::util::units;
 
 /// A backup.
 #[derive(Debug)]
-pub(super) struct Backup {
+pub struct Backup {
     /// Its names, in the order of the slots: one at least.
     names: Vec<Entry>,
     /// The pointers that lead to it.
     pub pointers: Vec<Entry>,
 }
 
-/// What a database has, the newest first and those of the future last.
-pub(super) struct Block {
-    /// Nothing where that cannot be told.
+/// The backups of a database, the newest first and those with a time in the future last.
+pub struct Block {
+    /// None for files whose database is not known.
     pub database: Option<DatabaseName>,
     pub backups: Vec<Backup>,
 }
@@ -75,31 +73,23 @@ impl Backup {
     /// How long ago it was last read or restored and found whole, or that it is broken.
     pub fn verified(&self, now: i64) -> Cell {
         let verified = || self.verifications().filter_map(|(verified, proven)| verified.or(proven));
-        match verified().any(|verification| verification.error.is_some()) {
-            true => Cell::from("BROKEN").painted(Paint::Red),
-            false => since(verified().map(|verification| verification.at).max(), now),
+        if verified().any(|verification| verification.error.is_some()) {
+            Cell::from("BROKEN").painted(Paint::Red)
+        } else {
+            Cell::since(verified().map(|verification| verification.at).max(), now)
         }
     }
 
     /// How long ago it was last restored and found whole.
     pub fn proven(&self, now: i64) -> Cell {
         let proven = self.verifications().filter_map(|(_, proven)| proven);
-        since(proven.map(|verification| verification.at).max(), now)
+        Cell::since(proven.map(|verification| verification.at).max(), now)
     }
 
-    /// What is written down of each of its names.
+    /// The verification and the proof in the manifest of each name.
     fn verifications(&self) -> impl Iterator<Item = (Option<&Verification>, Option<&Verification>)> {
         let manifests = self.names.iter().filter_map(|entry| entry.manifest.as_ref());
         manifests.map(|manifest| (manifest.verified.as_ref(), manifest.proven.as_ref()))
-    }
-}
-
-/// An age for a column.
-pub(super) fn since(at: Option<i64>, now: i64) -> Cell {
-    match at {
-        None => Cell::from("-"),
-        Some(at) if clock::is_future(at, now) => Cell::from("future").painted(Paint::Red),
-        Some(at) => Cell::from(units::age(now.saturating_sub(at).max(0))),
     }
 }
 
@@ -108,8 +98,8 @@ pub(super) fn path(entry: &Entry) -> String {
     format!("{}/{}", entry.slot, entry.name)
 }
 
-/// What the entries of all slots are names of, database by database.
-pub(super) fn blocks(entries: Vec<Entry>, now: i64) -> Vec<Block> {
+/// Groups the entries of all slots into backups, by database.
+pub fn blocks(entries: Vec<Entry>, now: i64) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut places = HashMap::new();
     for backup in each_once(entries) {
@@ -133,7 +123,7 @@ fn each_once(entries: Vec<Entry>) -> Vec<Backup> {
     let mut backups: Vec<Backup> = Vec::new();
     let (mut linked, mut copied, mut named) = (HashMap::new(), HashMap::new(), HashMap::new());
     for entry in names {
-        // The same bytes of another time are another backup.
+        // The same bytes from another time are another backup.
         let manifest = entry.manifest.as_ref();
         let created_at = manifest.and_then(|it| Some(it.dump.as_ref()?.created_at));
         let copy = manifest.map(|it| (it.database.clone(), created_at, it.sha256.clone()));
@@ -157,7 +147,7 @@ fn each_once(entries: Vec<Entry>) -> Vec<Backup> {
     backups
 }
 
-/// The bytes of all their files, each file once whatever the number of its names.
+/// The bytes of all their files. A file with several names counts once.
 pub(super) fn unique_bytes<'a>(
     directory: &BackupDirectory,
     backups: impl Iterator<Item = &'a Backup>,
@@ -168,9 +158,10 @@ pub(super) fn unique_bytes<'a>(
         if !seen.insert((entry.device, entry.inode)) {
             continue;
         }
-        bytes += match entry.is_directory {
-            false => entry.size,
-            true => bytes_within(directory, entry, &mut seen).unwrap_or(entry.size),
+        bytes += if entry.is_directory {
+            bytes_within(directory, entry, &mut seen).unwrap_or(entry.size)
+        } else {
+            entry.size
         };
     }
     bytes
@@ -190,6 +181,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::util::clock;
 
     #[test]
     fn hard_links_are_one_backup_and_their_bytes_count_once_also_within_directories() {

@@ -1,17 +1,17 @@
-//! `backupgram list --cleanup-preview`: what a backup that ran now would do away with.
+//! `backupgram list --cleanup-preview`: what a backup that ran now would delete or replace.
 
 use std::io;
 
 use jiff::Zoned;
 use serde_json::{Value, json};
 
-use super::table::{Cell, Column, Table, print_below};
-use super::{Failure, Outcome, print};
+use crate::cli::context::{Failure, Outcome, print};
+use crate::cli::table::{Cell, Column, Table, print_below};
 use crate::postgres::Server;
 use crate::settings::{Databases, Environment, Reader, Storage, Subject};
 use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Scope};
 use crate::store::records::status;
-use crate::store::retention::{Fate, Links, NextRun, Reason, Removal};
+use crate::store::retention::{Links, PrunePreview, Reason, Removal, RemovalReason};
 use crate::util::terminal::Paint;
 use crate::util::units;
 
@@ -41,7 +41,7 @@ pub(super) fn preview(
     let ending = storage.ending();
     let time = Zoned::now();
     let now = time.timestamp().as_second();
-    let run = NextRun {
+    let run = PrunePreview {
         time,
         ending: &ending,
         suffix: &storage.suffix,
@@ -62,12 +62,11 @@ pub(super) fn preview(
         held.extend(prospect.hold.map(|hold| (database, hold.to_string())));
     }
     let rows = weigh(directory, removals).map_err(Failure::new)?;
-    match as_json {
-        true => print(&as_value(&rows, &kept, &databases, &held, now).to_string()),
-        false => {
-            print_rows(&rows, &held, now);
-            print_kept(&kept, now);
-        }
+    if as_json {
+        print(&as_value(&rows, &kept, &databases, &held, now).to_string())
+    } else {
+        print_rows(&rows, &held, now);
+        print_kept(&kept, now);
     }
     Ok(())
 }
@@ -98,13 +97,13 @@ fn databases(subject: &Subject, entries: &[Entry]) -> Vec<DatabaseName> {
     names
 }
 
-/// Adds to each removal what it frees. A `-latest` pointer that frees nothing is not worth a line.
+/// Adds to each removal the bytes that it frees. A `-latest` pointer that frees nothing is left out.
 fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> io::Result<Vec<Row>> {
     let (mut links, mut rows) = (Links::default(), Vec::new());
     for removal in removals {
-        let frees = match removal.fate {
-            Fate::Held => 0,
-            Fate::Replaced | Fate::Deleted => {
+        let frees = match removal.reason {
+            RemovalReason::Held => 0,
+            RemovalReason::Replaced | RemovalReason::Deleted => {
                 let slot = directory.open_slot(removal.entry.slot);
                 let slot = slot.map_err(|error| io::Error::other(error.to_string()))?;
                 links.remove(&slot, removal.entry.name.as_str())?
@@ -117,11 +116,11 @@ fn weigh(directory: &BackupDirectory, removals: Vec<Removal>) -> io::Result<Vec<
     Ok(rows)
 }
 
-fn word(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Replaced => "replace",
-        Fate::Deleted => "delete",
-        Fate::Held => "keep",
+fn word(reason: RemovalReason) -> &'static str {
+    match reason {
+        RemovalReason::Replaced => "replace",
+        RemovalReason::Deleted => "delete",
+        RemovalReason::Held => "keep",
     }
 }
 
@@ -139,9 +138,9 @@ fn as_value(
     held: &[Held],
     now: i64,
 ) -> Value {
-    let removal = |Row { removal: Removal { entry, fate }, frees }: &Row| {
+    let removal = |Row { removal: Removal { entry, reason }, frees }: &Row| {
         json!({
-            "action": word(*fate), "slot": entry.slot, "name": entry.name, "database": entry.database,
+            "action": word(*reason), "slot": entry.slot, "name": entry.name, "database": entry.database,
             "size": entry.size, "mtime": entry.mtime, "freed_bytes": frees,
         })
     };
@@ -160,7 +159,7 @@ fn as_value(
     })
 }
 
-/// The backups that stay, each with why.
+/// Prints the backups that are kept, each with the reason.
 fn print_kept(kept: &[(Entry, Reason)], now: i64) {
     if kept.is_empty() {
         return;
@@ -194,10 +193,10 @@ fn print_rows(rows: &[Row], held: &[Held], now: i64) {
         Column::Right("FREES"),
         Column::Name("BACKUP"),
     ]);
-    for Row { removal: Removal { entry, fate }, frees } in rows {
-        let what = Cell::from(word(*fate));
+    for Row { removal: Removal { entry, reason }, frees } in rows {
+        let what = Cell::from(word(*reason));
         table.add([
-            if *fate == Fate::Deleted { what.painted(Paint::Red) } else { what },
+            if *reason == RemovalReason::Deleted { what.painted(Paint::Red) } else { what },
             Cell::from(units::age(now.saturating_sub(entry.mtime))),
             Cell::from(units::bytes(entry.size)),
             Cell::from(if *frees == 0 { "-".into() } else { units::bytes(*frees) }),

@@ -1,14 +1,14 @@
 //! Which backup to restore, asked on the terminal: first the database, then its backup.
 
-use super::backups::{self, Backup, Block, since};
 use super::question::Questions;
-use super::table::{Cell, Column, Table, short_time};
-use super::{Failure, print};
+use crate::cli::context::{Failure, print};
+use crate::cli::list::backups::{self, Backup, Block};
+use crate::cli::table::{Cell, Column, Table, short_time};
 use crate::store::catalog::{BackupDirectory, DatabaseName};
 use crate::util::clock;
 use crate::util::units;
 
-/// No more are shown at once: nobody reads a longer list.
+/// At most so many are shown at once.
 const SHOWN: usize = 40;
 
 /// Asks for a database if there are several, and for one of its backups, and answers that as `SLOT/NAME` with its
@@ -40,7 +40,7 @@ pub(super) fn choose(
     }
 }
 
-/// Shows things with numbers until one of them is chosen, by its number or by a part of its name that no other has.
+/// Lists things by number until one of them is chosen, by its number or by a part of its name that no other has.
 fn pick<'a, T>(
     questions: &Questions,
     question: &str,
@@ -50,7 +50,7 @@ fn pick<'a, T>(
 ) -> Result<&'a T, Failure> {
     let mut shown = all.to_vec();
     loop {
-        // Of many the last ones, as those are the newest.
+        // Shows the last ones, which are the newest.
         let hidden = shown.len().saturating_sub(SHOWN);
         shown.drain(..hidden);
         show(&shown);
@@ -74,10 +74,8 @@ fn pick<'a, T>(
             all.iter().copied().filter(|each| fits(&name(each))).collect()
         };
         let exact = matching(&|name| name == answer);
-        let found = match exact.is_empty() {
-            true => matching(&|name| !mistyped && name.contains(&answer)),
-            false => exact,
-        };
+        let found =
+            if exact.is_empty() { matching(&|name| !mistyped && name.contains(&answer)) } else { exact };
         match found[..] {
             [] => questions.say(&format!("{answer:?} is neither one of these numbers nor part of a name")),
             [only] => return Ok(only),
@@ -109,7 +107,7 @@ fn show_databases(blocks: &[&Block]) {
             Cell::from((at + 1).to_string()),
             Cell::from(name_of(block)),
             Cell::from(block.backups.len().to_string()),
-            since(newest.map(|entry| entry.mtime), now),
+            Cell::since(newest.map(|entry| entry.mtime), now),
         ]);
     }
     table.print();
@@ -131,7 +129,7 @@ fn show_backups(backups: &[&Backup]) {
         table.add([
             Cell::from((at + 1).to_string()),
             short_time(first.mtime),
-            since(Some(first.mtime), now),
+            Cell::since(Some(first.mtime), now),
             Cell::from(units::bytes(first.size)),
             Cell::from(backup.slots()),
             backup.verified(now),

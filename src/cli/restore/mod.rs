@@ -1,12 +1,14 @@
 //! `backupgram restore`.
 
+mod picker;
+mod question;
+
 use std::io::IsTerminal;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::picker;
-use super::question::Questions;
-use super::{Failure, Outcome, environment, runner};
+use self::question::Questions;
+use crate::cli::context::{Failure, Outcome, environment, runner};
 use crate::delivery::telegram::{self, Chat, FetchError, TelegramSettings};
 use crate::engine::restore::{
     Options, Plan, PropertyChoice, Request, Restore, RestoreError, SearchPath, Source,

@@ -1,14 +1,14 @@
-//! What the next run would delete, computed by the real retention function on a copy of the listing.
+//! What the next run would delete, computed by the function that the run itself uses, on a copy of the listing.
 
 use jiff::{ToSpan, Zoned};
 
 use super::{Cleanup, Hold, Policy, Reason};
 use crate::store::catalog::{BackupName, DatabaseName, Entry, Latest, Slot, Suffix};
 
-/// A simulated run that publishes at [`time`](Self::time).
+/// A preview of a run that would publish at [`time`](Self::time).
 #[derive(Debug, Clone)]
-pub struct NextRun<'a> {
-    /// The time for the new names and for the ages of the others.
+pub struct PrunePreview<'a> {
+    /// When; it gives the new backup its names and the others their ages.
     pub time: Zoned,
     /// The new backup's suffix, including that of encryption.
     pub ending: &'a str,
@@ -20,41 +20,41 @@ pub struct NextRun<'a> {
     pub policy: &'a Policy,
 }
 
-/// Why a name will no longer refer to its present file.
+/// Why a name no longer leads to its present file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Fate {
-    /// The name is reused by the new backup of the same day, week or month, or a pointer moves.
+pub enum RemovalReason {
+    /// The new backup of the same day, week or month takes the name, or a pointer moves on.
     Replaced,
     /// It has expired.
     Deleted,
-    /// It has expired, but the clock is not trusted, so it is not deleted.
+    /// It is too old, but is kept because the clock is not believed.
     Held,
 }
 
-/// The effect of a run on the backups of a database.
+/// What a run would do to the backups of a database.
 #[derive(Debug)]
 pub struct Prospect {
-    /// Changed names, in the order of the run.
+    /// What would happen to names, in the order in which it would.
     pub removals: Vec<Removal>,
-    /// Backups that are kept, each with the reason.
+    /// The backups that are kept, each with the reason.
     pub kept: Vec<(Entry, Reason)>,
     /// Why nothing is deleted.
     pub hold: Option<Hold>,
 }
 
-/// A name that will no longer refer to its present file.
+/// A name that no longer leads to its present file.
 #[derive(Debug, Clone)]
 pub struct Removal {
     /// Its present entry.
     pub entry: Entry,
-    /// What will happen to it.
-    pub fate: Fate,
+    /// Why.
+    pub reason: RemovalReason,
 }
 
-impl NextRun<'_> {
-    /// The effect on `entries` of a backup of `database`. It becomes the newest in every slot, so the present newest
-    /// may be deleted. Deletions are held if the last run was held because of the server's clock (`held_before`), or
-    /// because of a long gap.
+impl PrunePreview<'_> {
+    /// What will happen to the names among `entries` if `database` is backed up. The new backup is then the newest in every
+    /// slot, so what is the newest now may go. Nothing is deleted for what the last run has heard from the server, if that
+    /// is why it was `held_before`, or for what the times say.
     pub fn prospect(
         &self,
         entries: &[Entry],
@@ -78,10 +78,10 @@ impl NextRun<'_> {
         let sentence = cleanup.judge(&after);
         let by_server = held_before.filter(|hold| matches!(hold, Hold::Server { .. }));
         let hold = by_server.or(sentence.hold);
-        let fate = if hold.is_some() { Fate::Held } else { Fate::Deleted };
+        let reason = if hold.is_some() { RemovalReason::Held } else { RemovalReason::Deleted };
         for entry in sentence.expired {
-            removals.push(Removal { entry: entry.clone(), fate });
-            if fate == Fate::Held {
+            removals.push(Removal { entry: entry.clone(), reason });
+            if reason == RemovalReason::Held {
                 continue;
             }
             let follows = |other: &&Entry| {
@@ -90,7 +90,7 @@ impl NextRun<'_> {
                     && other.name.latest_parts().is_some()
             };
             let pointers = after.iter().filter(follows).cloned();
-            removals.extend(pointers.map(|entry| Removal { entry, fate: Fate::Replaced }));
+            removals.extend(pointers.map(|entry| Removal { entry, reason: RemovalReason::Replaced }));
         }
         let kept = sentence.kept.into_iter().filter(|(_, reason)| *reason != Reason::Published);
         let kept = kept.map(|(entry, reason)| (entry.clone(), reason)).collect();
@@ -119,7 +119,7 @@ impl NextRun<'_> {
 
 fn take_out(after: &mut Vec<Entry>, removals: &mut Vec<Removal>, is_replaced: impl Fn(&Entry) -> bool) {
     let replaced = after.extract_if(.., |entry| is_replaced(entry));
-    removals.extend(replaced.map(|entry| Removal { entry, fate: Fate::Replaced }));
+    removals.extend(replaced.map(|entry| Removal { entry, reason: RemovalReason::Replaced }));
 }
 
 fn new_backup(slot: Slot, name: BackupName, database: &DatabaseName, now: i64) -> Entry {
@@ -143,14 +143,14 @@ mod tests {
     use super::*;
     use crate::store::retention::tests::{POLICY, entry};
 
-    fn removals(entries: &[Entry], ending: &str, latest: Latest) -> Vec<(Fate, String)> {
+    fn removals(entries: &[Entry], ending: &str, latest: Latest) -> Vec<(RemovalReason, String)> {
         let suffix = Suffix::parse(".sql.gz").unwrap();
         let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
-        let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
+        let run = PrunePreview { time, ending, suffix: &suffix, latest, policy: &POLICY };
         let removals = run.prospect(entries, &DatabaseName::parse("app").unwrap(), None).removals;
         removals
             .into_iter()
-            .map(|Removal { entry, fate }| (fate, format!("{}/{}", entry.slot, entry.name)))
+            .map(|Removal { entry, reason }| (reason, format!("{}/{}", entry.slot, entry.name)))
             .collect()
     }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_newest_of_today_may_go_once_the_new_one_is_there() {
         let lone = [entry(Slot::Last, "app-20200101-000000.sql.gz", OLD)];
-        let gone = [(Fate::Deleted, "last/app-20200101-000000.sql.gz".to_owned())];
+        let gone = [(RemovalReason::Deleted, "last/app-20200101-000000.sql.gz".to_owned())];
         assert_eq!(removals(&lone, ".sql.gz", Latest::Symlink), gone);
     }
 
@@ -182,8 +182,8 @@ mod tests {
         ];
         // All are younger than their limits.
         let entries = names.map(|(slot, name)| entry(slot, name, 1_776_349_799));
-        let replaced = |names: &[&str]| -> Vec<(Fate, String)> {
-            names.iter().map(|name| (Fate::Replaced, (*name).to_owned())).collect()
+        let replaced = |names: &[&str]| -> Vec<(RemovalReason, String)> {
+            names.iter().map(|name| (RemovalReason::Replaced, (*name).to_owned())).collect()
         };
         let plain = ["daily/app-20260416.sql.gz", "weekly/app-202616.sql.gz", "monthly/app-202604.sql.gz"];
         assert_eq!(removals(&entries, ".sql.gz", Latest::None), replaced(&plain));
@@ -201,17 +201,17 @@ mod tests {
             pointer(Slot::Last, "app-eu-latest.sql.gz", "app-20200101-000000.sql.gz"),
         ];
         let (old, new) = ("last/app-20200101-000000.sql.gz", "last/app-latest.sql.gz");
-        let expected = |names: &[(Fate, &str)]| -> Vec<(Fate, String)> {
-            names.iter().map(|(fate, name)| (*fate, (*name).to_owned())).collect()
+        let expected = |names: &[(RemovalReason, &str)]| -> Vec<(RemovalReason, String)> {
+            names.iter().map(|(reason, name)| (*reason, (*name).to_owned())).collect()
         };
-        let moved = (Fate::Replaced, "last/app-eu-latest.sql.gz");
+        let moved = (RemovalReason::Replaced, "last/app-eu-latest.sql.gz");
         assert_eq!(
             removals(&entries, ".sql.gz", Latest::Hardlink),
-            expected(&[(Fate::Replaced, new), (Fate::Deleted, old), moved])
+            expected(&[(RemovalReason::Replaced, new), (RemovalReason::Deleted, old), moved])
         );
         assert_eq!(
             removals(&entries, ".sql.gz", Latest::None),
-            expected(&[(Fate::Deleted, old), (Fate::Replaced, new), moved])
+            expected(&[(RemovalReason::Deleted, old), (RemovalReason::Replaced, new), moved])
         );
     }
 
@@ -227,13 +227,16 @@ mod tests {
             let suffix = Suffix::parse(".sql.gz").unwrap();
             let time: Zoned = "2026-04-16T14:30:00[UTC]".parse().unwrap();
             let (ending, latest) = (".sql.gz", Latest::Symlink);
-            let run = NextRun { time, ending, suffix: &suffix, latest, policy: &POLICY };
+            let run = PrunePreview { time, ending, suffix: &suffix, latest, policy: &POLICY };
             let app = DatabaseName::parse("app").unwrap();
             let Prospect { removals, hold, .. } = run.prospect(&entries, &app, held_before);
-            (removals.iter().map(|removal| removal.fate).collect::<Vec<_>>(), hold)
+            (removals.iter().map(|removal| removal.reason).collect::<Vec<_>>(), hold)
         };
-        let held = vec![Fate::Replaced, Fate::Held];
-        assert_eq!(preview(OLD, None), (vec![Fate::Replaced, Fate::Deleted, Fate::Replaced], None));
+        let held = vec![RemovalReason::Replaced, RemovalReason::Held];
+        assert_eq!(
+            preview(OLD, None),
+            (vec![RemovalReason::Replaced, RemovalReason::Deleted, RemovalReason::Replaced], None)
+        );
         let of_server = Some(Hold::Server { ahead_seconds: 7200 });
         assert_eq!(preview(OLD, of_server), (held.clone(), of_server));
         let (found, hold) = preview(0, None);

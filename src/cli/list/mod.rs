@@ -1,13 +1,16 @@
 //! `backupgram list`.
 
+pub(super) mod backups;
+mod cleanup;
+
 use std::io::{self, IsTerminal};
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::json;
 
-use super::backups::{self, Backup, Block};
-use super::table::{Cell, Column, Table, short_time};
-use super::{Failure, Outcome, cleanup, environment, print, print_line};
+use self::backups::{Backup, Block};
+use crate::cli::context::{Failure, Outcome, environment, print, print_line};
+use crate::cli::table::{Cell, Column, Table, short_time};
 use crate::engine::backup::disk_space;
 use crate::settings::{Reader, Storage};
 use crate::store::catalog::{BackupDirectory, DatabaseName, Entry, Listed, Slot};
@@ -74,9 +77,10 @@ pub(super) fn run(arguments: Parser) -> Outcome {
     if call.database.is_some() {
         entries.retain(|entry| entry.database == call.database);
     }
-    match call.as_json {
-        true => print_json(&call, entries),
-        false => print_blocks(&call, &directory, chosen(&call, entries)),
+    if call.as_json {
+        print_json(&call, entries)
+    } else {
+        print_blocks(&call, &directory, chosen(&call, entries))
     }
     Ok(())
 }
@@ -135,7 +139,7 @@ fn print_blocks(call: &Call, directory: &BackupDirectory, blocks: Vec<Block>) {
         return print_names(call, &blocks);
     }
     if blocks.is_empty() {
-        // A directory that is not there looks the same, and its name tells which it is.
+        // A missing directory looks the same, so the message names the path.
         let of = call.database.as_ref().map(|database| format!(" of {database}")).unwrap_or_default();
         let within = call.slot.map(|slot| format!("/{slot}")).unwrap_or_default();
         return print_line(&format!("no backups yet{of} in {}{within}", directory.root().display()));
@@ -143,7 +147,7 @@ fn print_blocks(call: &Call, directory: &BackupDirectory, blocks: Vec<Block>) {
     let now = clock::now();
     let mut table = table();
     for block in &blocks {
-        // How the newest backup is called by `restore`.
+        // The heading shows the newest backup as `restore` takes it.
         let database = block.database.as_ref().map_or("-", |name| name.as_str());
         table.begin(database, &block.backups[0].path());
         for backup in &block.backups {
@@ -183,7 +187,7 @@ fn row(backup: &Backup, now: i64) -> [Cell; 7] {
     ]
 }
 
-/// Every name of a backup, and what points to it.
+/// Every name of a backup, and the pointers to it.
 fn names(backup: &Backup) -> impl Iterator<Item = Cell> {
     let own = backup.names().iter().map(|entry| Cell::from(backups::path(entry)));
     own.chain(backup.pointers.iter().map(|pointer| Cell::from(backups::path(pointer)).painted(Paint::Dim)))
@@ -193,11 +197,10 @@ fn names(backup: &Backup) -> impl Iterator<Item = Cell> {
 fn print_names(call: &Call, blocks: &[Block]) {
     let print = if io::stdout().is_terminal() { print_line } else { print };
     for backup in blocks.iter().flat_map(|block| &block.backups) {
-        match call.all {
-            true => {
-                backup.names().iter().chain(&backup.pointers).for_each(|name| print(&backups::path(name)))
-            }
-            false => print(&backup.path()),
+        if call.all {
+            backup.names().iter().chain(&backup.pointers).for_each(|name| print(&backups::path(name)))
+        } else {
+            print(&backup.path())
         }
     }
 }

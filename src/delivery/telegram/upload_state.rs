@@ -1,5 +1,4 @@
-//! `.telegram.json` in the backup directory: deliveries that are not complete, so that the next run goes on where one
-//! broke off.
+//! `.telegram.json` in the backup directory: the uploads that are not complete, so that the next run continues them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,16 +15,16 @@ use crate::util::flock::Flock;
 const FILE_NAME: &str = ".telegram.json";
 const LOCK_NAME: &str = ".telegram.lock";
 
-/// One backup on its way.
+/// The upload of one backup to all chats.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Delivery {
     /// `SLOT/NAME`.
     pub file: String,
-    /// Of what is sent, in hexadecimal.
+    /// The SHA-256 of what is sent, in hexadecimal.
     pub sha256: String,
     /// When it began, in Unix seconds.
     pub began: i64,
-    /// Its parts as far as each chat has them.
+    /// The parts that each chat has.
     pub chats: BTreeMap<String, Vec<Option<SentPart>>>,
     /// The chats that have all of it.
     pub done: Vec<String>,
@@ -38,16 +37,16 @@ impl Delivery {
     }
 }
 
-/// The deliveries that are not complete; one process at a time has them.
+/// The deliveries that are not complete. One process at a time has them, by a lock on `.telegram.lock`.
 #[derive(Debug)]
-pub struct Pending {
+pub struct UploadState {
     root: PathBuf,
     _lock: Flock,
     /// Oldest first.
     pub deliveries: Vec<Delivery>,
 }
 
-impl Pending {
+impl UploadState {
     /// Reads them, if no other process has them.
     ///
     /// # Errors
@@ -57,13 +56,13 @@ impl Pending {
         let path = root.join(LOCK_NAME);
         let file = durable::open_or_create(&path).map_err(|error| record_file::of(&path, error))?;
         let Ok(lock) = Flock::try_lock(file) else { return Ok(None) };
-        // One that is torn or foreign is worth a new delivery, not an error.
+        // A file that cannot be parsed costs another upload, not an error.
         let text = record_file::read(&root.join(FILE_NAME))?.unwrap_or_default();
         let deliveries = serde_json::from_slice(&text).unwrap_or_default();
         Ok(Some(Self { root, _lock: lock, deliveries }))
     }
 
-    /// Writes them down.
+    /// Saves them.
     ///
     /// # Errors
     /// When they cannot be written.

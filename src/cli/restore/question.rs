@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal.
+//! Questions on the terminal.
 
 use std::io::{self, BufRead, Write};
 use std::thread;
@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::system::process::{Interrupted, Runner};
 use crate::util::terminal;
 
-/// Asks on standard error and hears the answers on standard input.
+/// Asks on standard error and reads the answers from standard input.
 pub(super) struct Questions {
     runner: Runner,
     wanted: Sender<()>,
@@ -21,7 +21,8 @@ impl Questions {
     pub fn new(runner: Runner) -> Self {
         let (wanted, wishes) = bounded::<()>(0);
         let (tell, answers) = bounded(1);
-        // On a thread of its own: a read from the terminal goes on after a signal. Without one nobody answers.
+        // Read on a thread of its own, as a signal does not end a read from the terminal. Without the thread there is
+        // no answer.
         let _ = thread::Builder::new().name("answers".into()).spawn(move || {
             for () in wishes {
                 let mut line = String::new();
@@ -35,7 +36,7 @@ impl Questions {
         Self { runner, wanted, answers }
     }
 
-    /// Says something. Names in it may be anybody's.
+    /// Prints a text, in which control characters are escaped.
     pub fn say(&self, text: &str) {
         let _ = writeln!(io::stderr(), "{}", terminal::printable(text));
     }
