@@ -11,10 +11,8 @@ use thiserror::Error;
 
 use crate::engine::checkup;
 use crate::engine::problems::{self, Watch};
-use crate::http::gate::listen;
-use crate::http::handlers::WAITERS;
-use crate::http::permits::Permits;
-use crate::http::{App, Lister, Planned, Server, Throttle, Token, Traffic};
+use crate::gate::listen;
+use crate::http::{self, App, AuthLimiter, Planned, Semaphore, Server, Token, Traffic, VolumeReader};
 use crate::service::jobs::{Jobs, Programs, Worker};
 use crate::service::live_settings::LiveSettings;
 use crate::service::supervisor::Supervisor;
@@ -120,11 +118,11 @@ impl Daemon {
             watch,
             jobs: Arc::clone(&jobs),
             supervisor: Arc::clone(&supervisor),
-            throttle: Arc::new(Throttle::default()),
-            traffic: Arc::new(Traffic::default()),
+            auth_limiter: Arc::new(AuthLimiter::default()),
+            traffic: Arc::new(Traffic::new(http::paths())),
             planned: Planned::default(),
-            lister: Lister::default(),
-            waiters: Permits::new(WAITERS),
+            volume: VolumeReader::default(),
+            lock_waiters: Semaphore::new(http::LOCK_WAITERS),
         };
         let server = Server::start(listener, Arc::new(app), Token::new(&api.token, api.read_token.as_ref()));
         let server = server.inspect_err(|_| supervisor.stop()).map_err(failed("start the API"))?;

@@ -7,6 +7,7 @@ mod daemon;
 pub mod delivery;
 pub mod engine;
 pub mod formats;
+pub mod gate;
 pub mod http;
 pub mod postgres;
 pub mod program;

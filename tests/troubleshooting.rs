@@ -133,15 +133,17 @@ impl Literal {
                 true
             }
             // What no ordinary client sends.
-            "http/gate/head.rs" | "http/gate/connection.rs" | "http/message.rs" => false,
-            file if file.starts_with("http/") => follows(&["ApiError::", "Error::custom("]),
-            "jobs/registry.rs" => follows(&["end("]),
-            "overrides.rs" => follows(&["Err(", "ok_or", "constFORM"]),
-            "cli/cleanup.rs" => follows(&["letrefusal="]),
-            "scheduler/run.rs" => follows(&["letmessage="]),
-            "settings/remarks.rs" => true,
+            "gate/head.rs" | "gate/connection.rs" | "http/request.rs" => false,
+            file if file.starts_with("http/") || file.starts_with("gate/") => {
+                follows(&["ApiError::", "Error::custom("])
+            }
+            "service/jobs/registry.rs" => follows(&["end("]),
+            "settings/overrides/mod.rs" | "settings/override_check.rs" => follows(&["Err(", "ok_or", "constFORM"]),
+            "cli/list/cleanup.rs" => follows(&["letrefusal="]),
+            "service/scheduler/run.rs" => follows(&["letmessage="]),
+            "engine/checkup.rs" => true,
             "settings/rule.rs" => follows(&["Err(", "format!(", "||"]),
-            "catalog/name.rs" => follows(&["NameError("]),
+            "store/catalog/name/backup.rs" | "store/catalog/name/database.rs" => follows(&["NameError("]),
             "engine/restore/error.rs" => follows(&["format!("]),
             "engine/restore/target/requirements.rs" => {
                 let sql = ["provider = ", "CREATE "];
@@ -159,11 +161,11 @@ impl Literal {
                 follows(&["Err(", "format!("])
                     && !["header", "Authorization"].iter().any(|word| self.message.starts_with(word))
             }
-            "backup/report.rs" => follows(&["format!("]),
-            "problems/clock.rs" => follows(&["format!("]) && !self.message.starts_with('\u{2026}'),
-            file if file.starts_with("problems/") => follows(&["format!(", "Err(", "SCHEDULER_FAILS"]),
+            "store/records/report.rs" => follows(&["format!("]),
+            "engine/problems/clock.rs" => follows(&["format!("]) && !self.message.starts_with('\u{2026}'),
+            file if file.starts_with("engine/problems/") => follows(&["format!(", "Err(", "SCHEDULER_FAILS"]),
             "settings/environment.rs" => follows(&["ok_or_else(", "format!("]),
-            "telegram/test.rs" => follows(&["=>"]) && !self.before.ends_with("says("),
+            "delivery/telegram/test.rs" => follows(&["=>"]) && !self.before.ends_with("says("),
             file if file.starts_with("settings/") => follows(&["fault(", "missing("]),
             _ => false,
         }

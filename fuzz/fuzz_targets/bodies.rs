@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 
 use backupgram::store::catalog::BackupName;
-use backupgram::http::error::ApiError;
+use backupgram::gate::{ApiError, Body, Response};
 use backupgram::http::handlers::config::asked_changes;
 use backupgram::http::handlers::jobs::{asked_backup, asked_restore, asked_verification};
-use backupgram::http::message::{Body, Response};
 use backupgram::service::jobs::Task;
 use backupgram::settings::overrides::Overrides;
 use libfuzzer_sys::fuzz_target;

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use backupgram::http::gate::Chunks;
-use backupgram::http::gate::limits::{BODY, CHUNK_EXTRAS};
+use backupgram::gate::Chunks;
+use backupgram::gate::limits::{BODY, CHUNK_EXTRAS};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use backupgram::http::gate::limits::{BODY, FIELDS, HEAD, REQUEST_LINE};
-use backupgram::http::gate::{Found, Framing, Head};
+use backupgram::gate::limits::{BODY, FIELDS, HEAD, REQUEST_LINE};
+use backupgram::gate::{Found, Framing, Head};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

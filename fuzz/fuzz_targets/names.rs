@@ -4,7 +4,7 @@
 #![no_main]
 
 use backupgram::store::catalog::{BackupName, DatabaseName, NameParts, Slot, Suffix};
-use backupgram::http::message::Target;
+use backupgram::http::request::Target;
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use backupgram::http::range::Wanted;
+use backupgram::http::download::range::Wanted;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

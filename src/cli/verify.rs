@@ -66,7 +66,7 @@ pub(super) fn run(arguments: Parser) -> Outcome {
         }
         verdicts.push(verdict);
     }
-    let failed = verdicts.iter().filter(|verdict| verdict.error.is_some()).count();
+    let failed = verdicts.iter().filter(|verdict| verdict.finding.error().is_some()).count();
     if as_json {
         let verdicts: Vec<Value> = verdicts.iter().map(as_value).collect();
         print(&json!({ "verified": verdicts }).to_string());
@@ -135,8 +135,8 @@ fn all(directory: &BackupDirectory) -> Result<Vec<(Slot, BackupName)>, Failure> 
 /// The message for a backup in which nothing is wrong.
 const WHOLE: &str = " is whole";
 
-fn tell(Verdict { slot, name, error, .. }: &Verdict) {
-    match error {
+fn tell(Verdict { slot, name, finding }: &Verdict) {
+    match finding.error() {
         None => {
             let name = format!("{slot}/{name}");
             let shown = terminal::printable(&name);
@@ -146,6 +146,7 @@ fn tell(Verdict { slot, name, error, .. }: &Verdict) {
     }
 }
 
-fn as_value(Verdict { slot, name, error, .. }: &Verdict) -> Value {
-    json!({ "slot": slot, "name": name, "whole": error.is_none(), "error": error.as_deref().unwrap_or_default() })
+fn as_value(Verdict { slot, name, finding }: &Verdict) -> Value {
+    let error = finding.error();
+    json!({ "slot": slot, "name": name, "whole": error.is_none(), "error": error.unwrap_or_default() })
 }

@@ -1,17 +1,17 @@
-//! The text format of Prometheus, version 0.0.4: families of samples, each with what it is and of which type.
+//! Writes the text format of Prometheus, version 0.0.4: families of samples with help and type.
 //!
-//! Names, types and help come from the code and are written as they are; values of labels may be anything.
+//! Names, types and help come from the code and are not escaped; values of labels may be anything.
 
 use std::fmt::{Display, Write as _};
 
 /// The media type of the format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What is told at one time.
+/// A page of metrics.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// A family that is being written. One without samples leaves no trace.
+/// A family that is being written. One without samples is left out.
 #[derive(Debug)]
 pub struct Family<'a> {
     text: &'a mut String,
@@ -22,24 +22,24 @@ pub struct Family<'a> {
 }
 
 impl Exposition {
-    /// Begins a family of values that rise and fall.
+    /// Begins a gauge.
     pub fn gauge(&mut self, name: &'static str, help: &'static str) -> Family<'_> {
         Family { text: &mut self.0, name, kind: "gauge", help, is_begun: false }
     }
 
-    /// Begins a family of values that only rise while the daemon runs. Its name ends in `_total`.
+    /// Begins a counter. Its name ends in `_total`.
     pub fn counter(&mut self, name: &'static str, help: &'static str) -> Family<'_> {
         Family { text: &mut self.0, name, kind: "counter", help, is_begun: false }
     }
 
-    /// All of it.
+    /// The text of the page.
     pub fn into_text(self) -> String {
         self.0
     }
 }
 
 impl Family<'_> {
-    /// Adds a value with these labels.
+    /// Adds a sample with these labels.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         let Self { text, name, kind, help, is_begun } = self;
         // Writing to a string cannot fail.
@@ -54,14 +54,14 @@ impl Family<'_> {
         let _ = writeln!(text, "{end} {value}");
     }
 
-    /// Adds the family's only value, if there is one.
+    /// Adds the only sample of the family, if there is one.
     pub fn value(mut self, value: Option<impl Display>) {
         if let Some(value) = value {
             self.sample(&[], value);
         }
     }
 
-    /// Adds values that one label tells apart.
+    /// Adds samples that differ in one label.
     pub fn by<'v, V: Display>(mut self, label: &str, values: impl IntoIterator<Item = (&'v str, V)>) {
         for (named, value) in values {
             self.sample(&[(label, named)], value);
@@ -69,7 +69,7 @@ impl Family<'_> {
     }
 }
 
-/// The value of a label within its quotes.
+/// Escapes the value of a label.
 fn escaped(value: &str) -> String {
     value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

@@ -1,4 +1,4 @@
-//! JSON bodies, taken strictly. What is said of a wrong one names the field, and what is to stand there.
+//! Strict parsing of JSON bodies. Errors name the field and what it must be.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,18 +6,17 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::error::ApiError;
+use crate::gate::ApiError;
 
 /// The fields of a body.
 #[derive(Debug)]
 pub struct Fields(BTreeMap<String, Value>);
 
 impl Fields {
-    /// Those of a body that must be one JSON object, with each of them once and nothing after it. An empty body is an
-    /// empty object.
+    /// Parses a body, which must be one JSON object without duplicate fields. An empty body is an empty object.
     ///
     /// # Errors
-    /// 400 that says what is wrong.
+    /// 400, with what is wrong.
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
         let text = if text.trim().is_empty() { "{}" } else { text };
@@ -36,10 +35,10 @@ impl Fields {
         Ok(Self(fields))
     }
 
-    /// As [`Fields::parse`], of a body that may have these fields alone.
+    /// As [`Fields::parse`], with these fields allowed only.
     ///
     /// # Errors
-    /// 400 that says what is wrong.
+    /// 400, with what is wrong.
     pub fn of(body: &[u8], known: &[&str]) -> Result<Self, ApiError> {
         let fields = Self::parse(body)?;
         match fields.0.keys().find(|name| !known.contains(&name.as_str())) {
@@ -56,15 +55,15 @@ impl Fields {
         }
     }
 
-    /// The value of a field that is there.
+    /// Takes the value of a field.
     pub fn value(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
 
-    /// The text of a field that is there. What is null may have been meant to be something, and is none.
+    /// Takes the text of a field. `null` is an error: it may have been meant to be something.
     ///
     /// # Errors
-    /// 400 when it is no string.
+    /// 400 when it is not a string.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
         match self.value(name) {
             None => Ok(None),
@@ -73,7 +72,7 @@ impl Fields {
         }
     }
 
-    /// Whether a field is there and true.
+    /// Takes a boolean field; false when it is missing.
     ///
     /// # Errors
     /// 400 when it is neither true nor false.
@@ -110,7 +109,7 @@ fn no_json(error: &serde_json::Error) -> ApiError {
     }
 }
 
-/// Names and values in their order, also those that are there twice: maps keep the last.
+/// Names and values in order, with duplicates, of which a map would keep the last only.
 struct Pairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -140,7 +139,7 @@ impl<'de> Visitor<'de> for PairsVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::message::{Body, Response};
+    use crate::gate::{Body, Response};
 
     fn refusal(body: &[u8]) -> String {
         let error = Fields::of(body, &["a", "b"]).and_then(|mut fields| {

@@ -1,33 +1,25 @@
-//! The HTTP API: from a connection to an answer.
+//! The HTTP API behind the gate: from a request to its response.
 
+mod app;
 mod auth;
-mod crew;
-mod date;
-mod download;
-pub mod error;
+mod backend;
+pub mod download;
 mod exposition;
-pub mod gate;
 pub mod handlers;
 mod json;
-mod line;
-mod lines;
-mod lister;
-pub mod message;
-pub mod permits;
-mod pulse;
-mod queue;
-pub mod range;
-mod relay;
+mod plan;
+pub mod request;
 mod router;
 mod server;
-mod throttle;
+mod service;
 mod traffic;
-mod version;
+mod volume;
 
-pub use auth::{Rights, Token};
-pub use handlers::{App, Planned};
-pub use lister::{Lister, ListerError};
-pub use router::{ROUTES, Route};
-pub use server::Server;
-pub use throttle::Throttle;
+pub use app::App;
+pub use auth::{AuthLimiter, Rights, Token};
+pub use backend::Semaphore;
+pub use plan::Planned;
+pub use router::{ROUTES, Route, paths};
+pub use server::{LOCK_WAITERS, Server};
 pub use traffic::Traffic;
+pub use volume::VolumeReader;

@@ -1,28 +1,29 @@
-//! Which handler answers which request.
+//! Routes, the rights that each needs, and their handlers.
 
-use super::auth::{Rights, Token};
-use super::error::ApiError;
-use super::handlers::{App, backups, config, history, jobs, metrics, openapi, status};
-use super::message::{Headers, Method, Request, Response, Target};
+use super::app::App;
+use super::auth::{Rights, Token, read_only};
+use super::handlers::{backups, config, history, jobs, metrics, openapi, status};
+use super::request::{Method, Request, Target};
+use crate::gate::{ApiError, Headers, Response};
 use crate::service::jobs::JobId;
 
-/// The most segments of a path that stand for something.
+/// The most parameters of a path.
 const PARAMETERS: usize = 2;
 
 type Handler = fn(&App, &Request, [&str; PARAMETERS]) -> Result<Response, ApiError>;
 
-/// A method of a path, and what answers it.
+/// A method of a path, and its handler.
 pub struct Route {
     /// The method. GET answers HEAD, too.
     pub method: Method,
-    /// The path. A segment in braces stands for any one that is not empty.
+    /// The path. A segment in braces is a parameter: any segment that is not empty.
     pub path: &'static str,
-    /// What a token must open; nothing where none is needed.
+    /// What the token must open; `None` where no token is needed.
     pub rights: Option<Rights>,
     handler: Handler,
 }
 
-/// Every route, and `docs/openapi.yaml` describes each; for a path, GET comes first.
+/// Every route. `docs/openapi.yaml` describes each. For a path, GET comes first.
 pub const ROUTES: &[Route] = &[
     Route::open(Method::Get, "/healthz", |_, _, _| Ok(status::health())),
     Route::read(Method::Get, "/status", |app, _, _| status::show(app)),
@@ -49,22 +50,22 @@ pub const ROUTES: &[Route] = &[
 ];
 
 impl Route {
-    /// One that only the token for everything opens.
+    /// A route for the full token only.
     const fn new(method: Method, path: &'static str, handler: Handler) -> Self {
         Self { method, path, rights: Some(Rights::Full), handler }
     }
 
-    /// One that the token for reading opens, too.
+    /// A route for the token for reading, too.
     const fn read(method: Method, path: &'static str, handler: Handler) -> Self {
         Self { rights: Some(Rights::Read), ..Self::new(method, path, handler) }
     }
 
-    /// One that anybody may ask.
+    /// A route without a token.
     const fn open(method: Method, path: &'static str, handler: Handler) -> Self {
         Self { rights: None, ..Self::new(method, path, handler) }
     }
 
-    /// What the segments in braces stand for, if these segments are this path.
+    /// The parameters, if these segments match the path.
     fn parameters<'a>(&self, segments: &'a [String]) -> Option<[&'a str; PARAMETERS]> {
         let mut parameters = [""; PARAMETERS];
         let mut free = parameters.iter_mut();
@@ -84,17 +85,17 @@ impl Route {
     }
 }
 
-/// The word for paths that lead nowhere.
+/// What paths without a route are counted as.
 const OTHER: &str = "other";
 
-/// The paths of all routes, and the word for all others.
+/// The paths of all routes, and [`OTHER`].
 pub fn paths() -> Vec<&'static str> {
     let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).chain([OTHER]).collect();
     paths.dedup();
     paths
 }
 
-/// The path of the route that a path without its query takes; "other" for one that leads nowhere.
+/// The path of the route that matches a path without its query; [`OTHER`] if none does.
 pub fn route(path: &str) -> &'static str {
     let target = Target::parse(path).ok();
     let found =
@@ -102,36 +103,31 @@ pub fn route(path: &str) -> &'static str {
     found.map_or(OTHER, |route| route.path)
 }
 
-/// Sees that the token in these header fields opens what a request asks for. What nothing is known of needs the token for
-/// everything, so that nobody else learns what there is.
+/// Bearer token check: whether the token in these header fields may do what a request asks for. What is no route needs the
+/// full token, so that nobody else learns which paths exist.
 ///
 /// # Errors
-/// 401 without a token, 403 when it is for reading and this is more, or nothing that there is.
+/// 401 without the right token, 403 when the one for reading is not enough.
 pub fn authorize(token: &Token, method: &Method, path: &str, headers: &Headers) -> Result<(), ApiError> {
     let segments = Target::parse(path).map(|target| target.path).unwrap_or_default();
-    permit(token, method, &segments, headers)
-}
-
-fn permit(token: &Token, method: &Method, segments: &[String], headers: &Headers) -> Result<(), ApiError> {
-    let route = ROUTES.iter().find(|route| route.answers(method) && route.parameters(segments).is_some());
+    let route = ROUTES.iter().find(|route| route.answers(method) && route.parameters(&segments).is_some());
     let needed = route.map_or(Some(Rights::Full), |route| route.rights);
     match needed {
         None => Ok(()),
         Some(needed) => match (token.check(headers)?, needed) {
             (Rights::Full, _) | (Rights::Read, Rights::Read) => Ok(()),
-            (Rights::Read, Rights::Full) => Err(ApiError::read_only()),
+            (Rights::Read, Rights::Full) => Err(read_only()),
         },
     }
 }
 
-/// Answers a request. Nothing but the liveness probe is looked at without the token.
-pub fn answer(app: &App, token: &Token, request: &Request) -> Response {
-    dispatch(app, token, request).unwrap_or_else(Response::from)
+/// Answers a request that has been authorized.
+pub fn answer(app: &App, request: &Request) -> Response {
+    dispatch(app, request).unwrap_or_else(Response::from)
 }
 
-fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, ApiError> {
+fn dispatch(app: &App, request: &Request) -> Result<Response, ApiError> {
     let segments = &request.target.path;
-    permit(token, &request.method, segments, &request.headers)?;
     let mut allowed = Vec::new();
     for route in ROUTES {
         let Some(parameters) = route.parameters(segments) else { continue };
@@ -150,7 +146,7 @@ fn dispatch(app: &App, token: &Token, request: &Request) -> Result<Response, Api
 fn allow(methods: &[&Method]) -> String {
     let head = methods.contains(&&Method::Get).then_some(&Method::Head);
     let mut names: Vec<&str> = methods.iter().copied().chain(head).map(Method::name).collect();
-    // GET and HEAD beside each other.
+    // HEAD directly after GET.
     names.sort_by_key(|name| !matches!(*name, "GET" | "HEAD"));
     names.join(", ")
 }
@@ -174,6 +170,21 @@ mod tests {
         for path in ["/", "/status/", "//status", "/backups/daily", "/backups/a/b/c", "/{slot}", "/telegram"]
         {
             assert_eq!(found(path), [], "{path}");
+        }
+    }
+
+    #[test]
+    fn path_is_counted_as_its_route() {
+        for (path, expected) in [
+            ("/backups/last/a", "/backups/{slot}/{name}"),
+            ("/backups/daily/b%2Fc", "/backups/{slot}/{name}"),
+            ("/%73tatus", "/status"),
+            ("/nothing", OTHER),
+            ("/status/", OTHER),
+            ("-", OTHER),
+            ("/%", OTHER),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
         }
     }
 

@@ -1,52 +1,47 @@
-//! The API server: the gate in front, and the crew behind it that answers.
+//! The API server: the gate in front, tiny_http and the handlers behind it.
 
-use std::io::{self, Cursor};
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tiny_http::Header;
-
+use super::app::App;
 use super::auth::Token;
-use super::crew::{Answering, Crew, IN_FLIGHT, Watch};
-use super::error::ApiError;
-use super::gate::Gate;
-use super::gate::limits::{self, Limits};
-use super::handlers::App;
-use super::lines::Lines;
-use super::message::{Body, Headers, Method, Request, Response, Target};
-use super::pulse::Pulse;
-use super::relay::{Relay, TICKET, Tickets};
+use super::backend::liveness::Liveness;
+use super::backend::semaphore::Semaphore;
+use super::backend::{AcceptLoop, Backend, Handler, IN_FLIGHT, POOL};
+use super::request::Request;
 use super::router;
+use super::service::ApiService;
+use crate::gate::limits::{self, Limits};
+use crate::gate::{Gate, Response};
 
-/// Requests that wait to be handed over.
+/// Requests that wait to be sent to tiny_http.
 const WAITING: usize = 48;
-/// Downloads at one time.
+/// Requests that may wait long for a lock at a time: half of the pool is there for others.
+pub const LOCK_WAITERS: usize = POOL / 2;
+/// Downloads at a time.
 const DOWNLOADS: usize = 16;
-/// How long a request waits to be handed over.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest body that goes through tiny_http and back, in bytes. It would copy a long one in small steps.
-const SHORT: usize = 64 * 1024;
 
-/// What does not give its slot away, and how much of that there may be at one time. It is less than there are
-/// slots: whoever asks whether we live always finds one.
+/// How many connections may do what protects them from eviction. Together it is three quarters of all connections at most,
+/// so that a health check always finds room.
 #[derive(Debug, Clone, Copy)]
-struct Shares {
+struct ConnectionBudget {
     /// Requests that are with tiny_http.
     in_flight: usize,
-    /// Requests that wait to be handed over.
+    /// Requests that wait for that.
     waiting: usize,
     /// Downloads.
     downloads: usize,
 }
 
-impl Shares {
-    /// Those of so many slots, of which a quarter is left over.
-    fn of(slots: usize) -> Self {
+impl ConnectionBudget {
+    /// The budget of a gate for this many connections.
+    fn of(connections: usize) -> Self {
         Self {
-            in_flight: IN_FLIGHT.min(slots / 4),
-            waiting: WAITING.min(slots * 3 / 8),
-            downloads: DOWNLOADS.min(slots / 8),
+            in_flight: IN_FLIGHT.min(connections / 4),
+            waiting: WAITING.min(connections * 3 / 8),
+            downloads: DOWNLOADS.min(connections / 8),
         }
     }
 }
@@ -54,111 +49,53 @@ impl Shares {
 /// The running server.
 pub struct Server {
     gate: Gate,
-    watch: Watch,
+    accept_loop: AcceptLoop,
 }
 
 impl Server {
-    /// Begins to answer.
+    /// Starts to answer requests.
     ///
     /// # Errors
-    /// When a thread cannot be started, or there is no place for the socket in the directory for temporary
-    /// files.
+    /// When a thread cannot be started, or the socket not be created in the directory for temporary files.
     pub fn start(listener: TcpListener, app: Arc<App>, token: Token) -> io::Result<Self> {
         limits::raise_descriptors();
-        let slots = limits::connections();
-        let shares = Shares::of(slots);
-        let lines = Arc::new(Lines::new(shares.in_flight, shares.waiting, PATIENCE));
-        let tickets = Arc::new(Tickets::default());
-        let (throttle, traffic) = (Arc::clone(&app.throttle), Arc::clone(&app.traffic));
-        let pulse = Arc::new(Pulse::default());
-        let relay = Relay::new(
-            Arc::clone(&lines),
-            Arc::clone(&tickets),
-            throttle,
+        let connections = limits::connections();
+        let budget = ConnectionBudget::of(connections);
+        let liveness = Arc::new(Liveness::default());
+        let (auth_limiter, traffic) = (Arc::clone(&app.auth_limiter), Arc::clone(&app.traffic));
+        let handlers = Handlers(app);
+        let (backend, accept_loop) =
+            Backend::start(budget.in_flight, budget.waiting, Arc::clone(&liveness), handlers)?;
+        let service = ApiService {
+            token,
+            auth_limiter,
             traffic,
-            token.clone(),
-            shares.downloads,
-            Arc::clone(&pulse),
-        );
-        let watch = Crew::start(lines, pulse, Behind { app, token, tickets })?.watch()?;
-        let gate = Gate::open("gate", listener, Limits::of(slots), Arc::new(relay))?;
-        Ok(Self { gate, watch })
+            downloads: Semaphore::new(budget.downloads),
+            most_downloads: budget.downloads,
+            liveness,
+            backend,
+        };
+        let gate = Gate::open("gate", listener, Limits::of(connections), Arc::new(service))?;
+        Ok(Self { gate, accept_loop })
     }
 
     /// Takes no more requests.
     pub fn stop(self) {
         self.gate.close();
-        self.watch.stop();
+        self.accept_loop.stop();
     }
 }
 
-/// What answers behind the gate.
-struct Behind {
-    app: Arc<App>,
-    token: Token,
-    tickets: Arc<Tickets>,
-}
+/// The handlers of the API.
+struct Handlers(Arc<App>);
 
-impl Answering for Behind {
-    fn answer(&self, incoming: &mut tiny_http::Request) -> Response {
-        match read_request(&self.token, incoming) {
-            Ok(request) => router::answer(&self.app, &self.token, &request),
-            Err(error) => error.into(),
-        }
+impl Handler for Handlers {
+    fn handle(&self, request: &Request) -> Response {
+        router::answer(&self.0, request)
     }
 
-    fn send(&self, request: tiny_http::Request, response: Response) {
-        let field = |name: &str, value: &str| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok();
-        let mut headers: Vec<Header> =
-            response.headers.iter().filter_map(|(name, value)| field(name, value)).collect();
-        let bytes = match response.body {
-            Body::Bytes(bytes) if bytes.len() <= SHORT => bytes,
-            body => {
-                headers.extend(field(TICKET, &self.tickets.draw(body).to_string()));
-                Vec::new()
-            }
-        };
-        let length = bytes.len();
-        let answer =
-            tiny_http::Response::new(response.status.into(), headers, Cursor::new(bytes), Some(length), None)
-                .with_chunked_threshold(usize::MAX);
-        if let Err(error) = request.respond(answer) {
-            log::error!("an answer could not be passed on to its connection: {error}");
-        }
-    }
-
-    fn make_round(&self) {
-        self.app.throttle.flush(Instant::now());
-    }
-}
-
-fn read_request(token: &Token, incoming: &mut tiny_http::Request) -> Result<Request, ApiError> {
-    let fields = incoming.headers().iter();
-    let headers = Headers(fields.map(|field| (field.field.to_string(), field.value.to_string())).collect());
-    let target = match Target::parse(incoming.url()) {
-        Ok(target) => target,
-        // Nothing else is looked at before the token.
-        Err(error) => {
-            let refused =
-                router::authorize(token, &method(incoming.method()), incoming.url(), &headers).err();
-            return Err(refused.unwrap_or(error));
-        }
-    };
-    let mut body = Vec::new();
-    let read = incoming.as_reader().read_to_end(&mut body);
-    if read.is_err() || incoming.body_length().is_some_and(|length| length != body.len()) {
-        return Err(ApiError::bad_request("the body ended early"));
-    }
-    Ok(Request { method: method(incoming.method()), target, headers, body })
-}
-
-fn method(method: &tiny_http::Method) -> Method {
-    match method {
-        tiny_http::Method::Get => Method::Get,
-        tiny_http::Method::Post => Method::Post,
-        tiny_http::Method::Patch => Method::Patch,
-        tiny_http::Method::Delete => Method::Delete,
-        _ => Method::Other,
+    fn tick(&self) {
+        self.0.auth_limiter.flush(Instant::now());
     }
 }
 
@@ -168,72 +105,69 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
     use std::thread;
+    use std::time::Duration;
 
     use crossbeam_channel::{Receiver, Sender, unbounded};
 
-    use super::super::crew::POOL;
     use super::super::traffic::Traffic;
     use crate::settings::Secret;
 
     const SOON: Duration = Duration::from_secs(30);
 
-    /// Keeps the requests for a path until they are let go.
+    /// Holds the requests for /kept until the test lets them go.
     struct Keeper {
         kept: Sender<()>,
         let_go: Receiver<()>,
     }
 
-    impl Answering for Keeper {
-        fn answer(&self, request: &mut tiny_http::Request) -> Response {
-            if request.url() == "/kept" {
+    impl Handler for Keeper {
+        fn handle(&self, request: &Request) -> Response {
+            if request.target.path == ["kept"] {
                 self.kept.send(()).unwrap();
                 let _ = self.let_go.recv();
             }
             Response::json(200, &())
         }
-
-        fn send(&self, request: tiny_http::Request, _response: Response) {
-            request.respond(tiny_http::Response::from_string("null")).unwrap();
-        }
     }
 
-    /// A gate with the crew behind it, which keeps the requests for /kept.
+    /// A server with that handler.
     struct Front {
         address: SocketAddr,
         server: Server,
         traffic: Arc<Traffic>,
-        /// Hears of each request that is kept.
+        /// One message for each request that is held.
         keeping: Receiver<()>,
         /// They are let go when it is dropped.
         letting_go: Sender<()>,
     }
 
     impl Front {
-        fn of(slots: usize) -> Self {
-            Self::with_patience(slots, SOON)
+        fn of(connections: usize) -> Self {
+            Self::with_patience(connections, SOON)
         }
 
-        /// One whose pool may stand still for so long.
-        fn with_patience(slots: usize, patience: Duration) -> Self {
+        /// One whose pool may make no progress for so long.
+        fn with_patience(connections: usize, patience: Duration) -> Self {
             let (kept, keeping) = unbounded();
             let (letting_go, let_go) = unbounded();
-            let traffic = Arc::new(Traffic::default());
-            let lines = Arc::new(Lines::new(IN_FLIGHT, WAITING, SOON));
-            let pulse = Arc::new(Pulse::new(patience));
-            let keeper = Keeper { kept, let_go };
-            let watch = Crew::start(Arc::clone(&lines), Arc::clone(&pulse), keeper).unwrap().watch().unwrap();
-            let (token, counted) = (Token::new(&Secret::new("right"), None), Arc::clone(&traffic));
-            // Each is proven by a request, which must not be in the way of those of a test.
-            let begun = Instant::now();
-            while lines.free() < IN_FLIGHT {
-                assert!(begun.elapsed() < SOON, "the lines are not opened");
-                thread::yield_now();
-            }
-            let relay = Relay::new(lines, Arc::default(), Arc::default(), counted, token, DOWNLOADS, pulse);
+            let traffic = Arc::new(Traffic::new(router::paths()));
+            let liveness = Arc::new(Liveness::new(patience));
+            let handler = Keeper { kept, let_go };
+            let (backend, accept_loop) =
+                Backend::start(IN_FLIGHT, WAITING, Arc::clone(&liveness), handler).unwrap();
+            let service = ApiService {
+                token: Token::new(&Secret::new("right"), None),
+                auth_limiter: Arc::default(),
+                traffic: Arc::clone(&traffic),
+                downloads: Semaphore::new(DOWNLOADS),
+                most_downloads: DOWNLOADS,
+                liveness,
+                backend,
+            };
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let gate = Gate::open("test", listener, Limits::of(slots), Arc::new(relay)).unwrap();
-            Self { address, server: Server { gate, watch }, traffic, keeping, letting_go }
+            let gate = Gate::open("test", listener, Limits::of(connections), Arc::new(service)).unwrap();
+            Self { address, server: Server { gate, accept_loop }, traffic, keeping, letting_go }
         }
     }
 
@@ -248,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn whether_it_lives_is_answered_while_every_thread_of_the_pool_is_busy() {
+    fn healthz_answered_while_the_pool_is_busy() {
         let Front { address, server, keeping, letting_go, .. } = Front::of(128);
         thread::scope(|scope| {
             // Those with tiny_http, and some that wait.
@@ -264,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_stands_still_while_a_request_waits_is_told_until_it_moves() {
+    fn healthz_fails_while_the_pool_hangs() {
         const PATIENCE: Duration = Duration::from_millis(200);
         let Front { address, server, keeping, letting_go, .. } = Front::with_patience(128, PATIENCE);
         thread::scope(|scope| {
@@ -291,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_gets_no_slot_is_counted_and_is_no_request() {
+    fn refused_connection_counted_apart_from_requests() {
         let Front { address, server, traffic, keeping, letting_go } = Front::of(1);
         thread::scope(|scope| {
             let asking = scope.spawn(move || ask(address, "/kept"));
@@ -305,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_left_however_few_there_are_and_something_of_everything_goes_on() {
-        for slots in 8..=128 {
-            let Shares { in_flight, waiting, downloads } = Shares::of(slots);
-            assert!(in_flight + waiting + downloads < slots, "{slots}");
-            assert!(in_flight > 0 && waiting > 0 && downloads > 0, "{slots}");
+    fn budget_leaves_a_quarter_of_the_connections() {
+        for connections in 8..=128 {
+            let ConnectionBudget { in_flight, waiting, downloads } = ConnectionBudget::of(connections);
+            assert!(4 * (in_flight + waiting + downloads) <= 3 * connections, "{connections}");
+            assert!(in_flight > 0 && waiting > 0 && downloads > 0, "{connections}");
         }
-        let Shares { in_flight, waiting, downloads } = Shares::of(128);
+        let ConnectionBudget { in_flight, waiting, downloads } = ConnectionBudget::of(128);
         assert_eq!((in_flight, waiting, downloads), (IN_FLIGHT, WAITING, DOWNLOADS));
     }
 }

@@ -280,3 +280,51 @@ fn a_pool_that_stands_still_is_told_by_healthz_until_it_moves_again() {
     });
     daemon.post("/verify", &json!({"file": format!("last/{}", store.only("last"))})).expect(202);
 }
+
+/// Leaves a process so many free file descriptors, or as many as it may have.
+fn limit_descriptors(pid: u32, free: Option<usize>) {
+    let used: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let of_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let hard: u32 = of_files.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let soft = free.map_or(hard, |free| (0..).filter(|number| !used.contains(number)).nth(free).unwrap());
+    let set = Command::new("prlimit").args([format!("--pid={pid}"), format!("--nofile={soft}:")]).status();
+    assert!(set.expect("start prlimit").success());
+}
+
+/// Without descriptors tiny_http's accept thread ends, or panics when it has one too few: whoever asks then hears 503, and
+/// the next one, when there are some again, gets his answer.
+#[test]
+fn tiny_http_is_started_again_after_descriptors_ran_out() {
+    let store = Store::new();
+    let daemon = Plan::new(Cluster::shared(15), &store).database("mydb").start();
+    let request = format!("GET /jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", daemon.token);
+    let mut line = Line::open(daemon.port);
+    let mut ask = || {
+        line.send(&request);
+        line.answer()
+    };
+    ask().expect(200);
+    for free in [0, 1, 2].into_iter().cycle().take(9) {
+        limit_descriptors(daemon.pid(), Some(free));
+        for _ in 0..2 {
+            let answer = ask();
+            // What tiny_http's end sets free may be enough.
+            assert!(
+                answer.status == 200 || answer.error(503) == "the API does not answer at the moment",
+                "{free}: {}",
+                answer.text()
+            );
+        }
+        limit_descriptors(daemon.pid(), None);
+        ask().expect(200);
+    }
+    let log = daemon.log();
+    for end in ["tiny_http has stopped: Too many open files", "tiny_http cannot be reached", "503"] {
+        assert!(log.contains(end), "{end}: {log}");
+    }
+    daemon.health().succeeded();
+}

@@ -62,7 +62,7 @@ impl ItemBackup<'_> {
         let Dumped { file, manifest: Manifest { size, .. }, .. } = dumped;
         let unproven = if self.is_proof_due() { self.prove(&file)? } else { None };
         // A broken backup keeps the older ones. A proof that could not be made does not, as it may never be possible.
-        if let Some(verdict) = unproven.as_ref().filter(|verdict| verdict.is_broken) {
+        if let Some(verdict) = unproven.as_ref().filter(|verdict| verdict.finding.is_broken()) {
             return Err(unproven_error(&file, size, verdict, ", and no older backup was deleted"));
         }
         *hold = self.prune(&published);
@@ -137,7 +137,7 @@ impl ItemBackup<'_> {
             DecryptionContext { passphrase: self.storage.passphrase.clone(), runner: self.runner.clone() };
         let mut verifier = Verifier::new(self.directory, keys, self.storage.restore_jobs);
         let verdict = verifier.prove(Slot::Last, name).map_err(ProgramError::Interrupted)?;
-        Ok(Some(verdict).filter(|verdict| verdict.error.is_some()))
+        Ok(Some(verdict).filter(|verdict| verdict.finding.error().is_some()))
     }
 
     /// Deletes what the settings no longer keep, unless something holds that.
@@ -174,6 +174,6 @@ pub(super) fn asking(runner: &Runner, client: &Client, what: &str, item: Option<
 }
 
 fn unproven_error(name: &BackupName, size: u64, verdict: &Verdict, consequence: &str) -> BackupError {
-    let error = verdict.error.as_deref().unwrap_or_default();
+    let error = verdict.finding.error().unwrap_or_default();
     BackupError::Unproven(name.clone(), size, format!("last/{name} {error}{consequence}"))
 }

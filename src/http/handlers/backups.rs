@@ -5,21 +5,21 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use super::App;
-use crate::http::ListerError;
+use crate::gate::{ApiError, Response};
+use crate::http::app::App;
 use crate::http::download;
-use crate::http::error::ApiError;
-use crate::http::message::{Request, Response};
-use crate::http::version::Version;
+use crate::http::download::version::Version;
+use crate::http::request::Request;
+use crate::http::volume::VolumeError;
 use crate::store::catalog::{BackupDirectory, BackupName, DirectoryError, Entry, Listed, Opened, Slot};
 
-/// About the length of what is shown of a backup, in bytes.
+/// The typical length of a backup's JSON in bytes.
 const SHOWN: usize = 256;
-/// How long a deletion waits for somebody else who changes names.
+/// How long a deletion waits for the lock on the names.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it waits when half of the pool does so already: the other half is there for those who need no lock.
+/// How long it waits when half of the pool waits already: the other half is for requests that need no lock.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// When to try again what somebody was in the way of, in seconds.
+/// `Retry-After` when something is locked, in seconds.
 pub const RETRY_AFTER: u32 = 10;
 
 #[derive(Serialize)]
@@ -28,26 +28,26 @@ struct Inventory<'a> {
     backups: &'a [Entry],
 }
 
-/// None is made before it is written: ten thousand would take a megabyte.
+/// Each is made when it is written: all at once would take another megabyte for 10,000.
 fn one_by_one<S: Serializer>(entries: &[Entry], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(entries.iter().map(Listed::from))
 }
 
-/// Every backup, or those of one slot or database.
+/// Lists all backups, or those of one slot or database.
 pub fn list(app: &App, request: &Request) -> Result<Response, ApiError> {
     let slot = match request.parameter("slot") {
         Some(name) => Some(Slot::named(name).ok_or_else(|| ApiError::bad_request("there is no such slot"))?),
         None => None,
     };
     let (directory, database) = (app.directory.clone(), request.parameter("database").map(String::from));
-    let made = app.lister.make(move || inventory(&directory, slot, database.as_deref()));
+    let made = app.volume.read(move || inventory(&directory, slot, database.as_deref()));
     made.map_err(not_listed)?.map_err(refusal)
 }
 
-/// A list that was not made, as an answer.
-pub fn not_listed(error: ListerError) -> ApiError {
+/// The response to a list that was not made.
+pub fn not_listed(error: VolumeError) -> ApiError {
     match error {
-        ListerError::Slow => ApiError::unavailable(error.to_string(), RETRY_AFTER),
+        VolumeError::Stalled => ApiError::unavailable(error.to_string(), RETRY_AFTER),
         error => ApiError::internal("the backups cannot be listed", error),
     }
 }
@@ -67,7 +67,7 @@ fn inventory(
     Ok(Response::json_of_length(200, &Inventory { backups: &entries }, SHOWN * (1 + entries.len())))
 }
 
-/// One backup's bytes.
+/// Sends a backup.
 pub fn download(app: &App, request: &Request, slot: &str, name: &str) -> Result<Response, ApiError> {
     let (slot, name) = locate(slot, name)?;
     let opened = app.directory.open(slot, &name).map_err(refusal)?;
@@ -79,7 +79,7 @@ pub fn download(app: &App, request: &Request, slot: &str, name: &str) -> Result<
     }
 }
 
-/// The version of a backup that a request's conditions are about.
+/// The current version of a backup, for conditional requests.
 fn version(app: &App, slot: Slot, opened: &Opened) -> Result<Version, ApiError> {
     let manifest = match opened.is_directory() {
         true => None,
@@ -94,7 +94,7 @@ pub fn delete(app: &App, request: &Request, slot: &str, name: &str) -> Result<Re
     if request.parameter("confirm") != Some("true") {
         return Err(ApiError::bad_request("deleting a backup needs confirm=true"));
     }
-    let waiter = app.waiters.take();
+    let waiter = app.lock_waiters.try_acquire();
     let patience = if waiter.is_some() { PATIENCE } else { LAST_PATIENCE };
     app.directory.remove_agreed(patience, slot, &name, || match Version::is_asked_for(&request.headers) {
         true => {
@@ -107,7 +107,7 @@ pub fn delete(app: &App, request: &Request, slot: &str, name: &str) -> Result<Re
     Ok(Response::json(200, &json!({ "deleted": name })))
 }
 
-/// The slot and name in a path.
+/// Parses the slot and name of a path.
 pub fn locate(slot: &str, name: &str) -> Result<(Slot, BackupName), ApiError> {
     let slot = Slot::named(slot).ok_or_else(|| ApiError::not_found("there is no such slot"))?;
     let name = BackupName::parse(name).map_err(|error| ApiError::bad_request(error.to_string()))?;
@@ -120,7 +120,7 @@ impl From<DirectoryError> for ApiError {
     }
 }
 
-/// A failure of the backup directory as an answer, which names no path of the container.
+/// The response to an error of the backup directory; it names no path of the container.
 pub fn refusal(error: DirectoryError) -> ApiError {
     match error {
         DirectoryError::NotFound(..) | DirectoryError::NotABackup(..) => {

@@ -2,20 +2,20 @@
 
 use serde_json::{Map, Value, json};
 
-use super::App;
 use super::backups::RETRY_AFTER;
-use crate::http::error::ApiError;
+use crate::gate::{ApiError, Response};
+use crate::http::app::App;
 use crate::http::json::Fields;
-use crate::http::message::{Request, Response};
+use crate::http::request::Request;
 use crate::service::live_settings::{ChangeError, Changes};
 use crate::settings::{self, Access, Environment, Source, Variable};
 
-/// The effective value of everything that may be changed; of secrets only whether they are set.
+/// Shows the effective value of every setting that may be changed; of secrets only whether they are set.
 pub fn show(app: &App) -> Response {
     describe(&app.settings.environment())
 }
 
-/// Changes overrides, all of those in the body or none.
+/// Changes the overrides in the body, all or none.
 pub fn change(app: &App, request: &Request) -> Result<Response, ApiError> {
     let changes = asked_changes(&request.body)?;
     let environment = app.settings.change(&changes).map_err(refusal)?;
@@ -24,10 +24,10 @@ pub fn change(app: &App, request: &Request) -> Result<Response, ApiError> {
     Ok(describe(&environment))
 }
 
-/// The changes that a body asks for, at least one; what the settings make of them is not looked at.
+/// Parses the changes of a body, at least one. Whether the settings allow them is not checked here.
 ///
 /// # Errors
-/// 400 when it is no object of single keys and plain values, or is empty.
+/// 400 when it is not an object of plain values, or empty.
 pub fn asked_changes(body: &[u8]) -> Result<Changes, ApiError> {
     let changes = Fields::parse(body)?.into_iter().map(|(key, value)| {
         let change = asked_change(&key, value)?;
@@ -87,7 +87,7 @@ fn describe_one(environment: &Environment, variable: &Variable) -> Value {
     shown
 }
 
-/// What a setting is to become; nothing where the override goes.
+/// The new value of a setting; `None` to remove the override.
 fn asked_change(key: &str, value: Value) -> Result<Option<String>, ApiError> {
     match value {
         Value::Null => Ok(None),

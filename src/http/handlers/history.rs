@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::App;
-use crate::http::error::ApiError;
-use crate::http::message::{Request, Response};
+use crate::gate::{ApiError, Response};
+use crate::http::app::App;
+use crate::http::request::Request;
 use crate::store::records::history::{self, REMEMBERED, Run};
 
-/// Runs that are shown unless `limit` says otherwise.
+/// The default of `limit`.
 const SHOWN: usize = 100;
 
 #[derive(Serialize)]
@@ -15,7 +15,7 @@ struct History {
     history: Vec<Run>,
 }
 
-/// The newest runs.
+/// Shows the newest runs.
 pub fn show(app: &App, request: &Request) -> Result<Response, ApiError> {
     let limit = match request.parameter("limit") {
         None => SHOWN,

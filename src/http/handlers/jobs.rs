@@ -1,4 +1,4 @@
-//! POST /backup, /restore and /verify, and the jobs that come of them.
+//! POST /backup, /restore, /verify and /telegram/test, and the jobs that they create.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::App;
 use super::backups::{locate, refusal};
 use crate::delivery::telegram::Chat;
 use crate::engine::restore::{Options, PropertyChoice, SearchPath};
-use crate::http::error::ApiError;
+use crate::gate::{ApiError, Response};
+use crate::http::app::App;
 use crate::http::json::{Fields, is_json};
-use crate::http::message::{Request, Response};
+use crate::http::request::Request;
 use crate::service::jobs::{CancelError, Job, JobId, SubmitError, Task};
 use crate::settings::{Reader, Subject};
 use crate::store::catalog::{BackupName, DatabaseName, Slot};
 
-/// What a body of POST /restore may have.
+/// The fields of a body of POST /restore.
 const RESTORE_FIELDS: [&str; 13] = [
     "file",
     "telegram_message_id",
@@ -57,7 +57,7 @@ enum RestoreSource {
 }
 
 impl RestoreSource {
-    /// Clients that send every field send nothing in the one that they do not mean.
+    /// An empty or null field counts as missing: generated clients send every field.
     fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let file = match fields.value("file") {
             None | Some(Value::Null) => None,
@@ -99,7 +99,7 @@ impl RestoreBody {
         })
     }
 
-    /// What is asked for besides the file and the target. Of files of SQL there are the names only.
+    /// The options of the restore. Files of SQL are names only here, not yet paths.
     fn options(&self) -> Result<Options, ApiError> {
         let properties = match self.properties.as_deref() {
             None => PropertyChoice::default(),
@@ -123,7 +123,7 @@ impl RestoreBody {
     }
 }
 
-/// A whole number, also one that is written with a fraction of nothing: some languages know no other.
+/// A whole number, also one like 5.0: some languages have no other.
 fn whole(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
@@ -131,7 +131,7 @@ fn whole(value: &Value) -> Option<i64> {
     })
 }
 
-/// The name of a file in `HOOKS_DIR/restore`.
+/// Parses the name of a file in `HOOKS_DIR/restore`.
 fn script_name(field: &str, name: &str) -> Result<PathBuf, ApiError> {
     match BackupName::parse(name) {
         Ok(_) => Ok(name.into()),
@@ -142,7 +142,7 @@ fn script_name(field: &str, name: &str) -> Result<PathBuf, ApiError> {
 }
 
 /// The path of a file in `HOOKS_DIR/restore`. Links within that directory are followed, as Kubernetes makes them for a
-/// ConfigMap, and no others. The job goes the same way again: by then a ConfigMap may lead to another directory.
+/// ConfigMap, and no others. The job resolves it again, as a ConfigMap may be exchanged by then.
 fn script(app: &App, field: &str, name: &Path) -> Result<PathBuf, ApiError> {
     let missing =
         || ApiError::not_found(format!("{field}: there is no file {} in HOOKS_DIR/restore", name.display()));
@@ -162,7 +162,7 @@ struct JobList {
     jobs: Vec<Job>,
 }
 
-/// Asks for a backup.
+/// Queues a backup.
 pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     let databases = asked_backup(&request.body)?;
     if !is_json(&request.body) && !request.body.trim_ascii().is_empty() {
@@ -177,8 +177,8 @@ pub fn back_up(app: &App, request: &Request) -> Result<Response, ApiError> {
     submit(app, Task::Backup(databases))
 }
 
-/// The databases that a body asks to back up; none stands for all of the settings. What is not JSON asks for nothing, as in
-/// the original, which looks at no body.
+/// Parses the databases to back up; none means all of the settings. A body that is not JSON counts as none, as in the
+/// original, which ignores bodies.
 ///
 /// # Errors
 /// 400 when the body is JSON of another form.
@@ -189,7 +189,7 @@ pub fn asked_backup(body: &[u8]) -> Result<Vec<DatabaseName>, ApiError> {
     let Some(databases) = Fields::of(body, &["databases"])?.value("databases") else { return Ok(Vec::new()) };
     let wrong = || ApiError::bad_request("databases must be a list of names");
     let Value::Array(names) = databases else { return Err(wrong()) };
-    // A list that was cut down to nothing does not ask for everything.
+    // An empty list was hardly meant to be all.
     if names.is_empty() {
         return Err(ApiError::bad_request("databases is empty: leave it out to back up all"));
     }
@@ -200,7 +200,7 @@ pub fn asked_backup(body: &[u8]) -> Result<Vec<DatabaseName>, ApiError> {
     names.iter().map(name).collect()
 }
 
-/// Asks for a restore.
+/// Queues a restore.
 pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
     let mut task = asked_restore(&request.body)?;
     if let Task::Restore { slot, name, .. } = &task {
@@ -216,7 +216,7 @@ pub fn restore(app: &App, request: &Request) -> Result<Response, ApiError> {
     submit(app, task)
 }
 
-/// The restore that a body asks for; whether there is such a backup, and such files of SQL, is not looked at.
+/// Parses a restore. Whether the backup and the files of SQL exist is not checked here.
 ///
 /// # Errors
 /// 400 when the body is not of that form or not confirmed, 404 when there is no such slot.
@@ -247,20 +247,20 @@ pub fn asked_restore(body: &[u8]) -> Result<Task, ApiError> {
     }
 }
 
-/// Asks for a try of the settings for Telegram.
+/// Queues a test of the settings for Telegram.
 pub fn test_telegram(app: &App, request: &Request) -> Result<Response, ApiError> {
     Fields::of(&request.body, &[])?;
     submit(app, Task::TestTelegram)
 }
 
-/// Asks for a verification.
+/// Queues a verification.
 pub fn verify(app: &App, request: &Request) -> Result<Response, ApiError> {
     let (slot, name, restores) = asked_verification(&request.body)?;
     app.directory.open(slot, &name).map_err(refusal)?;
     submit(app, Task::Verify { slot, name, restores })
 }
 
-/// The backup that a body asks to verify, and whether by a restore; whether there is such a backup is not looked at.
+/// Parses a verification: the backup, and whether to restore it. Whether the backup exists is not checked here.
 ///
 /// # Errors
 /// 400 when the body is not of that form, 404 when there is no such slot.
@@ -293,12 +293,12 @@ fn submit(app: &App, task: Task) -> Result<Response, ApiError> {
     Ok(Response::json(202, &json!({ "job_id": id })).with_header("Location", format!("/jobs/{id}")))
 }
 
-/// Every job.
+/// Lists all jobs.
 pub fn list(app: &App) -> Response {
     Response::json(200, &JobList { jobs: app.jobs.list() })
 }
 
-/// One job.
+/// Shows a job.
 pub fn show(app: &App, id: &JobId) -> Result<Response, ApiError> {
     let job = app.jobs.get(id).ok_or_else(not_found)?;
     Ok(Response::json(200, &job))

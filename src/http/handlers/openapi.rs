@@ -1,11 +1,11 @@
-//! GET /openapi.json: all of this API, for programs.
+//! GET /openapi.json: the description of this API.
 
-use crate::http::message::Response;
+use crate::gate::Response;
 
-/// What `scripts/openapi.sh` makes of `docs/openapi.yaml`.
+/// Made of `docs/openapi.yaml` by `scripts/openapi.sh`.
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
-/// The document.
+/// Shows the description.
 pub fn show() -> Response {
     Response::of_json_text(200, DOCUMENT.into())
 }

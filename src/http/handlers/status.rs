@@ -1,74 +1,49 @@
 //! GET /healthz and GET /status.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::App;
 use crate::engine::problems::{self, Look, SCHEDULER_FAILS};
-use crate::formats::schedule::{Schedule, rfc3339};
-use crate::http::error::ApiError;
-use crate::http::message::Response;
+use crate::formats::schedule::rfc3339;
+use crate::gate::{ApiError, Response};
+use crate::http::app::App;
+use crate::http::plan::Plan;
 use crate::service::supervisor::SchedulerState;
-use crate::settings::{Environment, Faults, Reader, SchedulerSettings};
 use crate::store::catalog::DatabaseName;
 use crate::store::records::{DatabaseReport, Report};
 use crate::store::records::{LastProof, Ledger};
 
-/// What the settings say of scheduled runs. Resolved once for as long as the settings stay as they are, as
-/// that takes longer than all the rest of /status.
-#[derive(Default)]
-pub struct Planned(Mutex<Option<Arc<Plan>>>);
-
-struct Plan {
-    environment: Arc<Environment>,
-    schedule: Schedule,
-    cluster: bool,
-}
-
-impl Planned {
-    fn by(&self, environment: Arc<Environment>) -> Result<Arc<Plan>, Faults> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = kept.as_ref().filter(|plan| Arc::ptr_eq(&plan.environment, &environment)) {
-            return Ok(Arc::clone(plan));
-        }
-        let schedule = Reader::resolve(&environment, SchedulerSettings::read)?.schedule;
-        let cluster =
-            Reader::resolve(&environment, |reader| reader.flag("POSTGRES_CLUSTER")).unwrap_or_default();
-        Ok(Arc::clone(kept.insert(Arc::new(Plan { environment, schedule, cluster }))))
-    }
-}
-
-/// The liveness probe's answer.
+/// The response to a liveness probe.
 pub fn health() -> Response {
     Response::json(200, &json!({"status": "ok"}))
 }
 
-/// What has to be asked for, of all that /status and /metrics tell.
-pub(super) struct Standing {
-    /// The time that all of it is of.
+/// What /status and /metrics have in common, at one point in time.
+pub(super) struct StatusSnapshot {
+    /// When it was taken.
     pub now: Timestamp,
-    /// How the last run went; none before the first.
+    /// The last run; `None` before the first.
     pub last: Option<Report>,
     /// The last restore proof of each database.
     pub proofs: Ledger,
-    /// Bytes on the backups' disk that are free, and all of them; nothing when it cannot be asked.
+    /// Free and total bytes of the backups' file system; `None` when they are unknown.
     pub space: Option<(u64, u64)>,
     /// What is wrong, without secrets and paths of the container.
     pub problems: Vec<String>,
-    /// Whether a backup run takes longer than it should.
+    /// Whether a backup run is overdue.
     pub is_overdue: bool,
-    /// Whether the backup directory answers, so that more can be asked of it.
+    /// Whether the backup directory answers.
     pub is_current: bool,
     /// When the next run is due.
     pub next: Option<Zoned>,
     plan: Arc<Plan>,
 }
 
-impl Standing {
-    /// Asks for it now. What cannot be read is a problem among others.
+impl StatusSnapshot {
+    /// Takes one now. What cannot be read is one of the problems.
     ///
     /// # Errors
     /// 500 when the settings cannot be read.
@@ -90,9 +65,9 @@ impl Standing {
     }
 }
 
-/// The state of everything.
+/// Shows the state of everything.
 pub fn show(app: &App) -> Result<Response, ApiError> {
-    let Standing { now, last, proofs, space, problems, next, plan, .. } = Standing::of(app)?;
+    let StatusSnapshot { now, last, proofs, space, problems, next, plan, .. } = StatusSnapshot::of(app)?;
     let (free, total) = space.unwrap_or_default();
     let mut answer = json!({
         "schedule": plan.schedule.text(),
@@ -102,7 +77,7 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
         "disk": {"free_bytes": free, "total_bytes": total},
         "jobs": app.jobs.counts(),
         "problems": problems,
-        "wrong_tokens": app.throttle.total(),
+        "wrong_tokens": app.auth_limiter.total(),
         "version": env!("CARGO_PKG_VERSION"),
     });
     if let Some(mut report) = last {
@@ -112,7 +87,7 @@ pub fn show(app: &App) -> Result<Response, ApiError> {
     Ok(Response::json(200, &answer))
 }
 
-/// How a database fared, and when one of its backups was last proven by a restore.
+/// The result of a database, and its last restore proof.
 #[derive(Serialize)]
 struct DatabaseState<'a> {
     #[serde(flatten)]

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use super::backups::Backups;
 use super::record::Record;
-use crate::http::error::ApiError;
-use crate::http::gate::limits::{self, Limits};
-use crate::http::gate::{Gate, Head, Incoming, Service, listen};
-use crate::http::message::{Body, Response};
+use crate::gate::limits::{self, Limits};
+use crate::gate::{ApiError, Body, Gate, Head, Incoming, Response, Service, listen};
 
 /// Connections at one time.
 const CONNECTIONS: usize = 64;
@@ -46,7 +44,7 @@ impl Service for Health {
         false
     }
 
-    fn is_probed(&self, _path: &str) -> bool {
+    fn is_probe(&self, _path: &str) -> bool {
         true
     }
 }

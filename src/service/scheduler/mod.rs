@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 use thiserror::Error;
 
 use crate::engine::checkup;
-use crate::http::gate::Gate;
+use crate::gate::Gate;
 pub use arguments::{Arguments, Service, USAGE};
 use backups::Backups;
 use record::Record;

@@ -3,6 +3,7 @@
 
 mod backoff;
 mod start;
+mod variable;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,8 +19,8 @@ use crate::settings::{Redactor, SchedulerSettings};
 use crate::system::process::{Child, Exit, Reaper};
 use crate::util::mutex;
 use backoff::Backoff;
-pub use start::SUPERVISOR_VARIABLE;
 use start::Starter;
+pub use variable::SUPERVISOR_VARIABLE;
 
 /// How the scheduler is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

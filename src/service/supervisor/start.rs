@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::variable::SUPERVISOR_VARIABLE;
 use crate::formats::schedule::Schedule;
-use crate::http::gate::listen;
+use crate::gate::listen;
 use crate::service::jobs::Programs;
 use crate::settings::remove_api_settings;
 use crate::settings::{Redactor, SchedulerSettings};
 use crate::store::records::history::Trigger;
 use crate::system::logger;
 use crate::system::process::{Child, Reaper, Redacted, for_each_line};
-
-/// Tells go-cron the process id of its supervisor. It retires when that ends.
-pub const SUPERVISOR_VARIABLE: &str = "BACKUPGRAM_SUPERVISOR";
 
 pub(super) struct Starter {
     health_port: u16,

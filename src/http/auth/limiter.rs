@@ -1,29 +1,31 @@
-//! Slows down those who guess tokens, and counts them.
+//! Rate limit of failed authentications: delays the responses to them, and counts them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Wrong tokens from one address in a minute that are answered at once.
+use crate::util::mutex::lock;
+
+/// Failures of one address in a minute that are not delayed.
 const FREE: u32 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How much longer each further one waits.
+/// How much longer each further one is delayed.
 const STEP: Duration = Duration::from_millis(200);
-/// The longest that one waits.
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(2);
-/// Addresses that are remembered.
+/// Addresses that are remembered; the oldest is forgotten for a new one.
 const ADDRESSES: usize = 1024;
 
-/// Counts wrong tokens.
+/// Counts failures by address.
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<State>);
+pub struct AuthLimiter(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     addresses: HashMap<IpAddr, Window>,
     total: u64,
-    /// How many the log has not been told of yet, and where the last of them came from.
+    /// Failures that have not been logged yet, and the address of the last.
     unlogged: Option<(u64, IpAddr)>,
     logged: Option<Instant>,
 }
@@ -34,21 +36,21 @@ struct Window {
     count: u32,
 }
 
-impl Throttle {
-    /// How many wrong tokens there were since the start.
+impl AuthLimiter {
+    /// Failures since the start.
     pub fn total(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).total
+        lock(&self.0).total
     }
 
-    /// Logs those that came since the log was last told, when that is a minute ago. A burst would be left untold if
-    /// nobody but the next one did so.
+    /// Logs failures that have not been logged, at most once a minute. Called regularly, so that the end of a burst is
+    /// logged, too.
     pub fn flush(&self, now: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).log(now);
+        lock(&self.0).log(now);
     }
 
-    /// Notes a wrong token. Answers for how long its answer is to be held back.
-    pub fn note(&self, peer: IpAddr, now: Instant) -> Duration {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Records a failure. Returns for how long to delay its response.
+    pub fn record_failure(&self, peer: IpAddr, now: Instant) -> Duration {
+        let mut state = lock(&self.0);
         state.total += 1;
         state.unlogged = Some((state.unlogged.map_or(1, |(count, _)| count + 1), peer));
         state.log(now);
@@ -82,7 +84,7 @@ impl State {
         }
     }
 
-    /// What the log is to be told now.
+    /// What to log now: how many failures, and the address of the last.
     fn due(&mut self, now: Instant) -> Option<(u64, IpAddr)> {
         if self.logged.is_some_and(|last| now.duration_since(last) < MINUTE) {
             return None;
@@ -93,7 +95,7 @@ impl State {
     }
 }
 
-/// One subscriber of IPv6 has a whole /64 to come from.
+/// The address that counts: of IPv6 the /64, as one subscriber has all of it.
 fn network_of(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -105,49 +107,49 @@ fn network_of(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn pauses(throttle: &Throttle, peer: &str, count: usize, now: Instant) -> Vec<u128> {
-        (0..count).map(|_| throttle.note(peer.parse().unwrap(), now).as_millis()).collect()
+    fn pauses(limiter: &AuthLimiter, peer: &str, count: usize, now: Instant) -> Vec<u128> {
+        (0..count).map(|_| limiter.record_failure(peer.parse().unwrap(), now).as_millis()).collect()
     }
 
     #[test]
-    fn after_ten_in_a_minute_answers_wait_ever_longer_and_only_those_of_that_address() {
-        let (throttle, now) = (Throttle::default(), Instant::now());
-        assert!(pauses(&throttle, "10.0.0.1", 10, now).iter().all(|pause| *pause == 0));
-        let further = pauses(&throttle, "10.0.0.1", 12, now);
+    fn delay_grows_after_ten_failures_of_an_address() {
+        let (limiter, now) = (AuthLimiter::default(), Instant::now());
+        assert!(pauses(&limiter, "10.0.0.1", 10, now).iter().all(|pause| *pause == 0));
+        let further = pauses(&limiter, "10.0.0.1", 12, now);
         assert_eq!((further[0], further[1], further[11]), (200, 400, 2000));
-        assert_eq!(pauses(&throttle, "10.0.0.2", 1, now), [0]);
-        assert_eq!(pauses(&throttle, "10.0.0.1", 1, now + MINUTE), [0]);
-        assert_eq!(throttle.total(), 24);
+        assert_eq!(pauses(&limiter, "10.0.0.2", 1, now), [0]);
+        assert_eq!(pauses(&limiter, "10.0.0.1", 1, now + MINUTE), [0]);
+        assert_eq!(limiter.total(), 24);
     }
 
     #[test]
-    fn the_log_is_told_of_the_first_at_once_and_of_a_burst_when_the_minute_is_over() {
-        let (throttle, now) = (Throttle::default(), Instant::now());
-        let due = |now| throttle.0.lock().unwrap().due(now);
-        let unlogged = || throttle.0.lock().unwrap().unlogged;
+    fn first_failure_logged_at_once_burst_after_a_minute() {
+        let (limiter, now) = (AuthLimiter::default(), Instant::now());
+        let due = |now| lock(&limiter.0).due(now);
+        let unlogged = || lock(&limiter.0).unlogged;
         let last: IpAddr = "10.0.0.2".parse().unwrap();
-        throttle.note("10.0.0.1".parse().unwrap(), now);
+        limiter.record_failure("10.0.0.1".parse().unwrap(), now);
         assert_eq!(unlogged(), None);
-        pauses(&throttle, "10.0.0.1", 49, now);
-        throttle.note(last, now);
-        throttle.flush(now + MINUTE - Duration::from_millis(1));
+        pauses(&limiter, "10.0.0.1", 49, now);
+        limiter.record_failure(last, now);
+        limiter.flush(now + MINUTE - Duration::from_millis(1));
         assert_eq!(unlogged(), Some((50, last)));
         assert_eq!(due(now + MINUTE), Some((50, last)));
         // Nobody came any more, so the log is told nothing, and of the next one at once.
         assert_eq!(due(now + 3 * MINUTE), None);
-        throttle.note(last, now + 3 * MINUTE);
+        limiter.record_failure(last, now + 3 * MINUTE);
         assert_eq!(unlogged(), None);
-        throttle.note(last, now + 3 * MINUTE);
-        throttle.flush(now + 4 * MINUTE);
+        limiter.record_failure(last, now + 3 * MINUTE);
+        limiter.flush(now + 4 * MINUTE);
         assert_eq!(unlogged(), None);
     }
 
     #[test]
-    fn a_crowd_of_addresses_does_not_grow_the_memory() {
-        let (throttle, now) = (Throttle::default(), Instant::now());
+    fn remembered_addresses_are_limited() {
+        let (limiter, now) = (AuthLimiter::default(), Instant::now());
         for number in 0..5000_u32 {
-            throttle.note(IpAddr::V4(number.into()), now);
+            limiter.record_failure(IpAddr::V4(number.into()), now);
         }
-        assert_eq!(throttle.0.lock().unwrap().addresses.len(), ADDRESSES);
+        assert_eq!(lock(&limiter.0).addresses.len(), ADDRESSES);
     }
 }

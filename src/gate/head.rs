@@ -1,15 +1,15 @@
-//! The head of a request: found in what came, checked, and taken apart. Pure; nothing here does I/O.
+//! Parses the head of a request. Pure; nothing here does I/O.
 //!
-//! Whatever two parsers could read differently is refused, so that nothing can be smuggled past the gate.
+//! Whatever two parsers could read differently is rejected, so that no request can be smuggled.
 
 use memchr::memmem;
 
+use super::error::ApiError;
 use super::framing::{Framing, members};
 use super::limits::{FIELDS, HEAD, REQUEST_LINE};
-use crate::http::error::ApiError;
-use crate::http::message::Headers;
+use super::message::Headers;
 
-/// The fields that say where a request ends, whose it is and what becomes of the connection.
+/// The fields that decide where a request ends, whose it is and whether the connection goes on.
 const FRAMING: [&str; 5] = ["Host", "Content-Length", "Transfer-Encoding", "Connection", "Expect"];
 
 /// A checked head.
@@ -23,13 +23,13 @@ pub struct Head {
     pub headers: Headers,
     /// Where the body that follows ends.
     pub framing: Framing,
-    /// Whether the client waits for a word before it sends the body.
+    /// Whether the client waits for 100 Continue before it sends the body.
     pub expects_continue: bool,
     /// Whether the connection may go on after the answer.
     pub keep_alive: bool,
 }
 
-/// What has been found at the beginning of some bytes.
+/// The result of looking for a head.
 #[derive(Debug)]
 pub enum Found {
     /// No whole head yet.
@@ -42,7 +42,7 @@ impl Head {
     /// Looks for a head at the beginning of `bytes`.
     ///
     /// # Errors
-    /// The answer to what is too long, malformed, ambiguous or not supported.
+    /// The response when it is too long, malformed, ambiguous or not supported.
     pub fn find(bytes: &[u8]) -> Result<Found, ApiError> {
         let seen = &bytes[..bytes.len().min(HEAD)];
         let end = memmem::find(seen, b"\r\n\r\n").map(|at| at + 4);
@@ -81,7 +81,7 @@ impl Head {
             path_of(target).ok_or_else(|| ApiError::bad_request("the request target is not a path"))?;
         check_framing(request.headers)?;
         let method = request.method.unwrap_or_default().to_owned();
-        // What is not UTF-8 is replaced and not left out: it must not hide a length or a coding.
+        // What is not UTF-8 is replaced, not left out: it must not hide a length or a coding.
         let text = |header: &mut httparse::Header| {
             (header.name.to_owned(), String::from_utf8_lossy(header.value).into_owned())
         };
@@ -89,7 +89,7 @@ impl Head {
         let is_1_1 = request.version == Some(1);
         check_host(&headers, is_1_1)?;
         let framing = Framing::of(&headers, is_1_1)?;
-        // RFC 9110, 10.1.1: a client of 1.0 cannot mean it.
+        // RFC 9110, 10.1.1: ignored in HTTP/1.0.
         let expects_continue = is_1_1 && expects_continue(&headers)?;
         if expects_continue && framing == Framing::Length(0) && headers.all("Content-Length").next().is_none()
         {
@@ -106,7 +106,7 @@ impl Head {
     }
 }
 
-/// What no part of a head may contain: NUL, a line end other than CR LF, a continued line (obs-fold).
+/// Rejects NUL, line ends other than CR LF, and continued lines (obs-fold).
 fn check_bytes(head: &[u8]) -> Result<(), ApiError> {
     let refuse = |what: &str| Err(ApiError::bad_request(format!("the request head has {what} in it")));
     for at in memchr::memchr3_iter(0, b'\r', b'\n', head) {
@@ -124,8 +124,8 @@ fn check_bytes(head: &[u8]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The request line's length, however much of it has come, and its parts as soon as it has all come: nothing would
-/// follow one of HTTP/0.9, which has no version.
+/// Checks the length of the request line, even before all of it has arrived, and then that it has three parts: HTTP/0.9
+/// has no version, and sends nothing after it.
 fn check_request_line(seen: &[u8]) -> Result<(), ApiError> {
     let line = request_line(seen);
     let end = memchr::memchr(b'\n', line);
@@ -146,12 +146,12 @@ fn request_line(seen: &[u8]) -> &[u8] {
     seen.strip_prefix(b"\r\n").unwrap_or(seen)
 }
 
-/// Whether these bytes begin a HEAD, be it whole and right or not: the answer to it has no body.
+/// Whether these bytes begin a HEAD request, valid or not: the response has no body.
 pub fn is_head(seen: &[u8]) -> bool {
     request_line(seen).starts_with(b"HEAD ")
 }
 
-/// The fields by which requests are told apart must not be passed over because they are not ASCII.
+/// Rejects fields of [`FRAMING`] that are not ASCII: another parser could ignore them.
 fn check_framing(fields: &[httparse::Header]) -> Result<(), ApiError> {
     let frames = |name: &str| FRAMING.iter().any(|framing| framing.eq_ignore_ascii_case(name));
     match fields.iter().find(|field| !field.value.is_ascii() && frames(field.name)) {
@@ -160,7 +160,7 @@ fn check_framing(fields: &[httparse::Header]) -> Result<(), ApiError> {
     }
 }
 
-/// RFC 9112, 3.2: one Host, and in HTTP/1.1 not none.
+/// RFC 9112, 3.2: at most one Host, and in HTTP/1.1 exactly one.
 fn check_host(headers: &Headers, is_1_1: bool) -> Result<(), ApiError> {
     match headers.all("Host").count() {
         1 => Ok(()),
@@ -178,8 +178,8 @@ fn expects_continue(headers: &Headers) -> Result<bool, ApiError> {
     }
 }
 
-/// RFC 9112, 3.2: the origin form and the asterisk as they are; of the absolute form, which a server must
-/// take, what follows the authority, as its host says nothing to us. There is nothing to connect to.
+/// RFC 9112, 3.2: the origin form and the asterisk as they are; of the absolute form, which a server must accept, what
+/// follows the authority. CONNECT is not supported.
 fn path_of(target: &str) -> Option<String> {
     if target == "*" || target.starts_with('/') {
         return Some(target.to_owned());

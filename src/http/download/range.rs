@@ -1,15 +1,15 @@
-//! The `Range` field: which bytes of a file are wanted.
+//! Parses the `Range` field.
 
 /// What to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Everything: there is no range, or one that may be ignored (RFC 9110, 14.2).
+    /// The whole file: there is no range, or one that may be ignored (RFC 9110, 14.2).
     Whole,
     /// `length` bytes from `start`.
     Part {
-        /// The first byte.
+        /// The offset of the first byte.
         start: u64,
-        /// How many; at least one.
+        /// How many bytes; at least one.
         length: u64,
     },
     /// A range that begins behind the end.
@@ -52,7 +52,7 @@ fn number(text: &str) -> Number {
     match text {
         "" => Number::None,
         _ if !text.bytes().all(|byte| byte.is_ascii_digit()) => Number::Bad,
-        // More digits than fit are more bytes than there are.
+        // A number that does not fit is larger than any file.
         _ => Number::Some(text.parse().unwrap_or(u64::MAX)),
     }
 }

@@ -1,33 +1,32 @@
-//! A body in chunks (RFC 9112, 7.1), taken apart as it comes. Pure; nothing here does I/O.
+//! Decodes a chunked body (RFC 9112, 7.1) as it arrives. Pure; nothing here does I/O.
 //!
-//! Only the line ends, sizes and extensions that the grammar has are taken, so that nobody in front of the gate can see
-//! a chunk end elsewhere.
+//! Anything that the grammar does not allow is rejected, so that no proxy in front can see a chunk end elsewhere.
 
 use std::mem;
 
+use super::error::ApiError;
 use super::framing::too_long;
 use super::limits::{BODY, CHUNK_EXTRAS};
-use crate::http::error::ApiError;
 
-/// Digits of a size that cost nothing. More are zeros in front, or a size that is too large.
+/// Digits of a size that do not count as overhead. More are leading zeros, or a size that is too large.
 const DIGITS: usize = 8;
 
-/// What of a body has come.
+/// The decoder's state.
 #[derive(Debug, Default)]
 pub struct Chunks {
     next: Next,
     body: Vec<u8>,
-    /// Bytes that were neither needed nor of the body.
+    /// Overhead so far, in bytes.
     extras: usize,
 }
 
-/// What comes next.
+/// What is expected next.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Next {
     /// The first digit of a size.
     #[default]
     Size,
-    /// More of a size, of which so much is known by so many digits.
+    /// More of a size: its value and number of digits so far.
     MoreSize(usize, usize),
     /// After white space behind a size, the semicolon of an extension.
     Semicolon(usize),
@@ -35,7 +34,7 @@ enum Next {
     Extension(usize),
     /// The LF behind the size of a chunk.
     SizeEnd(usize),
-    /// So many bytes of a chunk; at least one.
+    /// This many bytes of a chunk; at least one.
     Data(usize),
     /// The CR behind a chunk.
     DataCr,
@@ -51,15 +50,15 @@ enum Next {
     TrailerEnd,
     /// The last LF.
     LastEnd,
-    /// What is no part of the body any more.
+    /// Nothing; the body is complete.
     Nothing,
 }
 
 impl Chunks {
-    /// Takes more bytes, up to the end of the body at most. Says how many.
+    /// Decodes more bytes, up to the end of the body at most. Returns how many.
     ///
     /// # Errors
-    /// 400 when they are no chunks, 413 when they are too many.
+    /// 400 when they are malformed, 413 when they are too many.
     pub fn take(&mut self, bytes: &[u8]) -> Result<usize, ApiError> {
         let mut at = 0;
         while at < bytes.len() && self.next != Next::Nothing {
@@ -76,12 +75,12 @@ impl Chunks {
         Ok(at)
     }
 
-    /// The body, when all of it has come; it is given away then.
+    /// Takes the body when it is complete.
     pub fn whole(&mut self) -> Option<Vec<u8>> {
         (self.next == Next::Nothing).then(|| mem::take(&mut self.body))
     }
 
-    /// What comes after a byte that is not of the body.
+    /// The state after a byte that is not of the body.
     fn step(&mut self, byte: u8) -> Result<Next, ApiError> {
         match (self.next, byte) {
             (Next::Size, _) => self.size(0, 0, byte),
@@ -107,12 +106,12 @@ impl Chunks {
         }
     }
 
-    /// What comes after one more digit of a size.
+    /// The state after one more digit of a size.
     fn size(&mut self, size: usize, digits: usize, digit: u8) -> Result<Next, ApiError> {
         let Some(value) = char::from(digit).to_digit(16) else {
             return Err(ApiError::bad_request("the chunks of the body are malformed"));
         };
-        // What is known so far is no more than a body may have, so this does not overflow.
+        // The value so far is at most BODY, so this does not overflow.
         let size = size * 16 + value as usize;
         if self.body.len() + size > BODY {
             return Err(too_long());
@@ -121,7 +120,7 @@ impl Chunks {
         if digits < DIGITS { Ok(next) } else { self.extra(next) }
     }
 
-    /// Counts a byte that nobody needs.
+    /// Counts a byte of overhead.
     fn extra(&mut self, next: Next) -> Result<Next, ApiError> {
         self.extras += 1;
         match self.extras <= CHUNK_EXTRAS {

@@ -5,16 +5,16 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 const FORM: &str = "%a, %d %b %Y %H:%M:%S GMT";
-/// The obsolete forms, which must be understood all the same.
+/// The obsolete forms, which must still be accepted (RFC 9110, 5.6.7).
 const OBSOLETE: [&str; 2] = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
-/// Unix seconds in the form that HTTP prefers (RFC 9110, 5.6.7).
+/// Formats Unix seconds as HTTP prefers (RFC 9110, 5.6.7).
 pub fn format(seconds: i64) -> String {
     let time = Timestamp::from_second(seconds).unwrap_or_default();
     time.to_zoned(TimeZone::UTC).strftime(FORM).to_string()
 }
 
-/// Unix seconds of a date in that form, or in one of the obsolete ones. Nothing of what is no date.
+/// Parses a date in that form or an obsolete one, as Unix seconds. `None` for anything else.
 pub fn parse(text: &str) -> Option<i64> {
     let mut forms = [FORM].into_iter().chain(OBSOLETE);
     let civil = forms.find_map(|form| DateTime::strptime(form, text.trim()).ok())?;

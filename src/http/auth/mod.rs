@@ -1,23 +1,26 @@
-//! Who may ask: whoever knows the token, for everything, and whoever knows the one for reading, for what may be read.
+//! Bearer token check. One token opens everything, an optional second one what only reads.
+
+pub(super) mod limiter;
+
+pub use limiter::AuthLimiter;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::error::ApiError;
-use super::message::Headers;
+use crate::gate::{ApiError, Headers};
 use crate::settings::Secret;
 
 /// What a token opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rights {
-    /// What tells how everything is, and changes nothing.
+    /// Reading how everything is; no backups' contents.
     Read,
     /// Everything.
     Full,
 }
 
-/// The tokens, as their digests. Digests are of one length, so comparing them in constant time tells nothing,
-/// not even how long a token is.
+/// The tokens, as SHA-256 digests. These are of one length, so that comparing them in constant time reveals nothing, not
+/// even a token's length.
 #[derive(Clone)]
 pub struct Token {
     full: [u8; 32],
@@ -25,19 +28,18 @@ pub struct Token {
 }
 
 impl Token {
-    /// Takes the token from the settings, and the one for reading if there is one.
+    /// Hashes the tokens of the settings.
     pub fn new(full: &Secret, read: Option<&Secret>) -> Self {
         let digest = |token: &Secret| Sha256::digest(token.expose()).into();
         Self { full: digest(full), read: read.map(digest) }
     }
 
-    /// Sees that a request with these header fields carries a token, and answers what that opens. It is compared with
-    /// both, whichever it is.
+    /// Returns what the token in these header fields opens. It is always compared with both.
     ///
     /// # Errors
-    /// 401 when it does not.
+    /// 401 without a valid token.
     pub fn check(&self, headers: &Headers) -> Result<Rights, ApiError> {
-        let given = headers.get("Authorization").and_then(bearer).ok_or_else(ApiError::unauthorized)?;
+        let given = headers.get("Authorization").and_then(bearer).ok_or_else(unauthorized)?;
         let given: [u8; 32] = Sha256::digest(given).into();
         let is_full = given.ct_eq(&self.full);
         let is_read =
@@ -45,9 +47,19 @@ impl Token {
         match (bool::from(is_full), bool::from(is_read)) {
             (true, _) => Ok(Rights::Full),
             (false, true) => Ok(Rights::Read),
-            (false, false) => Err(ApiError::unauthorized()),
+            (false, false) => Err(unauthorized()),
         }
     }
+}
+
+/// 401, the same for every reason and every path.
+fn unauthorized() -> ApiError {
+    ApiError::new(401, "a valid bearer token is required").with_header("WWW-Authenticate", "Bearer")
+}
+
+/// 403: the token for reading does not open this, whether it exists or not.
+pub fn read_only() -> ApiError {
+    ApiError::new(403, "REST_API_READ_TOKEN gives no access to this: use REST_API_TOKEN")
 }
 
 /// The token in `Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).

@@ -1,17 +1,15 @@
-//! Puts an answer on the wire. File bodies go from the page cache to the socket without passing through here.
+//! Sends responses. File contents go from the page cache to the socket by sendfile(2).
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Write};
 use std::net::TcpStream;
 
 use nix::sys::sendfile::sendfile64;
 use rustix::net::sockopt::set_tcp_cork;
 
+use super::date;
 use super::head::is_head;
-use crate::http::date;
-use crate::http::message::{Body, Files, Response};
-use crate::store::catalog::{Archive, END};
+use super::message::{Body, FilePart, Part, Parts, Response};
 
 /// What was sent.
 #[derive(Debug)]
@@ -24,53 +22,52 @@ pub struct Sent {
     pub complete: bool,
 }
 
-/// Bytes that one sendfile(2) may send. A call ends when the client has taken nothing for the socket's
-/// timeout, so this bounds how much goes by before progress is seen.
+/// The most bytes of one sendfile(2) call. A call returns when the client has taken nothing for the socket's timeout, so
+/// this bounds what is sent between two looks at the progress.
 const PIECE: usize = 1 << 20;
 
 /// A body of up to this many bytes is sent together with its head.
 const SHORT: usize = 16 * 1024;
 
-/// Sends an answer, without its body when that was not asked for.
+/// Sends a response, without its body when that was not asked for.
 pub fn answer(stream: &TcpStream, response: Response, head_only: bool, keep_alive: bool) -> Sent {
     let status = response.status;
     let mut bytes = head(&response, keep_alive).into_bytes();
     let body = if head_only { &[] } else { body(&response) };
-    // One segment where that is all, but no copy of a long list.
-    let whole = body.len() <= SHORT;
-    if whole {
+    // A short body goes in one segment with its head; a long one is not copied.
+    let is_short = body.len() <= SHORT;
+    if is_short {
         bytes.extend_from_slice(body);
     }
-    let files = match &response.body {
-        Body::Files(files, _) if !head_only => Some(files),
-        _ => None,
-    };
-    let _packed = files.map(|_| Packed::begin(stream));
-    if write_all(stream, &bytes).is_err() || (!whole && write_all(stream, body).is_err()) {
+    let length = body.len() as u64;
+    let corked = (!head_only && matches!(response.body, Body::Parts(_))).then(|| Corked::begin(stream));
+    if write_all(stream, &bytes).is_err() || (!is_short && write_all(stream, body).is_err()) {
         return Sent { status, bytes: 0, complete: false };
     }
-    let Some(files) = files else { return Sent { status, bytes: body.len() as u64, complete: true } };
-    let bytes = match files {
-        Files::Part(part) => send_part(stream, &part.file, part.start, part.length),
-        Files::Archive(archive) => send_archive(stream, archive),
-    };
-    Sent { status, bytes, complete: bytes == files.length() }
+    match response.body {
+        Body::Parts(parts) if corked.is_some() => {
+            let length = parts.length;
+            let bytes = send_parts(stream, parts);
+            Sent { status, bytes, complete: bytes == length }
+        }
+        _ => Sent { status, bytes: length, complete: true },
+    }
 }
 
-/// As long as it lives, the kernel sends no packet that is not full (tcp(7), TCP_CORK). Without it each of the pieces
-/// that sendfile(2) passes on may end in a short one, which costs a large file up to a third of its speed.
-struct Packed<'a>(&'a TcpStream);
+/// While it exists, the kernel sends full packets only (tcp(7), TCP_CORK). Without it each sendfile(2) call may end in a
+/// short packet, which costs up to a third of the throughput of a large file.
+struct Corked<'a>(&'a TcpStream);
 
-impl<'a> Packed<'a> {
+impl<'a> Corked<'a> {
     fn begin(stream: &'a TcpStream) -> Self {
-        // Refused, it is only slower.
+        // If it fails, sending is only slower.
         let _ = set_tcp_cork(stream, true);
         Self(stream)
     }
 }
 
-impl Drop for Packed<'_> {
-    /// What is left is sent at once.
+impl Drop for Corked<'_> {
+    /// Sends what is left.
     fn drop(&mut self) {
         let _ = set_tcp_cork(self.0, false);
     }
@@ -83,9 +80,9 @@ fn head(response: &Response, keep_alive: bool) -> String {
     }
     let length = match &response.body {
         Body::Bytes(bytes) => bytes.len() as u64,
-        Body::Files(files, _) => files.length(),
+        Body::Parts(parts) => parts.length,
     };
-    // RFC 9110, 8.6: 304 has no body, and a length of 0 would be taken for the file's.
+    // RFC 9110, 8.6: 304 has no body, and a length of 0 would mean that of the file.
     if response.status != 304 {
         let _ = write!(head, "Content-Length: {length}\r\n");
     }
@@ -95,7 +92,6 @@ fn head(response: &Response, keep_alive: bool) -> String {
     head
 }
 
-/// Sends these bytes.
 fn write_all(mut stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match patiently(|| stream.write(bytes)) {
@@ -107,9 +103,8 @@ fn write_all(mut stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a second try at sending when the socket's time is over and nothing was sent. The kernel wakes a sender that
-/// has found the socket full only when a third of it is free, but what a slow client has taken by now is room enough
-/// for the second. One who has taken nothing is gone by then.
+/// Tries once more when the socket's timeout is over and nothing was sent. The kernel wakes a sender only when a third of
+/// the send buffer is free, but less is enough for the second try. A client that has taken nothing is disconnected by then.
 fn patiently(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     match send() {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => send(),
@@ -117,13 +112,33 @@ fn patiently(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Sends a part of a file. Answers how much of it was sent.
-fn send_part(stream: &TcpStream, file: &File, start: u64, length: u64) -> u64 {
+/// Sends parts until one cannot be made or sent as a whole. Returns the bytes sent.
+fn send_parts(stream: &TcpStream, parts: Parts) -> u64 {
+    let mut total = 0;
+    for part in parts.parts {
+        let (sent, length) = match part {
+            Ok(Part::Bytes(bytes)) => match write_all(stream, &bytes) {
+                Ok(()) => (bytes.len() as u64, bytes.len() as u64),
+                Err(_) => return total,
+            },
+            Ok(Part::File(part)) => (send_file(stream, &part), part.length),
+            Err(_) => return total,
+        };
+        total += sent;
+        if sent < length {
+            break;
+        }
+    }
+    total
+}
+
+/// Sends a range of a file. Returns the bytes sent.
+fn send_file(stream: &TcpStream, part: &FilePart) -> u64 {
     let mut sent = 0;
-    let mut offset = start.cast_signed();
-    while sent < length {
-        let piece = usize::try_from(length - sent).map_or(PIECE, |left| left.min(PIECE));
-        match patiently(|| Ok(sendfile64(stream, file, Some(&mut offset), piece)?)) {
+    let mut offset = part.start.cast_signed();
+    while sent < part.length {
+        let piece = usize::try_from(part.length - sent).map_or(PIECE, |left| left.min(PIECE));
+        match patiently(|| Ok(sendfile64(stream, &part.file, Some(&mut offset), piece)?)) {
             // The file has become shorter than it was.
             Ok(0) => break,
             Ok(count) => sent += count as u64,
@@ -134,36 +149,11 @@ fn send_part(stream: &TcpStream, file: &File, start: u64, length: u64) -> u64 {
     sent
 }
 
-/// Sends an archive. Answers how much of it was sent.
-fn send_archive(stream: &TcpStream, archive: &Archive) -> u64 {
-    let mut sent = 0;
-    for member in &archive.members {
-        let Ok(file) = archive.open(member) else { return sent };
-        if write_all(stream, &member.header).is_err() {
-            return sent;
-        }
-        let body = send_part(stream, &file, 0, member.size);
-        sent += member.header.len() as u64 + body;
-        if body < member.size {
-            return sent;
-        }
-        let padding = vec![0; usize::try_from(member.padding()).unwrap_or_default()];
-        if write_all(stream, &padding).is_err() {
-            return sent;
-        }
-        sent += padding.len() as u64;
-    }
-    match write_all(stream, &END) {
-        Ok(()) => sent + END.len() as u64,
-        Err(_) => sent,
-    }
-}
-
-/// Answers a client that gets no slot, without waiting for anything.
+/// Refuses a connection with a response, without waiting for the client.
 pub fn turn_away(mut stream: &TcpStream, response: Response) {
     let refuse = |stream: &mut &TcpStream| -> io::Result<()> {
         stream.set_nonblocking(true)?;
-        // What it has sent already would reset the connection if it were left unread.
+        // A close with unread data would reset the connection.
         let mut request = [0; 4096];
         let read = io::Read::read(stream, &mut request).unwrap_or_default();
         let body = if is_head(&request[..read]) { &[] } else { body(&response) };
@@ -176,11 +166,11 @@ pub fn turn_away(mut stream: &TcpStream, response: Response) {
 fn body(response: &Response) -> &[u8] {
     match &response.body {
         Body::Bytes(bytes) => bytes,
-        Body::Files(..) => &[],
+        Body::Parts(_) => &[],
     }
 }
 
-/// The phrase beside a status code.
+/// The reason phrase of a status code.
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -1,4 +1,4 @@
-//! One connection: its requests one after the other, each with deadlines, each answered in turn.
+//! One connection: receives its requests one after the other, under deadlines, and answers each.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
@@ -11,35 +11,35 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::chunks::Chunks;
+use super::error::ApiError;
 use super::framing::Framing;
 use super::head::{self, Found, Head};
+use super::limiter::{ConnectionGuard, Phase};
 use super::limits::{LINGER, LINGER_TIME, Limits, PIPELINE_PAUSE};
+use super::message::{Body, Response};
 use super::send;
-use super::slots::{Phase, Slot};
-use super::{Incoming, Service};
-use crate::http::error::ApiError;
-use crate::http::message::{Body, Response};
+use super::service::{Incoming, Service};
 
-/// What is read at one time, in bytes. Most requests are shorter.
+/// Bytes to read at a time. Most requests are shorter.
 const CHUNK: usize = 4096;
-/// How much of what a client has said stands in the log, in characters.
+/// The longest text of a client's in the log, in characters.
 const LOGGED: usize = 200;
 
-/// A connection and what of it has been read ahead.
+/// A connection, and what has been read of it and not been used yet.
 struct Connection<'a> {
     stream: &'a TcpStream,
-    slot: &'a Slot,
+    guard: &'a ConnectionGuard,
     peer: IpAddr,
     limits: &'a Limits,
     service: &'a dyn Service,
     buffer: Vec<u8>,
 }
 
-/// Why a request did not come.
+/// Why there is no request.
 enum Missing {
-    /// The client has gone, or was asked to.
+    /// The connection has ended, or was evicted.
     Gone,
-    /// What came of it gets this answer.
+    /// It is rejected with this error.
     Refused(ApiError),
 }
 
@@ -50,9 +50,15 @@ impl From<io::Error> for Missing {
 }
 
 /// Serves a connection to its end.
-pub fn serve(stream: &TcpStream, peer: IpAddr, slot: &Slot, limits: &Limits, service: &dyn Service) {
-    let mut connection = Connection { stream, slot, peer, limits, service, buffer: Vec::new() };
-    // A client that fails us is gone or not worth a line in the log.
+pub fn serve(
+    stream: &TcpStream,
+    peer: IpAddr,
+    guard: &ConnectionGuard,
+    limits: &Limits,
+    service: &dyn Service,
+) {
+    let mut connection = Connection { stream, guard, peer, limits, service, buffer: Vec::new() };
+    // I/O errors of a client are not logged.
     let _ = connection.run();
 }
 
@@ -60,7 +66,7 @@ impl Connection<'_> {
     fn run(&mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         self.limit_stalls()?;
-        self.slot.enter(Phase::Idle);
+        self.guard.enter(Phase::Idle);
         let mut patience = self.limits.head_time;
         loop {
             let (mut keep_alive, begun) = match self.receive(patience) {
@@ -68,15 +74,16 @@ impl Connection<'_> {
                 Err(Missing::Gone) => return Ok(()),
                 Err(Missing::Refused(error)) => {
                     let begun = Instant::now();
-                    self.slot.enter(Phase::Sending);
-                    self.service.note_answer("-", error.status);
+                    self.guard.enter(Phase::Sending);
+                    self.service.record_response("-", error.status);
                     let sent = send::answer(self.stream, error.into(), head::is_head(&self.buffer), false);
                     self.log("-", "-", &sent, begun, "");
                     (false, begun)
                 }
             };
             let is_pipelining = keep_alive && !self.buffer.is_empty();
-            keep_alive &= if is_pipelining { self.slot.is_held() } else { self.slot.enter(Phase::Idle) };
+            keep_alive &=
+                if is_pipelining { self.guard.is_admitted() } else { self.guard.enter(Phase::Idle) };
             if !keep_alive {
                 return self.linger(begun);
             }
@@ -87,9 +94,9 @@ impl Connection<'_> {
         }
     }
 
-    /// Ends the connection when the client has taken nothing for too long. The socket's own timeout is too little:
-    /// a call that has sent something before it returns what it has sent, and the next one begins to wait anew.
-    /// So the kernel also looks at how long what is in the socket has not been taken (tcp(7), TCP_USER_TIMEOUT).
+    /// Ends the connection when the client acknowledges nothing for too long. SO_SNDTIMEO is not enough: a call that has
+    /// sent something returns how much, and the next one waits anew. So the kernel also limits for how long sent data may
+    /// be unacknowledged (tcp(7), TCP_USER_TIMEOUT).
     fn limit_stalls(&self) -> io::Result<()> {
         let time = self.limits.stall_time;
         self.stream.set_write_timeout(Some(time))?;
@@ -97,16 +104,16 @@ impl Connection<'_> {
         Ok(setsockopt(self.stream, sockopt::TcpUserTimeout, &milliseconds)?)
     }
 
-    /// Waits for a request and takes all of it.
+    /// Receives a whole request.
     fn receive(&mut self, patience: Duration) -> Result<(Incoming, Instant), Missing> {
         if self.buffer.is_empty() {
             self.fill(Instant::now() + patience).map_err(|_| Missing::Gone)?;
-            self.slot.enter(Phase::Receiving);
+            self.guard.enter(Phase::Receiving);
         }
         let begun = Instant::now();
         let (mut head, length) = self.receive_head(begun + self.limits.head_time)?;
         let deadline = Instant::now() + self.limits.body_time;
-        // The head stays before what has not been taken of the body: what is refused is seen there.
+        // The head stays in the buffer before the body: when the body is rejected, it tells whether this is a HEAD.
         let body = match head.framing {
             Framing::Length(expected) => self.receive_body(&mut head, length, expected, deadline)?,
             Framing::Chunked => self.receive_chunks(&mut head, length, deadline)?,
@@ -115,7 +122,7 @@ impl Connection<'_> {
         Ok((Incoming { head, body, peer: self.peer }, begun))
     }
 
-    /// Waits for a head, and says how long it is.
+    /// Receives a head. Returns it with its length in bytes.
     fn receive_head(&mut self, deadline: Instant) -> Result<(Head, usize), Missing> {
         loop {
             match Head::find(&self.buffer).map_err(Missing::Refused)? {
@@ -125,7 +132,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Waits for a body of which the length is known, behind `length` bytes of head.
+    /// Receives a body with a Content-Length, behind `length` bytes of head.
     fn receive_body(
         &mut self,
         head: &mut Head,
@@ -146,7 +153,7 @@ impl Connection<'_> {
         Ok(self.buffer.drain(length..whole).collect())
     }
 
-    /// Waits for a body in chunks, behind `length` bytes of head.
+    /// Receives a chunked body, behind `length` bytes of head.
     fn receive_chunks(
         &mut self,
         head: &mut Head,
@@ -168,8 +175,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Whether a body that has not all come is waited for; a client that waits for a word gets it then. If it is not,
-    /// the connection ends after the answer.
+    /// Whether to wait for a body that has not arrived; then sends 100 Continue if the client expects it. If not, the
+    /// connection is closed after the response.
     fn may_wait_for_body(&self, head: &mut Head) -> Result<bool, Missing> {
         let is_wanted = self.service.wants_body(head);
         head.keep_alive &= is_wanted;
@@ -180,37 +187,37 @@ impl Connection<'_> {
         Ok(is_wanted)
     }
 
-    /// Answers a request. Says whether the connection may go on.
+    /// Answers a request. Returns whether the connection may go on.
     fn answer(&self, incoming: &Incoming, begun: Instant) -> io::Result<bool> {
-        self.slot.enter(Phase::Answering);
+        self.guard.enter(Phase::Answering);
         let head = &incoming.head;
         let answered = catch_unwind(AssertUnwindSafe(|| self.service.answer(incoming)));
         let response = answered.unwrap_or_else(|_| {
             Response::from(ApiError::internal("the request failed", "the code that answers requests crashed"))
         });
-        self.hold_back(self.service.hold_back(incoming, &response));
+        self.delay(self.service.response_delay(incoming, &response));
         if matches!(response.body, Body::Bytes(_)) {
-            self.slot.enter(Phase::Sending);
+            self.guard.enter(Phase::Sending);
         }
-        self.service.note_answer(head.path(), response.status);
+        self.service.record_response(head.path(), response.status);
         let sent = send::answer(self.stream, response, head.method == "HEAD", head.keep_alive);
         let forwarded_for: Vec<&str> = head.headers.all("X-Forwarded-For").collect();
         self.log(&head.method, head.path(), &sent, begun, &forwarded_for.join(", "));
         Ok(sent.complete && head.keep_alive)
     }
 
-    /// Waits before an answer is sent, in which the connection gives way before any other.
-    fn hold_back(&self, time: Duration) {
-        if time.is_zero() || !self.slot.enter(Phase::HeldBack) {
+    /// Waits before a response is sent. Meanwhile the connection is the first to be evicted.
+    fn delay(&self, time: Duration) {
+        if time.is_zero() || !self.guard.enter(Phase::Delayed) {
             return;
         }
-        // Even when it is asked for nothing, poll(2) tells when both directions are shut down, as they are when
-        // the slot is taken away, and when the client has reset the connection. What it sends does not end it.
+        // Without requested events, poll(2) still returns on POLLHUP, when both directions are shut down, as by an
+        // eviction, and on POLLERR, when the client has reset the connection. Data from the client does not end it.
         let mut ends = [PollFd::new(self.stream.as_fd(), PollFlags::empty())];
         let _ = poll(&mut ends, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
     }
 
-    /// Reads more, until `deadline`. The end of the client's sending is an error.
+    /// Reads more, until `deadline`. End of file is an error.
     fn fill(&mut self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -229,8 +236,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Takes what the client still sends. A close with something unread would reset the connection, and the
-    /// answer could be lost with it.
+    /// Reads and discards what the client still sends. A close with unread data would reset the connection, and the
+    /// response could be lost with it.
     fn linger(&mut self, begun: Instant) -> io::Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         let deadline = begun.max(Instant::now()) + LINGER_TIME;
@@ -243,9 +250,9 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// One line for each request; what is in the query or in header fields is nobody's business.
+    /// Logs a request in one line, without its query and header fields, which may hold secrets.
     fn log(&self, method: &str, path: &str, sent: &send::Sent, begun: Instant, forwarded_for: &str) {
-        let level = if self.service.is_probed(path) { log::Level::Debug } else { log::Level::Info };
+        let level = if self.service.is_probe(path) { log::Level::Debug } else { log::Level::Info };
         if !log::log_enabled!(level) {
             return;
         }
@@ -262,13 +269,13 @@ impl Connection<'_> {
     }
 }
 
-/// What becomes of a request that does not go on.
+/// The error of a request that has not arrived whole.
 fn breaks_off(error: &io::Error, what: &str) -> Missing {
     match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             Missing::Refused(ApiError::new(408, format!("the {what} took too long to come")))
         }
-        // It may still listen.
+        // The client may still read.
         io::ErrorKind::UnexpectedEof => {
             Missing::Refused(ApiError::bad_request(format!("the {what} is incomplete")))
         }
@@ -276,7 +283,7 @@ fn breaks_off(error: &io::Error, what: &str) -> Missing {
     }
 }
 
-/// As much of a text as the log has of it.
+/// A text as it is logged.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(LOGGED) {
         Some((end, _)) => format!("{}\u{2026}", &text[..end]),

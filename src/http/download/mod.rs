@@ -1,21 +1,24 @@
-//! A backup file as an answer: whole, in part, or not at all because the client has it already.
+//! Responses with a backup: whole, a range, or 304.
+
+pub mod range;
+pub(super) mod version;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::date;
-use super::error::ApiError;
-use super::message::{Body, FilePart, Files, Request, Response};
-use super::range::Wanted;
-use super::version::Version;
-use crate::store::catalog::{Archive, Opened};
+use crate::gate::date;
+use crate::gate::{ApiError, Body, FilePart, Part, Parts, Response};
+use crate::http::request::Request;
+use crate::store::catalog::{Archive, END, Opened};
+use range::Wanted;
+use version::Version;
 
-/// What may stand in an extended parameter without being encoded (RFC 8187, 3.2.1).
+/// What is percent-encoded in an extended parameter (RFC 8187, 3.2.1).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Answers a request for an opened backup, to be saved as `name`.
+/// The response to a request for an opened backup file, to be saved as `name`.
 ///
 /// # Errors
-/// 416 when the range lies behind the file's end.
+/// 416 when the range begins behind the end of the file.
 pub fn answer(
     request: &Request,
     opened: Opened,
@@ -51,11 +54,11 @@ pub fn answer(
     Ok(Response {
         status,
         headers,
-        body: Body::Files(Files::Part(FilePart { file: opened.file, start, length }), None),
+        body: Body::Parts(Parts::of_file(FilePart { file: opened.file, start, length })),
     })
 }
 
-/// Answers a request for an opened dump in directory format with a tar archive of it.
+/// The response to a request for an opened dump in directory format: a tar archive of it.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -68,10 +71,31 @@ pub fn answer_archive(opened: Opened, name: &str) -> Result<Response, ApiError> 
         ("Content-Type".into(), "application/octet-stream".into()),
         ("Content-Disposition".into(), disposition(&format!("{name}.tar"))),
     ];
-    Ok(Response { status: 200, headers, body: Body::Files(Files::Archive(archive), None) })
+    Ok(Response { status: 200, headers, body: Body::Parts(parts_of(archive)) })
 }
 
-/// The name to save the file by, in both of the forms of RFC 6266.
+/// The parts of a tar archive: for each file header, contents and padding. Each file is opened when its turn comes.
+fn parts_of(archive: Archive) -> Parts {
+    let length = archive.length;
+    let parts = (0..=archive.members.len()).flat_map(move |at| match archive.members.get(at) {
+        None => vec![Ok(Part::Bytes(END.to_vec()))],
+        Some(member) => match archive.open(member) {
+            Err(error) => vec![Err(error)],
+            Ok(file) => {
+                let contents = FilePart { file, start: 0, length: member.size };
+                let padding = vec![0; usize::try_from(member.padding()).unwrap_or_default()];
+                vec![
+                    Ok(Part::Bytes(member.header.clone())),
+                    Ok(Part::File(contents)),
+                    Ok(Part::Bytes(padding)),
+                ]
+            }
+        },
+    });
+    Parts { length, parts: Box::new(parts), guard: None }
+}
+
+/// Content-Disposition with the file name, in both forms of RFC 6266 if it is not plain ASCII.
 fn disposition(name: &str) -> String {
     let plain: String = name
         .chars()

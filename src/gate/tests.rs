@@ -6,12 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::stat::fstat;
 use tempfile::TempDir;
 
 use super::*;
-use crate::http::message::{Body, FilePart, Files};
-use crate::store::catalog::{Archive, BackupName, Opened};
 
 /// What the gate is given here instead of a minute.
 const SHORT: Duration = Duration::from_secs(1);
@@ -27,30 +24,36 @@ const MEMBERS: usize = 384;
 struct Menu {
     /// Where what is large comes from.
     files: TempDir,
-    /// Whether an answer is being held back.
-    is_holding: AtomicBool,
+    /// Whether a response is being delayed.
+    is_delaying: AtomicBool,
 }
 
 impl Menu {
     fn new() -> Self {
-        Self { files: tempfile::tempdir().unwrap(), is_holding: AtomicBool::new(false) }
+        Self { files: tempfile::tempdir().unwrap(), is_delaying: AtomicBool::new(false) }
     }
 
-    fn file(&self) -> Files {
+    fn file(&self) -> Parts {
         let path = self.files.path().join("file");
         fs::write(&path, vec![7; LARGE]).unwrap();
-        Files::Part(FilePart { file: File::open(path).unwrap(), start: 0, length: LARGE as u64 })
+        Parts::of_file(FilePart { file: File::open(path).unwrap(), start: 0, length: LARGE as u64 })
     }
 
-    fn directory(&self) -> Files {
-        for number in 0..MEMBERS {
-            // With its header and a byte that fills its last block, an even part.
-            let bytes = vec![7; LARGE / MEMBERS - 513];
-            fs::write(self.files.path().join(number.to_string()), bytes).unwrap();
-        }
-        let file = File::open(self.files.path()).unwrap();
-        let (status, name) = (fstat(&file).unwrap(), BackupName::parse("mydb").unwrap());
-        Files::Archive(Archive::of(Opened { file, status, name, hold: None }, "mydb").unwrap())
+    /// As an archive of a directory: small files, each between two pieces of bytes.
+    fn directory(&self) -> Parts {
+        let path = self.files.path().join("member");
+        let (header, padding) = (512, 1);
+        let size = LARGE / MEMBERS - header - padding;
+        fs::write(&path, vec![7; size]).unwrap();
+        let member = move |_| {
+            let file = File::open(&path)?;
+            let part = FilePart { file, start: 0, length: size as u64 };
+            Ok([Part::Bytes(vec![7; header]), Part::File(part), Part::Bytes(vec![7; padding])])
+        };
+        let parts = (0..MEMBERS).flat_map(move |at| {
+            member(at).map(|parts| parts.map(Ok)).unwrap_or_else(|error: io::Error| panic!("{error}"))
+        });
+        Parts { length: LARGE as u64, parts: Box::new(parts), guard: None }
     }
 }
 
@@ -58,19 +61,19 @@ impl Service for Menu {
     fn answer(&self, incoming: &Incoming) -> Response {
         let body = match incoming.head.path() {
             "/panic" => panic!("on request"),
-            "/file" => Body::Files(self.file(), None),
-            "/directory" => Body::Files(self.directory(), None),
+            "/file" => Body::Parts(self.file()),
+            "/directory" => Body::Parts(self.directory()),
             "/bytes" => Body::Bytes(vec![7; LARGE]),
             _ => Body::Bytes(b"ok".to_vec()),
         };
         Response { status: 200, headers: Vec::new(), body }
     }
 
-    fn hold_back(&self, incoming: &Incoming, _response: &Response) -> Duration {
-        if incoming.head.path() != "/held-back" {
+    fn response_delay(&self, incoming: &Incoming, _response: &Response) -> Duration {
+        if incoming.head.path() != "/delayed" {
             return Duration::ZERO;
         }
-        self.is_holding.store(true, Ordering::Relaxed);
+        self.is_delaying.store(true, Ordering::Relaxed);
         SOON
     }
 
@@ -78,11 +81,11 @@ impl Service for Menu {
         head.path() != "/strange"
     }
 
-    fn is_probed(&self, _path: &str) -> bool {
+    fn is_probe(&self, _path: &str) -> bool {
         false
     }
 
-    fn note_answer(&self, path: &str, _status: u16) {
+    fn record_response(&self, path: &str, _status: u16) {
         assert_ne!(path, "/panic-on-note", "on request");
     }
 }
@@ -160,8 +163,7 @@ fn a_reader_that_takes_a_little_is_not_cut() {
         }
         let mut left = vec![0; LARGE - taken];
         stream.read_exact(&mut left).unwrap_or_else(|error| panic!("{path}: {error}"));
-        // Of a directory, there are headers between.
-        assert!(path == "/directory" || left.iter().all(|byte| *byte == 7), "{path}");
+        assert!(left.iter().all(|byte| *byte == 7), "{path}");
     });
 }
 
@@ -204,7 +206,7 @@ fn the_answer_to_a_head_has_no_body_even_when_it_is_refused() {
 }
 
 #[test]
-fn a_panic_of_the_service_is_a_500_and_the_connection_goes_on() {
+fn service_panic_answered_with_500_and_connection_goes_on() {
     let stream = open(|_| {});
     for (path, status) in [("/panic", 500), ("/", 200), ("/panic", 500)] {
         ask(&stream, path);
@@ -218,26 +220,26 @@ fn a_panic_of_the_service_is_a_500_and_the_connection_goes_on() {
 }
 
 #[test]
-fn an_answer_that_is_held_back_is_lost_when_its_slot_is_wanted() {
+fn delayed_connection_evicted_without_a_response() {
     let menu = Arc::new(Menu::new());
     let address = listen(&menu, |limits| limits.connections = 1);
-    let held_back = connect(address);
-    ask(&held_back, "/held-back");
+    let delayed = connect(address);
+    ask(&delayed, "/delayed");
     let begun = Instant::now();
-    while !menu.is_holding.load(Ordering::Relaxed) {
-        assert!(begun.elapsed() < SOON, "it is not held back");
+    while !menu.is_delaying.load(Ordering::Relaxed) {
+        assert!(begun.elapsed() < SOON, "it is not delayed");
         thread::yield_now();
     }
     let other = connect(address);
     ask(&other, "/");
-    assert_eq!((read_head(&other), rest(&held_back)), (200, 0));
+    assert_eq!((read_head(&other), rest(&delayed)), (200, 0));
     assert!(begun.elapsed() < SOON / 2, "{:?}", begun.elapsed());
 }
 
 #[test]
-fn no_panic_takes_a_slot_with_it() {
+fn panic_frees_the_place_of_its_connection() {
     let address = listen(&Arc::new(Menu::new()), |limits| limits.connections = 2);
-    // As many as would take every slot, and every place of those that are leaving.
+    // As many as would take every place, and those of evicted connections, too.
     for _ in 0..2 + limits::LEAVING {
         let stream = connect(address);
         ask(&stream, "/panic-on-note");

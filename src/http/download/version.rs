@@ -1,21 +1,20 @@
-//! Which version of a backup there is, and what a request's conditions make of it (RFC 9110, 13).
+//! Conditional requests (RFC 9110, 13).
 
-use super::date;
-use super::error::ApiError;
-use super::message::Headers;
+use crate::gate::date;
+use crate::gate::{ApiError, Headers};
 use crate::store::catalog::{Manifest, Opened};
 
-/// The version that is there.
+/// The current version of a backup.
 #[derive(Debug)]
 pub struct Version {
-    /// A strong tag: the content's own checksum, or what changes whenever the file does. A directory has none.
+    /// A strong ETag: the checksum, or else inode, size and time of modification. A directory has none.
     pub tag: Option<String>,
     /// When it was last changed, in Unix seconds.
     pub modified: i64,
 }
 
 impl Version {
-    /// That of an opened backup, of which this is known.
+    /// The version of an opened backup.
     pub fn of(opened: &Opened, manifest: Option<&Manifest>) -> Self {
         let status = &opened.status;
         let sum = manifest.filter(|manifest| manifest.size == status.st_size.cast_unsigned());
@@ -30,16 +29,15 @@ impl Version {
         Self { tag, modified: status.st_mtime }
     }
 
-    /// Whether these header fields have conditions that [`Version::check`] looks at.
+    /// Whether [`Version::check`] has something to check.
     pub fn is_asked_for(headers: &Headers) -> bool {
         ["If-Match", "If-Unmodified-Since"].iter().any(|name| headers.all(name).next().is_some())
     }
 
-    /// Sees that this is the version that the client means (13.2.2: a tag decides before a date). What is no date counts
-    /// for nothing (13.1.4).
+    /// Checks If-Match, or else If-Unmodified-Since (13.2.2). An invalid date is ignored (13.1.4).
     ///
     /// # Errors
-    /// 412 when it is another one.
+    /// 412 when the client means another version.
     pub fn check(&self, headers: &Headers) -> Result<(), ApiError> {
         let mut tags = headers.all("If-Match").flat_map(|tags| tags.split(',')).map(str::trim).peekable();
         let is_meant = match tags.peek() {
@@ -58,7 +56,7 @@ impl Version {
         }
     }
 
-    /// Whether the client's copy is good (13.2.2: a tag decides before a date).
+    /// Whether the client's copy is current: If-None-Match, or else If-Modified-Since (13.2.2).
     pub fn is_unchanged(&self, headers: &Headers) -> bool {
         let mut tags =
             headers.all("If-None-Match").flat_map(|tags| tags.split(',')).map(str::trim).peekable();
@@ -73,8 +71,7 @@ impl Version {
         }
     }
 
-    /// Whether the part that is asked for is one of this version (13.1.5: the tag must be strong, the date the same). Of
-    /// several conditions none is met.
+    /// Whether If-Range allows a partial response (13.1.5: a strong tag, or the same date). Several fields never do.
     pub fn has_range(&self, headers: &Headers) -> bool {
         let mut conditions = headers.all("If-Range");
         match (conditions.next(), conditions.next()) {

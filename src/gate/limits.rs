@@ -1,4 +1,4 @@
-//! How much a client may ask of the gate. Every number is here.
+//! The limits of the gate. All of its numbers are here.
 
 use std::time::Duration;
 
@@ -12,49 +12,49 @@ pub const HEAD: usize = 16 * 1024;
 pub const FIELDS: usize = 64;
 /// The longest body of a request, in bytes.
 pub const BODY: usize = 64 * 1024;
-/// The most of a body in chunks that is neither of the body nor needed, in bytes: extensions, trailers, zeros in front.
+/// The most overhead of a chunked body, in bytes: extensions, trailers, leading zeros.
 pub const CHUNK_EXTRAS: usize = 16 * 1024;
 /// How long a head may take from its first byte, or a new connection to its first byte.
 pub const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a body may take.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
-/// How long a connection may say nothing between two requests. Longer than proxies keep it, nginx for 60 seconds: who ends it
-/// first must not be us, just when they send something.
+/// How long a connection may be idle between two requests. Longer than proxies keep theirs, nginx for 60 seconds: it must
+/// not be us who close it, just when they send a request.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
-/// How long a client may take none of an answer.
+/// How long a client may acknowledge nothing of a response.
 pub const STALL_TIME: Duration = Duration::from_secs(60);
-/// How long the rest of what a client sends is taken after the last answer.
+/// How long what a client still sends is read and discarded after the last response.
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
-/// The most that is taken then, in bytes.
+/// The most that is discarded then, in bytes.
 pub const LINGER: usize = 256 * 1024;
-/// Connections at one time.
+/// Connections at a time.
 const CONNECTIONS: usize = 128;
-/// How long a connection has to begin to speak, or to go on, before it counts as idle and gives way first.
+/// How long a connection may be idle before it is evicted in preference to one that is sending.
 pub const SETTLING_TIME: Duration = Duration::from_secs(1);
 /// As [`grace`], of a gate with many connections.
 const GRACE: Duration = Duration::from_millis(5);
-/// How long a new connection waits for a slot before it is turned away.
+/// How long a new connection waits to be admitted before it is refused.
 pub const ADMISSION_TIME: Duration = Duration::from_secs(1);
-/// The pause before a request that was sent without waiting for the answer to the one before it. Who sends them
-/// by the thousand must not have all of the processor.
+/// The pause before a pipelined request. A client that pipelines thousands must not take all of the processor.
 pub const PIPELINE_PAUSE: Duration = Duration::from_millis(5);
-/// Connections that were ended to make room and have not noticed yet.
+/// Evicted connections whose threads have not ended yet.
 pub const LEAVING: usize = 32;
 /// The stack of a connection's thread, in bytes.
 pub const STACK: usize = 128 * 1024;
-/// The pause after an accept that failed, for want of descriptors for example.
+/// The pause after a failed accept, for example without free file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long no connection gives way after whatever it did last: its thread, or its client, may just not have had its
-/// turn. Where there are few they would follow each other too fast for that, so there it is up to eight times as long.
+/// How long a connection is not evicted after it has become idle or begun to send: its thread, or its client, may not have
+/// been scheduled yet. 5 ms for 64 connections or more. With fewer, evictions of one connection follow each other faster,
+/// so it is up to eight times as long.
 pub fn grace(connections: usize) -> Duration {
     GRACE * (64 / connections.max(1) as u32).clamp(1, 8)
 }
 
-/// What one gate grants, where they may differ.
+/// The limits that may differ between gates.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at one time.
+    /// Connections at a time.
     pub connections: usize,
     /// As [`HEAD_TIME`].
     pub head_time: Duration,
@@ -67,7 +67,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a gate for this many connections.
+    /// The limits of a gate for this many connections.
     pub fn of(connections: usize) -> Self {
         Self {
             connections,
@@ -79,7 +79,8 @@ impl Limits {
     }
 }
 
-/// File descriptors that are not connections: the lines with three each, downloads, children's pipes.
+/// File descriptors that are not the gate's connections: three for each request that is with tiny_http, downloads, pipes of
+/// children.
 const OTHER_DESCRIPTORS: u64 = 112;
 
 /// Raises the limit of open files to what the system allows.

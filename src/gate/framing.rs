@@ -1,23 +1,23 @@
 //! Where the body of a request ends: by its length, or by chunks. Pure; nothing here does I/O.
 
+use super::error::ApiError;
 use super::limits::BODY;
-use crate::http::error::ApiError;
-use crate::http::message::Headers;
+use super::message::Headers;
 
 /// What follows a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// A body of so many bytes, or none.
+    /// A body of this many bytes; 0 for none.
     Length(usize),
-    /// A body in chunks.
+    /// A chunked body.
     Chunked,
 }
 
 impl Framing {
-    /// What these header fields say of it, in a request of HTTP/1.1 or of 1.0 (RFC 9112, 6).
+    /// Reads it from the header fields of a request of HTTP/1.1 or 1.0 (RFC 9112, 6).
     ///
     /// # Errors
-    /// The answer to what is ambiguous, too long or not understood.
+    /// 400 when it is ambiguous, 413 when too long, 501 when not supported.
     pub fn of(headers: &Headers, is_1_1: bool) -> Result<Self, ApiError> {
         let mut codings = members(headers, "Transfer-Encoding").peekable();
         match codings.peek() {
@@ -25,7 +25,7 @@ impl Framing {
             Some(_) if !is_1_1 => {
                 Err(ApiError::bad_request("a request of HTTP/1.0 cannot have a Transfer-Encoding"))
             }
-            // Whoever is in front of us may have gone by the other one.
+            // A proxy in front may have used the other one.
             Some(_) if headers.all("Content-Length").next().is_some() => {
                 Err(ApiError::bad_request("the request has both a Transfer-Encoding and a Content-Length"))
             }
@@ -34,8 +34,7 @@ impl Framing {
     }
 }
 
-/// Sees that these codings are the one that is understood. RFC 9112, 6.3: chunked comes last, or nothing says where the
-/// body ends; 7: it comes once.
+/// Accepts `chunked` as the only coding. RFC 9112, 6.3: it must come last, or the length is unknown; 7: it comes once.
 fn chunked<'a>(codings: impl Iterator<Item = &'a str>) -> Result<Framing, ApiError> {
     let is_chunked: Vec<bool> = codings.map(|coding| coding.eq_ignore_ascii_case("chunked")).collect();
     match is_chunked[..] {
@@ -47,7 +46,7 @@ fn chunked<'a>(codings: impl Iterator<Item = &'a str>) -> Result<Framing, ApiErr
     }
 }
 
-/// The one length of a body.
+/// Reads Content-Length, which must be there at most once.
 fn length(headers: &Headers) -> Result<usize, ApiError> {
     let mut values = headers.all("Content-Length");
     let Some(value) = values.next() else { return Ok(0) };
@@ -55,7 +54,7 @@ fn length(headers: &Headers) -> Result<usize, ApiError> {
     if values.next().is_some() || !digits {
         return Err(ApiError::bad_request("Content-Length must be given once, as a number"));
     }
-    // More digits than fit are more bytes than are allowed.
+    // A number that does not fit is too long as well.
     match value.parse() {
         Ok(length) if length <= BODY => Ok(length),
         _ => Err(too_long()),
@@ -67,7 +66,7 @@ pub fn too_long() -> ApiError {
     ApiError::new(413, format!("the body is longer than {BODY} bytes"))
 }
 
-/// The members of a list, which may come in several fields (RFC 9110, 5.3).
+/// The members of a list field, which may be split over several fields (RFC 9110, 5.3).
 pub fn members<'a>(headers: &'a Headers, name: &'a str) -> impl Iterator<Item = &'a str> {
     headers.all(name).flat_map(|value| value.split(',')).map(|member| member.trim_matches([' ', '\t']))
 }

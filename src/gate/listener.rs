@@ -1,4 +1,4 @@
-//! Where a gate listens.
+//! Listening sockets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener};
@@ -9,11 +9,10 @@ use nix::sys::socket::{
     sockopt,
 };
 
-/// Listens on an address. `::` stands for every address of the machine, by IPv6 and IPv4, or by IPv4 where there is nothing
-/// else.
+/// Listens on an address. `::` means every address, IPv6 and IPv4; only IPv4 where there is no IPv6.
 ///
 /// # Errors
-/// When the port cannot be had, or there is no such address.
+/// When the port is taken or needs more rights, or the address is not one of this machine.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let port = address.port();
     match address.ip() {
@@ -25,7 +24,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// The standard library leaves it to the machine's settings whether `::` has IPv4 with it (ipv6(7), bindv6only).
+/// Dual stack, whatever the machine's default is (ipv6(7), bindv6only), which the standard library goes by.
 fn listen_by_both(port: u16) -> io::Result<TcpListener> {
     let socket = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
