@@ -295,3 +295,19 @@ fn no_file_is_longer_than_a_reader_takes_in() {
         assert!(lines <= 400, "{} has {lines} lines", file.display());
     }
 }
+
+#[test]
+fn every_file_is_a_module() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &mut files);
+    for file in
+        files.iter().filter(|file| !file.starts_with(src.join("bin")) && !file.ends_with("src/lib.rs"))
+    {
+        let place = if file.ends_with("mod.rs") { file.parent().expect("a folder") } else { file };
+        let (folder, name) = (place.parent().expect("a folder"), place.file_stem().expect("a name"));
+        let parent = folder.join(if folder == src { "lib.rs" } else { "mod.rs" });
+        let parent = fs::read_to_string(parent).expect("read a module");
+        assert!(parent.contains(&format!("mod {};", name.display())), "{} is no module", file.display());
+    }
+}

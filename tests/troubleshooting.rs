@@ -138,7 +138,9 @@ impl Literal {
                 follows(&["ApiError::", "Error::custom("])
             }
             "service/jobs/registry.rs" => follows(&["end("]),
-            "settings/overrides/mod.rs" | "settings/override_check.rs" => follows(&["Err(", "ok_or", "constFORM"]),
+            "settings/overrides/mod.rs" | "settings/override_check.rs" => {
+                follows(&["Err(", "ok_or", "constFORM"])
+            }
             "cli/list/cleanup.rs" => follows(&["letrefusal="]),
             "service/scheduler/run.rs" => follows(&["letmessage="]),
             "engine/checkup.rs" => true,

@@ -88,7 +88,7 @@ impl Route {
 /// What paths without a route are counted as.
 const OTHER: &str = "other";
 
-/// The paths of all routes, and [`OTHER`].
+/// The paths of all routes, and the one for all unknown paths.
 pub fn paths() -> Vec<&'static str> {
     let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).chain([OTHER]).collect();
     paths.dedup();

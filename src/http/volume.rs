@@ -1,12 +1,13 @@
 //! Reads of the backup volume with a time limit: a network volume may take long to answer, or never do.
 
-use std::fmt;
 use std::io;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use thiserror::Error;
 
 use crate::util::mutex::lock;
 use crate::util::unwind;
@@ -15,24 +16,15 @@ use crate::util::unwind;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a read has no result.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum VolumeError {
     /// The volume has not answered in time.
+    #[error("listing the backups takes too long: does the volume answer?")]
     Stalled,
     /// The thread could not be started, or the read has panicked.
+    #[error(transparent)]
     Thread(io::Error),
 }
-
-impl fmt::Display for VolumeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stalled => f.write_str("listing the backups takes too long: does the volume answer?"),
-            Self::Thread(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for VolumeError {}
 
 type Task = Box<dyn FnOnce() + Send>;
 

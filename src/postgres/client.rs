@@ -9,43 +9,28 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::server::{Server, Setting};
+use thiserror::Error;
+
 use crate::settings::remove_secrets;
 use crate::store::catalog::DatabaseName;
 use crate::system::process::{Interrupted, Output, ProgramError, Runner};
 use crate::util::clock::OtherClock;
 
 /// Why a query or statement failed.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum DatabaseError {
     /// No answer in time: address, timeout in seconds, and the last error.
+    #[error("the server {0} did not accept connections within {1} s: {2}")]
     Unreachable(String, u32, String),
     /// The connection was refused and waiting does not help: address and error.
+    #[error("cannot connect to the server {0}: {1}")]
     Refused(String, String),
     /// psql or another program failed.
-    Program(ProgramError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The answer cannot be parsed.
+    #[error("cannot understand the server's answer: {0}")]
     Answer(String),
-}
-
-impl fmt::Display for DatabaseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(address, seconds, heard) => {
-                write!(f, "the server {address} did not accept connections within {seconds} s: {heard}")
-            }
-            Self::Refused(address, heard) => write!(f, "cannot connect to the server {address}: {heard}"),
-            Self::Program(error) => error.fmt(f),
-            Self::Answer(what) => write!(f, "cannot understand the server's answer: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for DatabaseError {}
-
-impl From<ProgramError> for DatabaseError {
-    fn from(error: ProgramError) -> Self {
-        Self::Program(error)
-    }
 }
 
 impl From<Interrupted> for DatabaseError {

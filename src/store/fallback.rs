@@ -2,7 +2,6 @@
 //! cannot be written to the backup directory: the run lock, notes of restores, the result of a run, temporary files.
 
 use std::env;
-use std::fmt;
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -11,39 +10,30 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
+use thiserror::Error;
+
 use crate::util::durable;
 use crate::util::units::hexadecimal;
 
 /// Why there is no fallback.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum FallbackError {
     /// It cannot be created or written to.
-    Io(PathBuf, io::Error),
+    #[error("cannot write to {}: {error}; set TMPDIR to a directory with some room", path.display())]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
     /// The path exists but was not created by us, or is accessible to others.
+    #[error(
+        "{} is not a directory that only user id {} may enter: remove it, or set TMPDIR to another directory",
+        .0.display(), Uid::effective()
+    )]
     NotOurs(PathBuf),
 }
-
-impl fmt::Display for FallbackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(path, error) => {
-                write!(
-                    f,
-                    "cannot write to {}: {error}; set TMPDIR to a directory with some room",
-                    path.display()
-                )
-            }
-            Self::NotOurs(path) => write!(
-                f,
-                "{} is not a directory that only user id {} may enter: remove it, or set TMPDIR to another directory",
-                path.display(),
-                Uid::effective()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for FallbackError {}
 
 /// The fallback of a backup directory, if it exists.
 ///
@@ -64,7 +54,7 @@ pub fn open(directory: &Path) -> Result<Option<PathBuf>, FallbackError> {
 /// When it cannot be created or written to, or the existing path is not ours.
 pub fn create(directory: &Path) -> Result<PathBuf, FallbackError> {
     let path = path_for(directory);
-    let failed = |error| FallbackError::Io(path.clone(), error);
+    let failed = |error| FallbackError::Io { path: path.clone(), error };
     match DirBuilder::new().mode(0o700).create(&path) {
         Ok(()) => durable::sync_parent(&path).map_err(failed)?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

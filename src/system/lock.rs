@@ -4,7 +4,6 @@
 //! only read, and where there is none, or it cannot be signed, a second one lies in the fallback. Everybody who
 //! finds a fallback takes both, in this order.
 
-use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+
+use thiserror::Error;
 
 use crate::store::catalog::LOCK_NAME;
 use crate::store::fallback::{self, FallbackError};
@@ -39,34 +40,36 @@ pub struct Holder {
 }
 
 /// Why there is no lock.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum LockError {
     /// Another run has it, and did not end in the time that we may wait.
+    #[error("{}", running(.0.as_ref()))]
     Held(Option<Holder>),
     /// A signal asked us to stop.
-    Interrupted(Interrupted),
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The lock file cannot be used.
-    Io(PathBuf, io::Error),
+    #[error("cannot lock {}: {error}", path.display())]
+    Io {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        error: io::Error,
+    },
     /// Neither can the one that would stand in for it.
-    Fallback(FallbackError),
+    #[error(transparent)]
+    Fallback(#[from] FallbackError),
 }
 
-impl fmt::Display for LockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Held(Some(holder)) => {
-                let started = Timestamp::from_second(holder.started).unwrap_or_default();
-                write!(f, "a {} is running: pid {}, started {started}", holder.task, holder.pid)
-            }
-            Self::Held(None) => f.write_str("another backup or restore is running"),
-            Self::Interrupted(interrupted) => interrupted.fmt(f),
-            Self::Io(path, error) => write!(f, "cannot lock {}: {error}", path.display()),
-            Self::Fallback(error) => error.fmt(f),
-        }
-    }
+/// What is running, as far as it is known.
+fn running(holder: Option<&Holder>) -> String {
+    let Some(Holder { pid, started, task }) = holder else {
+        return "another backup or restore is running".into();
+    };
+    let started = Timestamp::from_second(*started).unwrap_or_default();
+    format!("a {task} is running: pid {pid}, started {started}")
 }
-
-impl std::error::Error for LockError {}
 
 /// The task of a start that clears away what killed runs have left.
 pub const SWEEP: &str = "sweep";
@@ -148,7 +151,7 @@ impl Lock {
             Err(LockError::Held(holder)) => {
                 return Err(LockError::Held(fallback_holder(directory).or(holder)));
             }
-            Ok(Own::Unavailable(error)) if !reads_only => return Err(LockError::Io(path, error)),
+            Ok(Own::Unavailable(error)) if !reads_only => return Err(LockError::Io { path, error }),
             own => own?,
         };
         let place = match (&own, fallback::open(directory)) {
@@ -160,7 +163,7 @@ impl Lock {
             (Own::Unavailable(_), _) => Some(fallback::create(directory).map_err(LockError::Fallback)?),
         };
         let fallback = match place.map(|place| lock_fallback(&place, task)).transpose() {
-            Err(LockError::Io(..)) if !matches!(own, Own::Unavailable(_)) => None,
+            Err(LockError::Io { .. }) if !matches!(own, Own::Unavailable(_)) => None,
             locked => locked?,
         };
         let own = match own {
@@ -174,7 +177,7 @@ impl Lock {
 /// Locks the file in the backup directory. Only ever opened, never replaced: a lock on a file that lost its name would
 /// protect nothing.
 fn lock_own(path: &Path, task: &str) -> Result<Own, LockError> {
-    let failed = |error: io::Error| LockError::Io(path.to_path_buf(), error);
+    let failed = |error: io::Error| LockError::Io { path: path.to_path_buf(), error };
     match durable::open_or_create(path) {
         Ok(file) => {
             let mut file = try_flock(file, path)?;
@@ -200,7 +203,7 @@ fn lock_own(path: &Path, task: &str) -> Result<Own, LockError> {
 
 fn lock_fallback(place: &Path, task: &str) -> Result<Flock, LockError> {
     let path = place.join(LOCK_NAME);
-    let failed = |error: io::Error| LockError::Io(path.clone(), error);
+    let failed = |error: io::Error| LockError::Io { path: path.clone(), error };
     let mut file = try_flock(durable::open_or_create(&path).map_err(failed)?, &path)?;
     // Who holds it is only told.
     let _ = sign(&mut file, task);
@@ -210,7 +213,7 @@ fn lock_fallback(place: &Path, task: &str) -> Result<Flock, LockError> {
 fn try_flock(file: File, path: &Path) -> Result<Flock, LockError> {
     Flock::try_lock(file).map_err(|error| match error {
         FlockError::Held(mut file) => LockError::Held(read_holder(&mut file)),
-        FlockError::Io(error) => LockError::Io(path.to_path_buf(), error),
+        FlockError::Io(error) => LockError::Io { path: path.to_path_buf(), error },
     })
 }
 
@@ -304,7 +307,7 @@ mod tests {
         let missing = root.path().join("missing");
         let runner = test_runner();
         let refused = Lock::take(&missing, "backup", Duration::ZERO, &runner);
-        assert!(matches!(refused, Err(LockError::Io(..))), "{refused:?}");
+        assert!(matches!(refused, Err(LockError::Io { .. })), "{refused:?}");
         let lock = Lock::take_to_read(&missing, "restore", Duration::ZERO, &runner).unwrap();
         assert!(!lock.covers_directory());
         let second = Lock::take_to_read(&missing, "restore", Duration::ZERO, &runner);

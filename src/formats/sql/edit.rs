@@ -1,7 +1,8 @@
 //! Edits the statements of a dump as it is streamed to psql.
 
-use std::fmt;
 use std::io::{self, Read};
+
+use thiserror::Error;
 
 use super::routine::{makes_routine, quoted_for_psql};
 use super::scanner::{Edge, Scanner};
@@ -20,16 +21,9 @@ pub enum Edit {
 }
 
 /// Why a dump is rejected; completes a sentence that starts with its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub struct Refusal(pub String);
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 impl Refusal {
     /// The refusal that caused a read error, if any.
