@@ -323,7 +323,7 @@ fn tiny_http_is_started_again_after_descriptors_ran_out() {
         ask().expect(200);
     }
     let log = daemon.log();
-    for end in ["tiny_http has stopped: Too many open files", "tiny_http cannot be reached", "503"] {
+    for end in ["tiny_http has stopped: Too many open files", "the HTTP server cannot be reached", "503"] {
         assert!(log.contains(end), "{end}: {log}");
     }
     daemon.health().succeeded();

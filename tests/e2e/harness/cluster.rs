@@ -356,7 +356,12 @@ impl Cluster {
         let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let (over, count) = (Arc::clone(&stop), Arc::clone(&connections));
         let mut command = self.client_program("psql", database);
-        command.envs(login.iter().copied()).args(["-X", "-q", "-c", "SELECT pg_sleep(0.2)"]);
+        command.env_remove("PGOPTIONS").envs(login.iter().copied()).args([
+            "-X",
+            "-q",
+            "-c",
+            "SELECT pg_sleep(0.2)",
+        ]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let thread = std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
