@@ -581,8 +581,9 @@ fn a_crowd_that_guesses_gets_few_answers_and_keeps_nobody_out() {
             guessers.into_iter().map(|guesser| guesser.join().unwrap()).sum()
         });
         assert!(answers <= most, "{answers} answers with ulimit {limit}");
-        // A slot that is just being given to a guesser is given to nobody else.
-        assert!(asked > 10 && dropped * 50 <= asked, "{dropped} of {asked} were dropped with ulimit {limit}");
+        // A slot that is just being given to a guesser is given to nobody else. On a busy machine few are asked.
+        let is_rare = dropped <= 1 + asked / 50;
+        assert!(asked > 10 && is_rare, "{dropped} of {asked} were dropped with ulimit {limit}");
     }
 }
 
