@@ -43,11 +43,12 @@ step() {
     fi
 }
 
-# Not through step, so that the tests can be watched; cargo's last lines name the failures. The tests mostly wait for
-# servers, signals and time, so three run per processor.
+# The tests mostly wait for servers, signals and time, so three run per processor.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
+
+# Not through step, so that the tests can be watched; cargo's last lines name the failures.
 run_tests() {
     headline "tests"
-    export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
     { cargo test --locked --no-fail-fast "$@" 2>&1 || echo failed >"$work/tests"; } | tee "$work/log"
     seconds
     [ ! -e "$work/tests" ] || failed="$failed, tests"

@@ -167,7 +167,7 @@ impl AcceptLoop {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.listener().server.unblock();
         if self.thread.join().is_err() {
-            log::error!("the accept loop crashed and is started again");
+            log::error!("the accept loop crashed");
         }
     }
 }

@@ -127,7 +127,7 @@ pub(super) mod tests {
 
     pub fn run(start: i64) -> Run {
         let report = Report::of_run(std::time::Instant::now(), Vec::new(), &[], Some("no reason".into()));
-        Run::of_report(start, Trigger::Cli, &Report { timestamp: start + 1, ..report })
+        Run::of_report(start, Trigger::Cli, &Report { timestamp: start + 1, duration_seconds: 1.0, ..report })
     }
 
     #[test]
