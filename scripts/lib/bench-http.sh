@@ -258,7 +258,6 @@ measure_listings() {
         row "/backups of $files files, once, as they have just been written" \
             "$(curl -s -o /dev/null -w '%{time_total}' -H "Authorization: Bearer $token" "$url/backups" |
                 awk '{ printf "%.2f ms", $1 * 1000 }')"
-        sleep 5 # until then the slot is read anew for each request
         for connections in 1 16 64; do
             note "/backups of $files files, $connections connections"
             for _ in $(seq "$rounds"); do
