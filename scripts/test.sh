@@ -46,12 +46,20 @@ step() {
 # The tests mostly wait for servers, signals and time, so three run per processor.
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((3 * $(nproc)))}"
 
-# Not through step, so that the tests can be watched; cargo's last lines name the failures.
+# run_tests NAME ARGUMENTS…: not through step, so that the tests can be watched; cargo's last lines name the failures.
 run_tests() {
-    headline "tests"
-    { cargo test --locked --no-fail-fast "$@" 2>&1 || echo failed >"$work/tests"; } | tee "$work/log"
+    name=$1
+    shift
+    headline "$name"
+    rm -f "$work/failed"
+    { cargo test --locked --no-fail-fast "$@" 2>&1 || echo failed >"$work/failed"; } | tee -a "$work/tests"
     seconds
-    [ ! -e "$work/tests" ] || failed="$failed, tests"
+    [ ! -e "$work/failed" ] || failed="$failed, $name"
+}
+
+# The tests whose crowds need the whole machine, as they ask how soon others are answered, run after the others.
+run_crowds() {
+    RUST_TEST_THREADS=1 run_tests 'tests with crowds' --test e2e -- siege:: a_crowd_that_guesses
 }
 
 # In parallel with the tests, which mostly wait. The image is tested only in a run without arguments.
@@ -89,10 +97,16 @@ step 'documentation' env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --no-deps
 step 'shell scripts' shellcheck scripts/*.sh scripts/lib/*.sh examples/hooks/* examples/curl/*.sh .ci/run
 step 'Dockerfile' "$python_dir/bin/hadolint" Dockerfile
 [ $# -gt 0 ] || start_image
-step 'build' cargo test --locked --no-run "$@" && run_tests "$@"
-[ $# -gt 0 ] || join_image
+step 'build' cargo test --locked --no-run "$@" || exit 1
+if [ $# -gt 0 ]; then
+    run_tests 'tests' "$@"
+else
+    run_tests 'tests' -- --skip siege:: --skip a_crowd_that_guesses
+    join_image
+    run_crowds
+fi
 
 [ -z "$failed" ] || printf '\nfailed steps: %s\n' "${failed#, }"
-awk -v begun="$begun" -v ended="$(date +%s)" '/^test result:/ { passed += $4; failed += $6 }
-    END { printf "%d tests passed, %d failed, %d s in all\n", passed, failed, ended - begun }' "$work/log"
+[ ! -e "$work/tests" ] || awk -v begun="$begun" -v ended="$(date +%s)" '/^test result:/ { passed += $4; failed += $6 }
+    END { printf "%d tests passed, %d failed, %d s in all\n", passed, failed, ended - begun }' "$work/tests"
 [ -z "$failed" ]

@@ -537,14 +537,14 @@ fn who_guesses_tokens_waits_and_nobody_else_does() {
     assert_eq!(log.lines().filter(|line| line.contains("without the right token")).count(), 1, "{log}");
 }
 
-/// Asks once. Says whether there was an answer of this status.
-fn is_answered(port: u16, ask: &[u8], status: u16) -> bool {
+/// Guesses once. Says whether there was an answer.
+fn is_answered(port: u16, guess: &[u8]) -> bool {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut answer = String::new();
     // Without an answer, the end may be a reset.
-    let _ = stream.write_all(ask).and_then(|()| stream.read_to_string(&mut answer));
-    answer.starts_with(&format!("HTTP/1.1 {status} "))
+    let _ = stream.write_all(guess).and_then(|()| stream.read_to_string(&mut answer));
+    answer.starts_with("HTTP/1.1 401 ")
 }
 
 #[test]
@@ -563,27 +563,19 @@ fn a_crowd_that_guesses_gets_few_answers_and_keeps_nobody_out() {
         let guess = || {
             let mut answers = 0;
             while !is_over() {
-                answers += usize::from(is_answered(daemon.port, &wrong, 401) && !is_over());
+                answers += usize::from(is_answered(daemon.port, &wrong) && !is_over());
             }
             answers
         };
-        let bearer = format!("Bearer {}", daemon.token);
-        let right = request("GET", "/status", &[("Authorization", &bearer)], None);
-        let probe = request("GET", "/healthz", &[], None);
-        let (mut asked, mut dropped) = (0, 0);
         let answers: usize = thread::scope(|scope| {
             let guessers: Vec<_> = (0..GUESSERS).map(|_| scope.spawn(guess)).collect();
             while !is_over() {
-                asked += 2;
-                dropped +=
-                    [&right, &probe].into_iter().filter(|ask| !is_answered(daemon.port, ask, 200)).count();
+                daemon.status();
+                daemon.anonymous("GET", "/healthz").expect(200);
             }
             guessers.into_iter().map(|guesser| guesser.join().unwrap()).sum()
         });
         assert!(answers <= most, "{answers} answers with ulimit {limit}");
-        // A slot that is just being given to a guesser is given to nobody else. On a busy machine few are asked.
-        let is_rare = dropped <= 1 + asked / 50;
-        assert!(asked > 10 && is_rare, "{dropped} of {asked} were dropped with ulimit {limit}");
     }
 }
 

@@ -304,11 +304,7 @@ impl<'a> Siege<'a> {
     fn probe(&self, path: &str, request: &[u8]) {
         while !self.is_over() {
             let begun = Instant::now();
-            let outcome = match self.ask(request) {
-                // Beside other tests the thread of a new connection may not run before that is evicted.
-                Ok(answer) if answer.is_empty() && !is_full() => self.ask(request),
-                outcome => outcome,
-            };
+            let outcome = self.ask(request);
             let took = begun.elapsed();
             let mut measured = self.measured.lock().unwrap();
             measured.probes += 1;
