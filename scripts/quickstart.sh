@@ -120,7 +120,7 @@ export no_proxy=127.0.0.1
 make_work
 log=$work/log
 
-echo "${bold}backupgram${plain}: a database to throw away, a backup of it over HTTP, a restore, a comparison"
+echo "${bold}backupgram${plain}: a temporary database, a backup over HTTP, a restore, and a comparison"
 echo
 prepare 'programs'
 install_programs
@@ -142,15 +142,15 @@ cp "$root/scripts/lib/count-rows.sql" .
 
 # shellcheck disable=SC2016 # show prints the dollars, and expands them afterwards
 {
-    say 'Is it alive? Anybody may ask that; nothing else.'
+    say 'Liveness needs no token; everything else does.'
     show 'curl -s $URL/healthz'
     show 'curl -s $URL/status'
 
-    say 'Take a backup. It is a job: the answer is its id, and one asks until it ends.'
+    say 'Take a backup. The answer is the id of a job, which is polled until it ends.'
     show 'JOB=$(curl -s -X POST -H "Authorization: Bearer $TOKEN" $URL/backup | jq -r .job_id)'
     poll
 
-    say 'List what there is: slot, bytes, name.'
+    say 'List the backups: slot, bytes, name.'
     show 'curl -s -H "Authorization: Bearer $TOKEN" $URL/backups | jq -r ".backups[] | [.slot, .size, .name] | @tsv"'
 
     say 'Download the newest.'

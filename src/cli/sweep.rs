@@ -41,7 +41,7 @@ pub(super) fn run(mut arguments: Parser) -> Outcome {
     let environment = environment()?;
     let storage = Reader::resolve(&environment, Storage::read)?;
     let directory = BackupDirectory::new(storage.directory);
-    proof::sweep();
+    proof::cleanup_temporary_directories();
     record_orphans(&runner);
     let refusal = match directory.prepare() {
         Err(error) if error.is_unwritable() => Some(error),
@@ -87,7 +87,7 @@ fn sweep_databases(directory: &BackupDirectory, environment: &Environment, runne
         }
     })?;
     let lock = lock(directory, &runner)?;
-    restore::sweep(directory, &lock, &client.until(Instant::now() + SWEEP_LIMIT));
+    restore::cleanup_databases(directory, &lock, &client.until(Instant::now() + SWEEP_LIMIT));
     runner.check().map_err(Failure::interrupted)?;
     if restore::is_anything_left(directory) { Err(Failure::silent(1)) } else { Ok(()) }
 }

@@ -147,7 +147,7 @@ impl Backup<'_> {
         let (client, versions) = preflight::check_server(self.server, named.first(), self.runner)?;
         drop(doing);
         let _doing = asking(self.runner, &client, "querying the server for its databases", None);
-        restore::sweep(directory, lock, &client);
+        restore::cleanup_databases(directory, lock, &client);
         for remark in &self.subject.options.remarks {
             log::warn!("POSTGRES_EXTRA_OPTS {remark}");
         }

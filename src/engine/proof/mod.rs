@@ -20,8 +20,6 @@ use workplace::Workplace;
 
 pub use error::ProofError;
 pub use server::cleanup_temporary_directories;
-// The name that the command line still uses.
-pub use server::cleanup_temporary_directories as sweep;
 
 /// The programs that load a dump.
 const LOADERS: [&str; 2] = ["psql", "pg_restore"];

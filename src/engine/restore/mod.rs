@@ -29,8 +29,6 @@ pub use options::{Options, PropertyChoice, SearchPath};
 pub use plan::{Goal, Plan};
 pub use source::{Checked, NeedsReader, Source};
 pub use target::{cleanup_databases, is_anything_left, is_unfinished};
-// The name that engine/backup and the command line still use.
-pub use target::cleanup_databases as sweep;
 pub use trial::Trial;
 
 /// What is asked of a restore besides its backup.

@@ -112,14 +112,15 @@ impl Kept {
 pub fn write(directory: &BackupDirectory, report: &Report, id: &str, limited: bool) -> io::Result<()> {
     let _turn = take_turn(directory.root());
     let server = Some(report.server.as_str()).filter(|server| !server.is_empty());
-    let before = last(directory, server).ok().flatten();
+    let place = fallback_file(directory.root());
+    let earlier = load(&directory.root().join(FILE_NAME)).ok().flatten();
+    let missed = place.as_ref().and_then(|place| load(place).ok().flatten());
+    let of = |kept: &Option<Kept>| kept.as_ref().and_then(|kept| kept.of(server)).cloned();
+    let before = newer(of(&earlier), of(&missed));
     let mut newest = Last::of(report.clone(), id, before.as_ref());
     if let (true, Some(before)) = (limited, before) {
         newest.report.complete_from(before.report);
     }
-    let place = fallback_file(directory.root());
-    let earlier = load(&directory.root().join(FILE_NAME)).ok().flatten();
-    let missed = place.as_ref().and_then(|place| load(place).ok().flatten());
     let mut text = serde_json::to_vec_pretty(&Kept::with(newest, joined(earlier, missed)))?;
     text.push(b'\n');
     let Err(error) = write_to_volume(directory.root(), &text) else {

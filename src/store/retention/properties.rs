@@ -7,10 +7,11 @@ use std::sync::Arc;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use proptest::prelude::*;
 
+use super::policy::DAY;
+use super::tests::entry;
 use super::*;
 use crate::store::catalog::{BackupName, Latest, Manifest};
 
-const DAY: i64 = 86_400;
 /// Databases with a common prefix, and some that look like names of backups.
 const DATABASES: [&str; 8] =
     ["app", "app-eu", "app-20260101", "app-20260101-000000", "app-202601", "app-latest", "app.x", "a/b%"];
@@ -37,22 +38,6 @@ fn zoned(second: i64) -> Zoned {
     Timestamp::from_second(second).unwrap().to_zoned(TimeZone::UTC)
 }
 
-fn bare(slot: Slot, name: BackupName, mtime: i64) -> Entry {
-    Entry {
-        slot,
-        name,
-        database: None,
-        size: 1,
-        mtime,
-        is_directory: false,
-        alias_of: None,
-        manifest: None,
-        former: None,
-        inode: 0,
-        device: 0,
-    }
-}
-
 fn slot() -> impl Strategy<Value = Slot> {
     prop::sample::select(&Slot::ALL[..])
 }
@@ -67,7 +52,7 @@ fn backup() -> impl Strategy<Value = Made> {
         let name = DatabaseName::parse(database).unwrap();
         let name = BackupName::compose(&name, &slot.stamp(&zoned(second)), end);
         let manifest = (end == FORMER).then(manifest);
-        Made { entry: Entry { manifest, ..bare(slot, name, mtime) }, of: Some(database) }
+        Made { entry: Entry { manifest, ..entry(slot, name.as_str(), mtime) }, of: Some(database) }
     })
 }
 
@@ -92,7 +77,7 @@ fn stranger() -> impl Strategy<Value = Made> {
     let word = (slot(), prop::sample::select(&WORDS[..]))
         .prop_map(|(slot, name)| (slot, BackupName::parse(name).unwrap()));
     (prop_oneof![foreign, word], mtime())
-        .prop_map(|((slot, name), mtime)| Made { entry: bare(slot, name, mtime), of: None })
+        .prop_map(|((slot, name), mtime)| Made { entry: entry(slot, name.as_str(), mtime), of: None })
 }
 
 /// A directory with unique names in any order.
@@ -287,7 +272,7 @@ proptest! {
         let (mut replaced, mut published) = (BTreeSet::new(), Vec::new());
         for slot in Slot::ALL {
             let name = BackupName::compose(&app, &slot.stamp(&zoned(now)), end);
-            let new = bare(slot, name, now);
+            let new = entry(slot, name.as_str(), now);
             published.push(key(&new));
             replaced.extend(after.insert(key(&new), new).map(|old| key(&old)));
         }
